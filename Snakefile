@@ -1,0 +1,39 @@
+# clipshift: which training data makes CLIP robust to distribution shift?
+#
+#   sources -> pool shards -> embeddings -> de-duplication -> margins -> splits -> models
+#                 |              |                             ^           -> evaluations
+#              test sets --------+-----------------------------+           -> figures, report
+#
+# Each arrow is one file of workflow/rules; each rules file opens with its contract.
+# A study is a configuration of this one chain: see config/README.md.
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+if not workflow.configfiles:
+
+    configfile: "config/mini.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/sources.smk"
+include: "workflow/rules/pool.smk"
+include: "workflow/rules/sets.smk"
+include: "workflow/rules/embed.smk"
+include: "workflow/rules/margins.smk"
+include: "workflow/rules/splits.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report.html",
+        [f"results/eval/{split}.json" for split in cfg.splits],

@@ -1,0 +1,43 @@
+"""Give a labelled set captions from a template, so that it can be training data.
+
+`python -m clipshift.captions --tar FILE --table FILE --template TEXT --out FILE`.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import read_parquet
+from clipshift.shards import Sample, read_tar, write_tar
+
+
+def captioned(tar: Path, classes: dict[str, str], template: str) -> Iterator[Sample]:
+    """Samples with picture and caption.
+
+    Args:
+        classes: class name of each key.
+        template: with `{class}`.
+    """
+    for sample in read_tar(tar):
+        text = template.replace("{class}", classes[sample.key])
+        yield Sample(sample.key, {"jpg": sample.image, "txt": text.encode()})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tar", type=Path, required=True)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--template", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if "{class}" not in args.template:
+        raise ClipshiftError(f"reference_caption {args.template!r} has no {{class}}")
+    rows = read_parquet(args.table, ["key", "class_name"]).to_pylist()
+    classes = {row["key"]: row["class_name"] for row in rows}
+    count = write_tar(args.out, captioned(args.tar, classes, args.template))
+    print(f"{count} samples captioned")
+
+
+if __name__ == "__main__":
+    run(main)

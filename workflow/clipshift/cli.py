@@ -1,0 +1,62 @@
+"""The command `clipshift`: small verbs around the workflow.
+
+`clipshift check FILE...` validates configurations, `clipshift config-docs` writes the page of all
+keys, `clipshift steps [--record FILE]` prints or records the digests of the steps' code.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from clipshift import __version__, config_docs, config_load
+from clipshift.errors import run
+from clipshift.files import read_json, write_json, write_text
+from clipshift.steps import STEPS, digest
+
+
+def _check(args: argparse.Namespace) -> None:
+    for path in args.files:
+        config = config_load.load(path)
+        runs = len(config.splits) * len(config.seeds)
+        print(f"{path}: valid; {len(config.splits)} splits, {runs} trainings")
+
+
+def _config_docs(args: argparse.Namespace) -> None:
+    if args.out:
+        write_text(args.out, config_docs.page())
+    else:
+        print(config_docs.page(), end="")
+
+
+def _steps(args: argparse.Namespace) -> None:
+    digests = {s: {"version": step.version, "digest": digest(s)} for s, step in STEPS.items()}
+    if args.record:
+        before = read_json(args.record) if args.record.exists() else {}
+        write_json(args.record, digests)
+        for name in digests:
+            if before.get(name, {}).get("digest") != digests[name]["digest"]:
+                print(f"{name}: recorded, version {digests[name]['version']}")
+    else:
+        for name, entry in digests.items():
+            print(f"{name:10} version {entry['version']}  {entry['digest'][:16]}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="clipshift", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"clipshift {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    check = commands.add_parser("check", help="validate configuration files")
+    check.add_argument("files", type=Path, nargs="+")
+    check.set_defaults(run=_check)
+    docs = commands.add_parser("config-docs", help="write the page of all configuration keys")
+    docs.add_argument("--out", type=Path)
+    docs.set_defaults(run=_config_docs)
+    steps = commands.add_parser("steps", help="versions and code digests of the steps")
+    steps.add_argument("--record", type=Path, help="write the digests to this file")
+    steps.set_defaults(run=_steps)
+    args = parser.parse_args(sys.argv[1:])
+    run(lambda: args.run(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""The typed configuration: one model, extra keys forbidden, every key documented where it is declared.
+
+`config/README.md` is generated from this module (`clipshift config-docs`), so a description here
+is the description that users read. Imported while the Snakefile is parsed, by every cluster job:
+nothing heavy belongs here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int | float, Field(gt=0)]
+
+
+class Block(BaseModel):
+    """Base of every block: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Package(Block):
+    """A versioned file of a package registry, fetched by the registry's own client."""
+
+    registry: Literal["npm", "debian", "pypi"] = Field(
+        description="Client to fetch with: `npm pack`, `apt-get download` or `pip download`."
+    )
+    name: str = Field(description="Name of the package in its registry.")
+    version: str = Field(description="Exact version.")
+    sha256: Sha256 = Field(description="SHA-256 of the fetched file; anything else is refused.")
+
+
+class SourceBase(Block):
+    """What every source of image-caption pairs declares."""
+
+    family: Name = Field(
+        description="Concepts are shared, and held out together, within a family. "
+        "It is also the first part of every category path of this source."
+    )
+    domain: str = Field(description="Visual domain, e.g. photo, drawing, line drawing, rendering.")
+    licence: str = Field(description="Licence of the pictures, kept per sample and reported.")
+    origin: str = Field(description="Where the pictures come from, for the report.")
+    caption: str = Field(
+        description="Caption recipe: `{field}` placeholders filled from the source's fields. "
+        "Empty fields and the separators around them vanish."
+    )
+    drop: list[str] = Field(
+        default=[], description="Category paths (or parents of them) left out, with a count."
+    )
+    only: str | None = Field(
+        default=None, description="Regular expression; items whose locator lacks it are left out."
+    )
+
+
+class EmojiSource(SourceBase):
+    """One drawing style of the Unicode emoji, labelled by OpenMoji's table."""
+
+    adapter: Literal["emoji"]
+    labels: Name = Field(description="Package with `data/openmoji.json`.")
+    pictures: Name = Field(description="Package with the pictures.")
+    layout: Literal["files", "iconify"] = Field(
+        description="`files`: one file per code point; `iconify`: one icons.json and chars.json."
+    )
+    folder: str = Field(default="package", description="Folder of the pictures inside the package.")
+
+
+class SidecarSource(SourceBase):
+    """A folder of pictures with the caption in the first line of a `.txt` beside each."""
+
+    adapter: Literal["sidecar"]
+    package: Name = Field(description="Package with the folder.")
+    folder: str = Field(description="Folder inside the unpacked package.")
+    suffix: Literal[".png", ".svg", ".jpg"] = Field(description="Pictures to take.")
+
+
+class OpenclipartSource(SourceBase):
+    """A tree of svg files with title, keywords and description in their RDF metadata."""
+
+    adapter: Literal["openclipart"]
+    package: Name = Field(description="Package with the tree.")
+    folder: str = Field(description="Folder inside the unpacked package.")
+
+
+class TableSource(SourceBase):
+    """Pictures named by a code, described by a csv of another package (or the same)."""
+
+    adapter: Literal["table"]
+    pictures: Name = Field(description="Package with the pictures.")
+    folder: str = Field(description="Folder of the pictures.")
+    suffix: str = Field(description="Their suffix, e.g. `.jpeg`.")
+    table: Name = Field(description="Package with the csv.")
+    csv: str = Field(description="Path of the csv inside its package.")
+    code: str = Field(description="Column that names the picture.")
+    concept: str = Field(description="Column whose lower-cased value is the concept.")
+    category_letters: int = Field(
+        default=1, description="Leading characters of the code that are the category."
+    )
+
+
+class WebdatasetSource(SourceBase):
+    """A local folder of webdataset tars, e.g. written by img2dataset."""
+
+    adapter: Literal["webdataset"]
+    folder: str = Field(description="Folder with `*.tar`: picture, `.txt` caption, `.json` fields.")
+    category: str = Field(default="category", description="json field that holds the category path.")
+    concept: str = Field(default="concept", description="json field that holds the concept.")
+
+
+Source = Annotated[
+    EmojiSource | SidecarSource | OpenclipartSource | TableSource | WebdatasetSource,
+    Field(discriminator="adapter"),
+]
+
+
+class Rendering(Block):
+    """How pictures become pixels: the same for every source of a study."""
+
+    px: int = Field(default=160, ge=16, description="Side of the stored square picture, pixels.")
+    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = Field(
+        default="#ffffff", description="Colour behind transparent pictures."
+    )
+    margin: float = Field(
+        default=0.04, ge=0, lt=0.5, description="Border around a cut-out, as a share of the side."
+    )
+    quality: int = Field(default=95, ge=1, le=100, description="JPEG quality (4:4:4).")
+
+
+class Holdout(Block):
+    """Which concepts are kept for testing: whole concepts, never single pictures."""
+
+    fraction: float = Field(gt=0, lt=1, description="Share of the classed concepts held out.")
+    seed: int = Field(default=0, description="Seed of the split of concepts.")
+
+
+class Take(Block):
+    """Which items of a source go into a pool or a set."""
+
+    source: Name = Field(description="Name of the source.")
+    concepts: Literal["all", "held-out", "not-held-out"] = Field(
+        default="all", description="Keep all concepts, or one side of the hold-out."
+    )
+    classed: bool | None = Field(
+        default=None, description="true: only items of a class; false: only items of none."
+    )
+    limit: int | None = Field(
+        default=None, ge=1, description="At most this many items, chosen by a seeded hash of the key."
+    )
+
+
+class Pool(Block):
+    """The large, noisy, unlabelled training set that is pruned."""
+
+    take: list[Take] = Field(min_length=1, description="What it is made of.")
+    shards: int = Field(ge=1, le=100_000, description="Number of shards.")
+
+
+class TestSet(Block):
+    """A labelled set in CLIP_benchmark's webdataset layout: a test set, or a reference set."""
+
+    __test__ = False  # pytest would collect it by its name
+
+    take: list[Take] = Field(min_length=1, description="What it is made of (classed items only).")
+    role: Literal["test", "reference"] = Field(
+        default="test",
+        description="`reference`: labelled training data, the role of ImageNet-Train.",
+    )
+    minimum_per_class: int = Field(
+        default=1, ge=1, description="Refuse to build the set with fewer items in any of its classes."
+    )
+    classes: list[str] | None = Field(
+        default=None, description="Restrict the set to these classes (default: all of the study)."
+    )
+
+
+class OpenClipEncoder(Block):
+    """An image encoder of open_clip."""
+
+    kind: Literal["open_clip"]
+    model: str = Field(description="open_clip model name, e.g. ViT-B-16-plus-240.")
+    pretrained: str = Field(description="Tag of the weights, or the path of a checkpoint.")
+    batch: int = Field(default=64, ge=1, description="Pictures per forward pass.")
+
+
+class EfficientNetLiteEncoder(Block):
+    """EfficientNet-Lite0 (ImageNet-pretrained, pooled features, 1280-d); its weights are a package."""
+
+    kind: Literal["efficientnet_lite0"]
+    px: int = Field(default=160, ge=32, description="Input side, pixels.")
+    batch: int = Field(default=32, ge=1, description="Pictures per forward pass.")
+
+
+Encoder = Annotated[OpenClipEncoder | EfficientNetLiteEncoder, Field(discriminator="kind")]
+
+
+class Dedup(Block):
+    """De-duplication of the pool in the embedding space."""
+
+    rule: Literal["earlier-neighbour", "none"] = Field(
+        default="earlier-neighbour",
+        description="`earlier-neighbour`: drop a point iff an earlier one (by key), kept or not, "
+        "is more similar than the threshold.",
+    )
+    threshold: float = Field(default=0.876, description="Similarity above which a point is dropped.")
+
+
+class Recipe(Block):
+    """What every split recipe declares."""
+
+    reference: bool = Field(default=True, description="Add the reference set to the training data.")
+
+
+class Sized(Recipe):
+    """A recipe that keeps a given number of pool points."""
+
+    keep: Size = Field(
+        description="Points to keep: a count, or a share (a float up to 1.0) of the de-duplicated pool."
+    )
+
+
+class Full(Recipe):
+    """The whole pool after de-duplication."""
+
+    recipe: Literal["full"]
+
+
+class Rand(Sized):
+    """A random part of the pool; nested in `keep`."""
+
+    recipe: Literal["rand"]
+    seed: int = Field(default=0, description="Seed of the order.")
+
+
+class Near(Sized):
+    """Near-pruning: keep the points least similar to the test sets."""
+
+    recipe: Literal["near"]
+    sets: list[Name] = Field(min_length=1, description="Driving test sets (the largest similarity counts).")
+
+
+class Far(Sized):
+    """Far-pruning: keep the points most similar to the test sets."""
+
+    recipe: Literal["far"]
+    sets: list[Name] = Field(min_length=1, description="Driving test sets (the largest similarity counts).")
+
+
+class Pruned(Recipe):
+    """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
+
+    recipe: Literal["pruned"]
+    sets: list[Name] = Field(
+        min_length=1, description="Driving test sets; several remove the union (combined-pruned)."
+    )
+    tolerance: float = Field(
+        default=0.0, description="Remove iff s(t_i, x) - s_i(reference) > tolerance, for some i."
+    )
+
+
+Split = Annotated[Full | Rand | Near | Far | Pruned, Field(discriminator="recipe")]
+
+
+class Training(Block):
+    """How every split is trained: same model, same samples seen."""
+
+    model: dict[str, Any] = Field(description="open_clip model configuration (embed_dim, vision_cfg, text_cfg).")
+    samples: int = Field(ge=1, description="Samples seen by every model, whatever its split.")
+    checkpoints: int = Field(
+        default=4, ge=1, description="Checkpoints on the way; a killed training continues at the last."
+    )
+    batch: int = Field(default=256, ge=2, description="Batch size.")
+    lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
+    warmup: int = Field(default=50, ge=0, description="Warm-up steps.")
+    weight_decay: float = Field(default=0.1, ge=0, description="Weight decay.")
+    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = Field(
+        default="fp32", description="Precision of open_clip's trainer (`amp` needs a GPU)."
+    )
+    augmentation: dict[str, Any] = Field(
+        default={}, description="Arguments of open_clip's `--aug-cfg`."
+    )
+    cache_px: int | None = Field(
+        default=None,
+        description="Store the training copy of the pictures at this size (faster decoding).",
+    )
+    arguments: list[str] = Field(default=[], description="Further arguments of open_clip's trainer.")
+    gpus: int = Field(default=0, ge=0, description="GPUs of one training job.")
+
+
+class Evaluation(Block):
+    """Zero-shot classification."""
+
+    templates: list[str] = Field(min_length=1, description="Prompt templates with `{c}`.")
+    precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
+    batch: int = Field(default=64, ge=1, description="Batch size; part of the result's identity.")
+
+
+class Curve(Block):
+    """Accuracy against points pruned: the splits of each line, drawn with their intervals."""
+
+    baseline: Name = Field(description="Split drawn as the star at zero points pruned.")
+    lines: dict[str, list[Name]] = Field(description="Line label -> its splits.")
+    sets: list[Name] = Field(min_length=1, description="Test sets, one panel each.")
+
+
+class Figures(Block):
+    """Figures and tables of the study; each is a file target."""
+
+    accuracy_vs_pruned: dict[Name, Curve] = Field(
+        default={}, description="Name -> `results/figures/accuracy_vs_pruned_{name}.svg`."
+    )
+    contrasts: list[tuple[Name, Name, Name]] = Field(
+        default=[],
+        description="[split, other split, test set]: differences of accuracy printed with intervals.",
+    )
+
+
+class Config(Block):
+    """A study: one configuration of the one chain."""
+
+    study: Name = Field(description="Name of the study, e.g. for the report's title.")
+    packages: dict[Name, Package] = Field(default={}, description="Files to fetch, by short name.")
+    sources: dict[Name, Source] = Field(default={}, description="Sources of image-caption pairs.")
+    rendering: Rendering = Field(default=Rendering(), description="How pictures become pixels.")
+    classes: dict[str, list[str]] = Field(
+        description="Class name -> category paths (`family/category[/concept]`); the longest match "
+        "wins. The order is the order of the class indices."
+    )
+    holdout: Holdout = Field(description="Which concepts are kept for testing.")
+    pools: dict[Name, Pool] = Field(min_length=1, description="Pools.")
+    sets: dict[Name, TestSet] = Field(min_length=1, description="Test sets and reference sets.")
+    encoders: dict[Name, Encoder] = Field(min_length=1, description="Image encoders.")
+    pool: Name = Field(description="The pool that the splits are made of.")
+    reference: Name = Field(description="The reference set of the similarity gap.")
+    reference_caption: str = Field(
+        default="a photo of a {class}",
+        description="Caption of the reference set's pictures in the training data.",
+    )
+    encoder: Name = Field(description="The encoder that measures similarity.")
+    dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
+    splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
+    models: dict[Name, Training] = Field(min_length=1, description="Models to train.")
+    model: Name = Field(description="The model of `results/eval/{split}.json`.")
+    seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
+    evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    figures: Figures = Field(default=Figures(), description="Figures and tables.")
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the sets in the role of test, in the order of the file."""
+        return [name for name, s in self.sets.items() if s.role == "test"]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Config":
+        for where, name, known in _references(self):
+            if name not in known:
+                raise ValueError(f"{where}: {name!r} is not one of {sorted(known)}")
+        if self.sets[self.reference].role != "reference":
+            raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
+        if clash := set(self.pools) & set(self.sets):
+            raise ValueError(f"pools and sets share the names {sorted(clash)}")
+        return self
+
+
+def source_packages(source: Any) -> list[str]:
+    """Short names of the packages that a source reads, sorted."""
+    keys = ("package", "labels", "pictures", "table")
+    return sorted({getattr(source, key) for key in keys if hasattr(source, key)})
+
+
+def _references(c: Config) -> list[tuple[str, str, Any]]:
+    """Every place where the configuration names another block: (where, name, known names)."""
+    tests = set(c.test_sets)
+    refs: list[tuple[str, str, Any]] = [
+        ("pool", c.pool, c.pools),
+        ("reference", c.reference, c.sets),
+        ("encoder", c.encoder, c.encoders),
+        ("model", c.model, c.models),
+    ]
+    for key, source in c.sources.items():
+        refs += [(f"sources.{key}", p, c.packages) for p in source_packages(source)]
+    for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
+        for key, block in blocks.items():
+            refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in block.take]
+    for key, test_set in c.sets.items():
+        refs += [(f"sets.{key}.classes", name, c.classes) for name in test_set.classes or []]
+    for key, split in c.splits.items():
+        refs += [(f"splits.{key}.sets", s, tests) for s in getattr(split, "sets", [])]
+    for key, curve in c.figures.accuracy_vs_pruned.items():
+        where = f"figures.accuracy_vs_pruned.{key}"
+        names = [curve.baseline, *(s for line in curve.lines.values() for s in line)]
+        refs += [(where, s, c.splits) for s in names]
+        refs += [(f"{where}.sets", s, tests) for s in curve.sets]
+    for a, b, test_set_name in c.figures.contrasts:
+        refs += [("figures.contrasts", s, c.splits) for s in (a, b)]
+        refs.append(("figures.contrasts", test_set_name, tests))
+    return refs

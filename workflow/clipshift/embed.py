@@ -1,0 +1,112 @@
+"""Embed one shard of pictures.
+
+`python -m clipshift.embed --encoder JSON --tar FILE --table FILE --shard NAME --out FOLDER` writes
+the shard in clip-retrieval's layout, then embeds a few rows again, alone, and compares.
+"""
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image, UnidentifiedImageError
+from pydantic import TypeAdapter
+from tqdm import tqdm
+
+from clipshift import encoders
+from clipshift.config import Encoder
+from clipshift.embeddings import read_shard, write_shard
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import read_parquet, write_json
+from clipshift.ledger import Ledger
+from clipshift.shards import read_tar
+
+CHECKED_ROWS = 4
+# A row embedded alone may differ from its row in a batch by float32 rounding, then by float16.
+CHECK_TOLERANCE = 1e-3
+
+
+def pictures(tar: Path, ledger: Ledger) -> Iterator[tuple[str, Image.Image]]:
+    """Decoded pictures of a tar by key; undecodable ones are counted and left out."""
+    for sample in read_tar(tar):
+        ledger.came_in += 1
+        try:
+            image = Image.open(io.BytesIO(sample.image))
+            yield sample.key, image.convert("RGB")
+        except StopIteration:
+            ledger.rejected["no picture in the sample"] += 1
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            ledger.rejected["undecodable picture"] += 1
+
+
+def embed(encoder: encoders.Encoder, tar: Path, table: Path, shard: str, out: Path) -> Ledger:
+    """Embed one shard and return its account."""
+    ledger = Ledger("embed", shard)
+    rows = {row["key"]: row for row in read_parquet(table).to_pylist()}
+    keys: list[str] = []
+    chunks: list[np.ndarray] = []
+    batch: list[Image.Image] = []
+    progress = tqdm(total=len(rows), desc=f"embed {tar}", mininterval=5, file=sys.stderr)
+    for key, image in pictures(tar, ledger):
+        if key not in rows:
+            raise ClipshiftError(f"{tar}: the sample {key!r} has no row in {table}")
+        keys.append(key)
+        batch.append(image)
+        if len(batch) == encoder.batch:
+            chunks.append(encoder.encode(batch))
+            progress.update(len(batch))
+            batch = []
+    if batch:
+        chunks.append(encoder.encode(batch))
+    if not keys:
+        raise ClipshiftError(f"{tar}: no picture of {ledger.came_in} samples could be embedded")
+    ledger.went_out = len(keys)
+    metadata = pa.table(
+        {
+            "image_path": keys,
+            "caption": [rows[key]["caption"] for key in keys],
+            "url_hash": [rows[key]["url_hash"] for key in keys],
+            "sha256": [rows[key]["sha256"] for key in keys],
+        }
+    )
+    write_shard(out, shard, np.concatenate(chunks), metadata)
+    verify(encoder, tar, shard, out)
+    write_json(out / "account" / f"account_{shard}.json", ledger.as_json())
+    return ledger
+
+
+def verify(encoder: encoders.Encoder, tar: Path, shard: str, out: Path) -> None:
+    """Embed some stored rows again from their pictures and compare: alignment and numbers."""
+    stored = read_shard(out, shard)
+    rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
+    wanted = {stored.keys[row]: row for row in rows}
+    for key, image in pictures(tar, Ledger("verify", shard)):
+        if key in wanted:
+            again = encoder.encode([image])[0]
+            similarity = float(again @ stored.vectors[wanted[key]].astype(np.float64))
+            if abs(similarity - 1) > CHECK_TOLERANCE:
+                raise ClipshiftError(
+                    f"{out} shard {shard}: row {wanted[key]} (key {key!r}) has the similarity "
+                    f"{similarity:.5f} to its own picture; rows and metadata are not aligned"
+                )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--encoder", required=True, help="JSON of the encoder block")
+    parser.add_argument("--tar", type=Path, required=True)
+    parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--shard", required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    encoder = encoders.load(TypeAdapter(Encoder).validate_json(args.encoder), args.device)
+    print(json.dumps(embed(encoder, args.tar, args.table, args.shard, args.out).as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

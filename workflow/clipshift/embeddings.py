@@ -1,0 +1,114 @@
+"""Embedding folders in clip-retrieval's layout: reading with checks, and writing.
+
+`img_emb/img_emb_{shard}.npy` (N, D) float16 with L2-normalised rows and
+`metadata/metadata_{shard}.parquet` with `image_path` (the sample's key); row r belongs to row r.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_parquet, write_npy, write_parquet
+
+# float16 rounding moves a unit vector's norm by less than this.
+NORM_TOLERANCE = 2e-3
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Vectors (N, D) float16 with L2-normalised rows, and their keys."""
+
+    vectors: np.ndarray
+    keys: list[str]
+
+
+def shard_paths(folder: Path, shard: str) -> tuple[Path, Path]:
+    """The vectors' and the metadata's path of one shard."""
+    return (
+        folder / "img_emb" / f"img_emb_{shard}.npy",
+        folder / "metadata" / f"metadata_{shard}.parquet",
+    )
+
+
+def list_shards(folder: Path) -> list[str]:
+    """Names of the shards of a folder in natural order (clip-retrieval does not always pad)."""
+    stems = [f.stem.removeprefix("img_emb_") for f in (folder / "img_emb").glob("img_emb_*.npy")]
+    if not stems:
+        raise ClipshiftError(f"no img_emb/img_emb_*.npy in {folder}")
+    return sorted(stems, key=lambda s: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", s)])
+
+
+def write_shard(folder: Path, shard: str, vectors: np.ndarray, metadata: pa.Table) -> None:
+    """Write one shard; `vectors` (N, D) are checked and stored as float16."""
+    image, table = shard_paths(folder, shard)
+    half = vectors.astype(np.float16)
+    check(half, metadata["image_path"].to_pylist(), image)
+    write_npy(image, half)
+    write_parquet(table, metadata)
+
+
+def read_shard(folder: Path, shard: str, mmap: bool = False) -> Embeddings:
+    """Read and check one shard.
+
+    Raises:
+        ClipshiftError: unreadable, row counts differ, NaN, zero norm, not normalised, or a key
+            occurs twice.
+    """
+    image, table = shard_paths(folder, shard)
+    try:
+        vectors = np.load(image, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ClipshiftError(f"{image} is not a readable npy file: {error}") from error
+    keys = read_parquet(table, ["image_path"])["image_path"].to_pylist()
+    check(vectors, keys, image)
+    return Embeddings(vectors, keys)
+
+
+def read_all(folder: Path, shards: list[str] | None = None) -> Embeddings:
+    """All shards of a (small) folder, rows in shard order.
+
+    Raises:
+        ClipshiftError: as `read_shard`; or shards of different dimensions, or a key in two shards.
+    """
+    parts = [read_shard(folder, shard) for shard in shards or list_shards(folder)]
+    dimensions = {part.vectors.shape[1] for part in parts}
+    if len(dimensions) > 1:
+        raise ClipshiftError(f"{folder} mixes vectors of the dimensions {sorted(dimensions)}")
+    keys = [key for part in parts for key in part.keys]
+    _unique(keys, folder)
+    return Embeddings(np.concatenate([part.vectors for part in parts]), keys)
+
+
+def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
+    """Raise `ClipshiftError` on anything that would become a wrong similarity."""
+    if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32):
+        raise ClipshiftError(
+            f"{where}: expected (N, D) float16 or float32, found {vectors.shape} {vectors.dtype}"
+        )
+    if len(vectors) != len(keys):
+        raise ClipshiftError(f"{where}: {len(vectors)} vectors, but {len(keys)} rows of metadata")
+    norms = np.linalg.norm(np.asarray(vectors, dtype=np.float32), axis=1)
+    for bad, what in (
+        (~np.isfinite(norms), "NaN or infinite"),
+        (norms == 0, "of norm zero"),
+        (np.abs(norms - 1) > NORM_TOLERANCE, "not L2-normalised"),
+    ):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise ClipshiftError(
+                f"{where}: {int(bad.sum())} vectors are {what}, the first in row {row} "
+                f"(key {keys[row]!r}, norm {norms[row]:.4f}). Embed this shard again"
+            )
+    _unique(keys, where)
+
+
+def _unique(keys: list[str], where: Path) -> None:
+    seen: set[str] = set()
+    for key in keys:
+        if key in seen:
+            raise ClipshiftError(f"{where}: the key {key!r} occurs twice")
+        seen.add(key)

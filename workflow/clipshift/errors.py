@@ -1,0 +1,28 @@
+"""The one exception that users see, and the wrapper that turns it into a readable exit."""
+
+import errno
+import sys
+from collections.abc import Callable
+
+
+class ClipshiftError(Exception):
+    """A problem that the user can mend: says what, where (file, row, key) and the remedy."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a step; print a `ClipshiftError` or a full disk as one paragraph and exit 1.
+
+    Anything else is a defect of ours and keeps its traceback.
+    """
+    try:
+        main()
+    except ClipshiftError as error:
+        sys.exit(f"clipshift: error: {error}")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        sys.exit(
+            f"clipshift: error: {error.filename or 'the output'} could not be written: "
+            f"{error.strerror}. Nothing half-written was left under its final name. "
+            "Free some space (results/work and results/sources are the largest) and run again."
+        )

@@ -1,0 +1,99 @@
+"""Files that are whole or absent, with bytes that depend on nothing but their content."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipshift.errors import ClipshiftError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to `path` only when the block ends well.
+
+    A kill or a full disk leaves the old file (or none), never half of a new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        # Errors of a write carry no file name; the message to the user needs one.
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """As `atomic_path`, opened for writing bytes."""
+    with atomic_path(path) as part, part.open("wb") as stream:
+        yield stream
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as stream:
+        stream.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented, with sorted keys: the same value gives the same bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ClipshiftError(f"{path} is not JSON ({error}); delete it and run again") from error
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    with atomic(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table; a missing column or a broken file names the file.
+
+    Raises:
+        ClipshiftError: not a parquet file, or `columns` are not all there.
+    """
+    try:
+        present = pq.read_schema(path).names
+        missing = [c for c in columns or [] if c not in present]
+        if missing:
+            raise ClipshiftError(f"{path} lacks the columns {missing}; it has {present}")
+        return pq.read_table(path, columns=columns)
+    except pa.ArrowInvalid as error:
+        raise ClipshiftError(f"{path} is not a readable parquet file: {error}") from error
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    with atomic(path) as stream:
+        np.save(stream, array, allow_pickle=False)
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

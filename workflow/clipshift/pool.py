@@ -1,0 +1,134 @@
+"""Write one shard of a pool, and the manifest over all its shards.
+
+`python -m clipshift.pool shard ...` and `python -m clipshift.pool manifest ...`. A sample's shard
+follows from its key alone, so a new item changes one shard and no other.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from clipshift.config import Holdout, Pool
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import read_json, read_parquet, write_json
+from clipshift.ledger import Ledger
+from clipshift.select import Row, Selection, read_sources, seeded_order, select
+from clipshift.shards import Sample, read_tar, shard_entry, write_table, write_tar
+
+
+def shard_of(key: str, shards: int) -> int:
+    """The shard of a key: uniform, and independent of every other key."""
+    return seeded_order(0, key) % shards
+
+
+def write_shard(
+    shard: int, shards: int, selection: Selection, test_digests: set[str],
+    folders: Mapping[str, Path], tar: Path,
+) -> Ledger:  # fmt: skip
+    """Write one shard, its table and its account.
+
+    Args:
+        selection: of the whole pool.
+        test_digests: sha256 of every picture of every test set; none may enter the pool.
+    """
+    ledger = Ledger("pool", tar.stem)
+    mine = [r for r in selection.rows if shard_of(r["key"], shards) == shard]
+    rows = [r for r in mine if r["sha256"] not in test_digests]
+    reasons = [why for key, why in selection.rejected.items() if shard_of(key, shards) == shard]
+    ledger.rejected = Counter(reasons)
+    if len(mine) > len(rows):
+        ledger.rejected["same picture as a test image"] = len(mine) - len(rows)
+    ledger.came_in = len(mine) + len(reasons)
+    ledger.went_out = write_tar(tar, copy_samples(rows, folders))
+    write_table(tar.with_suffix(".parquet"), rows)
+    entry = {"account": ledger.as_json(), "shard": shard_entry(tar, ledger.went_out)}
+    write_json(tar.with_suffix(".json"), entry)
+    return ledger
+
+
+def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[Sample]:
+    """Samples of `rows` out of the sources' tars, in the order of `rows` (grouped by source).
+
+    Raises:
+        ClipshiftError: a row has no sample in its source's tar.
+    """
+    wanted = {row["key"] for row in rows}
+    for name in dict.fromkeys(row["source"] for row in rows):
+        found = {}
+        for sample in read_tar(folders[name] / "samples.tar"):
+            if sample.key in wanted:
+                found[sample.key] = sample
+        for row in rows:
+            if row["source"] == name:
+                if row["key"] not in found:
+                    raise ClipshiftError(
+                        f"{folders[name]}/samples.tar lacks the sample {row['key']!r} of its table; "
+                        "delete the folder and run again"
+                    )
+                yield found[row["key"]]
+
+
+def read_manifest(accounts: Sequence[Path], name: str) -> dict[str, object]:
+    """Sum the shards' accounts; keys must be unique over the whole pool."""
+    entries = [read_json(path) for path in accounts]
+    ledger = Ledger("pool", name)
+    seen: set[str] = set()
+    for path, entry in zip(accounts, entries, strict=True):
+        part = Ledger.from_json(entry["account"])
+        ledger.came_in += part.came_in
+        ledger.went_out += part.went_out
+        ledger.rejected += part.rejected
+        keys = read_parquet(path.with_suffix(".parquet"), ["key"])["key"].to_pylist()
+        if twice := seen.intersection(keys):
+            raise ClipshiftError(f"{path.with_suffix('.tar')}: the key {min(twice)!r} occurs twice")
+        seen.update(keys)
+    return {"account": ledger.as_json(), "shards": [entry["shard"] for entry in entries]}
+
+
+def folder_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", action="append", required=True, metavar="NAME=FOLDER")
+
+
+def folders_of(arguments: Sequence[str]) -> dict[str, Path]:
+    return {a.partition("=")[0]: Path(a.partition("=")[2]) for a in arguments}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("shard")
+    one.add_argument("--pool", required=True, help="JSON of the pool block")
+    one.add_argument("--classes", required=True, help="JSON of the classes block")
+    one.add_argument("--holdout", required=True, help="JSON of the holdout block")
+    one.add_argument("--test-table", type=Path, action="append", default=[])
+    one.add_argument("--shard", type=int, required=True)
+    one.add_argument("--out", type=Path, required=True, help="the tar")
+    folder_argument(one)
+    whole = commands.add_parser("manifest")
+    whole.add_argument("--name", required=True)
+    whole.add_argument("--out", type=Path, required=True)
+    whole.add_argument("accounts", type=Path, nargs="+")
+    args = parser.parse_args()
+    if args.command == "manifest":
+        write_json(args.out, read_manifest(args.accounts, args.name))
+        return
+    pool = Pool.model_validate_json(args.pool)
+    folders = folders_of(args.source)
+    classes = TypeAdapter(dict[str, list[str]]).validate_json(args.classes)
+    holdout = Holdout.model_validate_json(args.holdout)
+    selection = select(read_sources(folders), pool.take, classes, holdout)
+    digests = {
+        digest
+        for table in args.test_table
+        for digest in read_parquet(table, ["sha256"])["sha256"].to_pylist()
+    }
+    ledger = write_shard(args.shard, pool.shards, selection, digests, folders, args.out)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

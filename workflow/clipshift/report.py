@@ -1,0 +1,132 @@
+"""The report: one self-contained page with figures, tables, accounts, samples and licences.
+
+`python -m clipshift.report --contents JSON --results FOLDER --out FILE`. It adds up the accounts from
+the sources to the splits and refuses when they do not agree.
+"""
+
+import argparse
+import base64
+import csv
+import json
+from collections import Counter
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import read_json, write_text
+from clipshift.ledger import Ledger
+
+MIME = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+
+
+def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
+    """Every account from source to split, in the order of the chain, checked against each other.
+
+    Raises:
+        ClipshiftError: a step took in another number than the steps before gave out.
+    """
+    sources = {
+        name: Ledger.from_json(read_json(results / f"sources/{name}/manifest.json")["account"])
+        for name in contents["sources"]
+    }
+    folders = {name: "pools" for name in contents["pools"]} | {n: "sets" for n in contents["sets"]}
+    datasets = {
+        name: Ledger.from_json(read_json(results / folder / name / "manifest.json")["account"])
+        for name, folder in folders.items()
+    }
+    for name, ledger in datasets.items():
+        given = sum(sources[source].went_out for source in contents["datasets"][name])
+        _same(ledger, given, "its sources gave out")
+    embedded = {}
+    for name in datasets:
+        folder = results / f"embeddings/{contents['encoder']}/{name}/account"
+        shards = contents["pools"].get(name, ["00000"])
+        if name in contents["pools"] and name != contents["pool"]:
+            continue
+        parts = [Ledger.from_json(read_json(folder / f"account_{s}.json")) for s in shards]
+        total = Ledger(
+            "embed",
+            name,
+            sum(p.came_in for p in parts),
+            sum(p.went_out for p in parts),
+            sum((p.rejected for p in parts), Counter()),
+        )
+        _same(total, datasets[name].went_out, f"the {datasets[name].step} gave out")
+        embedded[name] = total
+    splits = []
+    for name, with_reference in contents["splits"].items():
+        ledger = Ledger.from_json(read_json(results / f"splits/{name}.json"))
+        given = datasets[contents["pool"]].went_out
+        given += datasets[contents["reference"]].went_out if with_reference else 0
+        _same(ledger, given, "pool and reference set gave out")
+        splits.append(ledger)
+    return [*sources.values(), *datasets.values(), *embedded.values(), *splits]
+
+
+def _same(ledger: Ledger, given: int, who: str) -> None:
+    if ledger.came_in != given:
+        raise ClipshiftError(
+            f"the accounts do not add up: {ledger.step} {ledger.name!r} took in {ledger.came_in}, "
+            f"but {who} {given}. Delete its outputs and run again"
+        )
+
+
+def data_uri(path: Path) -> str:
+    """A picture as the source of an <img>, so that the page needs no other file."""
+    return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def percent(text: str) -> str:
+    return f"{100 * float(text):.1f}"
+
+
+def accuracy_matrix(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, str]]]:
+    """Rows of the accuracy table by split, then test set."""
+    matrix: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows:
+        matrix.setdefault(row["split"], {})[row["test_set"]] = row
+    return matrix
+
+
+def page(contents: dict[str, Any], results: Path) -> str:
+    """The report's html."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "data_uri": data_uri, "path": Path}
+    template = files("clipshift").joinpath("data/report.html.j2").read_text()
+    records = [read_json(results / f"models/{run}/record.json") for run in contents["runs"]]
+    sources = {n: read_json(results / f"sources/{n}/manifest.json") for n in contents["sources"]}
+    tables = results / "tables"
+    return environment.from_string(template).render(
+        contents=contents,
+        accounts=accounts(contents, results),
+        accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")),
+        contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
+        gap=read_table(tables / "similarity_gap.csv"),
+        records=records,
+        sources=sources,
+        sets={n: read_json(results / f"sets/{n}/manifest.json") for n in contents["sets"]},
+        figures=results / "figures",
+        version=version("clipshift"),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--contents", required=True, help="JSON: what to show")
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    write_text(args.out, page(json.loads(args.contents), args.results))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,128 @@
+"""Write a labelled set in CLIP_benchmark's webdataset layout.
+
+`python -m clipshift.sets --name NAME --set JSON ... --out FOLDER`: `{test|train}/0.tar`,
+`{test|train}/nshards.txt`, `classnames.txt`, `dataset_type.txt`, and our `samples.parquet` and
+`manifest.json`. The prompt templates are written apart, so that another prompt rebuilds no set.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from clipshift.config import Holdout, TestSet
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import read_parquet, write_json, write_text
+from clipshift.ledger import Ledger
+from clipshift.pool import copy_samples, folder_argument, folders_of
+from clipshift.select import read_sources, select
+from clipshift.shards import Sample, read_tar, shard_entry, write_table, write_tar
+
+
+def split_folder(role: str) -> str:
+    """CLIP_benchmark's name of the split: `test`, or `train` for a reference set."""
+    return "train" if role == "reference" else "test"
+
+
+def build(
+    name: str, spec: TestSet, classes: Mapping[str, Sequence[str]], holdout: Holdout,
+    folders: Mapping[str, Path], out: Path,
+) -> Ledger:  # fmt: skip
+    """Write the set and return its account.
+
+    Raises:
+        ClipshiftError: a class has fewer items than `minimum_per_class`.
+    """
+    names = [c for c in classes if spec.classes is None or c in spec.classes]
+    selection = select(read_sources(folders), spec.take, classes, holdout)
+    ledger = Ledger("set", name, came_in=len(selection.rows) + len(selection.rejected))
+    ledger.rejected = Counter(selection.rejected.values())
+    rows = []
+    for row in selection.rows:
+        if row["class_name"] in names:
+            rows.append(row)
+        else:
+            ledger.rejected["no class of the set"] += 1
+    counts = Counter(row["class_name"] for row in rows)
+    short = {c: counts[c] for c in names if counts[c] < spec.minimum_per_class}
+    if short:
+        raise ClipshiftError(
+            f"set {name}: fewer than {spec.minimum_per_class} items in {short}. Take more sources, "
+            f"hold out more concepts, or name the set's own `classes`"
+        )
+    tar = out / split_folder(spec.role) / "0.tar"
+    index = {c: str(i).encode() for i, c in enumerate(names)}
+    labels = {row["key"]: index[row["class_name"]] for row in rows}
+    ledger.went_out = write_tar(
+        tar,
+        (
+            Sample(s.key, {"jpg": s.image, "cls": labels[s.key]})
+            for s in copy_samples(rows, folders)
+        ),
+    )
+    write_text(tar.parent / "nshards.txt", "1\n")
+    write_text(out / "classnames.txt", "\n".join(names) + "\n")
+    write_text(out / "dataset_type.txt", "multiclass\n")
+    write_table(out / "samples.parquet", rows)
+    manifest = {
+        "account": ledger.as_json(),
+        "shards": [shard_entry(tar, ledger.went_out)],
+        "classes": {c: counts[c] for c in names},
+    }
+    write_json(out / "manifest.json", manifest)
+    return ledger
+
+
+def check_labels(folder: Path, tar: Path) -> tuple[list[str], dict[str, int]]:
+    """Class names and labels of a set, after checking that tar, table and class list agree.
+
+    Returns:
+        class names in index order, and {key: class index}.
+
+    Raises:
+        ClipshiftError: a label outside the class list, or labels that differ from the table's.
+    """
+    names = (folder / "classnames.txt").read_text().splitlines()
+    table = read_parquet(folder / "samples.parquet", ["key", "class_name"]).to_pylist()
+    expected = {row["key"]: row["class_name"] for row in table}
+    labels: dict[str, int] = {}
+    for sample in read_tar(tar):
+        label = int(sample.parts["cls"])
+        if not 0 <= label < len(names):
+            raise ClipshiftError(
+                f"{tar}: sample {sample.key!r} has the label {label}, but {folder}/classnames.txt "
+                f"lists {len(names)} classes"
+            )
+        if expected.get(sample.key) != names[label]:
+            raise ClipshiftError(
+                f"{tar}: sample {sample.key!r} is {names[label]!r} by classnames.txt and "
+                f"{expected.get(sample.key)!r} by samples.parquet: the class lists do not match; "
+                "delete the set's folder and run again"
+            )
+        labels[sample.key] = label
+    if len(labels) != len(expected):
+        raise ClipshiftError(f"{tar} holds {len(labels)} samples, its table {len(expected)}")
+    return names, labels
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--set", required=True, help="JSON of the set block")
+    parser.add_argument("--classes", required=True, help="JSON of the classes block")
+    parser.add_argument("--holdout", required=True, help="JSON of the holdout block")
+    parser.add_argument("--out", type=Path, required=True)
+    folder_argument(parser)
+    args = parser.parse_args()
+    classes = TypeAdapter(dict[str, list[str]]).validate_json(args.classes)
+    spec = TestSet.model_validate_json(args.set)
+    holdout = Holdout.model_validate_json(args.holdout)
+    ledger = build(args.name, spec, classes, holdout, folders_of(args.source), args.out)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,127 @@
+"""Exact similarity between a pool and test images, by blocks.
+
+The similarity of two pictures is the dot product of their stored embeddings: float16 vectors,
+L2-normalised before rounding. Every float16 is a multiple of 2^-24, so every product is a multiple
+of 2^-48, and a sum of products of two such vectors never exceeds 2^4 in size. A float64 holds all
+multiples of 2^-48 below 2^5 exactly. Hence a float64 product of float16 embeddings has **no
+rounding error**, in any order of summation: the numbers, and every comparison of them, do not
+depend on block sizes, threads, BLAS or device. For float32 embeddings the error is at most
+D * 2^-53.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from clipshift.encoders import pick_device
+
+# Memory of one block of similarities, bytes.
+BLOCK_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Reductions of the similarity matrix s(t_i, x_j) between N pool rows and M test rows.
+
+    Attributes:
+        max_similarity, nearest_test: (N,) float64 and int64, max over i and its first i.
+        margin, margin_test: (N,) float64 and int64, max over i of s(t_i, x_j) - threshold_i.
+        test_similarity, test_nearest: (M,) float64 and int64, max over j and its first j.
+    """
+
+    max_similarity: np.ndarray
+    nearest_test: np.ndarray
+    margin: np.ndarray
+    margin_test: np.ndarray
+    test_similarity: np.ndarray
+    test_nearest: np.ndarray
+
+
+def scan(
+    pool: np.ndarray,
+    tests: np.ndarray,
+    thresholds: np.ndarray | None = None,
+    device: str = "auto",
+    block_bytes: int = BLOCK_BYTES,
+) -> Scan:
+    """Reduce all N x M similarities, one block of pool rows at a time.
+
+    Args:
+        pool: (N, D) float16 or float32, rows L2-normalised; may be memory-mapped.
+        tests: (M, D), the same.
+        thresholds: (M,) float64, s_i of the reference set; zeros where None.
+
+    Ties take the first row, so rows in the order of their keys give the lowest key.
+
+    Raises:
+        ValueError: dimensions differ, or one side is empty.
+    """
+    if pool.ndim != 2 or tests.ndim != 2 or pool.shape[1] != tests.shape[1]:
+        raise ValueError(f"embeddings of different dimensions: {pool.shape} and {tests.shape}")
+    n, m = len(pool), len(tests)
+    if not n or not m:
+        raise ValueError(f"nothing to compare: {n} pool rows, {m} test rows")
+    where = pick_device(device)
+    queries = torch.from_numpy(np.asarray(tests, dtype=np.float64)).to(where).T  # (D, M)
+    limits = torch.zeros(m, dtype=torch.float64)
+    if thresholds is not None:
+        limits = torch.from_numpy(np.asarray(thresholds, dtype=np.float64))
+    limits = limits.to(where)
+    rows = np.empty((2, n))
+    firsts = np.empty((2, n), dtype=np.int64)
+    best = torch.full((m,), -torch.inf, dtype=torch.float64, device=where)
+    best_row = torch.zeros(m, dtype=torch.int64, device=where)
+    step = max(1, block_bytes // (8 * (m + pool.shape[1])))
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
+        block = torch.from_numpy(np.asarray(pool[part], dtype=np.float64)).to(where)
+        s = block @ queries  # (B, M)
+        value, row = _first_max(s, dim=0)
+        better = value > best  # strict: the earlier block keeps a tie
+        best = torch.where(better, value, best)
+        best_row = torch.where(better, row + start, best_row)
+        for which in (0, 1):
+            value, column = _first_max(s, dim=1)
+            rows[which, part], firsts[which, part] = value.cpu().numpy(), column.cpu().numpy()
+            s -= limits
+    return Scan(
+        rows[0], firsts[0], rows[1], firsts[1], best.cpu().numpy(), best_row.cpu().numpy()
+    )  # fmt: skip
+
+
+def _first_max(s: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maximum along `dim` and the first index that has it."""
+    index = s.argmax(dim)
+    return s.gather(dim, index.unsqueeze(dim)).squeeze(dim), index
+
+
+def earlier_neighbour(
+    vectors: np.ndarray, device: str = "auto", block_bytes: int = BLOCK_BYTES
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each row the largest similarity to an earlier row, and the first such row.
+
+    Args:
+        vectors: (N, D) float16, rows L2-normalised, in the order that decides who is earlier.
+
+    Returns:
+        (N,) float64 and (N,) int64; -inf and -1 for row 0, which has no earlier row.
+    """
+    where = pick_device(device)
+    n, d = vectors.shape
+    value = np.full(n, -np.inf)
+    index = np.full(n, -1, dtype=np.int64)
+    step = max(1, min(n, int((block_bytes / 8) ** 0.5), block_bytes // (16 * d)))
+    for start in range(0, n, step):
+        later = torch.from_numpy(vectors[start : start + step].astype(np.float64)).to(where)
+        for other in range(0, start + 1, step):
+            earlier = torch.from_numpy(vectors[other : other + step].astype(np.float64)).to(where)
+            s = later @ earlier.T  # (B, B')
+            if other == start:
+                s = s.masked_fill(torch.ones_like(s, dtype=torch.bool).triu(), -torch.inf)
+            block_value, block_index = (x.cpu().numpy() for x in _first_max(s, dim=1))
+            part = slice(start, start + len(later))
+            better = block_value > value[part]
+            value[part] = np.where(better, block_value, value[part])
+            index[part] = np.where(better, block_index + other, index[part])
+    return value, index

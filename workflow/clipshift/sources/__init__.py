@@ -1,0 +1,1 @@
+"""Adapters that turn packages and folders into image-caption items."""

@@ -1,0 +1,29 @@
+"""A local folder of webdataset tars: `key.jpg` (or webp, png), `key.txt`, `key.json`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from clipshift.config import WebdatasetSource
+from clipshift.errors import ClipshiftError
+from clipshift.shards import IMAGE_SUFFIXES, read_tar
+from clipshift.sources.base import Item, Rejected
+
+
+def read(spec: WebdatasetSource, packages: Mapping[str, Path]) -> Iterator[Item | Rejected]:
+    tars = sorted(Path(spec.folder).glob("*.tar"))
+    if not tars:
+        raise ClipshiftError(f"no *.tar in {spec.folder}")
+    for tar in tars:
+        for sample in read_tar(tar):
+            place = f"{tar.name}#{sample.key}"
+            image = next((sample.parts[s] for s in IMAGE_SUFFIXES if s in sample.parts), None)
+            if image is None:
+                yield Rejected(place, "no picture in the sample")
+                continue
+            fields = json.loads(sample.parts.get("json", b"{}"))
+            text = sample.parts.get("txt", b"").decode("utf-8", errors="replace").strip()
+            category = str(fields.get(spec.category, ""))
+            concept = str(fields.get(spec.concept, sample.key))
+            flat = {k: str(v) for k, v in fields.items() if v is not None} | {"text": text}
+            yield Item(place, image, category, concept, flat)

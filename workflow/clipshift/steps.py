@@ -1,0 +1,66 @@
+"""The version of each step's code, part of its rule's parameters.
+
+Snakemake does not see a change in an imported module, and a touched script would recompute days of
+work. So a step's version says when its outputs change: raise it by hand in the same commit. A test
+compares the modules' code with `tests/step_digests.json` and fails when it changed and the version
+did not; `clipshift steps --record` records the new digests, also for an edit that changes no
+output.
+"""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's version, and the modules (files or folders of the package) that make its output."""
+
+    version: int
+    modules: tuple[str, ...]
+
+
+STEPS = {
+    "source": Step(1, ("sources", "shards.py")),
+    "sets": Step(1, ("sets.py", "select.py", "shards.py")),
+    "pool": Step(1, ("pool.py", "select.py", "shards.py")),
+    "embed": Step(1, ("embed.py", "embeddings.py", "encoders.py")),
+    "dedup": Step(1, ("dedup.py", "similarity.py")),
+    "margins": Step(1, ("margins.py", "similarity.py")),
+    "splits": Step(1, ("splits.py",)),
+    "train": Step(1, ("train.py", "trainer.py", "captions.py")),
+    "evaluate": Step(1, ("evaluate.py", "models.py")),
+    "summary": Step(1, ("summary.py", "intervals.py")),
+    "figures": Step(1, ("figures", "tables.py", "intervals.py")),
+    "report": Step(1, ("report.py", "data/report.html.j2")),
+}
+
+
+def version_of(step: str) -> int:
+    """The version of a step's code."""
+    return STEPS[step].version
+
+
+def digest(step: str) -> str:
+    """A hash of the code of a step's modules, blind to comments, docstrings and layout."""
+    total = hashlib.sha256()
+    for name in STEPS[step].modules:
+        path = HERE / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            text = file.read_text()
+            total.update(_code(text).encode() if file.suffix == ".py" else text.encode())
+    return total.hexdigest()
+
+
+def _code(text: str) -> str:
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                value.value = ""
+    return ast.dump(tree)

@@ -1,0 +1,97 @@
+"""Tables of a study, as csv.
+
+`python -m clipshift.tables accuracy ...`: split x test set, with n and intervals.
+`python -m clipshift.tables contrasts ...`: differences of accuracy on the same images.
+"""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from clipshift.errors import run
+from clipshift.files import read_json, write_text
+from clipshift.intervals import paired_difference
+from clipshift.summary import correctness
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of equal keys; floats with six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per split and test set."""
+    return [
+        {
+            "split": result["split"],
+            "test_set": name,
+            "points_kept": result["points_kept"],
+            "points_pruned": result["points_pruned"],
+            "training_samples": result["training_samples"],
+            "seeds": len(result["runs"]),
+            "n": entry["n"],
+            "top1": entry["top1"],
+            "top1_low": entry["top1_low"],
+            "top1_high": entry["top1_high"],
+            "mean_per_class_recall": entry["mean_per_class_recall"],
+            "chance": entry["chance"],
+        }
+        for result in results
+        for name, entry in result["sets"].items()
+    ]
+
+
+def contrast_rows(
+    contrasts: Sequence[tuple[str, str, str]], folder: Path
+) -> list[dict[str, Any]]:
+    """One row per contrast: accuracy of a split less that of another, on one test set."""
+    rows = []
+    for a, b, test_set in contrasts:
+        sides = []
+        for split in (a, b):
+            names = read_json(folder / f"{split}.json")["predictions"]
+            sides.append(correctness([folder / name for name in names], test_set))
+        mean, low, high = paired_difference(*sides)
+        rows.append(
+            {
+                "split": a,
+                "less_split": b,
+                "test_set": test_set,
+                "n": sides[0].shape[1],
+                "seeds": len(sides[0]),
+                "difference": mean,
+                "low": low,
+                "high": high,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    accuracy = commands.add_parser("accuracy")
+    accuracy.add_argument("results", type=Path, nargs="+")
+    contrasts = commands.add_parser("contrasts")
+    contrasts.add_argument("--contrasts", required=True, help="JSON of the contrasts")
+    contrasts.add_argument("--eval", type=Path, required=True, help="folder of the evaluations")
+    for command in (accuracy, contrasts):
+        command.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "accuracy":
+        write_csv(args.out, accuracy_rows([read_json(path) for path in args.results]))
+    else:
+        write_csv(args.out, contrast_rows(json.loads(args.contrasts), args.eval))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,254 @@
+"""Train one model on one split with open_clip's training program.
+
+`python -m clipshift.train --run NAME --split FILE --tar FILE... --training JSON --seed N
+--work FOLDER --out FOLDER`. The kept samples are copied, shuffled, into the work folder; the
+program runs there, saves a checkpoint after each part, and continues at the last one when it is
+started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the results.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Set
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from clipshift.config import Training
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import atomic_path, read_json, read_parquet, sha256_file, write_json, write_text
+from clipshift.select import seeded_order
+from clipshift.shards import Sample, read_tar, write_tar
+
+# Shards of the training copy: enough for their order to matter, few enough to open quickly.
+COPY_SHARDS = 8
+# Pictures held in memory while copying, bytes.
+COPY_BYTES = 1 << 30
+_LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
+
+
+def plan(training: Training) -> dict[str, int]:
+    """Steps and samples of a training, the same for every split.
+
+    Samples are rounded up to whole batches in each part between two checkpoints.
+    """
+    steps = -(-training.samples // (training.batch * training.checkpoints))
+    return {
+        "parts": training.checkpoints,
+        "steps_per_part": steps,
+        "samples_per_part": steps * training.batch,
+        "samples_seen": steps * training.batch * training.checkpoints,
+    }
+
+
+def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path) -> int:
+    """Copy the kept samples of a split into shuffled training shards and return their number.
+
+    The mark `done.json` is written last; a copy with the mark of the same split is used again.
+
+    Raises:
+        ClipshiftError: a kept sample is in none of the tars, or in two.
+    """
+    mark = {"split": sha256_file(split), "cache_px": cache_px, "seed": seed}
+    done = out / "done.json"
+    if done.exists() and read_json(done)["mark"] == mark:
+        return int(read_json(done)["samples"])
+    shutil.rmtree(out, ignore_errors=True)
+    table = read_parquet(split, ["key", "kept"])
+    kept = {k for k, keep in zip(*map(lambda c: c.to_pylist(), table.columns), strict=True) if keep}
+    order = sorted(kept, key=lambda key: (seeded_order(seed, key), key))
+    # As many shards in one pass over the tars as memory allows.
+    size = max(1, sum(tar.stat().st_size for tar in tars) // COPY_SHARDS)
+    group = max(1, min(COPY_SHARDS, COPY_BYTES // size))
+    copied = 0
+    for first in range(0, COPY_SHARDS, group):
+        shards = range(first, min(first + group, COPY_SHARDS))
+        wanted = {key: shard for shard in shards for key in order[shard::COPY_SHARDS]}
+        found = _find(wanted.keys(), tars, cache_px)
+        copied += len(found)
+        if missing := wanted.keys() - found.keys():
+            raise ClipshiftError(
+                f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
+                f"e.g. {min(missing)!r}; delete the split and run again"
+            )
+        for shard in shards:
+            mine = (found[key] for key in order[shard::COPY_SHARDS])
+            write_tar(out / f"{shard:05d}.tar", mine)
+    write_json(done, {"mark": mark, "samples": copied})
+    return copied
+
+
+def _find(keys: Set[str], tars: list[Path], cache_px: int | None) -> dict[str, Sample]:
+    found: dict[str, Sample] = {}
+    for tar in tars:
+        for sample in read_tar(tar):
+            if sample.key in keys:
+                if sample.key in found:
+                    raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
+                found[sample.key] = _training_sample(sample, cache_px)
+    return found
+
+
+def _training_sample(sample: Sample, cache_px: int | None) -> Sample:
+    if cache_px is None:
+        return sample
+    image = Image.open(io.BytesIO(sample.image)).convert("RGB")
+    small = io.BytesIO()
+    image.resize((cache_px, cache_px), Image.Resampling.BICUBIC).save(small, "PNG")
+    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts["txt"]})
+
+
+def arguments(run_name: str, training: Training, seed: int, data: Path, work: Path) -> list[str]:
+    """Arguments of open_clip's training program."""
+    steps = plan(training)
+    named = {
+        "model": _model_name(run_name),
+        "train-data": f"{data}/{{00000..{COPY_SHARDS - 1:05d}}}.tar",
+        "train-num-samples": steps["samples_per_part"],
+        "dataset-type": "webdataset",
+        "epochs": steps["parts"],
+        "batch-size": training.batch,
+        "lr": training.lr,
+        "warmup": training.warmup,
+        "wd": training.weight_decay,
+        "precision": training.precision,
+        "seed": seed,
+        "workers": 0 if training.gpus == 0 else 4,
+        "device": "cuda" if training.gpus else "cpu",
+        "logs": work / "logs",
+        "name": run_name,
+        "resume": "latest",
+        "log-every-n-steps": 10,
+    }
+    listed = [text for key, value in named.items() for text in (f"--{key}", str(value))]
+    listed += ["--save-most-recent"]
+    if training.augmentation:
+        pairs = (f"{key}={_literal(value)}" for key, value in training.augmentation.items())
+        listed += ["--aug-cfg", *pairs]
+    return listed + training.arguments
+
+
+def _model_name(run_name: str) -> str:
+    return f"clipshift-{run_name.split('-')[1]}"
+
+
+def _literal(value: object) -> str:
+    """A value as open_clip's `key=value` parser reads it: a Python literal without spaces."""
+    return repr(tuple(value) if isinstance(value, list) else value).replace(" ", "")
+
+
+def train(
+    run_name: str, split: Path, tars: list[Path], training: Training, seed: int, work: Path,
+    out: Path,
+) -> None:  # fmt: skip
+    """Train, or continue a training, and write its results.
+
+    Raises:
+        ClipshiftError: the split is smaller than a batch, or the program failed.
+    """
+    started = time.time()
+    data = work / "data"
+    samples = copy_split(split, tars, training.cache_px, seed, data)
+    if samples < training.batch:
+        raise ClipshiftError(
+            f"the split {split.stem} keeps {samples} samples, fewer than one batch of "
+            f"{training.batch}; keep more or lower `batch`"
+        )
+    name = _model_name(run_name)
+    write_json(work / f"{name}.json", training.model)
+    program = [sys.executable, "-m"]
+    if training.gpus > 1:
+        program += ["torch.distributed.run", f"--nproc-per-node={training.gpus}", "-m"]
+    program += ["clipshift.trainer", str(work / f"{name}.json")]
+    command = [*program, *arguments(run_name, training, seed, data, work)]
+    write_json(work / "command.json", command)
+    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    done = subprocess.run(command, env=os.environ | quiet, check=False)
+    # The program prints some of its errors and exits with 0: only its checkpoint counts.
+    checkpoint = work / "logs" / run_name / "checkpoints" / "epoch_latest.pt"
+    log = work / "logs" / run_name / "out.log"
+    state = _finished(checkpoint, training.checkpoints)
+    if done.returncode or state is None:
+        raise ClipshiftError(
+            f"the training {run_name} failed (exit {done.returncode}); its log is {log}. Run again "
+            f"to continue from the last checkpoint, or delete {work} to start anew"
+        )
+    losses = read_losses(log, training)
+    write_text(out / "loss.csv", _csv(losses))
+    with atomic_path(out / "model.pt") as part:
+        torch.save({k.removeprefix("module."): v for k, v in state.items()}, part)
+    record = {
+        "run": run_name,
+        "split": split.stem,
+        "split_sha256": sha256_file(split),
+        "split_samples": samples,
+        "model": run_name.split("-")[1],
+        "model_sha256": sha256_file(out / "model.pt"),
+        "parameters": sum(v.numel() for v in state.values()),
+        "seed": seed,
+        "training": training.model_dump(mode="json"),
+        "plan": plan(training),
+        "samples_seen": plan(training)["samples_seen"],
+        "final_loss": losses[-1][2] if losses else None,
+        "command": command,
+        "seconds_of_last_start": round(time.time() - started, 1),
+        "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")},
+    }
+    write_json(out / "record.json", record)
+    shutil.rmtree(work)
+
+
+def _finished(checkpoint: Path, parts: int) -> dict[str, torch.Tensor] | None:
+    if not checkpoint.exists():
+        return None
+    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return saved["state_dict"] if saved["epoch"] == parts else None
+
+
+def read_losses(log: Path, training: Training) -> list[tuple[int, int, float]]:
+    """(part, samples seen, running mean loss) from the program's log, the last value of each.
+
+    A part that was started twice (killed and continued) is logged twice; the later one counts.
+    """
+    steps = plan(training)
+    found: dict[int, tuple[int, int, float]] = {}
+    for part, seen, loss in _LOSS.findall(log.read_text()):
+        samples = int(part) * steps["samples_per_part"] + int(seen)
+        found[samples] = (int(part), samples, float(loss))
+    return [found[samples] for samples in sorted(found)]
+
+
+def _csv(rows: list[tuple[int, int, float]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["part", "samples_seen", "mean_loss_of_part"])
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--tar", type=Path, action="append", required=True)
+    parser.add_argument("--training", required=True, help="JSON of the model block")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    training = Training.model_validate_json(args.training)
+    train(args.run, args.split, args.tar, training, args.seed, args.work, args.out)
+    print(json.dumps({"run": args.run, "plan": plan(training)}))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,58 @@
+"""open_clip's own training program, with our model known to it and its order of samples fixed.
+
+`python -m clipshift.trainer MODEL_CONFIG.json [open_clip_train arguments]`. Three things differ
+from `python -m open_clip_train.main`, none of which touches the optimisation:
+
+* the model configuration is registered first;
+* the shuffle buffer of samples takes its seed from `--seed` and the epoch (upstream: from the
+  process id and the clock), so that equal inputs give equal batches;
+* every epoch starts from a random state that follows from `--seed`, the rank and the epoch, so
+  that a training resumed at a checkpoint continues as the undisturbed one.
+"""
+
+import functools
+import os
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import open_clip_train.data
+import open_clip_train.main
+import torch
+
+
+def seed_of(seed: int, rank: int, epoch: int) -> int:
+    """One seed per run, rank and epoch; distinct for up to 10,000 epochs and 1,000 ranks."""
+    return (seed * 1_000 + rank) * 10_000 + epoch
+
+
+def fix_sample_order(rank: int) -> None:
+    """Replace the clock-seeded shuffle buffer, and seed all generators at each epoch."""
+    generator = random.Random()
+    wds = open_clip_train.data.wds
+    wds.shuffle = functools.partial(wds.shuffle, rng=generator)
+    train_one_epoch = open_clip_train.main.train_one_epoch
+
+    @functools.wraps(train_one_epoch)
+    def seeded(model: Any, loaders: Any, loss: Any, epoch: int, *rest: Any, **named: Any) -> Any:
+        args = next(a for a in (*rest, *named.values()) if hasattr(a, "train_data"))
+        seed = seed_of(args.seed, rank, epoch)
+        for seed_it in (generator.seed, random.seed, torch.manual_seed):
+            seed_it(seed)
+        np.random.seed(seed % 2**32)
+        return train_one_epoch(model, loaders, loss, epoch, *rest, **named)
+
+    open_clip_train.main.train_one_epoch = seeded
+
+
+def main() -> None:
+    open_clip.add_model_config(Path(sys.argv[1]))
+    fix_sample_order(int(os.environ.get("RANK", 0)))
+    open_clip_train.main.main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

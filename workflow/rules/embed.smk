@@ -1,0 +1,29 @@
+# Embeddings: shards of a pool or a set -> vectors, in clip-retrieval's layout.
+#   in   the shard's tar and sample table
+#   out  results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy (N, D) float16,
+#        metadata/metadata_{shard}.parquet (row r of both belong together), account/
+
+
+rule embed:
+    """Embed one shard; a few rows are embedded again and compared."""
+    input:
+        tar=lambda w: tar_of(w.dataset, w.shard),
+        table=lambda w: table_of(w.dataset, w.shard),
+    output:
+        "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
+        "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",
+        "results/embeddings/{encoder}/{dataset}/account/account_{shard}.json",
+    params:
+        encoder=lambda w: as_json(cfg.encoders[w.encoder]),
+        version=version_of("embed"),
+    log:
+        "results/logs/embed/{encoder}.{dataset}.{shard}.log",
+    benchmark:
+        "results/benchmarks/embed/{encoder}.{dataset}.{shard}.tsv"
+    resources:
+        mem_mb=3000,
+        runtime=60,
+    shell:
+        "python -m clipshift.embed --encoder {params.encoder:q} --tar {input.tar}"
+        " --table {input.table} --shard {wildcards.shard}"
+        " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"

@@ -1,0 +1,140 @@
+# Figures and tables: evaluations and scores -> what people look at.
+#   in   results/eval/{split}.json, thresholds, nearest points, sample tables
+#   out  results/figures/{name}.svg, results/figures/samples/*.jpg, results/tables/{name}.csv
+
+
+def nearest_files(testset):
+    folder = f"results/margins/{cfg.encoder}/{cfg.pool}/{testset}"
+    return [f"{folder}/{shard}.nearest.parquet" for shard in shards_of(cfg.pool)]
+
+
+def curve_splits(curve):
+    return sorted({curve.baseline, *(s for line in curve.lines.values() for s in line)})
+
+
+rule similarity_gap:
+    """How close the test images are to the pool, and to the reference set."""
+    input:
+        reference=[threshold_file(name) for name in cfg.test_sets],
+        nearest=[f for name in cfg.test_sets for f in nearest_files(name)],
+    output:
+        figure=report(
+            "results/figures/similarity_gap.svg",
+            caption="../report/similarity_gap.rst",
+            category="Similarity",
+        ),
+        table="results/tables/similarity_gap.csv",
+    params:
+        reference=" ".join(f"--reference {n}={threshold_file(n)}" for n in cfg.test_sets),
+        nearest=" ".join(f"--nearest {n}={','.join(nearest_files(n))}" for n in cfg.test_sets),
+        version=version_of("figures"),
+    log:
+        "results/logs/figures/similarity_gap.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m clipshift.figures.similarity_gap {params.reference} {params.nearest}"
+        " --csv {output.table} --out {output.figure} > {log} 2>&1"
+
+
+rule accuracy_vs_pruned:
+    """Accuracy against points pruned, one line per way of pruning."""
+    input:
+        lambda w: [
+            f"results/eval/{split}.json"
+            for split in curve_splits(cfg.figures.accuracy_vs_pruned[w.figure])
+        ],
+    output:
+        report(
+            "results/figures/accuracy_vs_pruned_{figure}.svg",
+            caption="../report/accuracy_vs_pruned.rst",
+            category="Accuracy",
+            labels={"driving set": "{figure}"},
+        ),
+    params:
+        curve=lambda w: as_json(cfg.figures.accuracy_vs_pruned[w.figure]),
+        version=version_of("figures"),
+    log:
+        "results/logs/figures/accuracy_vs_pruned_{figure}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m clipshift.figures.accuracy_vs_pruned --curve {params.curve:q}"
+        " --eval results/eval --out {output} > {log} 2>&1"
+
+
+rule source_samples:
+    """A grid of a source's pictures."""
+    input:
+        "results/sources/{source}/samples.tar",
+        "results/sources/{source}/samples.parquet",
+    output:
+        "results/figures/samples/source_{source}.jpg",
+    params:
+        version=version_of("figures"),
+    log:
+        "results/logs/figures/source_{source}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m clipshift.figures.samples --tar {input[0]} --table {input[1]} --rows 2"
+        " --out {output} > {log} 2>&1"
+
+
+rule split_samples:
+    """A grid of what a split keeps and what it removes."""
+    input:
+        tars=[tar_of(cfg.pool, shard) for shard in shards_of(cfg.pool)],
+        split="results/splits/{split}.parquet",
+    output:
+        "results/figures/samples/split_{split}.jpg",
+    params:
+        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
+        version=version_of("figures"),
+    log:
+        "results/logs/figures/split_{split}.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m clipshift.figures.samples {params.tars} --split {input.split} --out {output}"
+        " > {log} 2>&1"
+
+
+rule accuracy_table:
+    """Split x test set, with n and intervals."""
+    input:
+        [f"results/eval/{split}.json" for split in cfg.splits],
+    output:
+        report("results/tables/accuracy.csv", category="Accuracy"),
+    params:
+        version=version_of("figures"),
+    log:
+        "results/logs/tables/accuracy.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m clipshift.tables accuracy --out {output} {input} > {log} 2>&1"
+
+
+rule contrasts_table:
+    """Differences of accuracy between splits, on the same images."""
+    input:
+        sorted({f"results/eval/{s}.json" for c in cfg.figures.contrasts for s in c[:2]}),
+    output:
+        report("results/tables/contrasts.csv", category="Accuracy"),
+    params:
+        contrasts=lambda w: as_json(cfg.figures.contrasts),
+        version=version_of("figures"),
+    log:
+        "results/logs/tables/contrasts.log",
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    shell:
+        "python -m clipshift.tables contrasts --contrasts {params.contrasts:q}"
+        " --eval results/eval --out {output} > {log} 2>&1"

@@ -1,0 +1,48 @@
+# Pools: sources -> shards of image-caption pairs.
+#   in   results/sources/{source}/samples.{tar,parquet}; the test sets' tables (to keep them out)
+#   out  results/pools/{pool}/{shard}.tar, {shard}.parquet, {shard}.json, manifest.json
+
+
+localrules:
+    pool_manifest,
+
+
+rule pool_shard:
+    """Write one shard; no picture of a test set enters it."""
+    input:
+        sources=lambda w: source_files(w.pool),
+        tests=[f"results/sets/{name}/samples.parquet" for name in cfg.test_sets],
+    output:
+        "results/pools/{pool}/{shard}.tar",
+        "results/pools/{pool}/{shard}.parquet",
+        "results/pools/{pool}/{shard}.json",
+    params:
+        pool=lambda w: as_json(cfg.pools[w.pool]),
+        classes=lambda w: as_json(cfg.classes),
+        holdout=lambda w: as_json(cfg.holdout),
+        sources=lambda w: source_arguments(w.pool),
+        tests=lambda w, input: " ".join(f"--test-table {t}" for t in input.tests),
+        version=version_of("pool"),
+    log:
+        "results/logs/pool/{pool}.{shard}.log",
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    shell:
+        "python -m clipshift.pool shard --pool {params.pool:q} --classes {params.classes:q}"
+        " --holdout {params.holdout:q} {params.tests} {params.sources}"
+        " --shard {wildcards.shard} --out {output[0]} > {log} 2>&1"
+
+
+rule pool_manifest:
+    """Add up the shards' accounts; refuse a key that occurs twice."""
+    input:
+        accounts=lambda w: [f"results/pools/{w.pool}/{s}.json" for s in shards_of(w.pool)],
+        tables=lambda w: [table_of(w.pool, s) for s in shards_of(w.pool)],
+    output:
+        "results/pools/{pool}/manifest.json",
+    log:
+        "results/logs/pool/{pool}.manifest.log",
+    shell:
+        "python -m clipshift.pool manifest --name {wildcards.pool} --out {output}"
+        " {input.accounts} > {log} 2>&1"

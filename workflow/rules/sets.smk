@@ -1,0 +1,66 @@
+# Labelled sets: held-out concepts -> test sets; the others -> the reference set.
+#   in   results/sources/{source}/samples.{tar,parquet}
+#   out  results/sets/{testset}/ in CLIP_benchmark's webdataset layout, with samples.parquet
+
+
+localrules:
+    set_templates,
+
+
+def set_names(role):
+    """Pattern of the sets in a role; a name that no set has where there are none."""
+    return "|".join(n for n, s in cfg.sets.items() if s.role == role) or "NONE"
+
+
+rule test_set:
+    """Build one test set."""
+    input:
+        lambda w: source_files(w.testset),
+    output:
+        "results/sets/{testset}/test/0.tar",
+        "results/sets/{testset}/test/nshards.txt",
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+    params:
+        testset=lambda w: as_json(cfg.sets[w.testset]),
+        classes=lambda w: as_json(cfg.classes),
+        holdout=lambda w: as_json(cfg.holdout),
+        sources=lambda w: source_arguments(w.testset),
+        version=version_of("sets"),
+    wildcard_constraints:
+        testset=set_names("test"),
+    log:
+        "results/logs/sets/{testset}.log",
+    resources:
+        mem_mb=1000,
+        runtime=20,
+    shell:
+        "python -m clipshift.sets --name {wildcards.testset} --set {params.testset:q}"
+        " --classes {params.classes:q} --holdout {params.holdout:q} {params.sources}"
+        " --out results/sets/{wildcards.testset} > {log} 2>&1"
+
+
+use rule test_set as reference_set with:
+    wildcard_constraints:
+        testset=set_names("reference"),
+    output:
+        "results/sets/{testset}/train/0.tar",
+        "results/sets/{testset}/train/nshards.txt",
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+
+
+rule set_templates:
+    """The prompt templates of a set: apart from it, so that another prompt rebuilds no set."""
+    output:
+        "results/sets/{testset}/zeroshot_classification_templates.txt",
+    params:
+        templates=lambda w: cfg.evaluation.templates,
+    log:
+        "results/logs/sets/{testset}.templates.log",
+    shell:
+        r"printf '%s\n' {params.templates:q} > {output} 2> {log}"

@@ -1,0 +1,60 @@
+# Training: split x model x seed -> weights. Every model of a study sees as many samples.
+#   in   results/splits/{split}.parquet, the shards of the pool and of the reference set
+#   out  results/models/{split}-{model}-s{seed}/model.pt, record.json, loss.csv
+# Checkpoints live in results/work, which no rule declares: Snakemake deletes the declared outputs
+# of a killed job, and a training continues where it was.
+
+
+def training_tars(split):
+    tars = [tar_of(cfg.pool, shard) for shard in shards_of(cfg.pool)]
+    if cfg.splits[split].reference:
+        tars.append(f"results/sets/{cfg.reference}/captioned.tar")
+    return tars
+
+
+rule caption_reference:
+    """The reference set with its template captions, as training data."""
+    input:
+        tar=tar_of(cfg.reference, "00000"),
+        table=table_of(cfg.reference, "00000"),
+    output:
+        f"results/sets/{cfg.reference}/captioned.tar",
+    params:
+        template=lambda w: cfg.reference_caption,
+    log:
+        "results/logs/sets/captioned.log",
+    resources:
+        mem_mb=1000,
+        runtime=20,
+    shell:
+        "python -m clipshift.captions --tar {input.tar} --table {input.table}"
+        " --template {params.template:q} --out {output} > {log} 2>&1"
+
+
+rule train:
+    """Train one model, or continue its training, with open_clip's program."""
+    input:
+        split="results/splits/{split}.parquet",
+        tars=lambda w: training_tars(w.split),
+    output:
+        model="results/models/{split}-{model}-s{seed}/model.pt",
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        loss="results/models/{split}-{model}-s{seed}/loss.csv",
+    params:
+        training=lambda w: as_json(cfg.models[w.model]),
+        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
+        run="{split}-{model}-s{seed}",
+        version=version_of("train"),
+    log:
+        "results/logs/train/{split}-{model}-s{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    retries: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+        gpu=lambda w: cfg.models[w.model].gpus,
+    shell:
+        "python -m clipshift.train --run {params.run} --split {input.split} {params.tars}"
+        " --training {params.training:q} --seed {wildcards.seed}"
+        " --work results/work/{params.run} --out results/models/{params.run} > {log} 2>&1"
