@@ -12,15 +12,16 @@ from clipshift.files import read_parquet
 from clipshift.shards import Sample, read_tar, write_tar
 
 
-def captioned(tar: Path, classes: dict[str, str], template: str) -> Iterator[Sample]:
+def captioned(tar: Path, rows: dict[str, dict[str, str]], template: str) -> Iterator[Sample]:
     """Samples with picture and caption.
 
     Args:
-        classes: class name of each key.
-        template: with `{class}`.
+        rows: `class_name` and `caption` of each key.
+        template: with `{class}`, and `{caption}` for the source's own.
     """
     for sample in read_tar(tar):
-        text = template.replace("{class}", classes[sample.key])
+        row = rows[sample.key]
+        text = template.replace("{class}", row["class_name"]).replace("{caption}", row["caption"])
         yield Sample(sample.key, {"jpg": sample.image, "txt": text.encode()})
 
 
@@ -33,9 +34,9 @@ def main() -> None:
     args = parser.parse_args()
     if "{class}" not in args.template:
         raise ClipshiftError(f"reference_caption {args.template!r} has no {{class}}")
-    rows = read_parquet(args.table, ["key", "class_name"]).to_pylist()
-    classes = {row["key"]: row["class_name"] for row in rows}
-    count = write_tar(args.out, captioned(args.tar, classes, args.template))
+    table = read_parquet(args.table, ["key", "class_name", "caption"]).to_pylist()
+    rows = {row["key"]: row for row in table}
+    count = write_tar(args.out, captioned(args.tar, rows, args.template))
     print(f"{count} samples captioned")
 
 

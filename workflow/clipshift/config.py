@@ -92,7 +92,9 @@ class TableSource(SourceBase):
     table: Name = Field(description="Package with the csv.")
     csv: str = Field(description="Path of the csv inside its package.")
     code: str = Field(description="Column that names the picture.")
-    concept: str = Field(description="Column whose lower-cased value is the concept.")
+    concept: str = Field(
+        description="Column that holds the concept: its text up to the first comma, lower-cased."
+    )
     category_letters: int = Field(
         default=1, description="Leading characters of the code that are the category."
     )
@@ -213,8 +215,9 @@ class Recipe(Block):
 class Sized(Recipe):
     """A recipe that keeps a given number of pool points."""
 
-    keep: Size = Field(
-        description="Points to keep: a count, or a share (a float up to 1.0) of the de-duplicated pool."
+    keep: Size | Name = Field(
+        description="Pool points to keep: a count, a share (a float up to 1.0) of the de-duplicated "
+        "pool, or the name of a split of no fixed size to be as large as (a size-matched control)."
     )
 
 
@@ -290,6 +293,11 @@ class Evaluation(Block):
     """Zero-shot classification."""
 
     templates: list[str] = Field(min_length=1, description="Prompt templates with `{c}`.")
+    words: dict[str, list[str]] = Field(
+        default={},
+        description="Words for a class, each filled into every template and averaged like them "
+        "(default: the class name alone).",
+    )
     precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
     batch: int = Field(default=64, ge=1, description="Batch size; part of the result's identity.")
 
@@ -333,7 +341,8 @@ class Config(Block):
     reference: Name = Field(description="The reference set of the similarity gap.")
     reference_caption: str = Field(
         default="a photo of a {class}",
-        description="Caption of the reference set's pictures in the training data.",
+        description="Caption of the reference set's pictures in the training data; `{caption}` is "
+        "the source's own.",
     )
     encoder: Name = Field(description="The encoder that measures similarity.")
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
@@ -385,6 +394,10 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         refs += [(f"sets.{key}.classes", name, c.classes) for name in test_set.classes or []]
     for key, split in c.splits.items():
         refs += [(f"splits.{key}.sets", s, tests) for s in getattr(split, "sets", [])]
+        if isinstance(getattr(split, "keep", None), str):
+            unsized = [name for name, s in c.splits.items() if not isinstance(s, Sized)]
+            refs.append((f"splits.{key}.keep", split.keep, unsized))
+    refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
     for key, curve in c.figures.accuracy_vs_pruned.items():
         where = f"figures.accuracy_vs_pruned.{key}"
         names = [curve.baseline, *(s for line in curve.lines.values() for s in line)]

@@ -32,26 +32,24 @@ SCHEMA_VERSION = 1
 
 
 def predict(
-    loaded: tuple[Any, Any, Any], names: Sequence[str], templates: Sequence[str], tar: Path, batch: int
+    loaded: tuple[Any, Any, Any], prompts: Sequence[Sequence[str]], tar: Path, batch: int
 ) -> tuple[list[str], np.ndarray]:
     """Zero-shot logits of every picture of a set.
 
-    Each prompt's embedding is normalised, then averaged over the templates, then normalised.
+    Each prompt's embedding is normalised, averaged over the prompts of its class, and normalised.
 
     Args:
-        names: class names in index order.
+        prompts: per class, in index order, its prompts.
 
     Returns:
         keys, and (N, C) float32 cosine similarities to the classes.
     """
-    from open_clip import build_zero_shot_classifier
-
     model, preprocess, tokenizer = loaded
-    prompts = [lambda name, t=t: t.replace("{c}", name) for t in templates]
     keys: list[str] = []
     scores = []
     with torch.inference_mode():
-        classifier = build_zero_shot_classifier(model, tokenizer, names, prompts)  # (D, C)
+        texts = [model.encode_text(tokenizer(list(p)), normalize=True).mean(0) for p in prompts]
+        classifier = torch.nn.functional.normalize(torch.stack(texts), dim=1).T  # (D, C)
         pictures: list[torch.Tensor] = []
 
         def flush() -> None:
@@ -67,6 +65,13 @@ def predict(
         if pictures:
             flush()
     return keys, np.concatenate(scores)
+
+
+def prompts_of(
+    names: Sequence[str], templates: Sequence[str], words: dict[str, list[str]]
+) -> list[list[str]]:
+    """Per class, every word of it in every template."""
+    return [[t.replace("{c}", w) for w in words.get(name, [name]) for t in templates] for name in names]
 
 
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -95,6 +100,7 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "top5": float(hits[:, :5].any(1).mean()) if scores.shape[1] > 5 else None,
         "mean_per_class_recall": float(recall),
         "chance": 1 / scores.shape[1],
+        "majority": float(np.bincount(labels).max() / n),  # always naming the largest class
     }
 
 
@@ -111,9 +117,14 @@ def evaluate_run(
     for name, (folder, tar) in sets.items():
         templates = (folder / "zeroshot_classification_templates.txt").read_text().splitlines()
         names, labels = check_labels(folder, tar)
-        keys, scores = predict(loaded, names, templates, tar, evaluation.batch)
+        prompts = prompts_of(names, templates, evaluation.words)
+        keys, scores = predict(loaded, prompts, tar, evaluation.batch)
         truth = np.array([labels[key] for key in keys])
-        results[name] = measure(scores, truth) | {"classes": names, "templates": templates}
+        results[name] = measure(scores, truth) | {
+            "classes": names,
+            "templates": templates,
+            "words": {c: evaluation.words.get(c, [c]) for c in names},
+        }
         top = scores.argmax(1)
         tables.append(
             pa.table(

@@ -66,7 +66,7 @@ def scan(
     queries = torch.from_numpy(np.asarray(tests, dtype=np.float64)).to(where).T  # (D, M)
     limits = torch.zeros(m, dtype=torch.float64)
     if thresholds is not None:
-        limits = torch.from_numpy(np.asarray(thresholds, dtype=np.float64))
+        limits = torch.from_numpy(np.array(thresholds, dtype=np.float64))
     limits = limits.to(where)
     rows = np.empty((2, n))
     firsts = np.empty((2, n), dtype=np.int64)

@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 
 from clipshift.config import Dedup, Far, Near, Pruned, Rand, Sized, Split
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import atomic_path, write_json
+from clipshift.files import atomic_path, read_json, write_json
 from clipshift.ledger import Ledger
 
 Paths = Sequence[Path]
@@ -43,6 +43,7 @@ class Scores:
         margins: per driving test set, the margins of the shards.
         thresholds: per driving test set, the reference set's similarities.
         reference: sample tables of the reference set (empty: not added).
+        like: account of the split to be as large as, where the recipe names one.
     """
 
     pool: Paths
@@ -50,6 +51,7 @@ class Scores:
     margins: Mapping[str, Paths]
     thresholds: Mapping[str, Path]
     reference: Paths
+    like: Path | None = None
 
 
 def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
@@ -73,7 +75,7 @@ def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
                 f"{out.stem}: {candidates - scored} of {candidates} points have no margins; delete "
                 "the margins of this pool and run again"
             )
-        kept = _keep_condition(recipe, candidates, out.stem)
+        kept = _keep_condition(recipe, candidates, scores.like, out.stem)
         db.execute(f"CREATE TABLE split AS {_split_query(kept, recipe.recipe)}")
         points_kept = _count(db, "FROM split WHERE kept")
         _insert_reference(db, scores.reference)
@@ -145,14 +147,20 @@ def _margins(name: str, scores: Scores) -> str:
     )
 
 
-def _keep_condition(recipe: Any, candidates: int, name: str) -> str:
+def _keep_condition(recipe: Any, candidates: int, like: Path | None, name: str) -> str:
     """SQL condition that a candidate is kept."""
     if isinstance(recipe, Pruned):
         return f"NOT margin > {recipe.tolerance!r}"
     if not isinstance(recipe, Sized):
         return "true"
-    is_share = isinstance(recipe.keep, float) and recipe.keep <= 1
-    size = round(recipe.keep * candidates) if is_share else int(recipe.keep)
+    if isinstance(recipe.keep, str):
+        if like is None:
+            raise ClipshiftError(f"{name} is to be as large as {recipe.keep}, whose account is missing")
+        size = int(read_json(like)["points_kept"])
+    elif isinstance(recipe.keep, float) and recipe.keep <= 1:
+        size = round(recipe.keep * candidates)
+    else:
+        size = int(recipe.keep)
     if size > candidates:
         raise ClipshiftError(
             f"the split {name} wants to keep {size} points, but the de-duplicated pool has only "
@@ -239,6 +247,7 @@ def main() -> None:
     parser.add_argument("--margins", action="append", default=[], metavar="SET=FILE[,FILE...]")
     parser.add_argument("--thresholds", action="append", default=[], metavar="SET=FILE")
     parser.add_argument("--reference", type=Path, nargs="*", default=[], help="sample tables")
+    parser.add_argument("--like", type=Path, help="account of the split to be as large as")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     margins = {a.partition("=")[0]: a.partition("=")[2].split(",") for a in args.margins}
@@ -248,6 +257,7 @@ def main() -> None:
         {name: [Path(f) for f in files] for name, files in margins.items()},
         {a.partition("=")[0]: Path(a.partition("=")[2]) for a in args.thresholds},
         args.reference,
+        args.like,
     )
     recipe = TypeAdapter(Split).validate_json(args.recipe)
     dedup = Dedup.model_validate_json(args.dedup_rule)

@@ -39,9 +39,7 @@ def summarise(name: str, runs: Sequence[Path], account: Path, out: Path) -> None
             "top1_low": low,
             "top1_high": high,
             "mean_per_class_recall": float(np.mean([s["mean_per_class_recall"] for s in seeds])),
-            "chance": seeds[0]["chance"],
-            "classes": seeds[0]["classes"],
-            "templates": seeds[0]["templates"],
+            **{key: seeds[0][key] for key in ("chance", "majority", "classes", "templates", "words")},
             "top1_of_seeds": {str(r["seed"]): s["top1"] for r, s in zip(results, seeds, strict=True)},
         }
     split = read_json(account)

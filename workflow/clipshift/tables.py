@@ -44,6 +44,7 @@ def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "top1_high": entry["top1_high"],
             "mean_per_class_recall": entry["mean_per_class_recall"],
             "chance": entry["chance"],
+            "majority": entry["majority"],
         }
         for result in results
         for name, entry in result["sets"].items()

@@ -25,6 +25,12 @@ def score_arguments(split):
     return " ".join(words)
 
 
+def like_file(split):
+    """Account of the split that this one is to be as large as, if any."""
+    keep = getattr(cfg.splits[split], "keep", None)
+    return [f"results/splits/{keep}.json"] if isinstance(keep, str) else []
+
+
 rule split:
     """Make one split: a query over stored scores."""
     input:
@@ -32,6 +38,7 @@ rule split:
         dedup=f"results/dedup/{cfg.pool}/{cfg.encoder}.parquet",
         margins=lambda w: [f for name in driving_sets(w.split) for f in margin_files(name)],
         thresholds=lambda w: [threshold_file(name) for name in driving_sets(w.split)],
+        like=lambda w: like_file(w.split),
         reference=lambda w: (
             [table_of(cfg.reference, "00000")] if cfg.splits[w.split].reference else []
         ),
@@ -45,6 +52,7 @@ rule split:
         recipe=lambda w: as_json(cfg.splits[w.split]),
         dedup=lambda w: as_json(cfg.dedup),
         scores=lambda w: score_arguments(w.split),
+        like=lambda w, input: f"--like {input.like}" if input.like else "",
         version=version_of("splits"),
     log:
         "results/logs/splits/{split}.log",
@@ -54,4 +62,4 @@ rule split:
     shell:
         "python -m clipshift.splits --recipe {params.recipe:q} --dedup-rule {params.dedup:q}"
         " --pool {input.pool} --dedup {input.dedup} {params.scores}"
-        " --reference {input.reference} --out {output[0]} > {log} 2>&1"
+        " {params.like} --reference {input.reference} --out {output[0]} > {log} 2>&1"

@@ -18,6 +18,9 @@ class Undrawable(Exception):
 
 # Rasterise svg this much larger than needed: the crop to the alpha box enlarges small drawings.
 OVERSAMPLING = 1.5
+# User units of the lengths in svg (CSS: 96 to the inch).
+UNITS = {"": 1, "px": 1, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
+_SIZE = re.compile(r"""\s(width|height)\s*=\s*["']\s*(\d+\.?\d*|\.\d+)\s*([a-z%]*)\s*["']""")
 # A larger picture is refused before its pixels are decoded (decompression bombs).
 MAX_PIXELS = 64_000_000
 
@@ -79,13 +82,13 @@ def _draw(svg: str, side: int) -> bytes:
 def _with_view_box(svg: str, tag: re.Match[str]) -> str:
     """Give the root element a viewBox (from its size) and drop its size, so that it scales."""
     root = tag.group(0)
-    size = {
-        name: float(value)
-        for name, value in re.findall(r'\s(width|height)\s*=\s*["\']\s*([\d.]+)[a-z]*\s*["\']', root)
-        if value.strip(".")
-    }
     if "viewBox" not in root:
-        box = f' viewBox="0 0 {size.get("width", 1000)} {size.get("height", 1000)}"'
+        size = {
+            name: float(number) * UNITS[unit]
+            for name, number, unit in _SIZE.findall(root)
+            if unit in UNITS
+        }
+        box = f' viewBox="0 0 {size.get("width", 1000):g} {size.get("height", 1000):g}"'
         root = re.sub(r"(<(?:\w+:)?svg\b)", rf"\1{box}", root, count=1)
     root = re.sub(r'\s(width|height)\s*=\s*["\'][^"\']*["\']', "", root)
     return svg[: tag.start()] + root + svg[tag.end() :]

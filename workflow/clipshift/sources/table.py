@@ -22,7 +22,7 @@ def read(spec: TableSource, packages: Mapping[str, Path]) -> Iterator[Item | Rej
         place = locator(spec.pictures, root, file)
         if row := described.get(file.stem):
             category = file.stem[: spec.category_letters]
-            concept = row[spec.concept].strip().lower()
+            concept = row[spec.concept].split(",")[0].strip().lower()
             yield Item(place, file.read_bytes(), category, concept, {**row, "category": category})
         else:
             yield Rejected(place, "no row in the table")

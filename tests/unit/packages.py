@@ -1,0 +1,61 @@
+"""Tiny packages in the shape of the real ones, and the blocks that read them."""
+
+import io
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from clipshift.config import Rendering, Source
+from clipshift.ledger import Ledger
+from clipshift.sources.build import build
+from tests.conftest import dump
+
+RENDERING = Rendering(px=32)
+
+
+def pack(file: Path, files: dict[str, bytes | str | Path]) -> Path:
+    """A .tgz as npm packs it; a Path is a symbolic link's target."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(file, "w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            if isinstance(content, Path):
+                info.type, info.linkname = tarfile.SYMTYPE, str(content)
+                tar.addfile(info)
+                continue
+            data = content.encode() if isinstance(content, str) else content
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return file
+
+
+def source(adapter: str, **keys: Any) -> Any:
+    """A source block with what every source declares filled in."""
+    common = {"family": "fam", "domain": "drawing", "licence": "CC0-1.0", "origin": "test"}
+    return TypeAdapter(Source).validate_python({"adapter": adapter, **common, **keys})
+
+
+def label(hexcode: str, annotation: str, subgroups: str = "animal-bird", **more: str) -> dict[str, str]:
+    """A row of openmoji.json."""
+    return {
+        "hexcode": hexcode, "annotation": annotation, "group": "animals-nature",
+        "subgroups": subgroups, "tags": "", "openmoji_tags": "", "skintone": "",
+    } | more  # fmt: skip
+
+
+def run_build(spec: Any, packages: dict[str, Path], out: Path) -> tuple[Ledger, dict[str, Any]]:
+    """Build a source; its account and its rows by the last part of their locators."""
+    from clipshift.files import read_parquet
+
+    ledger = build("mine", spec, RENDERING, packages, out)
+    rows = read_parquet(out / "samples.parquet").to_pylist()
+    assert ledger.came_in == len(rows) + sum(ledger.rejected.values())
+    return ledger, {r["locator"].replace("#", "/").rsplit("/", 1)[-1]: r for r in rows}
+
+
+def write_labels(folder: Path, rows: list[dict[str, str]]) -> Path:
+    """A labels package, unpacked (for adapters that are called alone)."""
+    dump(folder / "package/data/openmoji.json", rows)
+    return folder

@@ -1,0 +1,201 @@
+"""Similarities, margins and de-duplication scores against brute force, to the last bit."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipshift import dedup, margins
+from clipshift.embeddings import Embeddings
+from clipshift.errors import ClipshiftError
+from clipshift.similarity import earlier_neighbour, scan
+from tests.conftest import embeddings, shuffled, tied_vectors, unit
+
+
+@st.composite
+def cases(draw: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pool, tests and reference of awkward sizes, drawn from one handful of vectors."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    handful = unit(rng.normal(size=(draw(st.integers(1, 6)), draw(st.integers(1, 9)))))
+    sizes = (draw(st.integers(1, 30)), draw(st.integers(1, 7)), draw(st.integers(1, 9)))
+    pool, tests, reference = (handful[rng.integers(0, len(handful), n)] for n in sizes)
+    return pool, tests, reference
+
+
+def brute(pool: np.ndarray, tests: np.ndarray) -> np.ndarray:
+    """(N, M) similarities, summed one product at a time."""
+    result = np.zeros((len(pool), len(tests)))
+    for d in range(pool.shape[1]):
+        result += np.outer(pool[:, d].astype(np.float64), tests[:, d].astype(np.float64))
+    return result
+
+
+def by_key(table: Any, key: str = "key") -> dict[str, tuple[Any, ...]]:
+    return {r[key]: tuple(r.values()) for r in table.to_pylist()}
+
+
+def tables(pool: Embeddings, tests: Embeddings, reference: Embeddings) -> tuple[Any, Any, Any]:
+    thresholds = margins.reference_table(reference, tests)
+    return (thresholds, *margins.shard_tables(pool, tests, thresholds))
+
+
+@given(cases(), st.integers(1, 4000))
+@settings(max_examples=60)
+def test_scan_equals_brute_force_for_any_block(case: Any, block_bytes: int) -> None:
+    pool, tests, reference = case
+    s = brute(pool, tests)
+    limits = brute(reference, tests).max(0)
+    found = scan(pool, tests, limits, block_bytes=block_bytes)
+    np.testing.assert_array_equal(found.max_similarity, s.max(1))
+    np.testing.assert_array_equal(found.nearest_test, s.argmax(1))
+    np.testing.assert_array_equal(found.margin, (s - limits).max(1))
+    np.testing.assert_array_equal(found.margin_test, (s - limits).argmax(1))
+    np.testing.assert_array_equal(found.test_similarity, s.max(0))
+    np.testing.assert_array_equal(found.test_nearest, s.argmax(0))
+
+
+def test_scan_is_exact_at_real_width() -> None:
+    """Blocks, order of summation and library do not move a bit of a 1280-d product."""
+    rng = np.random.default_rng(0)
+    pool, tests = unit(rng.normal(size=(50, 1280))), unit(rng.normal(size=(9, 1280)))
+    exact = [[sum(int(a) * int(b) for a, b in zip(x, t, strict=True)) for t in _integers(tests)]
+             for x in _integers(pool)]  # fmt: skip
+    truth = np.array([[value / 2**48 for value in line] for line in exact])
+    for block_bytes in (1, 40_000, 1 << 28):
+        found = scan(pool, tests, block_bytes=block_bytes)
+        np.testing.assert_array_equal(found.max_similarity, truth.max(1))
+        np.testing.assert_array_equal(found.test_similarity, truth.max(0))
+
+
+def _integers(vectors: np.ndarray) -> np.ndarray:
+    """float16 values in units of 2^-24, of which each is a whole number."""
+    scaled = vectors.astype(np.float64) * 2**24
+    assert (scaled == np.round(scaled)).all()
+    return scaled.astype(np.int64)
+
+
+def test_without_thresholds_the_margin_is_the_similarity() -> None:
+    found = scan(tied_vectors(0, 20), tied_vectors(1, 3))
+    np.testing.assert_array_equal(found.margin, found.max_similarity)
+
+
+def test_memory_mapped_pool(tmp_path: Any) -> None:
+    pool, tests = tied_vectors(0, 30), tied_vectors(1, 4)
+    np.save(tmp_path / "pool.npy", pool)
+    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
+    found, again = scan(pool, tests), scan(mapped, tests, block_bytes=200)
+    np.testing.assert_array_equal(found.margin, again.margin)
+    np.testing.assert_array_equal(found.test_nearest, again.test_nearest)
+
+
+@pytest.mark.parametrize(
+    ("pool", "tests"),
+    [((3, 4), (2, 5)), ((0, 4), (2, 4)), ((3, 4), (0, 4)), ((4,), (2, 4)), ((3, 4), (4,))],
+)
+def test_scan_refuses_what_cannot_be_compared(pool: Any, tests: Any) -> None:
+    with pytest.raises(ValueError, match="different dimensions|nothing to compare"):
+        scan(np.ones(pool, np.float16), np.ones(tests, np.float16))
+
+
+@given(cases(), st.integers(0, 99))
+@settings(max_examples=40)
+def test_tables_do_not_depend_on_the_order_of_rows(case: Any, seed: int) -> None:
+    pool, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
+    first = tables(pool, tests, reference)
+    again = tables(shuffled(pool, seed), shuffled(tests, seed + 1), shuffled(reference, seed + 2))
+    assert all(a.equals(b) for a, b in zip(first, again, strict=True))
+
+
+@given(cases())
+@settings(max_examples=40)
+def test_ties_go_to_the_lowest_key(case: Any) -> None:
+    pool, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
+    thresholds, scored, nearest = tables(pool, tests, reference)
+    limits = np.array(thresholds["similarity"])
+    s = brute(pool.vectors[np.argsort(pool.keys)], tests.vectors[np.argsort(tests.keys)])
+    test_keys, pool_keys = sorted(tests.keys), sorted(pool.keys)
+    for line, entry in zip(s, scored.to_pylist(), strict=True):
+        assert entry["nearest_test_key"] == min(np.array(test_keys)[line == line.max()])
+        gap = line - limits
+        assert entry["margin_test_key"] == min(np.array(test_keys)[gap == gap.max()])
+    for column, entry in zip(s.T, nearest.to_pylist(), strict=True):
+        assert entry["nearest_key"] == min(np.array(pool_keys)[column == column.max()])
+    assert scored["key"].to_pylist() == pool_keys
+
+
+@given(cases())
+@settings(max_examples=60)
+def test_stored_margin_keeps_its_sign_and_zero(case: Any) -> None:
+    """float32 may round a margin, but never to another side of the limit."""
+    pool, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
+    _, scored, _ = tables(pool, tests, reference)
+    order = np.argsort(pool.keys)
+    limits = brute(reference.vectors, tests.vectors).max(0)
+    exact = (brute(pool.vectors[order], tests.vectors) - limits).max(1)
+    np.testing.assert_array_equal(np.sign(scored["margin"]), np.sign(exact))
+    np.testing.assert_array_equal(np.array(scored["margin"]), exact.astype(np.float32))
+
+
+def test_smallest_possible_margin_survives_float32() -> None:
+    """Two similarities that differ by 2^-48 give a margin of 2^-48, not 0."""
+    tiny = 2.0**-24
+    tests = Embeddings(np.array([[1, tiny]], np.float16), ["t"])
+    reference = Embeddings(np.array([[1, 0]], np.float16), ["r"])
+    pool = Embeddings(np.array([[1, tiny], [1, 0], [1, -tiny]], np.float16), ["a", "b", "c"])
+    _, scored, _ = tables(pool, tests, reference)
+    assert scored["margin"].to_pylist() == [2.0**-48, 0.0, -(2.0**-48)]
+
+
+@given(cases())
+@settings(max_examples=40)
+def test_copy_of_a_reference_image_is_never_above_the_limit(case: Any) -> None:
+    """Its margin is 0 where it is some test image's nearest reference, else below."""
+    _, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
+    copies = Embeddings(reference.vectors, [f"p{k}" for k in reference.keys])
+    thresholds, scored, _ = tables(copies, tests, reference)
+    margin = {r["key"]: r["margin"] for r in scored.to_pylist()}
+    assert max(margin.values()) == 0
+    assert all(margin[f"p{key}"] == 0 for key in thresholds["nearest_key"].to_pylist())
+
+
+def test_thresholds_of_another_test_set_are_refused() -> None:
+    pool, tests, other = (embeddings(n, tied_vectors(0, 5)) for n in ("p", "t", "u"))
+    with pytest.raises(ClipshiftError, match="other test images"):
+        margins.shard_tables(pool, tests, margins.reference_table(pool, other))
+
+
+@given(cases(), st.integers(1, 3000))
+@settings(max_examples=60)
+def test_earlier_neighbour_equals_brute_force_for_any_block(case: Any, block_bytes: int) -> None:
+    vectors = case[0]
+    value, index = earlier_neighbour(vectors, block_bytes=block_bytes)
+    s = brute(vectors, vectors)
+    assert (value[0], index[0]) == (-np.inf, -1)
+    for i in range(1, len(vectors)):
+        assert (value[i], index[i]) == (s[i, :i].max(), s[i, :i].argmax())
+
+
+def test_dedup_table_does_not_depend_on_files() -> None:
+    pool = embeddings("p", tied_vectors(3, 40, distinct=15))
+    first = dedup.score(pool)
+    assert first["key"].to_pylist() == sorted(pool.keys)
+    assert first["nearest_key"].to_pylist()[0] is None
+    assert first["similarity"].null_count == 1
+    assert all(dedup.score(shuffled(pool, seed)).equals(first) for seed in range(3))
+
+
+def test_chain_has_its_earlier_links_as_mates() -> None:
+    """a-b-c close in turn: c's mate is b, though b is a duplicate itself."""
+    angles = np.radians([0, 10, 20, 90])
+    rows = unit(np.stack([np.cos(angles), np.sin(angles)], 1))
+    scored = by_key(dedup.score(Embeddings(rows, ["a", "b", "c", "d"])))
+    assert [scored[k][2] for k in "abcd"] == [None, "a", "b", "c"]
+    assert scored["b"][1] > 0.98 and scored["c"][1] > 0.98 and scored["d"][1] < 0.4
+
+
+def test_one_point_has_no_duplicate() -> None:
+    assert dedup.score(Embeddings(unit(np.ones((1, 3))), ["a"])).to_pylist() == [
+        {"key": "a", "similarity": None, "nearest_key": None}
+    ]

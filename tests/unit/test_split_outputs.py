@@ -1,0 +1,146 @@
+"""What a split writes, and what it refuses."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clipshift import splits
+from clipshift.config import Dedup, Full, Near, Rand
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_json, write_parquet
+from clipshift.ledger import Ledger
+from clipshift.shards import write_table
+from tests.conftest import row
+from tests.unit.study import Study, candidates, kept, make_split, make_study
+
+DEDUP = Dedup(threshold=0.999)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+def test_split_larger_than_the_pool_is_refused_with_the_number(study: Study, tmp_path: Path) -> None:
+    left = len(candidates(make_split(study, tmp_path / "full.parquet", "full")))
+    with pytest.raises(ClipshiftError, match=rf"big.*{left + 1}.*only {left}\b"):
+        make_split(study, tmp_path / "big.parquet", "rand", keep=left + 1)
+    assert not list(tmp_path.glob("big*"))
+    assert len(kept(make_split(study, tmp_path / "all.parquet", "rand", keep=left))) == left
+
+
+def test_keep_as_share_and_as_count(study: Study, tmp_path: Path) -> None:
+    """1 is one point and 1.0 is all of them, in Python and through JSON."""
+    left = len(candidates(make_split(study, tmp_path / "full.parquet", "full")))
+    for keep, size in ((1, 1), (1.0, left), (0.5, round(left / 2)), (3, 3), (1e-9, 0)):
+        rows = make_split(study, tmp_path / "s.parquet", "rand", keep=keep)
+        assert len(kept(rows)) == size
+        spec = Rand(recipe="rand", keep=keep)
+        assert type(Rand.model_validate_json(spec.model_dump_json()).keep) is type(keep)
+
+
+def test_keep_as_large_as_another_split(study: Study, tmp_path: Path) -> None:
+    pruned = make_split(study, tmp_path / "pruned.parquet", "pruned", sets=["sketch"])
+    spec = Rand(recipe="rand", keep="pruned")
+    scores = replace(study.scores, like=tmp_path / "pruned.json")
+    splits.make(spec, DEDUP, scores, tmp_path / "control.parquet")
+    assert len(kept(pq.read_table(tmp_path / "control.parquet").to_pylist())) == len(kept(pruned))
+    with pytest.raises(ClipshiftError, match="pruned.*missing"):
+        splits.make(spec, DEDUP, study.scores, tmp_path / "control.parquet")
+
+
+def test_nothing_kept_is_refused(study: Study, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"sets": ["sketch"], "tolerance": -9.0, "reference": False}
+    with pytest.raises(ClipshiftError, match="none keeps nothing"):
+        make_split(study, tmp_path / "none.parquet", "pruned", **keys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_points_without_an_embedding_keep_their_row(tmp_path: Path) -> None:
+    study = make_study(tmp_path, lost=4)
+    for recipe, keys in (("full", {}), ("rand", {"keep": 5}), ("near", {"keep": 5, "sets": ["sketch"]}),
+                         ("pruned", {"sets": ["sketch"]})):  # fmt: skip
+        rows = make_split(study, tmp_path / "s.parquet", recipe, **keys)
+        lost = {r["key"] for r in rows if r["reason"] == "not embedded"}
+        assert lost == {f"pool-{i:03d}" for i in range(4)}
+        assert not lost & kept(rows)
+    rows = make_split(study, tmp_path / "s.parquet", "full", threshold=1.5)
+    assert len(kept(rows)) == 76
+
+
+def test_without_deduplication_only_unembedded_points_fall(tmp_path: Path) -> None:
+    study = make_study(tmp_path, lost=4)
+    splits.make(Full(recipe="full"), Dedup(rule="none"), study.scores, tmp_path / "s.parquet")
+    rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
+    assert len(kept(rows)) == 76
+
+
+def test_candidate_without_a_margin_is_refused(study: Study, tmp_path: Path) -> None:
+    margins = {name: files[:-1] for name, files in study.scores.margins.items()}
+    spec = Near(recipe="near", keep=3, sets=["sketch"])
+    with pytest.raises(ClipshiftError, match="points have no margins"):
+        splits.make(spec, DEDUP, replace(study.scores, margins=margins), tmp_path / "s.parquet")
+
+
+def test_reference_key_in_the_pool_is_refused(study: Study, tmp_path: Path) -> None:
+    write_table(tmp_path / "reference.parquet", [row("pool", "003"), row("ref", "x")])
+    scores = replace(study.scores, reference=[tmp_path / "reference.parquet"])
+    with pytest.raises(ClipshiftError, match="'pool-003' is in the pool and in the reference"):
+        splits.make(Full(recipe="full"), DEDUP, scores, tmp_path / "s.parquet")
+
+
+@pytest.mark.parametrize("reference", [True, False])
+def test_exports(study: Study, tmp_path: Path, reference: bool) -> None:
+    out = tmp_path / "s.parquet"
+    rows = make_split(study, out, "near", keep=20, sets=["sketch"], reference=reference)
+    table = {r["key"]: r for r in rows}
+    keys = np.load(out.with_suffix(".keys.npy"))
+    assert list(keys) == sorted(k for k, r in table.items() if r["kept"])
+    assert len(keys) == 20 + len(study.reference.keys) * reference
+    subset = np.load(out.with_suffix(".subset_u8u8.npy"))
+    assert subset.dtype == np.dtype("u8,u8")
+    hashes = [table[k]["url_hash"] for k in keys]
+    assert subset.tolist() == sorted((int(h[:16], 16), int(h[16:32], 16)) for h in hashes)
+    sizes = read_json(out.with_suffix(".sizes.json"))
+    assert sum(sizes.values()) == 20
+    for file in study.scores.pool:
+        mine = set(pq.read_table(file)["key"].to_pylist())
+        assert sizes[f"{file.stem}.tar"] == len(mine & kept(rows))
+
+
+def test_account_adds_up(study: Study, tmp_path: Path) -> None:
+    out = tmp_path / "s.parquet"
+    rows = make_split(study, out, "pruned", sets=["sketch"])
+    account = read_json(out.with_suffix(".json"))
+    assert Ledger.from_json(account).came_in == len(rows)
+    assert account["out"] == sum(r["kept"] for r in rows)
+    assert account["points_kept"] == len(kept(rows))
+    assert account["candidates"] == len(candidates(rows))
+    assert set(account["rejected"]) == {"duplicate", "closer than the reference set"}
+    assert account["rejected"]["duplicate"] == 80 - account["candidates"]
+
+
+def test_same_inputs_give_the_same_bytes_at_size(tmp_path: Path) -> None:
+    """Two row groups and several threads, where the order of rows could come apart."""
+    n = 130_000
+    keys = [f"p-{i:06d}" for i in range(n)]
+    text = pa.array(keys)
+    columns = {"key": text, "url_hash": pa.array([f"{i:032x}" for i in range(n)]), "sha256": text}
+    write_parquet(tmp_path / "00000.parquet", pa.table(columns))
+    similarity = np.zeros(n, np.float32)
+    write_parquet(
+        tmp_path / "d.parquet", pa.table({"key": text, "similarity": similarity, "nearest_key": text})
+    )
+    scores = splits.Scores([tmp_path / "00000.parquet"], tmp_path / "d.parquet", {}, {}, [])
+    written = []
+    for name in "ab":
+        out = tmp_path / name / "s.parquet"
+        splits.make(Rand(recipe="rand", keep=0.5), DEDUP, scores, out)
+        written.append({f.name: f.read_bytes() for f in out.parent.iterdir()})
+    assert written[0] == written[1]
+    assert len(written[0]) == 5
