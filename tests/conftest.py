@@ -38,7 +38,9 @@ def picture(seed: int, size: tuple[int, int] = (16, 16), kind: str = "JPEG") -> 
 
 def svg(colour: str = "red", body: str = "", head: str = 'viewBox="0 0 20 20"') -> bytes:
     """A small drawing with transparency around it."""
-    drawing = f'<circle cx="8" cy="9" r="5" fill="{colour}"/><rect x="4" y="2" width="3" height="9"/>'
+    drawing = (
+        f'<circle cx="8" cy="9" r="5" fill="{colour}"/><rect x="4" y="2" width="3" height="9"/>'
+    )
     return f'<svg xmlns="http://www.w3.org/2000/svg" {head}>{body}{drawing}</svg>'.encode()
 
 
@@ -66,7 +68,9 @@ def shuffled(rows: Embeddings, seed: int) -> Embeddings:
     return Embeddings(rows.vectors[order], [rows.keys[i] for i in order])
 
 
-def row(source: str, name: str, category: str = "c", concept: str = "", **more: Any) -> dict[str, Any]:
+def row(
+    source: str, name: str, category: str = "c", concept: str = "", **more: Any
+) -> dict[str, Any]:
     """A row of a sample table; its key sorts by source, as real keys do."""
     locator = f"{source}:{name}"
     return {
@@ -113,6 +117,8 @@ def dump(path: Path, value: Any) -> Path:
 @pytest.fixture
 def ten_samples() -> list[Sample]:
     return [
-        Sample(f"key-{i}", {"jpg": picture(i), "txt": f"caption {i}".encode(), "cls": b"%d" % (i % 3)})
+        Sample(
+            f"key-{i}", {"jpg": picture(i), "txt": f"caption {i}".encode(), "cls": b"%d" % (i % 3)}
+        )
         for i in range(10)
     ]

@@ -37,7 +37,9 @@ def source(adapter: str, **keys: Any) -> Any:
     return TypeAdapter(Source).validate_python({"adapter": adapter, **common, **keys})
 
 
-def label(hexcode: str, annotation: str, subgroups: str = "animal-bird", **more: str) -> dict[str, str]:
+def label(
+    hexcode: str, annotation: str, subgroups: str = "animal-bird", **more: str
+) -> dict[str, str]:
     """A row of openmoji.json."""
     return {
         "hexcode": hexcode, "annotation": annotation, "group": "animals-nature",

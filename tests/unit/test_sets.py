@@ -62,7 +62,9 @@ def test_rows_of_table_and_tar_are_aligned(folders: dict[str, Path], tmp_path: P
 
 
 def test_account_and_class_counts(folders: dict[str, Path], tmp_path: Path) -> None:
-    manifest = read_json(build(folders, tmp_path / "wds", classes=["dog", "bird"]) / "manifest.json")
+    manifest = read_json(
+        build(folders, tmp_path / "wds", classes=["dog", "bird"]) / "manifest.json"
+    )
     account = manifest["account"]
     assert (account["in"], account["out"]) == (18, 10)
     assert account["rejected"] == {"no class of the set": 8}

@@ -24,7 +24,9 @@ def test_round_trip(tar: Path, ten_samples: list[Sample]) -> None:
     assert list(read_tar(tar)) == ten_samples
 
 
-def test_two_writes_give_the_same_bytes(tar: Path, ten_samples: list[Sample], tmp_path: Path) -> None:
+def test_two_writes_give_the_same_bytes(
+    tar: Path, ten_samples: list[Sample], tmp_path: Path
+) -> None:
     assert write_tar(tmp_path / "again.tar", iter(ten_samples)) == 10
     assert (tmp_path / "again.tar").read_bytes() == tar.read_bytes()
 

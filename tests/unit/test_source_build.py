@@ -129,7 +129,9 @@ def test_cut_out_is_cropped_centred_and_padded(box: tuple[int, int, int, int]) -
 
 
 def test_background_is_the_one_asked_for() -> None:
-    corner = pixels(rgba((20, 20, 40, 30)), Rendering(px=32, background="#102030", quality=100))[0, 0]
+    corner = pixels(rgba((20, 20, 40, 30)), Rendering(px=32, background="#102030", quality=100))[
+        0, 0
+    ]
     assert abs(corner - [0x10, 0x20, 0x30]).max() <= 3
 
 
@@ -146,7 +148,11 @@ def test_opaque_picture_is_cropped_to_its_central_square() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "svg"])
 def test_same_input_gives_the_same_bytes(kind: str) -> None:
-    data = svg(body="<text x='2' y='18' font-size='5'>abc</text>") if kind == "svg" else picture(1, kind=kind)
+    data = (
+        svg(body="<text x='2' y='18' font-size='5'>abc</text>")
+        if kind == "svg"
+        else picture(1, kind=kind)
+    )
     assert render(data, RENDERING) == render(data, RENDERING)
     assert pixels(data).shape == (32, 32, 3)
 
@@ -158,7 +164,7 @@ def test_same_input_gives_the_same_bytes(kind: str) -> None:
         (b"\x89PNG\r\n\x1a\n", "undecodable picture"),
         (picture(0)[:200], "undecodable picture"),
         (b"<svg><unclosed>", "unrenderable svg"),
-        (b"<!-- <svg --> <html/>", "no svg element"),
+        (b"<x/> <svg ", "no svg element"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>', "blank picture"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 0 0"/>', "unrenderable svg|blank"),
     ],

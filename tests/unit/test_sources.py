@@ -123,7 +123,12 @@ def test_sidecar(tmp_path: Path) -> None:
         "p/other.txt": "Another suffix",
     }
     spec = source(
-        "sidecar", package="p", folder="p", suffix=".png", caption="{title}", only="^(?!.*/cartoon/)"
+        "sidecar",
+        package="p",
+        folder="p",
+        suffix=".png",
+        caption="{title}",
+        only="^(?!.*/cartoon/)",
     )
     packages = {"p": pack(tmp_path / "p.tgz", files)}
     ledger, rows = run_build(spec, packages, tmp_path / "out")
@@ -225,18 +230,31 @@ def test_table(tmp_path: Path) -> None:
     assert (rice["caption"], bean["caption"]) == ("Rice, raw, Oryza", "Bean")
     assert (rice["category"], bean["category"]) == ("fam/A/rice", "fam/B/bean")
     for key in ("code", "concept"):
-        with pytest.raises(ClipshiftError, match="index.csv of the package csv has no column 'nix'"):
-            run_build(source("table", caption="x", **keys | {key: "nix"}), packages, tmp_path / "no")
+        with pytest.raises(
+            ClipshiftError, match="index.csv of the package csv has no column 'nix'"
+        ):
+            run_build(
+                source("table", caption="x", **keys | {key: "nix"}), packages, tmp_path / "no"
+            )
 
 
 def test_webdataset(tmp_path: Path) -> None:
     samples = [
-        Sample("0", {"jpg": picture(0), "txt": b" a cat ", "json": b'{"category": "x/y", "concept": "cat"}'}),
+        Sample(
+            "0",
+            {
+                "jpg": picture(0),
+                "txt": b" a cat ",
+                "json": b'{"category": "x/y", "concept": "cat"}',
+            },
+        ),
         Sample("1", {"webp": picture(1, kind="WEBP"), "txt": b"a dog"}),
         Sample("2", {"txt": b"no picture"}),
         Sample("3", {"jpg": b"torn", "txt": b"torn"}),
         Sample("4", {"jpg": picture(4), "json": b"{}"}),
-        Sample("5", {"jpg": picture(5), "txt": b"null", "json": b'{"category": null, "concept": null}'}),
+        Sample(
+            "5", {"jpg": picture(5), "txt": b"null", "json": b'{"category": null, "concept": null}'}
+        ),
     ]
     write_tar(tmp_path / "wds/00000.tar", samples)
     spec = source("webdataset", folder=str(tmp_path / "wds"), caption="{text}")

@@ -26,7 +26,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return make_study(tmp_path_factory.mktemp("study"))
 
 
-def test_split_larger_than_the_pool_is_refused_with_the_number(study: Study, tmp_path: Path) -> None:
+def test_split_larger_than_the_pool_is_refused_with_the_number(
+    study: Study, tmp_path: Path
+) -> None:
     left = len(candidates(make_split(study, tmp_path / "full.parquet", "full")))
     with pytest.raises(ClipshiftError, match=rf"big.*{left + 1}.*only {left}\b"):
         make_split(study, tmp_path / "big.parquet", "rand", keep=left + 1)
@@ -134,7 +136,8 @@ def test_same_inputs_give_the_same_bytes_at_size(tmp_path: Path) -> None:
     write_parquet(tmp_path / "00000.parquet", pa.table(columns))
     similarity = np.zeros(n, np.float32)
     write_parquet(
-        tmp_path / "d.parquet", pa.table({"key": text, "similarity": similarity, "nearest_key": text})
+        tmp_path / "d.parquet",
+        pa.table({"key": text, "similarity": similarity, "nearest_key": text}),
     )
     scores = splits.Scores([tmp_path / "00000.parquet"], tmp_path / "d.parquet", {}, {}, [])
     written = []

@@ -22,7 +22,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 @pytest.mark.parametrize("name", SETS)
 @pytest.mark.parametrize("seed", range(3))
-def test_pruned_leaves_no_point_closer_than_the_reference(tmp_path: Path, name: str, seed: int) -> None:
+def test_pruned_leaves_no_point_closer_than_the_reference(
+    tmp_path: Path, name: str, seed: int
+) -> None:
     """The similarity gap of what is kept is that of the reference set, for every test image."""
     study = make_study(tmp_path, seed)
     rows = make_split(study, tmp_path / "s.parquet", "pruned", sets=[name])

@@ -7,6 +7,7 @@ keys, `clipshift steps [--record FILE]` prints or records the digests of the ste
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from clipshift import __version__, config_docs, config_load
 from clipshift.errors import run
@@ -29,7 +30,9 @@ def _config_docs(args: argparse.Namespace) -> None:
 
 
 def _steps(args: argparse.Namespace) -> None:
-    digests = {s: {"version": step.version, "digest": digest(s)} for s, step in STEPS.items()}
+    digests: dict[str, dict[str, Any]] = {
+        name: {"version": step.version, "digest": digest(name)} for name, step in STEPS.items()
+    }
     if args.record:
         before = read_json(args.record) if args.record.exists() else {}
         write_json(args.record, digests)

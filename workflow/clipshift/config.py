@@ -1,4 +1,4 @@
-"""The typed configuration: one model, extra keys forbidden, every key documented where it is declared.
+"""The typed configuration: one model, extra keys forbidden, every key explained where it is.
 
 `config/README.md` is generated from this module (`clipshift config-docs`), so a description here
 is the description that users read. Imported while the Snakefile is parsed, by every cluster job:
@@ -105,7 +105,9 @@ class WebdatasetSource(SourceBase):
 
     adapter: Literal["webdataset"]
     folder: str = Field(description="Folder with `*.tar`: picture, `.txt` caption, `.json` fields.")
-    category: str = Field(default="category", description="json field that holds the category path.")
+    category: str = Field(
+        default="category", description="json field that holds the category path."
+    )
     concept: str = Field(default="concept", description="json field that holds the concept.")
 
 
@@ -146,7 +148,9 @@ class Take(Block):
         default=None, description="true: only items of a class; false: only items of none."
     )
     limit: int | None = Field(
-        default=None, ge=1, description="At most this many items, chosen by a seeded hash of the key."
+        default=None,
+        ge=1,
+        description="At most this many items, chosen by a seeded hash of the key.",
     )
 
 
@@ -168,7 +172,9 @@ class TestSet(Block):
         description="`reference`: labelled training data, the role of ImageNet-Train.",
     )
     minimum_per_class: int = Field(
-        default=1, ge=1, description="Refuse to build the set with fewer items in any of its classes."
+        default=1,
+        ge=1,
+        description="Refuse to build the set with fewer items in any of its classes.",
     )
     classes: list[str] | None = Field(
         default=None, description="Restrict the set to these classes (default: all of the study)."
@@ -185,7 +191,7 @@ class OpenClipEncoder(Block):
 
 
 class EfficientNetLiteEncoder(Block):
-    """EfficientNet-Lite0 (ImageNet-pretrained, pooled features, 1280-d); its weights are a package."""
+    """EfficientNet-Lite0 (ImageNet-pretrained, pooled, 1280-d); its weights are a package."""
 
     kind: Literal["efficientnet_lite0"]
     px: int = Field(default=160, ge=32, description="Input side, pixels.")
@@ -203,7 +209,9 @@ class Dedup(Block):
         description="`earlier-neighbour`: drop a point iff an earlier one (by key), kept or not, "
         "is more similar than the threshold.",
     )
-    threshold: float = Field(default=0.876, description="Similarity above which a point is dropped.")
+    threshold: float = Field(
+        default=0.876, description="Similarity above which a point is dropped."
+    )
 
 
 class Recipe(Block):
@@ -216,8 +224,9 @@ class Sized(Recipe):
     """A recipe that keeps a given number of pool points."""
 
     keep: Size | Name = Field(
-        description="Pool points to keep: a count, a share (a float up to 1.0) of the de-duplicated "
-        "pool, or the name of a split of no fixed size to be as large as (a size-matched control)."
+        description="Pool points to keep: a count, a share (a float up to 1.0) of the "
+        "de-duplicated pool, or the name of a split of no fixed size to be as large as "
+        "(a size-matched control)."
     )
 
 
@@ -238,14 +247,18 @@ class Near(Sized):
     """Near-pruning: keep the points least similar to the test sets."""
 
     recipe: Literal["near"]
-    sets: list[Name] = Field(min_length=1, description="Driving test sets (the largest similarity counts).")
+    sets: list[Name] = Field(
+        min_length=1, description="Driving test sets (the largest similarity counts)."
+    )
 
 
 class Far(Sized):
     """Far-pruning: keep the points most similar to the test sets."""
 
     recipe: Literal["far"]
-    sets: list[Name] = Field(min_length=1, description="Driving test sets (the largest similarity counts).")
+    sets: list[Name] = Field(
+        min_length=1, description="Driving test sets (the largest similarity counts)."
+    )
 
 
 class Pruned(Recipe):
@@ -266,10 +279,14 @@ Split = Annotated[Full | Rand | Near | Far | Pruned, Field(discriminator="recipe
 class Training(Block):
     """How every split is trained: same model, same samples seen."""
 
-    model: dict[str, Any] = Field(description="open_clip model configuration (embed_dim, vision_cfg, text_cfg).")
+    model: dict[str, Any] = Field(
+        description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
+    )
     samples: int = Field(ge=1, description="Samples seen by every model, whatever its split.")
     checkpoints: int = Field(
-        default=4, ge=1, description="Checkpoints on the way; a killed training continues at the last."
+        default=4,
+        ge=1,
+        description="Checkpoints on the way; a killed training continues at the last.",
     )
     batch: int = Field(default=256, ge=2, description="Batch size.")
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
@@ -285,7 +302,9 @@ class Training(Block):
         default=None,
         description="Store the training copy of the pictures at this size (faster decoding).",
     )
-    arguments: list[str] = Field(default=[], description="Further arguments of open_clip's trainer.")
+    arguments: list[str] = Field(
+        default=[], description="Further arguments of open_clip's trainer."
+    )
     gpus: int = Field(default=0, ge=0, description="GPUs of one training job.")
 
 
@@ -318,7 +337,7 @@ class Figures(Block):
     )
     contrasts: list[tuple[Name, Name, Name]] = Field(
         default=[],
-        description="[split, other split, test set]: differences of accuracy printed with intervals.",
+        description="[split, other split, test set]: differences with intervals.",
     )
 
 
@@ -394,7 +413,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         refs += [(f"sets.{key}.classes", name, c.classes) for name in test_set.classes or []]
     for key, split in c.splits.items():
         refs += [(f"splits.{key}.sets", s, tests) for s in getattr(split, "sets", [])]
-        if isinstance(getattr(split, "keep", None), str):
+        if isinstance(split, Sized) and isinstance(split.keep, str):
             unsized = [name for name, s in c.splits.items() if not isinstance(s, Sized)]
             refs.append((f"splits.{key}.keep", split.keep, unsized))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]

@@ -10,15 +10,15 @@ from clipshift.config import Config
 INTRODUCTION = """\
 # Configuration
 
-Generated from `workflow/clipshift/config.py` by `clipshift config-docs --out config/README.md`; a test
-keeps it in step. A configuration is one YAML file (`snakemake --configfile FILE`, default
+Generated from `workflow/clipshift/config.py` by `clipshift config-docs --out config/README.md`; a
+test keeps it in step. A configuration is one YAML file (`snakemake --configfile FILE`, default
 `config/mini.yaml`); several files are merged, the later ones win. An unknown key is an error that
 names the file, the key and the nearest valid one; `clipshift check FILE` says so without a run.
 
 | file | what |
 |---|---|
 | `mini.yaml` | the default study: real data from package registries, on a laptop |
-| `mini-full.yaml` | more splits and seeds on the same pool: `--configfile config/mini.yaml config/mini-full.yaml` |
+| `mini-full.yaml` | more on the same pool: `--configfile config/mini.yaml config/mini-full.yaml` |
 | `test.yaml` | the same rules in about two minutes, for the tests |
 """
 
@@ -32,11 +32,11 @@ def page() -> str:
 
 def _collect(annotation: Any, blocks: list[type[BaseModel]]) -> None:
     """Blocks in the order in which a reader meets them."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if annotation not in blocks:
-            blocks.append(annotation)
-            for field in annotation.model_fields.values():
-                _collect(field.annotation, blocks)
+    is_block = isinstance(annotation, type) and issubclass(annotation, BaseModel)
+    if is_block and annotation not in blocks:
+        blocks.append(annotation)
+        for field in annotation.model_fields.values():
+            _collect(field.annotation, blocks)
     for argument in get_args(annotation):
         _collect(argument, blocks)
 
@@ -53,7 +53,9 @@ def _section(block: type[BaseModel]) -> str:
             text = "see below"
         else:
             text = "" if default is PydanticUndefined else f"`{default!r}`"
-        lines.append(f"| `{name}` | {_type(field.annotation)} | {text} | {field.description or ''} |")
+        lines.append(
+            f"| `{name}` | {_type(field.annotation)} | {text} | {field.description or ''} |"
+        )
     return "\n".join(lines) + "\n"
 
 

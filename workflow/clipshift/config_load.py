@@ -1,4 +1,4 @@
-"""Reading configurations: from files or from Snakemake's merged dictionary, with errors for people."""
+"""Reading configurations, from files or Snakemake's dictionary, with errors for people."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -123,14 +123,15 @@ def _file_of(path: tuple[Any, ...], files: Sequence[Path]) -> str:
     """`FILE: ` of the last file that holds this key, else of the last file, else nothing."""
     holder = files[-1] if files else None
     for file in files:
-        value: Any = _read(file)
-        for part in path:
-            if isinstance(value, dict) and part in value:
-                value = value[part]
-            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
-                value = value[part]
-            else:
-                break
-        else:
+        if _holds(_read(file), path):
             holder = file
     return f"{holder}: " if holder else ""
+
+
+def _holds(value: Any, path: tuple[Any, ...]) -> bool:
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

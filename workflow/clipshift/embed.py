@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     encoder = encoders.load(TypeAdapter(Encoder).validate_json(args.encoder), args.device)
-    print(json.dumps(embed(encoder, args.tar, args.table, args.shard, args.out).as_json(), indent=2))
+    print(
+        json.dumps(embed(encoder, args.tar, args.table, args.shard, args.out).as_json(), indent=2)
+    )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def list_shards(folder: Path) -> list[str]:
     stems = [f.stem.removeprefix("img_emb_") for f in (folder / "img_emb").glob("img_emb_*.npy")]
     if not stems:
         raise ClipshiftError(f"no img_emb/img_emb_*.npy in {folder}")
-    return sorted(stems, key=lambda s: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", s)])
+    return sorted(
+        stems, key=lambda s: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", s)]
+    )
 
 
 def write_shard(folder: Path, shard: str, vectors: np.ndarray, metadata: pa.Table) -> None:

@@ -39,14 +39,19 @@ class Encoder:
         chunks = []
         with torch.inference_mode():
             for start in range(0, len(images), self.batch):
-                pixels = torch.stack([self.preprocess(i) for i in images[start : start + self.batch]])
+                pixels = torch.stack(
+                    [self.preprocess(i) for i in images[start : start + self.batch]]
+                )
                 chunks.append(self.forward(pixels.to(self.device)).double().cpu().numpy())
         vectors = np.concatenate(chunks)  # (N, D)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         bad = np.flatnonzero(~np.isfinite(norms[:, 0]) | (norms[:, 0] == 0))
         if bad.size:
-            raise ClipshiftError(f"the encoder gave NaN, infinite or zero vectors in rows {bad[:5]}")
-        return vectors / norms
+            raise ClipshiftError(
+                f"the encoder gave NaN, infinite or zero vectors in rows {bad[:5]}"
+            )
+        unit: np.ndarray = vectors / norms
+        return unit
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -88,7 +93,8 @@ def _efficientnet_lite0(spec: EfficientNetLiteEncoder, device: torch.device) -> 
 
     def forward(pixels: torch.Tensor) -> torch.Tensor:
         features = net.extract_features(pixels.contiguous(memory_format=torch.channels_last))
-        return features.mean((2, 3))  # (B, 1280)
+        pooled: torch.Tensor = features.mean((2, 3))  # (B, 1280)
+        return pooled
 
     return Encoder(preprocess, forward, spec.batch, device)
 

@@ -1,7 +1,7 @@
 """Zero-shot evaluation of one trained model.
 
-`python -m clipshift.evaluate --record FILE --weights FILE --set NAME=FOLDER,TAR... --out FILE` writes
-`{run}.json`, per-sample predictions as parquet, and the same numbers for CLIP_benchmark and
+`python -m clipshift.evaluate --record FILE --weights FILE --set NAME=FOLDER,TAR... --out FILE`
+writes `{run}.json`, per-sample predictions as parquet, and the same numbers for CLIP_benchmark and
 open_clip.
 """
 
@@ -71,7 +71,9 @@ def prompts_of(
     names: Sequence[str], templates: Sequence[str], words: dict[str, list[str]]
 ) -> list[list[str]]:
     """Per class, every word of it in every template."""
-    return [[t.replace("{c}", w) for w in words.get(name, [name]) for t in templates] for name in names]
+    return [
+        [t.replace("{c}", w) for w in words.get(name, [name]) for t in templates] for name in names
+    ]
 
 
 def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -105,7 +107,11 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def evaluate_run(
-    record: Path, weights: Path, sets: dict[str, tuple[Path, Path]], evaluation: Evaluation, out: Path
+    record: Path,
+    weights: Path,
+    sets: dict[str, tuple[Path, Path]],
+    evaluation: Evaluation,
+    out: Path,
 ) -> None:
     """Evaluate one model on `sets` (name -> folder, tar) and write `out` and its companions."""
     trained = read_json(record)
@@ -160,7 +166,11 @@ def evaluate_run(
 def _export(out: Path, identity: dict[str, Any], results: dict[str, Any]) -> None:
     """The same numbers as CLIP_benchmark's JSON (one a set, in a list) and open_clip's jsonl."""
     metrics = {
-        name: {"acc1": r["top1"], "acc5": r["top5"], "mean_per_class_recall": r["mean_per_class_recall"]}
+        name: {
+            "acc1": r["top1"],
+            "acc5": r["top5"],
+            "mean_per_class_recall": r["mean_per_class_recall"],
+        }
         for name, r in results.items()
     }
     benchmark = [
@@ -177,7 +187,10 @@ def _export(out: Path, identity: dict[str, Any], results: dict[str, Any]) -> Non
     write_json(out.with_suffix(".clip_benchmark.json"), benchmark)
     line = {"name": identity["run"], "epoch": None}
     for name, values in metrics.items():
-        line |= {f"{name}-zeroshot-val-top1": values["acc1"], f"{name}-zeroshot-val-top5": values["acc5"]}
+        line |= {
+            f"{name}-zeroshot-val-top1": values["acc1"],
+            f"{name}-zeroshot-val-top5": values["acc5"],
+        }
     write_text(out.with_suffix(".results.jsonl"), json.dumps(line) + "\n")
 
 

@@ -30,6 +30,12 @@ class Ledger:
                 f"{self.went_out} out, {dict(self.rejected)} rejected, {lost} unaccounted for"
             )
 
+    def add(self, part: "Ledger") -> None:
+        """Add the account of a part (a shard) of the same step."""
+        self.came_in += part.came_in
+        self.went_out += part.went_out
+        self.rejected += part.rejected
+
     def as_json(self) -> dict[str, Any]:
         self.check()
         return {

@@ -23,8 +23,10 @@ def in_key_order(embeddings: Embeddings) -> Embeddings:
     return Embeddings(embeddings.vectors[order], [embeddings.keys[i] for i in order])
 
 
-def nearest_table(test_keys: list[str], similarity: np.ndarray, nearest_keys: list[str]) -> pa.Table:
-    """`test_key, similarity, nearest_key`, one row per test image; float64: thresholds are exact."""
+def nearest_table(
+    test_keys: list[str], similarity: np.ndarray, nearest_keys: list[str]
+) -> pa.Table:
+    """`test_key, similarity (float64, exact), nearest_key`, one row per test image."""
     return pa.table({"test_key": test_keys, "similarity": similarity, "nearest_key": nearest_keys})
 
 

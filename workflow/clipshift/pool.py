@@ -66,22 +66,19 @@ def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[S
             if row["source"] == name:
                 if row["key"] not in found:
                     raise ClipshiftError(
-                        f"{folders[name]}/samples.tar lacks the sample {row['key']!r} of its table; "
-                        "delete the folder and run again"
+                        f"{folders[name]}/samples.tar lacks the sample {row['key']!r} of its "
+                        "table; delete the folder and run again"
                     )
                 yield found[row["key"]]
 
 
-def read_manifest(accounts: Sequence[Path], name: str) -> dict[str, object]:
+def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
     """Sum the shards' accounts; keys must be unique over the whole pool."""
     entries = [read_json(path) for path in accounts]
     ledger = Ledger("pool", name)
     seen: set[str] = set()
     for path, entry in zip(accounts, entries, strict=True):
-        part = Ledger.from_json(entry["account"])
-        ledger.came_in += part.came_in
-        ledger.went_out += part.went_out
-        ledger.rejected += part.rejected
+        ledger.add(Ledger.from_json(entry["account"]))
         keys = read_parquet(path.with_suffix(".parquet"), ["key"])["key"].to_pylist()
         if twice := seen.intersection(keys):
             raise ClipshiftError(f"{path.with_suffix('.tar')}: the key {min(twice)!r} occurs twice")
@@ -114,7 +111,7 @@ def main() -> None:
     whole.add_argument("accounts", type=Path, nargs="+")
     args = parser.parse_args()
     if args.command == "manifest":
-        write_json(args.out, read_manifest(args.accounts, args.name))
+        write_json(args.out, sum_shards(args.accounts, args.name))
         return
     pool = Pool.model_validate_json(args.pool)
     folders = folders_of(args.source)

@@ -1,14 +1,13 @@
 """The report: one self-contained page with figures, tables, accounts, samples and licences.
 
-`python -m clipshift.report --contents JSON --results FOLDER --out FILE`. It adds up the accounts from
-the sources to the splits and refuses when they do not agree.
+`python -m clipshift.report --contents JSON --results FOLDER --out FILE`. It adds up the accounts
+from the sources to the splits and refuses when they do not agree.
 """
 
 import argparse
 import base64
 import csv
 import json
-from collections import Counter
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -33,7 +32,7 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
         name: Ledger.from_json(read_json(results / f"sources/{name}/manifest.json")["account"])
         for name in contents["sources"]
     }
-    folders = {name: "pools" for name in contents["pools"]} | {n: "sets" for n in contents["sets"]}
+    folders = dict.fromkeys(contents["pools"], "pools") | dict.fromkeys(contents["sets"], "sets")
     datasets = {
         name: Ledger.from_json(read_json(results / folder / name / "manifest.json")["account"])
         for name, folder in folders.items()
@@ -41,22 +40,11 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
     for name, ledger in datasets.items():
         given = sum(sources[source].went_out for source in contents["datasets"][name])
         _same(ledger, given, "its sources gave out")
-    embedded = {}
-    for name in datasets:
-        folder = results / f"embeddings/{contents['encoder']}/{name}/account"
-        shards = contents["pools"].get(name, ["00000"])
-        if name in contents["pools"] and name != contents["pool"]:
-            continue
-        parts = [Ledger.from_json(read_json(folder / f"account_{s}.json")) for s in shards]
-        total = Ledger(
-            "embed",
-            name,
-            sum(p.came_in for p in parts),
-            sum(p.went_out for p in parts),
-            sum((p.rejected for p in parts), Counter()),
-        )
-        _same(total, datasets[name].went_out, f"the {datasets[name].step} gave out")
-        embedded[name] = total
+    embedded = [
+        _embedded(name, ledger, contents, results)
+        for name, ledger in datasets.items()
+        if name in contents["sets"] or name == contents["pool"]
+    ]
     splits = []
     for name, with_reference in contents["splits"].items():
         ledger = Ledger.from_json(read_json(results / f"splits/{name}.json"))
@@ -64,7 +52,17 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
         given += datasets[contents["reference"]].went_out if with_reference else 0
         _same(ledger, given, "pool and reference set gave out")
         splits.append(ledger)
-    return [*sources.values(), *datasets.values(), *embedded.values(), *splits]
+    return [*sources.values(), *datasets.values(), *embedded, *splits]
+
+
+def _embedded(name: str, dataset: Ledger, contents: dict[str, Any], results: Path) -> Ledger:
+    """The sum of the accounts of a data set's embedded shards."""
+    folder = results / f"embeddings/{contents['encoder']}/{name}/account"
+    total = Ledger("embed", name)
+    for shard in contents["pools"].get(name, ["00000"]):
+        total.add(Ledger.from_json(read_json(folder / f"account_{shard}.json")))
+    _same(total, dataset.went_out, f"the {dataset.step} gave out")
+    return total
 
 
 def _same(ledger: Ledger, given: int, who: str) -> None:

@@ -67,7 +67,10 @@ def write_tar(path: Path, samples: Iterable[Sample]) -> int:
         ClipshiftError: a key occurs twice, or holds a character that webdataset cannot keep.
     """
     seen: set[str] = set()
-    with atomic(path) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with (
+        atomic(path) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
         for sample in samples:
             if sample.key in seen:
                 raise ClipshiftError(f"{path.name}: the key {sample.key!r} occurs twice")

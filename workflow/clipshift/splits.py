@@ -26,7 +26,7 @@ Paths = Sequence[Path]
 
 # Order in which a sized recipe keeps candidates. The ends of one order: near_k and far_(N-k)
 # partition the pool, and both are nested in k.
-ORDERS = {
+ORDERS: dict[Any, str] = {
     Near: "similarity, key",
     Far: "similarity DESC, key DESC",
     Rand: "md5('{seed}:' || key), key",
@@ -140,8 +140,8 @@ def _similarities(name: str, scores: Scores) -> str:
 
 def _margins(name: str, scores: Scores) -> str:
     return (
-        "SELECT m.key, margin_test_key AS test_key, (t.similarity + m.margin)::FLOAT AS similarity, "
-        "t.similarity::FLOAT AS threshold, m.margin "
+        "SELECT m.key, margin_test_key AS test_key, "
+        "(t.similarity + m.margin)::FLOAT AS similarity, t.similarity::FLOAT AS threshold, m.margin "
         f"FROM read_parquet({_list(scores.margins[name])}) m "
         f"JOIN read_parquet('{scores.thresholds[name]}') t ON t.test_key = m.margin_test_key"
     )
@@ -155,7 +155,9 @@ def _keep_condition(recipe: Any, candidates: int, like: Path | None, name: str) 
         return "true"
     if isinstance(recipe.keep, str):
         if like is None:
-            raise ClipshiftError(f"{name} is to be as large as {recipe.keep}, whose account is missing")
+            raise ClipshiftError(
+                f"{name} is to be as large as {recipe.keep}, whose account is missing"
+            )
         size = int(read_json(like)["points_kept"])
     elif isinstance(recipe.keep, float) and recipe.keep <= 1:
         size = round(recipe.keep * candidates)
@@ -188,8 +190,8 @@ def _insert_reference(db: duckdb.DuckDBPyConnection, reference: Paths) -> None:
     if clash is not None:
         raise ClipshiftError(f"the key {clash!r} is in the pool and in the reference set")
     db.execute(
-        "INSERT INTO split SELECT key, url_hash, sha256, true, 'reference', NULL, NULL, NULL, NULL, "
-        f"NULL, NULL FROM {rows}"
+        "INSERT INTO split SELECT key, url_hash, sha256, true, 'reference', NULL, NULL, "
+        f"NULL, NULL, NULL, NULL FROM {rows}"
     )
 
 

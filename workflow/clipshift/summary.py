@@ -29,7 +29,9 @@ def summarise(name: str, runs: Sequence[Path], account: Path, out: Path) -> None
     for test_set in results[0]["sets"]:
         seeds = [r["sets"][test_set] for r in results]
         if len({s["n"] for s in seeds}) > 1:
-            raise ClipshiftError(f"{name}: its models were tested on different images of {test_set}")
+            raise ClipshiftError(
+                f"{name}: its models were tested on different images of {test_set}"
+            )
         n = seeds[0]["n"]
         top1 = float(np.mean([s["top1"] for s in seeds]))
         low, high = clopper_pearson(top1 * n, n)
@@ -39,8 +41,13 @@ def summarise(name: str, runs: Sequence[Path], account: Path, out: Path) -> None
             "top1_low": low,
             "top1_high": high,
             "mean_per_class_recall": float(np.mean([s["mean_per_class_recall"] for s in seeds])),
-            **{key: seeds[0][key] for key in ("chance", "majority", "classes", "templates", "words")},
-            "top1_of_seeds": {str(r["seed"]): s["top1"] for r, s in zip(results, seeds, strict=True)},
+            **{
+                key: seeds[0][key]
+                for key in ("chance", "majority", "classes", "templates", "words")
+            },
+            "top1_of_seeds": {
+                str(r["seed"]): s["top1"] for r, s in zip(results, seeds, strict=True)
+            },
         }
     split = read_json(account)
     shared = ("model", "samples_seen", "precision", "batch")

@@ -51,24 +51,25 @@ def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def contrast_rows(
-    contrasts: Sequence[tuple[str, str, str]], folder: Path
-) -> list[dict[str, Any]]:
+def contrast_rows(contrasts: Sequence[tuple[str, str, str]], folder: Path) -> list[dict[str, Any]]:
     """One row per contrast: accuracy of a split less that of another, on one test set."""
     rows = []
     for a, b, test_set in contrasts:
-        sides = []
-        for split in (a, b):
-            names = read_json(folder / f"{split}.json")["predictions"]
-            sides.append(correctness([folder / name for name in names], test_set))
-        mean, low, high = paired_difference(*sides)
+        first, second = (
+            correctness(
+                [folder / name for name in read_json(folder / f"{split}.json")["predictions"]],
+                test_set,
+            )
+            for split in (a, b)
+        )
+        mean, low, high = paired_difference(first, second)
         rows.append(
             {
                 "split": a,
                 "less_split": b,
                 "test_set": test_set,
-                "n": sides[0].shape[1],
-                "seeds": len(sides[0]),
+                "n": first.shape[1],
+                "seeds": len(first),
                 "difference": mean,
                 "low": low,
                 "high": high,

@@ -25,7 +25,14 @@ from PIL import Image
 
 from clipshift.config import Training
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import atomic_path, read_json, read_parquet, sha256_file, write_json, write_text
+from clipshift.files import (
+    atomic_path,
+    read_json,
+    read_parquet,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
 
@@ -64,7 +71,7 @@ def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, o
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
     table = read_parquet(split, ["key", "kept"])
-    kept = {k for k, keep in zip(*map(lambda c: c.to_pylist(), table.columns), strict=True) if keep}
+    kept = set(table.filter(table["kept"])["key"].to_pylist())
     order = sorted(kept, key=lambda key: (seeded_order(seed, key), key))
     # As many shards in one pass over the tars as memory allows.
     size = max(1, sum(tar.stat().st_size for tar in tars) // COPY_SHARDS)
@@ -201,7 +208,9 @@ def train(
         "final_loss": losses[-1][2] if losses else None,
         "command": command,
         "seconds_of_last_start": round(time.time() - started, 1),
-        "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")},
+        "versions": {
+            p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")
+        },
     }
     write_json(out / "record.json", record)
     shutil.rmtree(work)

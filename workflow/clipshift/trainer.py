@@ -43,7 +43,7 @@ def fix_sample_order(rank: int) -> None:
         seed = seed_of(args.seed, rank, epoch)
         for seed_it in (generator.seed, random.seed, torch.manual_seed):
             seed_it(seed)
-        np.random.seed(seed % 2**32)
+        np.random.seed(seed % 2**32)  # noqa: NPY002 (what the program itself uses)
         return train_one_epoch(model, loaders, loss, epoch, *rest, **named)
 
     open_clip_train.main.train_one_epoch = seeded
@@ -64,7 +64,7 @@ def lay_out_channels_last() -> None:
 def main() -> None:
     open_clip.add_model_config(Path(sys.argv[1]))
     lay_out_channels_last()
-    fix_sample_order(int(os.environ.get("RANK", 0)))
+    fix_sample_order(int(os.environ.get("RANK", "0")))
     open_clip_train.main.main(sys.argv[2:])
 
 

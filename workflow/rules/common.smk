@@ -63,7 +63,10 @@ def embeddings_of(dataset, encoder, shards=None):
     return [
         f"{folder}/{part}_{shard}.{suffix}"
         for shard in shards or shards_of(dataset)
-        for part, suffix in (("img_emb/img_emb", "npy"), ("metadata/metadata", "parquet"))
+        for part, suffix in (
+            ("img_emb/img_emb", "npy"),
+            ("metadata/metadata", "parquet"),
+        )
     ]
 
 

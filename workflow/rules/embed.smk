@@ -13,9 +13,6 @@ rule embed:
         "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
         "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",
         "results/embeddings/{encoder}/{dataset}/account/account_{shard}.json",
-    params:
-        encoder=lambda w: as_json(cfg.encoders[w.encoder]),
-        version=version_of("embed"),
     log:
         "results/logs/embed/{encoder}.{dataset}.{shard}.log",
     benchmark:
@@ -23,6 +20,9 @@ rule embed:
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        encoder=lambda w: as_json(cfg.encoders[w.encoder]),
+        version=version_of("embed"),
     shell:
         "python -m clipshift.embed --encoder {params.encoder:q} --tar {input.tar}"
         " --table {input.table} --shard {wildcards.shard}"

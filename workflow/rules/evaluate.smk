@@ -6,7 +6,11 @@
 
 def set_files(testset):
     folder = f"results/sets/{testset}"
-    names = ["classnames.txt", "zeroshot_classification_templates.txt", "samples.parquet"]
+    names = [
+        "classnames.txt",
+        "zeroshot_classification_templates.txt",
+        "samples.parquet",
+    ]
     return [tar_of(testset, "00000"), *(f"{folder}/{name}" for name in names)]
 
 
@@ -25,17 +29,18 @@ rule evaluate:
         "results/eval/{split}-{model}-s{seed}.predictions.parquet",
         "results/eval/{split}-{model}-s{seed}.clip_benchmark.json",
         "results/eval/{split}-{model}-s{seed}.results.jsonl",
-    params:
-        evaluation=lambda w: as_json(cfg.evaluation),
-        sets=" ".join(
-            f"--set {name}=results/sets/{name},{tar_of(name, '00000')}" for name in cfg.test_sets
-        ),
-        version=version_of("evaluate"),
     log:
         "results/logs/evaluate/{split}-{model}-s{seed}.log",
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        evaluation=lambda w: as_json(cfg.evaluation),
+        sets=" ".join(
+            f"--set {name}=results/sets/{name},{tar_of(name, '00000')}"
+            for name in cfg.test_sets
+        ),
+        version=version_of("evaluate"),
     shell:
         "python -m clipshift.evaluate --record {input.record} --weights {input.weights}"
         " {params.sets} --evaluation {params.evaluation:q} --out {output[0]} > {log} 2>&1"
@@ -48,13 +53,13 @@ rule evaluate_split:
         account="results/splits/{split}.json",
     output:
         "results/eval/{split}.json",
-    params:
-        version=version_of("summary"),
     log:
         "results/logs/evaluate/{split}.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        version=version_of("summary"),
     shell:
         "python -m clipshift.summary --name {wildcards.split} --account {input.account}"
         " --out {output} {input.runs} > {log} 2>&1"

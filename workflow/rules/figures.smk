@@ -24,15 +24,19 @@ rule similarity_gap:
             category="Similarity",
         ),
         table="results/tables/similarity_gap.csv",
-    params:
-        reference=" ".join(f"--reference {n}={threshold_file(n)}" for n in cfg.test_sets),
-        nearest=" ".join(f"--nearest {n}={','.join(nearest_files(n))}" for n in cfg.test_sets),
-        version=version_of("figures"),
     log:
         "results/logs/figures/similarity_gap.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        reference=" ".join(
+            f"--reference {n}={threshold_file(n)}" for n in cfg.test_sets
+        ),
+        nearest=" ".join(
+            f"--nearest {n}={','.join(nearest_files(n))}" for n in cfg.test_sets
+        ),
+        version=version_of("figures"),
     shell:
         "python -m clipshift.figures.similarity_gap {params.reference} {params.nearest}"
         " --csv {output.table} --out {output.figure} > {log} 2>&1"
@@ -52,14 +56,14 @@ rule accuracy_vs_pruned:
             category="Accuracy",
             labels={"driving set": "{figure}"},
         ),
-    params:
-        curve=lambda w: as_json(cfg.figures.accuracy_vs_pruned[w.figure]),
-        version=version_of("figures"),
     log:
         "results/logs/figures/accuracy_vs_pruned_{figure}.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        curve=lambda w: as_json(cfg.figures.accuracy_vs_pruned[w.figure]),
+        version=version_of("figures"),
     shell:
         "python -m clipshift.figures.accuracy_vs_pruned --curve {params.curve:q}"
         " --eval results/eval --out {output} > {log} 2>&1"
@@ -72,13 +76,13 @@ rule source_samples:
         "results/sources/{source}/samples.parquet",
     output:
         "results/figures/samples/source_{source}.jpg",
-    params:
-        version=version_of("figures"),
     log:
         "results/logs/figures/source_{source}.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        version=version_of("figures"),
     shell:
         "python -m clipshift.figures.samples --tar {input[0]} --table {input[1]} --rows 2"
         " --out {output} > {log} 2>&1"
@@ -91,14 +95,14 @@ rule split_samples:
         split="results/splits/{split}.parquet",
     output:
         "results/figures/samples/split_{split}.jpg",
-    params:
-        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
-        version=version_of("figures"),
     log:
         "results/logs/figures/split_{split}.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
+        version=version_of("figures"),
     shell:
         "python -m clipshift.figures.samples {params.tars} --split {input.split} --out {output}"
         " > {log} 2>&1"
@@ -110,13 +114,13 @@ rule accuracy_table:
         [f"results/eval/{split}.json" for split in cfg.splits],
     output:
         report("results/tables/accuracy.csv", category="Accuracy"),
-    params:
-        version=version_of("figures"),
     log:
         "results/logs/tables/accuracy.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        version=version_of("figures"),
     shell:
         "python -m clipshift.tables accuracy --out {output} {input} > {log} 2>&1"
 
@@ -127,14 +131,14 @@ rule contrasts_table:
         sorted({f"results/eval/{s}.json" for c in cfg.figures.contrasts for s in c[:2]}),
     output:
         report("results/tables/contrasts.csv", category="Accuracy"),
-    params:
-        contrasts=lambda w: as_json(cfg.figures.contrasts),
-        version=version_of("figures"),
     log:
         "results/logs/tables/contrasts.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        contrasts=lambda w: as_json(cfg.figures.contrasts),
+        version=version_of("figures"),
     shell:
         "python -m clipshift.tables contrasts --contrasts {params.contrasts:q}"
         " --eval results/eval --out {output} > {log} 2>&1"

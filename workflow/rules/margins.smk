@@ -11,9 +11,6 @@ rule dedup:
         lambda w: embeddings_of(w.pool, w.encoder),
     output:
         "results/dedup/{pool}/{encoder}.parquet",
-    params:
-        shards=lambda w: shards_of(w.pool),
-        version=version_of("dedup"),
     log:
         "results/logs/dedup/{pool}.{encoder}.log",
     benchmark:
@@ -21,6 +18,9 @@ rule dedup:
     resources:
         mem_mb=3000,
         runtime=60,
+    params:
+        shards=lambda w: shards_of(w.pool),
+        version=version_of("dedup"),
     shell:
         "python -m clipshift.dedup --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
         " --shards {params.shards} --out {output} > {log} 2>&1"
@@ -33,13 +33,13 @@ rule thresholds:
         lambda w: embeddings_of(w.testset, w.encoder),
     output:
         "results/thresholds/{encoder}/{dataset}/{testset}.parquet",
-    params:
-        version=version_of("margins"),
     log:
         "results/logs/thresholds/{encoder}.{dataset}.{testset}.log",
     resources:
         mem_mb=1500,
         runtime=20,
+    params:
+        version=version_of("margins"),
     shell:
         "python -m clipshift.margins reference"
         " --reference results/embeddings/{wildcards.encoder}/{wildcards.dataset}"
@@ -56,8 +56,6 @@ rule margins:
     output:
         margins="results/margins/{encoder}/{pool}/{testset}/{shard}.parquet",
         nearest="results/margins/{encoder}/{pool}/{testset}/{shard}.nearest.parquet",
-    params:
-        version=version_of("margins"),
     log:
         "results/logs/margins/{encoder}.{pool}.{testset}.{shard}.log",
     benchmark:
@@ -65,6 +63,8 @@ rule margins:
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        version=version_of("margins"),
     shell:
         "python -m clipshift.margins shard"
         " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"

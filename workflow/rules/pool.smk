@@ -16,6 +16,11 @@ rule pool_shard:
         "results/pools/{pool}/{shard}.tar",
         "results/pools/{pool}/{shard}.parquet",
         "results/pools/{pool}/{shard}.json",
+    log:
+        "results/logs/pool/{pool}.{shard}.log",
+    resources:
+        mem_mb=1500,
+        runtime=30,
     params:
         pool=lambda w: as_json(cfg.pools[w.pool]),
         classes=lambda w: as_json(cfg.classes),
@@ -23,11 +28,6 @@ rule pool_shard:
         sources=lambda w: source_arguments(w.pool),
         tests=lambda w, input: " ".join(f"--test-table {t}" for t in input.tests),
         version=version_of("pool"),
-    log:
-        "results/logs/pool/{pool}.{shard}.log",
-    resources:
-        mem_mb=1500,
-        runtime=30,
     shell:
         "python -m clipshift.pool shard --pool {params.pool:q} --classes {params.classes:q}"
         " --holdout {params.holdout:q} {params.tests} {params.sources}"
@@ -37,7 +37,9 @@ rule pool_shard:
 rule pool_manifest:
     """Add up the shards' accounts; refuse a key that occurs twice."""
     input:
-        accounts=lambda w: [f"results/pools/{w.pool}/{s}.json" for s in shards_of(w.pool)],
+        accounts=lambda w: [
+            f"results/pools/{w.pool}/{s}.json" for s in shards_of(w.pool)
+        ],
         tables=lambda w: [table_of(w.pool, s) for s in shards_of(w.pool)],
     output:
         "results/pools/{pool}/manifest.json",

@@ -23,7 +23,9 @@ def report_contents():
 
 
 def report_inputs():
-    tables = ["accuracy", "similarity_gap"] + ["contrasts"] * bool(cfg.figures.contrasts)
+    tables = ["accuracy", "similarity_gap"] + ["contrasts"] * bool(
+        cfg.figures.contrasts
+    )
     used = {cfg.pool, cfg.reference, *cfg.test_sets}
     return [
         *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
@@ -35,10 +37,17 @@ def report_inputs():
             for s in shards_of(d)
         ),
         *(f"results/splits/{s}.json" for s in cfg.splits),
-        *(f"results/models/{run}/record.json" for s in cfg.splits for run in runs_of(s)),
+        *(
+            f"results/models/{run}/record.json"
+            for s in cfg.splits
+            for run in runs_of(s)
+        ),
         *(f"results/tables/{t}.csv" for t in tables),
         "results/figures/similarity_gap.svg",
-        *(f"results/figures/accuracy_vs_pruned_{c}.svg" for c in cfg.figures.accuracy_vs_pruned),
+        *(
+            f"results/figures/accuracy_vs_pruned_{c}.svg"
+            for c in cfg.figures.accuracy_vs_pruned
+        ),
         *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
         *(f"results/figures/samples/split_{s}.jpg" for s in cfg.splits),
     ]
@@ -50,14 +59,14 @@ rule report_page:
         report_inputs(),
     output:
         "results/report.html",
-    params:
-        contents=lambda w: as_json(report_contents()),
-        version=version_of("report"),
     log:
         "results/logs/report.log",
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        contents=lambda w: as_json(report_contents()),
+        version=version_of("report"),
     shell:
         "python -m clipshift.report --contents {params.contents:q} --results results"
         " --out {output} > {log} 2>&1"

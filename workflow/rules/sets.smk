@@ -23,19 +23,19 @@ rule test_set:
         "results/sets/{testset}/dataset_type.txt",
         "results/sets/{testset}/samples.parquet",
         "results/sets/{testset}/manifest.json",
+    log:
+        "results/logs/sets/{testset}.log",
+    wildcard_constraints:
+        testset=set_names("test"),
+    resources:
+        mem_mb=1000,
+        runtime=20,
     params:
         testset=lambda w: as_json(cfg.sets[w.testset]),
         classes=lambda w: as_json(cfg.classes),
         holdout=lambda w: as_json(cfg.holdout),
         sources=lambda w: source_arguments(w.testset),
         version=version_of("sets"),
-    wildcard_constraints:
-        testset=set_names("test"),
-    log:
-        "results/logs/sets/{testset}.log",
-    resources:
-        mem_mb=1000,
-        runtime=20,
     shell:
         "python -m clipshift.sets --name {wildcards.testset} --set {params.testset:q}"
         " --classes {params.classes:q} --holdout {params.holdout:q} {params.sources}"
@@ -43,8 +43,6 @@ rule test_set:
 
 
 use rule test_set as reference_set with:
-    wildcard_constraints:
-        testset=set_names("reference"),
     output:
         "results/sets/{testset}/train/0.tar",
         "results/sets/{testset}/train/nshards.txt",
@@ -52,15 +50,17 @@ use rule test_set as reference_set with:
         "results/sets/{testset}/dataset_type.txt",
         "results/sets/{testset}/samples.parquet",
         "results/sets/{testset}/manifest.json",
+    wildcard_constraints:
+        testset=set_names("reference"),
 
 
 rule set_templates:
     """The prompt templates of a set: apart from it, so that another prompt rebuilds no set."""
     output:
         "results/sets/{testset}/zeroshot_classification_templates.txt",
-    params:
-        templates=lambda w: cfg.evaluation.templates,
     log:
         "results/logs/sets/{testset}.templates.log",
+    params:
+        templates=lambda w: cfg.evaluation.templates,
     shell:
         r"printf '%s\n' {params.templates:q} > {output} 2> {log}"

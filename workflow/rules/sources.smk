@@ -11,10 +11,10 @@ rule fetch:
     """Fetch one pinned package and check its hash; kept in the user's cache."""
     output:
         temp("results/packages/{package}"),
-    params:
-        package=lambda w: as_json(cfg.packages[w.package]),
     log:
         "results/logs/fetch/{package}.log",
+    params:
+        package=lambda w: as_json(cfg.packages[w.package]),
     shell:
         "python -m clipshift.fetch --package {params.package:q} --out {output} > {log} 2>&1"
 
@@ -22,18 +22,13 @@ rule fetch:
 rule source:
     """Read, draw and account for every item of one source."""
     input:
-        lambda w: [f"results/packages/{p}" for p in source_packages(cfg.sources[w.source])],
+        lambda w: [
+            f"results/packages/{p}" for p in source_packages(cfg.sources[w.source])
+        ],
     output:
         "results/sources/{source}/samples.tar",
         "results/sources/{source}/samples.parquet",
         "results/sources/{source}/manifest.json",
-    params:
-        source=lambda w: as_json(cfg.sources[w.source]),
-        rendering=lambda w: as_json(cfg.rendering),
-        packages=lambda w, input: " ".join(
-            f"--package {Path(p).name}={p}" for p in input
-        ),
-        version=version_of("source"),
     log:
         "results/logs/source/{source}.log",
     benchmark:
@@ -41,6 +36,13 @@ rule source:
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        source=lambda w: as_json(cfg.sources[w.source]),
+        rendering=lambda w: as_json(cfg.rendering),
+        packages=lambda w, input: " ".join(
+            f"--package {Path(p).name}={p}" for p in input
+        ),
+        version=version_of("source"),
     shell:
         "python -m clipshift.sources.build --name {wildcards.source} --source {params.source:q}"
         " --rendering {params.rendering:q} {params.packages}"

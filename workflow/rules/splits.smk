@@ -36,7 +36,9 @@ rule split:
     input:
         pool=[table_of(cfg.pool, s) for s in shards_of(cfg.pool)],
         dedup=f"results/dedup/{cfg.pool}/{cfg.encoder}.parquet",
-        margins=lambda w: [f for name in driving_sets(w.split) for f in margin_files(name)],
+        margins=lambda w: [
+            f for name in driving_sets(w.split) for f in margin_files(name)
+        ],
         thresholds=lambda w: [threshold_file(name) for name in driving_sets(w.split)],
         like=lambda w: like_file(w.split),
         reference=lambda w: (
@@ -48,17 +50,17 @@ rule split:
         "results/splits/{split}.keys.npy",
         "results/splits/{split}.subset_u8u8.npy",
         "results/splits/{split}.sizes.json",
+    log:
+        "results/logs/splits/{split}.log",
+    resources:
+        mem_mb=1500,
+        runtime=20,
     params:
         recipe=lambda w: as_json(cfg.splits[w.split]),
         dedup=lambda w: as_json(cfg.dedup),
         scores=lambda w: score_arguments(w.split),
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         version=version_of("splits"),
-    log:
-        "results/logs/splits/{split}.log",
-    resources:
-        mem_mb=1500,
-        runtime=20,
     shell:
         "python -m clipshift.splits --recipe {params.recipe:q} --dedup-rule {params.dedup:q}"
         " --pool {input.pool} --dedup {input.dedup} {params.scores}"

@@ -19,13 +19,13 @@ rule caption_reference:
         table=table_of(cfg.reference, "00000"),
     output:
         f"results/sets/{cfg.reference}/captioned.tar",
-    params:
-        template=lambda w: cfg.reference_caption,
     log:
         "results/logs/sets/captioned.log",
     resources:
         mem_mb=1000,
         runtime=20,
+    params:
+        template=lambda w: cfg.reference_caption,
     shell:
         "python -m clipshift.captions --tar {input.tar} --table {input.table}"
         " --template {params.template:q} --out {output} > {log} 2>&1"
@@ -40,11 +40,6 @@ rule train:
         model="results/models/{split}-{model}-s{seed}/model.pt",
         record="results/models/{split}-{model}-s{seed}/record.json",
         loss="results/models/{split}-{model}-s{seed}/loss.csv",
-    params:
-        training=lambda w: as_json(cfg.models[w.model]),
-        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
-        run="{split}-{model}-s{seed}",
-        version=version_of("train"),
     log:
         "results/logs/train/{split}-{model}-s{seed}.log",
     benchmark:
@@ -54,6 +49,11 @@ rule train:
         mem_mb=2000,
         runtime=240,
         gpu=lambda w: cfg.models[w.model].gpus,
+    params:
+        training=lambda w: as_json(cfg.models[w.model]),
+        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
+        run="{split}-{model}-s{seed}",
+        version=version_of("train"),
     shell:
         "python -m clipshift.train --run {params.run} --split {input.split} {params.tars}"
         " --training {params.training:q} --seed {wildcards.seed}"

@@ -1,7 +1,7 @@
 """Accuracy against the number of pool points pruned, one line per way of pruning.
 
-`python -m clipshift.figures.accuracy_vs_pruned --curve JSON --eval FOLDER --out FILE`. Points are means
-over seeds with Clopper-Pearson intervals over the n test images; small dots are single seeds.
+`python -m clipshift.figures.accuracy_vs_pruned --curve JSON --eval FOLDER --out FILE`. Points are
+means over seeds with Clopper-Pearson intervals over the n test images; small dots are single seeds.
 """
 
 import argparse
@@ -30,10 +30,11 @@ def draw(curve: Curve, results: dict[str, dict[str, Any]], out: Path) -> None:
             base = results[curve.baseline]
             for i, (label, splits) in enumerate(curve.lines.items()):
                 points = sorted(
-                    (results[s] for s in [curve.baseline, *splits]), key=lambda r: r["points_pruned"]
+                    (results[s] for s in [curve.baseline, *splits]),
+                    key=lambda r: r["points_pruned"],
                 )
                 offset = (i - (len(curve.lines) - 1) / 2) * 0.008 * points[-1]["points_pruned"]
-                _line(axis, points, test_set, offset, label, i)
+                _line(axis, points, test_set, offset=offset, label=label, i=i)
             top = base["sets"][test_set]["top1"]
             axis.plot(
                 [base["points_pruned"]], [100 * top], "*", ms=12, color="black", zorder=5,
@@ -45,7 +46,9 @@ def draw(curve: Curve, results: dict[str, dict[str, Any]], out: Path) -> None:
             axis.set_ylim(bottom=0)
         axes[0][0].set_ylabel("zero-shot top-1 accuracy, %")
         seeds = len(next(iter(results.values()))["runs"])
-        figure.supxlabel(f"pool points pruned (bars: 95 % interval; mean of {seeds} seeds)", fontsize=9)
+        figure.supxlabel(
+            f"pool points pruned (bars: 95 % interval; mean of {seeds} seeds)", fontsize=9
+        )
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
         save(figure, out)
@@ -53,7 +56,7 @@ def draw(curve: Curve, results: dict[str, dict[str, Any]], out: Path) -> None:
 
 
 def _line(
-    axis: Any, points: list[dict[str, Any]], test_set: str, offset: float, label: str, i: int
+    axis: Any, points: list[dict[str, Any]], test_set: str, *, offset: float, label: str, i: int
 ) -> None:
     x = [p["points_pruned"] + (offset if p["points_pruned"] else 0) for p in points]
     y = [100 * p["sets"][test_set]["top1"] for p in points]

@@ -1,7 +1,7 @@
 """A grid of sample pictures: of a source, a set, or what a split keeps and removes.
 
-`python -m clipshift.figures.samples --tar FILE... [--split FILE] --out FILE.jpg`. Samples are chosen by
-a hash of their key, so the grid is the same every time. With a split the grid has two halves:
+`python -m clipshift.figures.samples --tar FILE... [--split FILE] --out FILE.jpg`. Samples are
+chosen by a hash of their key, so the grid is the same every time. With a split the grid has two halves:
 kept above, removed below (duplicates left aside).
 """
 

@@ -1,8 +1,8 @@
 """The similarity gap: how close are the test images to the pool, and to the reference set?
 
-`python -m clipshift.figures.similarity_gap --reference NAME=FILE... --nearest NAME=FILE,FILE... --out
-FILE`. Per test set the distribution of the nearest-neighbour similarity of its images, to the pool
-(before de-duplication) and to the reference set.
+`python -m clipshift.figures.similarity_gap --reference NAME=FILE... --nearest NAME=FILE,FILE...
+--out FILE`. Per test set the distribution of the nearest-neighbour similarity of its images, to the
+pool (before de-duplication) and to the reference set.
 """
 
 import argparse

@@ -4,6 +4,7 @@ import io
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import resvg_py
@@ -71,7 +72,9 @@ def _draw(svg: str, side: int) -> bytes:
     if tag is None:
         raise Undrawable("no svg element")
     # Text depends on the fonts of the machine; ours comes with a pinned package.
-    fonts = {"font_files": [_font()], "font_family": "DejaVu Sans"} if "<text" in svg else {}
+    fonts: dict[str, Any] = {}
+    if "<text" in svg:
+        fonts = {"font_files": [_font()], "font_family": "DejaVu Sans"}
     svg = _with_view_box(svg, tag)
     try:
         return resvg_py.svg_to_bytes(svg_string=svg, width=side, skip_system_fonts=True, **fonts)

@@ -1,0 +1,56 @@
+# clipshift: few verbs. `make help` lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help env mini test lint format plan lock clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BUILD ?= cpu# or gpu: faiss for CUDA
+CORES ?= $(shell nproc)
+BIN := $(CURDIR)/.venv/bin
+MARK := .venv/installed-$(BUILD)
+# Two waiting OpenMP threads on busy cores slow each other down several times.
+export OMP_WAIT_POLICY := PASSIVE
+export PATH := $(BIN):$(PATH)
+
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(MARK) ## make the environment .venv (clipshift, snakemake and everything they need)
+
+$(MARK): envs/$(BUILD).txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "clipshift needs Python 3.11 to 3.13, found " + sys.version.split()[0] + "; give another one: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing the pinned environment (about 6 GB, several minutes)"
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r envs/$(BUILD).txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	$(BIN)/python -m pip check
+	rm -f .venv/installed-* && touch $@
+
+mini: env ## environment, data, the whole mini study, its report (about 15 minutes)
+	snakemake --cores $(CORES) --profile profiles/local
+	@echo "Open results/report.html"
+
+test: env ## environment and all tests
+	pytest $(ARGS)
+
+lint: env ## formatting, lint, types, workflow lint
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile workflow/rules
+	mypy
+	snakemake --lint
+
+format: env ## format everything
+	ruff format .
+	ruff check --fix .
+	snakefmt Snakefile workflow/rules
+
+plan: env ## what would run, without running it
+	snakemake --cores $(CORES) --dry-run --quiet rules
+
+lock: ## compile the lock files again from pyproject.toml (needs uv)
+	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt
+	uv pip compile pyproject.toml --extra gpu --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/gpu.txt
+
+clean: ## remove what the workflow made (the environment and the package cache stay)
+	git clean -fdxq results .snakemake

@@ -1,0 +1,184 @@
+"""Intervals, summaries over seeds and the tables made of them."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_json, write_json, write_parquet
+from clipshift.intervals import clopper_pearson, paired_difference
+from clipshift.summary import correctness, summarise
+from clipshift.tables import accuracy_rows, contrast_rows, write_csv
+
+
+@pytest.mark.parametrize(
+    ("correct", "n", "low", "high"),
+    [(0, 10, 0, 0.3085), (10, 10, 0.6915, 1), (5, 10, 0.1871, 0.8129), (81, 263, 0.2527, 0.3676)],
+)
+def test_clopper_pearson_known_values(correct: int, n: int, low: float, high: float) -> None:
+    assert clopper_pearson(correct, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 3000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]))
+def test_clopper_pearson_equals_scipy(n: int, share: float, level: float) -> None:
+    correct = round(share * n)
+    exact = binomtest(correct, n).proportion_ci(confidence_level=level, method="exact")
+    assert clopper_pearson(correct, n, level) == pytest.approx((exact.low, exact.high), abs=1e-9)
+
+
+def test_fractional_count_lies_between_its_neighbours() -> None:
+    low, high = zip(*(clopper_pearson(c, 10) for c in (4, 4.5, 5)), strict=True)
+    assert sorted(low) == list(low) and sorted(high) == list(high)
+
+
+@pytest.mark.parametrize(("correct", "n"), [(-1, 10), (11, 10), (0, 0), (float("nan"), 10)])
+def test_no_proportion_is_refused(correct: float, n: int) -> None:
+    with pytest.raises(ValueError, match="no proportion"):
+        clopper_pearson(correct, n)
+
+
+def hits(accuracy: float, seeds: int = 2, n: int = 300, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((seeds, n)) < accuracy
+
+
+def test_difference_of_equal_sides_covers_zero() -> None:
+    mean, low, high = paired_difference(hits(0.5), hits(0.5))
+    assert mean == 0 and low < 0 < high
+    assert paired_difference(hits(0.5, seeds=1), hits(0.5, seeds=1)) == (0, 0, 0)
+
+
+def test_difference_has_the_sign_of_the_first_less_the_second() -> None:
+    mean, low, high = paired_difference(hits(0.8), hits(0.4, seed=1))
+    assert 0.2 < low < mean < high < 0.6
+    assert mean == pytest.approx(hits(0.8).mean() - hits(0.4, seed=1).mean())
+    other, _, top = paired_difference(hits(0.4, seed=1), hits(0.8))
+    assert other == -mean and top < 0
+
+
+def test_difference_is_reproducible_and_paired() -> None:
+    """Images that both get right or wrong carry no uncertainty."""
+    a, b = hits(0.5, seeds=1), hits(0.5, seeds=1)
+    b[0, :10] = ~b[0, :10]
+    assert paired_difference(a, b) == paired_difference(a, b) != paired_difference(a, b, seed=1)
+    shuffled = np.random.default_rng(5).permutation(b.T).T
+    width = [
+        high - low for _, low, high in (paired_difference(a, b), paired_difference(a, shuffled))
+    ]
+    assert width[0] < width[1] / 2
+
+
+def test_sides_of_different_sizes_are_refused_and_of_different_seeds_are_not() -> None:
+    with pytest.raises(ValueError, match="300 and 299 images"):
+        paired_difference(hits(0.5), hits(0.5, n=299))
+    assert paired_difference(hits(0.5, seeds=1), hits(0.5, seeds=3))[1] < 0
+
+
+def test_difference_on_a_large_test_set_needs_little_memory() -> None:
+    """50,000 test images times 10,000 draws must not lie in memory at once."""
+    import tracemalloc
+
+    tracemalloc.start()
+    paired_difference(hits(0.5, n=50_000), hits(0.5, n=50_000, seed=1), draws=500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 150e6
+
+
+def write_run(
+    folder: Path, seed: int, correct: np.ndarray, samples: int = 100, split: str = "s"
+) -> Path:
+    """A run's evaluation of one set, as `evaluate` writes it."""
+    run = f"{split}-m-s{seed}"
+    n = len(correct)
+    keys = np.random.default_rng(seed).permutation(n)
+    table = {
+        "test_set": ["sketch"] * n + ["val"],
+        "key": [f"k{i:03d}" for i in keys] + ["v"],
+        "correct": [bool(correct[i]) for i in keys] + [True],
+    }
+    write_parquet(folder / f"{run}.predictions.parquet", pa.table(table))
+    entry = {"n": n, "top1": float(correct.mean()), "mean_per_class_recall": 0.5, "chance": 0.25,
+             "majority": 0.4, "classes": ["a"], "templates": ["{c}"], "words": {"a": ["a"]}}  # fmt: skip
+    write_json(
+        folder / f"{run}.json",
+        {"schema_version": 1, "run": run, "seed": seed, "model": "m", "samples_seen": samples,
+         "precision": "fp32", "batch": 4, "checkpoint_sha256": f"sha{seed}",
+         "predictions": f"{run}.predictions.parquet", "sets": {"sketch": entry}},
+    )  # fmt: skip
+    return folder / f"{run}.json"
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Path:
+    write_json(tmp_path / "account.json", {"points_kept": 30, "candidates": 50, "out": 40})
+    return tmp_path / "account.json"
+
+
+def summary(folder: Path, account: Path, split: str, *accuracies: float) -> dict[str, Any]:
+    sides = [hits(a, seeds=1, n=40, seed=i)[0] for i, a in enumerate(accuracies)]
+    runs = [write_run(folder, seed, side, split=split) for seed, side in enumerate(sides)]
+    summarise(split, runs, account, folder / f"{split}.json")
+    result: dict[str, Any] = read_json(folder / f"{split}.json")
+    return result
+
+
+def test_summary_of_two_seeds(tmp_path: Path, account: Path) -> None:
+    result = summary(tmp_path, account, "near", 0.3, 0.6)
+    entry = result["sets"]["sketch"]
+    a, b = (hits(p, seeds=1, n=40, seed=i).mean() for i, p in enumerate((0.3, 0.6)))
+    assert entry["top1"] == pytest.approx((a + b) / 2)
+    assert entry["top1_of_seeds"] == {"0": a, "1": b}
+    assert (entry["top1_low"], entry["top1_high"]) == clopper_pearson(entry["top1"] * 40, 40)
+    assert (result["points_kept"], result["points_pruned"]) == (30, 20)
+    assert result["runs"] == {"near-m-s0": "sha0", "near-m-s1": "sha1"}
+
+
+def test_summary_of_perfect_seeds(tmp_path: Path, account: Path) -> None:
+    entry = summary(tmp_path, account, "s", 1.0, 1.0, 1.0)["sets"]["sketch"]
+    assert (entry["top1"], entry["top1_high"]) == (1, 1)
+
+
+def test_runs_that_cannot_be_joined_are_refused(tmp_path: Path, account: Path) -> None:
+    one = write_run(tmp_path, 0, hits(0.5, 1, 40)[0])
+    with pytest.raises(ClipshiftError, match="s: .*different numbers of samples"):
+        runs = [one, write_run(tmp_path, 1, hits(0.5, 1, 40)[0], samples=99)]
+        summarise("s", runs, account, tmp_path / "x.json")
+    with pytest.raises(ClipshiftError, match="s: .*different images of sketch"):
+        summarise(
+            "s", [one, write_run(tmp_path, 1, hits(0.5, 1, 41)[0])], account, tmp_path / "x.json"
+        )
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_correctness_aligns_images_by_key(tmp_path: Path) -> None:
+    side = hits(0.5, 1, 40)[0]
+    for seed in (0, 1):
+        write_run(tmp_path, seed, side)
+    found = correctness([tmp_path / f"s-m-s{s}.predictions.parquet" for s in (0, 1)], "sketch")
+    np.testing.assert_array_equal(found, [side, side])
+
+
+def test_tables(tmp_path: Path, account: Path) -> None:
+    results = [
+        summary(tmp_path, account, split, a, a) for split, a in (("far", 0.9), ("near", 0.2))
+    ]
+    write_csv(tmp_path / "accuracy.csv", accuracy_rows(results))
+    rows = list(csv.DictReader((tmp_path / "accuracy.csv").open()))
+    assert [(r["split"], r["test_set"], r["n"], r["seeds"]) for r in rows] == [
+        ("far", "sketch", "40", "2"), ("near", "sketch", "40", "2"),
+    ]  # fmt: skip
+    assert float(rows[0]["top1"]) == pytest.approx(results[0]["sets"]["sketch"]["top1"], abs=1e-6)
+    (contrast,) = contrast_rows([("far", "near", "sketch")], tmp_path)
+    assert contrast["difference"] == pytest.approx(
+        float(rows[0]["top1"]) - float(rows[1]["top1"]), abs=1e-6
+    )
+    assert 0 < contrast["low"] < contrast["difference"] < contrast["high"]
+    write_csv(tmp_path / "none.csv", [])
+    assert (tmp_path / "none.csv").read_text() == "\n"
