@@ -10,6 +10,11 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
+
+# Used only with `--software-deployment-method apptainer`; built from envs/clipshift.def.
+container: "envs/clipshift.sif"
+
+
 if not workflow.configfiles:
 
     configfile: "config/mini.yaml"
@@ -36,4 +41,4 @@ rule all:
     default_target: True
     input:
         "results/report.html",
-        [f"results/eval/{split}.json" for split in cfg.splits],
+        at.evaluations(cfg.splits),

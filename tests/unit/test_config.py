@@ -65,7 +65,10 @@ def fault(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> str:
     ("change", "message"),
     [
         (lambda c: c.update(seed=[1]), "FILE: seed: unknown key; did you mean 'seeds'?"),
-        (lambda c: c["holdout"].update(fractoin=1), "FILE: holdout.fractoin: unknown key; did you mean 'fraction'?"),
+        (
+            lambda c: c["holdout"].update(fractoin=1),
+            "FILE: holdout.fractoin: unknown key; did you mean 'fraction'?",
+        ),
         (
             lambda c: c["splits"]["pruned"].update(tolerence=1),
             "FILE: splits.pruned.tolerence: unknown key; did you mean 'tolerance'?",
@@ -109,7 +112,10 @@ def test_fault_names_file_key_and_nearest_key(tmp_path: Path, change: Any, messa
     ("change", "message"),
     [
         (lambda c: c.update(pool="maxi"), "pool: 'maxi' is not one of ['small']"),
-        (lambda c: c.update(reference="photo"), "reference: 'photo' is not one of ['photos', 'sketch', 'val']"),
+        (
+            lambda c: c.update(reference="photo"),
+            "reference: 'photo' is not one of ['photos', 'sketch', 'val']",
+        ),
         (lambda c: c.update(encoder="clip"), "encoder: 'clip' is not one of ['lite0']"),
         (lambda c: c.update(model="big"), "model: 'big' is not one of ['tiny']"),
         (
@@ -132,7 +138,10 @@ def test_fault_names_file_key_and_nearest_key(tmp_path: Path, change: Any, messa
             lambda c: c["figures"]["contrasts"].append(["full", "rand", "photos"]),
             "figures.contrasts: 'photos' is not one of ['sketch', 'val']",
         ),
-        (lambda c: c["sets"]["val"].update(classes=["anmal"]), "sets.val.classes: 'anmal' is not one of ['animal', 'food']"),
+        (
+            lambda c: c["sets"]["val"].update(classes=["anmal"]),
+            "sets.val.classes: 'anmal' is not one of ['animal', 'food']",
+        ),
         (lambda c: c.update(reference="val"), "the set 'val' needs `role: reference`"),
         (lambda c: c["pools"].update(val=c["pools"]["small"]), "share the names ['val']"),
     ],

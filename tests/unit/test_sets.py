@@ -80,7 +80,7 @@ def test_two_builds_give_the_same_bytes(folders: dict[str, Path], tmp_path: Path
 
 
 def test_class_with_too_few_items_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ClipshiftError, match="set mine: fewer than 6 items in .*'dog': 5"):
+    with pytest.raises(ClipshiftError, match=r"set mine: fewer than 6 items in .*'dog': 5"):
         build(folders, tmp_path / "wds", minimum_per_class=6)
     assert not (tmp_path / "wds").exists()
 

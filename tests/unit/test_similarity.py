@@ -95,7 +95,7 @@ def test_memory_mapped_pool(tmp_path: Any) -> None:
     [((3, 4), (2, 5)), ((0, 4), (2, 4)), ((3, 4), (0, 4)), ((4,), (2, 4)), ((3, 4), (4,))],
 )
 def test_scan_refuses_what_cannot_be_compared(pool: Any, tests: Any) -> None:
-    with pytest.raises(ValueError, match="different dimensions|nothing to compare"):
+    with pytest.raises(ValueError, match=r"different dimensions|nothing to compare"):
         scan(np.ones(pool, np.float16), np.ones(tests, np.float16))
 
 

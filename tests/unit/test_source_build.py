@@ -50,13 +50,13 @@ def test_tar_table_and_manifest_agree(package: Path, tmp_path: Path) -> None:
 
 def test_source_without_a_sample_is_refused(package: Path, tmp_path: Path) -> None:
     spec = SIDECAR.model_copy(update={"folder": "p/elsewhere"})
-    with pytest.raises(ClipshiftError, match="none of 0 candidates.*folder"):
+    with pytest.raises(ClipshiftError, match=r"none of 0 candidates.*folder"):
         run_build(spec, {"p": package}, tmp_path / "out")
 
 
 def test_caption_recipe_with_an_unknown_field(package: Path, tmp_path: Path) -> None:
     spec = SIDECAR.model_copy(update={"caption": "{titel}"})
-    with pytest.raises(ClipshiftError, match="'titel'.*'title'"):
+    with pytest.raises(ClipshiftError, match=r"'titel'.*'title'"):
         run_build(spec, {"p": package}, tmp_path / "out")
 
 

@@ -1,4 +1,4 @@
-"""Each adapter on a tiny package of the real shape: items, concepts, and every rejection counted."""
+"""Each adapter on a tiny package of the real shape: items, concepts, counted rejections."""
 
 import json
 from pathlib import Path
@@ -60,7 +60,8 @@ EMOJI = {"labels": "labels", "caption": "{subgroup}, {annotation}, {tags}"}
 
 def test_emoji_from_files(emoji_packages: dict[str, Path], tmp_path: Path) -> None:
     spec = source(
-        "emoji", pictures="files", layout="files", folder="package/color/svg", drop=["fam/animals-nature/keycap"], **EMOJI
+        "emoji", pictures="files", layout="files", folder="package/color/svg",
+        drop=["fam/animals-nature/keycap"], **EMOJI
     )  # fmt: skip
     ledger, rows = run_build(spec, emoji_packages, tmp_path / "out")
     # 1F4A9 comes first in the order of locators, so the duck is the copy.
@@ -93,7 +94,7 @@ def test_emoji_from_iconify(emoji_packages: dict[str, Path], tmp_path: Path) -> 
 
 def test_emoji_without_its_labels_table(emoji_packages: dict[str, Path], tmp_path: Path) -> None:
     spec = source("emoji", pictures="icons", layout="iconify", labels="icons", caption="x")
-    with pytest.raises(ClipshiftError, match="openmoji.json is not in the labels package"):
+    with pytest.raises(ClipshiftError, match=r"openmoji\.json is not in the labels package"):
         run_build(spec, emoji_packages, tmp_path / "out")
 
 
@@ -231,7 +232,7 @@ def test_table(tmp_path: Path) -> None:
     assert (rice["category"], bean["category"]) == ("fam/A/rice", "fam/B/bean")
     for key in ("code", "concept"):
         with pytest.raises(
-            ClipshiftError, match="index.csv of the package csv has no column 'nix'"
+            ClipshiftError, match=r"index\.csv of the package csv has no column 'nix'"
         ):
             run_build(
                 source("table", caption="x", **keys | {key: "nix"}), packages, tmp_path / "no"

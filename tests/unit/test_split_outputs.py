@@ -52,7 +52,7 @@ def test_keep_as_large_as_another_split(study: Study, tmp_path: Path) -> None:
     scores = replace(study.scores, like=tmp_path / "pruned.json")
     splits.make(spec, DEDUP, scores, tmp_path / "control.parquet")
     assert len(kept(pq.read_table(tmp_path / "control.parquet").to_pylist())) == len(kept(pruned))
-    with pytest.raises(ClipshiftError, match="pruned.*missing"):
+    with pytest.raises(ClipshiftError, match=r"pruned.*missing"):
         splits.make(spec, DEDUP, study.scores, tmp_path / "control.parquet")
 
 
@@ -65,8 +65,13 @@ def test_nothing_kept_is_refused(study: Study, tmp_path: Path) -> None:
 
 def test_points_without_an_embedding_keep_their_row(tmp_path: Path) -> None:
     study = make_study(tmp_path, lost=4)
-    for recipe, keys in (("full", {}), ("rand", {"keep": 5}), ("near", {"keep": 5, "sets": ["sketch"]}),
-                         ("pruned", {"sets": ["sketch"]})):  # fmt: skip
+    recipes: dict[str, dict[str, Any]] = {
+        "full": {},
+        "rand": {"keep": 5},
+        "near": {"keep": 5, "sets": ["sketch"]},
+        "pruned": {"sets": ["sketch"]},
+    }
+    for recipe, keys in recipes.items():
         rows = make_split(study, tmp_path / "s.parquet", recipe, **keys)
         lost = {r["key"] for r in rows if r["reason"] == "not embedded"}
         assert lost == {f"pool-{i:03d}" for i in range(4)}

@@ -1,5 +1,6 @@
 """Splits against the embeddings that their scores came from."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json
 from tests.unit.study import Study, candidates, kept, make_split, make_study, removed
 
 SETS = ["sketch", "photo"]
@@ -87,6 +86,19 @@ def test_near_and_far_partition_the_candidates(
     assert max(best[key] for key in kept(near)) <= min(best[key] for key in kept(far))
 
 
+def test_copies_of_reference_images_are_kept(study: Study, tmp_path: Path) -> None:
+    """As close as the reference set is not closer: a margin of exactly 0 stays."""
+    rows = make_split(study, tmp_path / "s.parquet", "pruned", threshold=1.5, sets=SETS)
+    reference = {v.tobytes() for v in study.reference.vectors}
+    copies = {
+        key
+        for key, vector in zip(study.pool.keys, study.pool.vectors, strict=True)
+        if vector.tobytes() in reference
+    }
+    assert copies and copies <= kept(rows)
+    assert any(r["margin"] == 0 for r in rows if r["key"] in copies)
+
+
 @pytest.mark.parametrize("recipe", ["near", "far", "rand"])
 def test_sized_recipes_are_nested(study: Study, tmp_path: Path, recipe: str) -> None:
     keys: dict[str, Any] = {} if recipe == "rand" else {"sets": SETS}
@@ -95,7 +107,7 @@ def test_sized_recipes_are_nested(study: Study, tmp_path: Path, recipe: str) -> 
         kept(make_split(study, tmp_path / f"{k}.parquet", recipe, keep=k, **keys)) for k in sizes
     ]
     assert [len(part) for part in chain] == sizes
-    assert all(small < large for small, large in zip(chain, chain[1:], strict=False))
+    assert all(small < large for small, large in pairwise(chain))
 
 
 def test_rand_depends_on_its_seed_only(study: Study, tmp_path: Path) -> None:
@@ -159,7 +171,7 @@ def test_larger_tolerance_removes_a_subset(study: Study, tmp_path: Path) -> None
         removed(make_split(study, tmp_path / f"{i}.parquet", "pruned", sets=SETS, tolerance=t))
         for i, t in enumerate((-0.3, 0.0, 1e-5, 0.05, 0.2, 5.0))
     ]
-    assert all(large >= small for large, small in zip(chain, chain[1:], strict=False))
+    assert all(large >= small for large, small in pairwise(chain))
     assert chain[0] > chain[-1] == set()
 
 

@@ -39,7 +39,8 @@ def fetch(package: Package, out: Path) -> None:
             if digest != package.sha256:
                 raise ClipshiftError(
                     f"{package.registry} package {package.name} {package.version}: the "
-                    f"fetched file has sha256 {digest}, the configuration says {package.sha256}. Either the "
+                    f"fetched file has sha256 {digest}, the configuration says "
+                    f"{package.sha256}. Either the "
                     "package changed upstream or the configuration is wrong; nothing was kept."
                 )
             _copy(fetched, cached)

@@ -72,7 +72,7 @@ def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[S
                 yield found[row["key"]]
 
 
-def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
+def read_manifest(accounts: Sequence[Path], name: str) -> dict[str, object]:
     """Sum the shards' accounts; keys must be unique over the whole pool."""
     entries = [read_json(path) for path in accounts]
     ledger = Ledger("pool", name)
@@ -111,7 +111,7 @@ def main() -> None:
     whole.add_argument("accounts", type=Path, nargs="+")
     args = parser.parse_args()
     if args.command == "manifest":
-        write_json(args.out, sum_shards(args.accounts, args.name))
+        write_json(args.out, read_manifest(args.accounts, args.name))
         return
     pool = Pool.model_validate_json(args.pool)
     folders = folders_of(args.source)

@@ -16,15 +16,11 @@ from pydantic import TypeAdapter
 from clipshift.config import Holdout, TestSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet, write_json, write_text
+from clipshift.layout import split_folder
 from clipshift.ledger import Ledger
 from clipshift.pool import copy_samples, folder_argument, folders_of
 from clipshift.select import read_sources, select
 from clipshift.shards import Sample, read_tar, shard_entry, write_table, write_tar
-
-
-def split_folder(role: str) -> str:
-    """CLIP_benchmark's name of the split: `test`, or `train` for a reference set."""
-    return "train" if role == "reference" else "test"
 
 
 def build(

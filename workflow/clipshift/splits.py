@@ -141,7 +141,8 @@ def _similarities(name: str, scores: Scores) -> str:
 def _margins(name: str, scores: Scores) -> str:
     return (
         "SELECT m.key, margin_test_key AS test_key, "
-        "(t.similarity + m.margin)::FLOAT AS similarity, t.similarity::FLOAT AS threshold, m.margin "
+        "(t.similarity + m.margin)::FLOAT AS similarity, "
+        "t.similarity::FLOAT AS threshold, m.margin "
         f"FROM read_parquet({_list(scores.margins[name])}) m "
         f"JOIN read_parquet('{scores.thresholds[name]}') t ON t.test_key = m.margin_test_key"
     )

@@ -7,8 +7,8 @@
 rule embed:
     """Embed one shard; a few rows are embedded again and compared."""
     input:
-        tar=lambda w: tar_of(w.dataset, w.shard),
-        table=lambda w: table_of(w.dataset, w.shard),
+        tar=lambda w: at.tar(w.dataset, w.shard),
+        table=lambda w: at.table(w.dataset, w.shard),
     output:
         "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
         "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",

@@ -4,31 +4,17 @@
 #        {run}.results.jsonl (open_clip); results/eval/{split}.json joins the seeds of a split
 
 
-def set_files(testset):
-    folder = f"results/sets/{testset}"
-    names = [
-        "classnames.txt",
-        "zeroshot_classification_templates.txt",
-        "samples.parquet",
-    ]
-    return [tar_of(testset, "00000"), *(f"{folder}/{name}" for name in names)]
-
-
-def runs_of(split):
-    return [f"{split}-{cfg.model}-s{seed}" for seed in cfg.seeds]
-
-
 rule evaluate:
     """Zero-shot accuracy of one model on every test set."""
     input:
         record="results/models/{split}-{model}-s{seed}/record.json",
         weights="results/models/{split}-{model}-s{seed}/model.pt",
-        sets=[f for name in cfg.test_sets for f in set_files(name)],
+        sets=[f for name in cfg.test_sets for f in at.set_files(name)],
     output:
-        "results/eval/{split}-{model}-s{seed}.json",
-        "results/eval/{split}-{model}-s{seed}.predictions.parquet",
-        "results/eval/{split}-{model}-s{seed}.clip_benchmark.json",
-        "results/eval/{split}-{model}-s{seed}.results.jsonl",
+        result="results/eval/{split}-{model}-s{seed}.json",
+        predictions="results/eval/{split}-{model}-s{seed}.predictions.parquet",
+        clip_benchmark="results/eval/{split}-{model}-s{seed}.clip_benchmark.json",
+        open_clip="results/eval/{split}-{model}-s{seed}.results.jsonl",
     log:
         "results/logs/evaluate/{split}-{model}-s{seed}.log",
     resources:
@@ -36,20 +22,17 @@ rule evaluate:
         runtime=30,
     params:
         evaluation=lambda w: as_json(cfg.evaluation),
-        sets=" ".join(
-            f"--set {name}=results/sets/{name},{tar_of(name, '00000')}"
-            for name in cfg.test_sets
-        ),
+        sets=at.set_arguments(),
         version=version_of("evaluate"),
     shell:
         "python -m clipshift.evaluate --record {input.record} --weights {input.weights}"
-        " {params.sets} --evaluation {params.evaluation:q} --out {output[0]} > {log} 2>&1"
+        " {params.sets} --evaluation {params.evaluation:q} --out {output.result} > {log} 2>&1"
 
 
 rule evaluate_split:
     """Join the seeds of a split."""
     input:
-        runs=lambda w: [f"results/eval/{run}.json" for run in runs_of(w.split)],
+        runs=lambda w: [f"results/eval/{run}.json" for run in at.runs(w.split)],
         account="results/splits/{split}.json",
     output:
         "results/eval/{split}.json",

@@ -3,20 +3,13 @@
 #   out  results/figures/{name}.svg, results/figures/samples/*.jpg, results/tables/{name}.csv
 
 
-def nearest_files(testset):
-    folder = f"results/margins/{cfg.encoder}/{cfg.pool}/{testset}"
-    return [f"{folder}/{shard}.nearest.parquet" for shard in shards_of(cfg.pool)]
-
-
-def curve_splits(curve):
-    return sorted({curve.baseline, *(s for line in curve.lines.values() for s in line)})
-
-
 rule similarity_gap:
     """How close the test images are to the pool, and to the reference set."""
     input:
-        reference=[threshold_file(name) for name in cfg.test_sets],
-        nearest=[f for name in cfg.test_sets for f in nearest_files(name)],
+        reference=[at.thresholds(name) for name in cfg.test_sets],
+        nearest=[
+            f for name in cfg.test_sets for f in at.margins(name, "nearest.parquet")
+        ],
     output:
         figure=report(
             "results/figures/similarity_gap.svg",
@@ -30,25 +23,17 @@ rule similarity_gap:
         mem_mb=1000,
         runtime=10,
     params:
-        reference=" ".join(
-            f"--reference {n}={threshold_file(n)}" for n in cfg.test_sets
-        ),
-        nearest=" ".join(
-            f"--nearest {n}={','.join(nearest_files(n))}" for n in cfg.test_sets
-        ),
+        files=at.gap_arguments(),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.figures.similarity_gap {params.reference} {params.nearest}"
+        "python -m clipshift.figures.similarity_gap {params.files}"
         " --csv {output.table} --out {output.figure} > {log} 2>&1"
 
 
 rule accuracy_vs_pruned:
     """Accuracy against points pruned, one line per way of pruning."""
     input:
-        lambda w: [
-            f"results/eval/{split}.json"
-            for split in curve_splits(cfg.figures.accuracy_vs_pruned[w.figure])
-        ],
+        lambda w: at.evaluations(at.curve_splits(w.figure)),
     output:
         report(
             "results/figures/accuracy_vs_pruned_{figure}.svg",
@@ -72,8 +57,8 @@ rule accuracy_vs_pruned:
 rule source_samples:
     """A grid of a source's pictures."""
     input:
-        "results/sources/{source}/samples.tar",
-        "results/sources/{source}/samples.parquet",
+        tar="results/sources/{source}/samples.tar",
+        table="results/sources/{source}/samples.parquet",
     output:
         "results/figures/samples/source_{source}.jpg",
     log:
@@ -84,14 +69,14 @@ rule source_samples:
     params:
         version=version_of("figures"),
     shell:
-        "python -m clipshift.figures.samples --tar {input[0]} --table {input[1]} --rows 2"
+        "python -m clipshift.figures.samples --tar {input.tar} --table {input.table} --rows 2"
         " --out {output} > {log} 2>&1"
 
 
 rule split_samples:
     """A grid of what a split keeps and what it removes."""
     input:
-        tars=[tar_of(cfg.pool, shard) for shard in shards_of(cfg.pool)],
+        tars=at.pool_tars(),
         split="results/splits/{split}.parquet",
     output:
         "results/figures/samples/split_{split}.jpg",
@@ -111,7 +96,7 @@ rule split_samples:
 rule accuracy_table:
     """Split x test set, with n and intervals."""
     input:
-        [f"results/eval/{split}.json" for split in cfg.splits],
+        at.evaluations(cfg.splits),
     output:
         report("results/tables/accuracy.csv", category="Accuracy"),
     log:
@@ -128,7 +113,7 @@ rule accuracy_table:
 rule contrasts_table:
     """Differences of accuracy between splits, on the same images."""
     input:
-        sorted({f"results/eval/{s}.json" for c in cfg.figures.contrasts for s in c[:2]}),
+        at.evaluations(at.contrast_splits()),
     output:
         report("results/tables/contrasts.csv", category="Accuracy"),
     log:

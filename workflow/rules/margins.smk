@@ -8,7 +8,7 @@
 rule dedup:
     """Each pool point's largest similarity to an earlier one (by key)."""
     input:
-        lambda w: embeddings_of(w.pool, w.encoder),
+        lambda w: at.embeddings(w.pool, w.encoder),
     output:
         "results/dedup/{pool}/{encoder}.parquet",
     log:
@@ -19,7 +19,7 @@ rule dedup:
         mem_mb=3000,
         runtime=60,
     params:
-        shards=lambda w: shards_of(w.pool),
+        shards=lambda w: at.shards(w.pool),
         version=version_of("dedup"),
     shell:
         "python -m clipshift.dedup --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
@@ -29,8 +29,8 @@ rule dedup:
 rule thresholds:
     """Per test image, its similarity to the reference set."""
     input:
-        lambda w: embeddings_of(w.dataset, w.encoder),
-        lambda w: embeddings_of(w.testset, w.encoder),
+        lambda w: at.embeddings(w.dataset, w.encoder),
+        lambda w: at.embeddings(w.testset, w.encoder),
     output:
         "results/thresholds/{encoder}/{dataset}/{testset}.parquet",
     log:
@@ -50,8 +50,8 @@ rule thresholds:
 rule margins:
     """Per point of a pool shard its similarity to a test set, and its largest margin."""
     input:
-        lambda w: embeddings_of(w.pool, w.encoder, [w.shard]),
-        lambda w: embeddings_of(w.testset, w.encoder),
+        lambda w: at.embeddings(w.pool, w.encoder, [w.shard]),
+        lambda w: at.embeddings(w.testset, w.encoder),
         thresholds=f"results/thresholds/{{encoder}}/{cfg.reference}/{{testset}}.parquet",
     output:
         margins="results/margins/{encoder}/{pool}/{testset}/{shard}.parquet",

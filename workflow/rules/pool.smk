@@ -10,12 +10,12 @@ localrules:
 rule pool_shard:
     """Write one shard; no picture of a test set enters it."""
     input:
-        sources=lambda w: source_files(w.pool),
+        sources=lambda w: at.source_files(w.pool),
         tests=[f"results/sets/{name}/samples.parquet" for name in cfg.test_sets],
     output:
-        "results/pools/{pool}/{shard}.tar",
-        "results/pools/{pool}/{shard}.parquet",
-        "results/pools/{pool}/{shard}.json",
+        tar="results/pools/{pool}/{shard}.tar",
+        table="results/pools/{pool}/{shard}.parquet",
+        account="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
     resources:
@@ -25,22 +25,22 @@ rule pool_shard:
         pool=lambda w: as_json(cfg.pools[w.pool]),
         classes=lambda w: as_json(cfg.classes),
         holdout=lambda w: as_json(cfg.holdout),
-        sources=lambda w: source_arguments(w.pool),
+        sources=lambda w: at.source_arguments(w.pool),
         tests=lambda w, input: " ".join(f"--test-table {t}" for t in input.tests),
         version=version_of("pool"),
     shell:
         "python -m clipshift.pool shard --pool {params.pool:q} --classes {params.classes:q}"
         " --holdout {params.holdout:q} {params.tests} {params.sources}"
-        " --shard {wildcards.shard} --out {output[0]} > {log} 2>&1"
+        " --shard {wildcards.shard} --out {output.tar} > {log} 2>&1"
 
 
 rule pool_manifest:
     """Add up the shards' accounts; refuse a key that occurs twice."""
     input:
         accounts=lambda w: [
-            f"results/pools/{w.pool}/{s}.json" for s in shards_of(w.pool)
+            f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)
         ],
-        tables=lambda w: [table_of(w.pool, s) for s in shards_of(w.pool)],
+        tables=lambda w: [at.table(w.pool, s) for s in at.shards(w.pool)],
     output:
         "results/pools/{pool}/manifest.json",
     log:

@@ -7,15 +7,10 @@ localrules:
     set_templates,
 
 
-def set_names(role):
-    """Pattern of the sets in a role; a name that no set has where there are none."""
-    return "|".join(n for n, s in cfg.sets.items() if s.role == role) or "NONE"
-
-
 rule test_set:
     """Build one test set."""
     input:
-        lambda w: source_files(w.testset),
+        lambda w: at.source_files(w.testset),
     output:
         "results/sets/{testset}/test/0.tar",
         "results/sets/{testset}/test/nshards.txt",
@@ -26,7 +21,7 @@ rule test_set:
     log:
         "results/logs/sets/{testset}.log",
     wildcard_constraints:
-        testset=set_names("test"),
+        testset=at.set_pattern("test"),
     resources:
         mem_mb=1000,
         runtime=20,
@@ -34,7 +29,7 @@ rule test_set:
         testset=lambda w: as_json(cfg.sets[w.testset]),
         classes=lambda w: as_json(cfg.classes),
         holdout=lambda w: as_json(cfg.holdout),
-        sources=lambda w: source_arguments(w.testset),
+        sources=lambda w: at.source_arguments(w.testset),
         version=version_of("sets"),
     shell:
         "python -m clipshift.sets --name {wildcards.testset} --set {params.testset:q}"
@@ -51,7 +46,7 @@ use rule test_set as reference_set with:
         "results/sets/{testset}/samples.parquet",
         "results/sets/{testset}/manifest.json",
     wildcard_constraints:
-        testset=set_names("reference"),
+        testset=at.set_pattern("reference"),
 
 
 rule set_templates:

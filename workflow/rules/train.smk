@@ -5,18 +5,11 @@
 # of a killed job, and a training continues where it was.
 
 
-def training_tars(split):
-    tars = [tar_of(cfg.pool, shard) for shard in shards_of(cfg.pool)]
-    if cfg.splits[split].reference:
-        tars.append(f"results/sets/{cfg.reference}/captioned.tar")
-    return tars
-
-
 rule caption_reference:
     """The reference set with its template captions, as training data."""
     input:
-        tar=tar_of(cfg.reference, "00000"),
-        table=table_of(cfg.reference, "00000"),
+        tar=at.tar(cfg.reference),
+        table=at.table(cfg.reference),
     output:
         f"results/sets/{cfg.reference}/captioned.tar",
     log:
@@ -35,7 +28,7 @@ rule train:
     """Train one model, or continue its training, with open_clip's program."""
     input:
         split="results/splits/{split}.parquet",
-        tars=lambda w: training_tars(w.split),
+        tars=lambda w: at.training_tars(w.split),
     output:
         model="results/models/{split}-{model}-s{seed}/model.pt",
         record="results/models/{split}-{model}-s{seed}/record.json",

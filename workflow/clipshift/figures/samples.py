@@ -1,8 +1,8 @@
 """A grid of sample pictures: of a source, a set, or what a split keeps and removes.
 
 `python -m clipshift.figures.samples --tar FILE... [--split FILE] --out FILE.jpg`. Samples are
-chosen by a hash of their key, so the grid is the same every time. With a split the grid has two halves:
-kept above, removed below (duplicates left aside).
+chosen by a hash of their key, so the grid is the same every time. With a split the grid has two
+halves: kept above, removed below (duplicates left aside).
 """
 
 import argparse

@@ -1,0 +1,159 @@
+"""Whole files or none, on full disks too, and accounts that add up."""
+
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipshift.errors import ClipshiftError
+from clipshift.files import atomic, atomic_path, read_json, write_json, write_npy, write_text
+from clipshift.ledger import Ledger
+
+
+def test_failing_block_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyError), atomic(path) as stream:
+        stream.write(b"half of the new")
+        raise KeyError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_failing_block_leaves_no_new_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), atomic_path(tmp_path / "deep/er/a") as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert list((tmp_path / "deep/er").iterdir()) == []
+
+
+def test_new_file_replaces_the_old_only_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with atomic(path) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_error_of_a_write_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="out of space") as error, atomic(tmp_path / "a.bin"):
+        raise OSError(28, "out of space")
+    assert error.value.filename == str(tmp_path / "a.bin")
+
+
+def test_json_does_not_depend_on_the_order_of_keys(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": {"d": "ä", "c": None}})
+    write_json(tmp_path / "b.json", {"a": {"c": None, "d": "ä"}, "b": 1})
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+    assert read_json(tmp_path / "a.json")["a"]["d"] == "ä"
+
+
+@pytest.mark.parametrize("data", [b"", b'{"a": ', b"\xff\xfe\x00"])
+def test_broken_json_names_the_file(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(ClipshiftError, match=r"a\.json is not JSON.*delete it"):
+        read_json(tmp_path / "a.json")
+
+
+def test_npy_is_never_pickled(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pickle"):
+        write_npy(tmp_path / "a.npy", np.array([object()]))
+    assert not list(tmp_path.iterdir())
+
+
+WRITERS = {
+    "tar": """
+from clipshift.shards import Sample, write_tar
+import os
+samples = (Sample(f"k{i}", {"jpg": os.urandom(20_000)}) for i in range(40))
+write = lambda out: write_tar(out, samples)
+""",
+    "parquet": """
+from clipshift.files import write_parquet
+import os, pyarrow as pa
+write = lambda out: write_parquet(out, pa.table({"a": [os.urandom(400_000) for _ in range(2)]}))
+""",
+    "npy": """
+from clipshift.files import write_npy
+import numpy as np
+write = lambda out: write_npy(out, np.random.default_rng(0).random(100_000))
+""",
+    "split": """
+from clipshift import splits
+from clipshift.config import Dedup, Full
+from pathlib import Path
+pool, dedup = Path(sys.argv[2]), Path(sys.argv[3])
+scores = splits.Scores([pool], dedup, {}, {}, [])
+write = lambda out: splits.make(Full(recipe="full"), Dedup(rule="none"), scores, out)
+""",
+}
+PROGRAM = """
+import sys
+from pathlib import Path
+from clipshift.errors import run
+{writer}
+run(lambda: write(Path(sys.argv[1])))
+"""
+
+
+def limit_file_size() -> None:
+    """Make every file of the process end at 300,000 bytes, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+
+
+@pytest.mark.parametrize("kind", list(WRITERS))
+def test_full_disk_is_explained_and_leaves_nothing_half(tmp_path: Path, kind: str) -> None:
+    import pyarrow as pa
+
+    from clipshift.files import write_parquet
+
+    rng = np.random.default_rng(0)
+    keys = pa.array([rng.bytes(16).hex() for _ in range(20_000)])
+    write_parquet(
+        tmp_path / "in/pool.parquet", pa.table(dict.fromkeys(("key", "url_hash", "sha256"), keys))
+    )
+    write_parquet(tmp_path / "in/dedup.parquet", pa.table({"key": keys}))
+    out = tmp_path / "out" / f"result.{'parquet' if kind == 'split' else kind}"
+    inputs = [str(tmp_path / "in" / f"{n}.parquet") for n in ("pool", "dedup")]
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(writer=WRITERS[kind]), str(out), *inputs],
+        check=False, capture_output=True, text=True, preexec_fn=limit_file_size,
+    )  # fmt: skip
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False), done.stderr
+    assert "clipshift: error: " in done.stderr
+    assert kind == "split" or out.name in done.stderr
+    assert "Free some space" in done.stderr
+    assert not out.parent.exists() or list(out.parent.iterdir()) == []
+
+
+def test_defect_of_ours_keeps_its_traceback() -> None:
+    code = "from clipshift.errors import run\nrun(lambda: 1 / 0)"
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+
+
+def test_account_that_adds_up() -> None:
+    ledger = Ledger("pool", "p", 10, 7)
+    ledger.rejected.update({"blank": 1, "alias": 2})
+    assert Ledger.from_json(ledger.as_json()) == ledger
+    assert list(ledger.as_json()["rejected"]) == ["alias", "blank"]
+
+
+@pytest.mark.parametrize("went_out", [6, 8])
+def test_account_that_does_not_add_up_is_refused(went_out: int) -> None:
+    ledger = Ledger("pool", "p", 10, went_out)
+    ledger.rejected["blank"] = 3
+    with pytest.raises(ClipshiftError, match=f"pool 'p' does not add up: 10 in, {went_out} out"):
+        ledger.as_json()
+    entry = {"step": "pool", "name": "p", "in": 10, "out": went_out, "rejected": {"blank": 3}}
+    with pytest.raises(ClipshiftError, match=f"{10 - went_out - 3} unaccounted"):
+        Ledger.from_json(entry)

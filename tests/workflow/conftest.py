@@ -1,0 +1,15 @@
+"""The finished test study, built once for all tests that look at it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.runner import snakemake
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in which config/test.yaml ran from packages to report."""
+    folder = tmp_path_factory.mktemp("study")
+    snakemake(folder)
+    return folder

@@ -1,0 +1,78 @@
+"""Run the real workflow, as users do: one subprocess of snakemake in a folder of its own."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TEST_CONFIG = ROOT / "config/test.yaml"
+# A sum of fast jobs; a run that takes longer hangs.
+TIMEOUT = 600
+
+
+def snakemake(folder: Path, *words: str, config: Path = TEST_CONFIG, check: bool = True,
+              cores: int = 2) -> subprocess.CompletedProcess[str]:  # fmt: skip
+    """Run snakemake in `folder`; its output, both streams together, is in `.stdout`."""
+    done = subprocess.run(
+        command(folder, *words, config=config, cores=cores),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    if check and done.returncode:
+        raise AssertionError(f"snakemake failed:\n{done.stdout[-6000:]}")
+    return done
+
+
+def command(folder: Path, *words: str, config: Path = TEST_CONFIG, cores: int = 2) -> list[str]:
+    options = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    options += ["--configfile", str(config), "--cores", str(cores), "--nocolor"]
+    options += ["--show-failed-logs", "--rerun-incomplete"]
+    return [sys.executable, "-m", "snakemake", *options, *words]
+
+
+def environment() -> dict[str, str]:
+    """The rules call `python`: it must be this one."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "OMP_WAIT_POLICY": "PASSIVE"}
+
+
+def planned(folder: Path, *words: str, config: Path = TEST_CONFIG) -> dict[str, int]:
+    """Rule -> number of jobs that a dry run would start."""
+    text = snakemake(folder, "--dry-run", *words, config=config).stdout
+    table = text.split("Job stats:", 1)
+    if len(table) == 1:
+        assert "Nothing to be done" in text, text[-3000:]
+        return {}
+    jobs = dict(re.findall(r"^([a-z_]+) +(\d+)$", table[1], flags=re.M))
+    jobs.pop("total", None)
+    return {rule: int(count) for rule, count in jobs.items()}
+
+
+def changed_config(folder: Path, change: dict[str, object], base: Path = TEST_CONFIG) -> Path:
+    """A copy of a configuration with some keys (dotted paths) set to other values."""
+    config = yaml.safe_load(base.read_text())
+    for dotted, value in change.items():
+        *parents, last = dotted.split(".")
+        block = config
+        for parent in parents:
+            block = block[parent]
+        block[last] = value
+    path = folder / "changed.yaml"
+    path.write_text(yaml.safe_dump(config, sort_keys=False))
+    return path
+
+
+def digests(folder: Path, *patterns: str) -> dict[str, str]:
+    """Path below `folder` -> SHA-256, of all files that match."""
+    files = sorted(f for pattern in patterns for f in folder.glob(pattern) if f.is_file())
+    assert files, f"nothing matches {patterns} in {folder}"
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}

@@ -1,0 +1,77 @@
+"""Dry runs over configurations, the workflow's lint, and errors at parse time."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.runner import ROOT, changed_config, planned, snakemake
+
+MINI = ROOT / "config/mini.yaml"
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, {"train": 5, "split": 5, "margins": 6, "embed": 6, "source": 3}),
+        ({"seeds": [0, 1, 2]}, {"train": 15, "evaluate": 15, "evaluate_split": 5, "split": 5}),
+        ({"pools.test_pool.shards": 7}, {"pool_shard": 7, "margins": 14, "embed": 10}),
+        ({"figures": {}}, {"accuracy_vs_pruned": 0, "contrasts_table": 0, "train": 5}),
+        (
+            {"splits": {"test_full": {"recipe": "full", "reference": False}}, "figures": {}},
+            {"train": 1, "caption_reference": 0, "margins": 6},
+        ),
+        ({"dedup": {"rule": "none"}}, {"dedup": 1, "split": 5}),
+    ],
+)
+def test_dry_run_plans_the_jobs_of_the_configuration(
+    tmp_path: Path, change: dict[str, object], expected: dict[str, int]
+) -> None:
+    jobs = planned(tmp_path, config=changed_config(tmp_path, change))
+    assert {rule: jobs.get(rule, 0) for rule in expected} == expected
+
+
+def test_the_default_study_plans(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, config=MINI)
+    assert jobs["train"] == 20
+    assert jobs["report_page"] == 1
+
+
+def test_the_fuller_study_adds_to_the_default_one(tmp_path: Path) -> None:
+    words = ("--configfile", str(MINI), str(ROOT / "config/mini-full.yaml"))
+    more, default = planned(tmp_path, *words), planned(tmp_path, config=MINI)
+    assert more["train"] > 2 * default["train"]
+    assert {r: more[r] for r in ("source", "embed")} == {r: default[r] for r in ("source", "embed")}
+
+
+def test_one_figure_needs_only_its_inputs(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, "results/figures/similarity_gap.svg")
+    assert jobs["margins"] == 6
+    assert not jobs.keys() & {"train", "evaluate", "split", "dedup", "report_page"}
+
+
+def test_one_evaluation_needs_only_its_split(tmp_path: Path) -> None:
+    jobs = planned(tmp_path, "results/eval/test_near.json")
+    assert (jobs["split"], jobs["train"], jobs["margins"]) == (1, 1, 3)
+
+
+def test_a_typo_stops_at_once_and_names_the_nearest_key(tmp_path: Path) -> None:
+    config = changed_config(tmp_path, {"splits.test_near.kep": 3})
+    done = snakemake(tmp_path, "--dry-run", config=config, check=False)
+    assert done.returncode != 0
+    assert f"{config}: splits.test_near.kep: unknown key; did you mean 'keep'?" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_shipped_configurations_do_not_overwrite_each_other() -> None:
+    """Two studies in one checkout share a name only where they mean the same thing."""
+    import yaml
+
+    configs = [yaml.safe_load(f.read_text()) for f in (MINI, ROOT / "config/test.yaml")]
+    for block in ("sources", "pools", "sets", "encoders", "splits", "models"):
+        first, second = (config[block] for config in configs)
+        assert not [n for n in first.keys() & second.keys() if first[n] != second[n]], block
+
+
+def test_lint(tmp_path: Path) -> None:
+    done = snakemake(tmp_path, "--lint", check=False)
+    assert done.returncode == 0, done.stdout

@@ -1,0 +1,148 @@
+"""The whole chain on real data, end to end: what it makes, what a change makes again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipshift.files import read_parquet
+from tests.workflow.runner import (
+    changed_config,
+    command,
+    digests,
+    environment,
+    planned,
+    snakemake,
+)
+
+DATA = (
+    "results/sources/*/*",
+    "results/pools/*/*",
+    "results/sets/**/*",
+    "results/embeddings/**/*.npy",
+    "results/embeddings/**/*.parquet",
+    "results/dedup/**/*",
+    "results/thresholds/**/*",
+    "results/margins/**/*",
+    "results/splits/*",
+)
+
+
+def test_a_second_run_has_nothing_to_do(study: Path) -> None:
+    assert planned(study) == {}
+
+
+def test_evaluations_carry_n_intervals_and_identity(study: Path) -> None:
+    result = json.loads((study / "results/eval/test_near.json").read_text())
+    run = json.loads((study / "results/eval/test_near-nano-s0.json").read_text())
+    record = json.loads((study / "results/models/test_near-nano-s0/record.json").read_text())
+    assert result["points_pruned"] + result["points_kept"] == 397
+    assert result["samples_seen"] == record["samples_seen"] == 1024
+    assert run["checkpoint_sha256"] == record["model_sha256"]
+    predictions = read_parquet(study / "results/eval/test_near-nano-s0.predictions.parquet")
+    for name, entry in run["sets"].items():
+        mine = predictions.filter(np.array(predictions["test_set"]) == name)
+        assert len(mine) == entry["n"] == result["sets"][name]["n"]
+        assert sum(mine["correct"].to_pylist()) == entry["correct"]
+        assert entry["top1_low"] < entry["top1"] < entry["top1_high"]
+
+
+def test_no_test_picture_is_in_the_training_data(study: Path) -> None:
+    results = study / "results"
+    pool = [read_parquet(f) for f in sorted(results.glob("pools/*/*.parquet"))]
+    pool.append(read_parquet(results / "sets/test_reference/samples.parquet"))
+    for name in ("test_val", "test_sketch"):
+        table = read_parquet(results / f"sets/{name}/samples.parquet")
+        for column in ("key", "url_hash", "sha256"):
+            held_out = set(table[column].to_pylist())
+            assert held_out
+            for part in pool:
+                assert held_out.isdisjoint(part[column].to_pylist())
+        styles = set(zip(table["source"].to_pylist(), table["concept"].to_pylist(), strict=True))
+        for part in pool:
+            pairs = zip(part["source"].to_pylist(), part["concept"].to_pylist(), strict=True)
+            assert styles.isdisjoint(pairs)
+
+
+def test_the_report_is_one_whole_page(study: Path) -> None:
+    page = (study / "results/report.html").read_text()
+    for text in ("test_combined", "closer than the reference set", "CC-BY-SA-4.0", "skin-tone"):
+        assert text in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert page.count("data:image/svg+xml") == 2
+
+
+def test_two_builds_give_the_same_bytes(study: Path, tmp_path: Path) -> None:
+    """On one core instead of two, in another folder."""
+    splits = [str(f.relative_to(study)) for f in study.glob("results/splits/*.parquet")]
+    snakemake(tmp_path, *splits, cores=1)
+    again = digests(tmp_path, *DATA)
+    once = digests(study, *DATA)
+    assert again == {path: once[path] for path in again}
+    assert {"pools", "sets", "embeddings", "margins", "splits"} <= {p.split("/")[1] for p in again}
+
+
+@pytest.fixture
+def copy(study: Path, tmp_path: Path) -> Path:
+    """A copy of the finished study that a test may change."""
+    folder = tmp_path / "copy"
+    shutil.copytree(study, folder, symlinks=True)
+    return folder
+
+
+def test_a_changed_recipe_makes_only_its_split_again(copy: Path, tmp_path: Path) -> None:
+    config = changed_config(tmp_path, {"splits.test_rand.keep": 0.6})
+    jobs = planned(copy, config=config)
+    once = ("split", "split_samples", "train", "evaluate", "evaluate_split")
+    assert {rule: jobs.pop(rule) for rule in once} == dict.fromkeys(once, 1)
+    assert set(jobs) == {
+        "all", "accuracy_table", "accuracy_vs_pruned", "contrasts_table", "report_page",
+    }  # fmt: skip
+
+
+def test_other_prompts_train_and_embed_nothing(copy: Path, tmp_path: Path) -> None:
+    jobs = planned(copy, config=changed_config(tmp_path, {"evaluation.templates": ["a {c}"]}))
+    assert jobs["evaluate"] == 5
+    assert not jobs.keys() & {"train", "split", "embed", "test_set", "source"}
+
+
+def test_a_lost_figure_is_drawn_again_alone(copy: Path) -> None:
+    figure = copy / "results/figures/similarity_gap.svg"
+    before = figure.read_bytes()
+    figure.unlink()
+    snakemake(copy, "results/figures/similarity_gap.svg")
+    assert figure.read_bytes() == before
+
+
+def test_a_killed_training_goes_on_and_ends_as_the_undisturbed_one(copy: Path) -> None:
+    run = "test_full-nano-s0"
+    target = f"results/models/{run}/model.pt"
+    undisturbed = digests(copy, target)
+    shutil.rmtree(copy / f"results/models/{run}")
+    checkpoint = copy / f"results/work/{run}/logs/{run}/checkpoints/epoch_latest.pt"
+    process = subprocess.Popen(
+        command(copy, target),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert process.poll() is None, "the training ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (copy / target).exists()
+    snakemake(copy, "--unlock")
+    snakemake(copy, target)
+    log = (copy / f"results/logs/train/{run}.log").read_text()
+    assert "resuming checkpoint" in log
+    assert digests(copy, target) == undisturbed

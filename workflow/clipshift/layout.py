@@ -1,0 +1,199 @@
+"""Where every file of a study lies: the paths that rules share, as functions of the configuration.
+
+Pure string work, imported while the Snakefile is parsed; nothing here looks at the disk.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from clipshift.config import Config
+
+
+def as_json(value: Any) -> str:
+    """A block of the configuration as one word of a command line."""
+    return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
+
+
+def split_folder(role: str) -> str:
+    """CLIP_benchmark's name of the split: `test`, or `train` for a reference set."""
+    return "train" if role == "reference" else "test"
+
+
+class Layout:
+    """Paths of one study. A *data set* is a pool or a labelled set."""
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        self.pool = cfg.pool
+        self.reference = cfg.reference
+
+    # Data sets -----------------------------------------------------------------------------------
+
+    def shards(self, dataset: str) -> list[str]:
+        """Names of a data set's shards."""
+        count = self.cfg.pools[dataset].shards if dataset in self.cfg.pools else 1
+        return [f"{i:05d}" for i in range(count)]
+
+    def tar(self, dataset: str, shard: str = "00000") -> str:
+        if dataset in self.cfg.pools:
+            return f"results/pools/{dataset}/{shard}.tar"
+        folder = split_folder(self.cfg.sets[dataset].role)
+        return f"results/sets/{dataset}/{folder}/{int(shard)}.tar"
+
+    def table(self, dataset: str, shard: str = "00000") -> str:
+        """The sample table of a shard."""
+        if dataset in self.cfg.pools:
+            return f"results/pools/{dataset}/{shard}.parquet"
+        return f"results/sets/{dataset}/samples.parquet"
+
+    def pool_tars(self) -> list[str]:
+        return [self.tar(self.pool, shard) for shard in self.shards(self.pool)]
+
+    def pool_tables(self) -> list[str]:
+        return [self.table(self.pool, shard) for shard in self.shards(self.pool)]
+
+    def set_pattern(self, role: str) -> str:
+        """Wildcard pattern of the sets in a role; a name that no set has where there are none."""
+        return "|".join(n for n, s in self.cfg.sets.items() if s.role == role) or "NONE"
+
+    def set_files(self, testset: str) -> list[str]:
+        """What an evaluation reads of a set."""
+        names = ["classnames.txt", "zeroshot_classification_templates.txt", "samples.parquet"]
+        return [self.tar(testset), *(f"results/sets/{testset}/{name}" for name in names)]
+
+    # Sources -------------------------------------------------------------------------------------
+
+    def sources(self, dataset: str) -> list[str]:
+        """Names of a data set's sources."""
+        block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
+        return sorted({take.source for take in block.take})
+
+    def source_files(self, dataset: str) -> list[str]:
+        return [
+            f"results/sources/{source}/samples.{suffix}"
+            for source in self.sources(dataset)
+            for suffix in ("tar", "parquet")
+        ]
+
+    def gap_arguments(self) -> str:
+        """The command line's words for the similarity gap of every test set."""
+        words = []
+        for name in self.cfg.test_sets:
+            words.append(f"--reference {name}={self.thresholds(name)}")
+            words.append(f"--nearest {name}={','.join(self.margins(name, 'nearest.parquet'))}")
+        return " ".join(words)
+
+    def set_arguments(self) -> str:
+        """The command line's words for the test sets of an evaluation."""
+        names = self.cfg.test_sets
+        return " ".join(f"--set {name}=results/sets/{name},{self.tar(name)}" for name in names)
+
+    def source_arguments(self, dataset: str) -> str:
+        return " ".join(f"--source {s}=results/sources/{s}" for s in self.sources(dataset))
+
+    # Similarity ----------------------------------------------------------------------------------
+
+    def embeddings(self, dataset: str, encoder: str, shards: list[str] | None = None) -> list[str]:
+        folder = f"results/embeddings/{encoder}/{dataset}"
+        return [
+            f"{folder}/{part}_{shard}.{suffix}"
+            for shard in shards or self.shards(dataset)
+            for part, suffix in (("img_emb/img_emb", "npy"), ("metadata/metadata", "parquet"))
+        ]
+
+    def dedup(self) -> str:
+        return f"results/dedup/{self.pool}/{self.cfg.encoder}.parquet"
+
+    def thresholds(self, testset: str) -> str:
+        return f"results/thresholds/{self.cfg.encoder}/{self.reference}/{testset}.parquet"
+
+    def margins(self, testset: str, suffix: str = "parquet") -> list[str]:
+        """The margins of the pool's shards, or with `nearest.parquet` the nearest points."""
+        folder = f"results/margins/{self.cfg.encoder}/{self.pool}/{testset}"
+        return [f"{folder}/{shard}.{suffix}" for shard in self.shards(self.pool)]
+
+    # Splits and models ---------------------------------------------------------------------------
+
+    def driving_sets(self, split: str) -> list[str]:
+        """Test sets whose similarities a split's recipe reads."""
+        return getattr(self.cfg.splits[split], "sets", [])
+
+    def score_arguments(self, split: str) -> str:
+        words = []
+        for name in self.driving_sets(split):
+            words.append(f"--margins {name}={','.join(self.margins(name))}")
+            words.append(f"--thresholds {name}={self.thresholds(name)}")
+        return " ".join(words)
+
+    def like(self, split: str) -> list[str]:
+        """Account of the split that this one is to be as large as, if any."""
+        keep = getattr(self.cfg.splits[split], "keep", None)
+        return [f"results/splits/{keep}.json"] if isinstance(keep, str) else []
+
+    def reference_tables(self, split: str) -> list[str]:
+        return [self.table(self.reference)] if self.cfg.splits[split].reference else []
+
+    def training_tars(self, split: str) -> list[str]:
+        captioned = [f"results/sets/{self.reference}/captioned.tar"]
+        return self.pool_tars() + (captioned if self.cfg.splits[split].reference else [])
+
+    def runs(self, split: str) -> list[str]:
+        """The runs of a split with the study's model, one per seed."""
+        return [f"{split}-{self.cfg.model}-s{seed}" for seed in self.cfg.seeds]
+
+    def evaluations(self, splits: Iterable[str]) -> list[str]:
+        return [f"results/eval/{split}.json" for split in splits]
+
+    # Figures and report --------------------------------------------------------------------------
+
+    def curve_splits(self, figure: str) -> list[str]:
+        curve = self.cfg.figures.accuracy_vs_pruned[figure]
+        return sorted({curve.baseline, *(s for line in curve.lines.values() for s in line)})
+
+    def contrast_splits(self) -> list[str]:
+        return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
+
+    def report_contents(self, files: list[str]) -> dict[str, Any]:
+        """What the report shows, by name; the step knows where each thing lies."""
+        cfg = self.cfg
+        return {
+            "study": cfg.study,
+            "configuration": files,
+            "sources": list(cfg.sources),
+            "datasets": {name: self.sources(name) for name in [*cfg.pools, *cfg.sets]},
+            "pools": {name: self.shards(name) for name in cfg.pools},
+            "sets": list(cfg.sets),
+            "pool": cfg.pool,
+            "reference": cfg.reference,
+            "encoder": cfg.encoder,
+            "splits": {name: split.reference for name, split in cfg.splits.items()},
+            "runs": [run for split in cfg.splits for run in self.runs(split)],
+            "curves": list(cfg.figures.accuracy_vs_pruned),
+            "contrasts": bool(cfg.figures.contrasts),
+        }
+
+    def report_inputs(self) -> list[str]:
+        cfg = self.cfg
+        tables = ["accuracy", "similarity_gap"] + ["contrasts"] * bool(cfg.figures.contrasts)
+        embedded = f"results/embeddings/{cfg.encoder}"
+        return [
+            *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
+            *(f"results/pools/{p}/manifest.json" for p in cfg.pools),
+            *(f"results/sets/{s}/manifest.json" for s in cfg.sets),
+            *(
+                f"{embedded}/{d}/account/account_{shard}.json"
+                for d in [cfg.pool, *cfg.sets]
+                for shard in self.shards(d)
+            ),
+            *(f"results/splits/{s}.json" for s in cfg.splits),
+            *(f"results/models/{run}/record.json" for s in cfg.splits for run in self.runs(s)),
+            *(f"results/tables/{t}.csv" for t in tables),
+            "results/figures/similarity_gap.svg",
+            *(
+                f"results/figures/accuracy_vs_pruned_{c}.svg"
+                for c in cfg.figures.accuracy_vs_pruned
+            ),
+            *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
+            *(f"results/figures/samples/split_{s}.jpg" for s in cfg.splits),
+        ]
