@@ -42,8 +42,11 @@ def draw(curve: Curve, results: dict[str, dict[str, Any]], out: Path) -> None:
             )  # fmt: skip
             chance = 100 * base["sets"][test_set]["chance"]
             axis.axhline(chance, color=GREY, lw=1, ls=":", label="chance")
+            majority = 100 * base["sets"][test_set]["majority"]
+            axis.axhline(majority, color=GREY, lw=1, ls="-.", label="largest class")
             axis.set_title(f"{test_set} (n = {base['sets'][test_set]['n']})", fontsize=9)
-            axis.set_ylim(bottom=0)
+        tops = (r["sets"][s]["top1_high"] for r in results.values() for s in curve.sets)
+        axes[0][0].set_ylim(0, 105 * max(tops))  # shared by all panels
         axes[0][0].set_ylabel("zero-shot top-1 accuracy, %")
         seeds = len(next(iter(results.values()))["runs"])
         figure.supxlabel(
