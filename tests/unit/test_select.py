@@ -9,7 +9,7 @@ import pytest
 from clipshift.config import Holdout, Take
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet
-from clipshift.pool import read_manifest, write_shard
+from clipshift.pool import sum_shards, write_shard
 from clipshift.select import Selection, class_of, select
 from clipshift.shards import read_tar
 from tests.conftest import row, write_source
@@ -162,7 +162,7 @@ def test_union_of_shards_is_the_selection_less_the_tested(
         r["key"] for r in selection.rows if r["sha256"] not in digests
     ]
     assert not {r["sha256"] for r in found} & digests
-    manifest = read_manifest(accounts, "pool")
+    manifest = sum_shards(accounts, "pool")
     account: Any = manifest["account"]
     assert account["in"] == 40
     assert account["out"] == len(found) == 32
@@ -190,4 +190,4 @@ def test_key_in_two_shards_is_refused(pool: Any, tmp_path: Path) -> None:
     for shard in (0, 1):
         write_shard(0, 1, selection, set(), folders, tmp_path / f"{shard:05d}.tar")
     with pytest.raises(ClipshiftError, match=r"00001\.tar: the key 'colour-00' occurs twice"):
-        read_manifest([tmp_path / "00000.json", tmp_path / "00001.json"], "pool")
+        sum_shards([tmp_path / "00000.json", tmp_path / "00001.json"], "pool")

@@ -10,6 +10,7 @@ from clipshift.captions import captioned
 from clipshift.config import Holdout, Take, TestSet
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet
+from clipshift.labels import check_labels
 from clipshift.shards import Sample, read_tar, write_tar
 from tests.conftest import row, write_source
 
@@ -87,7 +88,7 @@ def test_class_with_too_few_items_is_refused(folders: dict[str, Path], tmp_path:
 
 def test_check_labels_agrees_with_the_table(folders: dict[str, Path], tmp_path: Path) -> None:
     out = build(folders, tmp_path / "wds")
-    names, labels = sets.check_labels(out, out / "test/0.tar")
+    names, labels = check_labels(out, out / "test/0.tar")
     table = read_parquet(out / "samples.parquet").to_pylist()
     assert {k: names[i] for k, i in labels.items()} == {r["key"]: r["class_name"] for r in table}
 
@@ -105,14 +106,14 @@ def test_class_list_that_does_not_match(
     out = build(folders, tmp_path / "wds")
     (out / "classnames.txt").write_text(names)
     with pytest.raises(ClipshiftError, match=message):
-        sets.check_labels(out, out / "test/0.tar")
+        check_labels(out, out / "test/0.tar")
 
 
 def test_tar_with_fewer_samples_than_the_table(folders: dict[str, Path], tmp_path: Path) -> None:
     out = build(folders, tmp_path / "wds")
     write_tar(out / "test/0.tar", list(read_tar(out / "test/0.tar"))[:-1])
     with pytest.raises(ClipshiftError, match="holds 14 samples, its table 15"):
-        sets.check_labels(out, out / "test/0.tar")
+        check_labels(out, out / "test/0.tar")
 
 
 def test_sample_that_its_source_lost(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Size = Annotated[int | float, Field(gt=0)]
+# A count, or a share of a whole.
+Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
 
 
 class Block(BaseModel):
@@ -56,7 +57,7 @@ class SourceBase(Block):
 class EmojiSource(SourceBase):
     """One drawing style of the Unicode emoji, labelled by OpenMoji's table."""
 
-    adapter: Literal["emoji"]
+    adapter: Literal["emoji"] = Field(description="Selects this kind of source.")
     labels: Name = Field(description="Package with `data/openmoji.json`.")
     pictures: Name = Field(description="Package with the pictures.")
     layout: Literal["files", "iconify"] = Field(
@@ -68,7 +69,7 @@ class EmojiSource(SourceBase):
 class SidecarSource(SourceBase):
     """A folder of pictures with the caption in the first line of a `.txt` beside each."""
 
-    adapter: Literal["sidecar"]
+    adapter: Literal["sidecar"] = Field(description="Selects this kind of source.")
     package: Name = Field(description="Package with the folder.")
     folder: str = Field(description="Folder inside the unpacked package.")
     suffix: Literal[".png", ".svg", ".jpg"] = Field(description="Pictures to take.")
@@ -77,7 +78,7 @@ class SidecarSource(SourceBase):
 class OpenclipartSource(SourceBase):
     """A tree of svg files with title, keywords and description in their RDF metadata."""
 
-    adapter: Literal["openclipart"]
+    adapter: Literal["openclipart"] = Field(description="Selects this kind of source.")
     package: Name = Field(description="Package with the tree.")
     folder: str = Field(description="Folder inside the unpacked package.")
 
@@ -85,7 +86,7 @@ class OpenclipartSource(SourceBase):
 class TableSource(SourceBase):
     """Pictures named by a code, described by a csv of another package (or the same)."""
 
-    adapter: Literal["table"]
+    adapter: Literal["table"] = Field(description="Selects this kind of source.")
     pictures: Name = Field(description="Package with the pictures.")
     folder: str = Field(description="Folder of the pictures.")
     suffix: str = Field(description="Their suffix, e.g. `.jpeg`.")
@@ -103,7 +104,7 @@ class TableSource(SourceBase):
 class WebdatasetSource(SourceBase):
     """A local folder of webdataset tars, e.g. written by img2dataset."""
 
-    adapter: Literal["webdataset"]
+    adapter: Literal["webdataset"] = Field(description="Selects this kind of source.")
     folder: str = Field(description="Folder with `*.tar`: picture, `.txt` caption, `.json` fields.")
     category: str = Field(
         default="category", description="json field that holds the category path."
@@ -180,11 +181,16 @@ class TestSet(Block):
         default=None, description="Restrict the set to these classes (default: all of the study)."
     )
 
+    @property
+    def folder(self) -> str:
+        """CLIP_benchmark's name of the split."""
+        return "train" if self.role == "reference" else "test"
+
 
 class OpenClipEncoder(Block):
     """An image encoder of open_clip."""
 
-    kind: Literal["open_clip"]
+    kind: Literal["open_clip"] = Field(description="Selects this kind of encoder.")
     model: str = Field(description="open_clip model name, e.g. ViT-B-16-plus-240.")
     pretrained: str = Field(description="Tag of the weights, or the path of a checkpoint.")
     batch: int = Field(default=64, ge=1, description="Pictures per forward pass.")
@@ -193,7 +199,7 @@ class OpenClipEncoder(Block):
 class EfficientNetLiteEncoder(Block):
     """EfficientNet-Lite0 (ImageNet-pretrained, pooled, 1280-d); its weights are a package."""
 
-    kind: Literal["efficientnet_lite0"]
+    kind: Literal["efficientnet_lite0"] = Field(description="Selects this kind of encoder.")
     px: int = Field(default=160, ge=32, description="Input side, pixels.")
     batch: int = Field(default=32, ge=1, description="Pictures per forward pass.")
 
@@ -233,20 +239,20 @@ class Sized(Recipe):
 class Full(Recipe):
     """The whole pool after de-duplication."""
 
-    recipe: Literal["full"]
+    recipe: Literal["full"] = Field(description="Selects this recipe.")
 
 
 class Rand(Sized):
     """A random part of the pool; nested in `keep`."""
 
-    recipe: Literal["rand"]
+    recipe: Literal["rand"] = Field(description="Selects this recipe.")
     seed: int = Field(default=0, description="Seed of the order.")
 
 
 class Near(Sized):
     """Near-pruning: keep the points least similar to the test sets."""
 
-    recipe: Literal["near"]
+    recipe: Literal["near"] = Field(description="Selects this recipe.")
     sets: list[Name] = Field(
         min_length=1, description="Driving test sets (the largest similarity counts)."
     )
@@ -255,7 +261,7 @@ class Near(Sized):
 class Far(Sized):
     """Far-pruning: keep the points most similar to the test sets."""
 
-    recipe: Literal["far"]
+    recipe: Literal["far"] = Field(description="Selects this recipe.")
     sets: list[Name] = Field(
         min_length=1, description="Driving test sets (the largest similarity counts)."
     )
@@ -264,7 +270,7 @@ class Far(Sized):
 class Pruned(Recipe):
     """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
 
-    recipe: Literal["pruned"]
+    recipe: Literal["pruned"] = Field(description="Selects this recipe.")
     sets: list[Name] = Field(
         min_length=1, description="Driving test sets; several remove the union (combined-pruned)."
     )

@@ -69,8 +69,11 @@ def _config_path(loc: tuple[Any, ...]) -> tuple[Any, ...]:
         if tagged is not None:
             model = tagged
             continue
+        deeper = _child(model, part)
+        if deeper is None and get_origin(_strip(model)) in (Union, UnionType):
+            break  # the branches of a plain union are no keys
         path.append(part)
-        model = _child(model, part)
+        model = deeper
     return tuple(path)
 
 

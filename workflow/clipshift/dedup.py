@@ -15,10 +15,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clipshift.embeddings import Embeddings, read_all
+from clipshift.embeddings import Embeddings, in_key_order, read_all
 from clipshift.errors import run
 from clipshift.files import write_parquet
-from clipshift.margins import in_key_order
 from clipshift.similarity import earlier_neighbour
 
 

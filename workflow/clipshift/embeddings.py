@@ -85,6 +85,12 @@ def read_all(folder: Path, shards: list[str] | None = None) -> Embeddings:
     return Embeddings(np.concatenate([part.vectors for part in parts]), keys)
 
 
+def in_key_order(embeddings: Embeddings) -> Embeddings:
+    """Rows sorted by key, so that the first of equals is the lowest key."""
+    order = sorted(range(len(embeddings.keys)), key=embeddings.keys.__getitem__)
+    return Embeddings(embeddings.vectors[order], [embeddings.keys[i] for i in order])
+
+
 def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
     """Raise `ClipshiftError` on anything that would become a wrong similarity."""
     if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32):

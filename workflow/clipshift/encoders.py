@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from clipshift.config import EfficientNetLiteEncoder, OpenClipEncoder
+from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError
 
 
@@ -52,13 +53,6 @@ class Encoder:
             )
         unit: np.ndarray = vectors / norms
         return unit
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def load(spec: Any, device: str = "auto") -> Encoder:

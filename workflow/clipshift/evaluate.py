@@ -24,7 +24,7 @@ from clipshift.config import Evaluation, Training
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, sha256_file, write_json, write_parquet, write_text
 from clipshift.intervals import clopper_pearson
-from clipshift.sets import check_labels
+from clipshift.labels import check_labels
 from clipshift.shards import read_tar
 
 # Of the evaluation JSON; raised when a reader would have to change.

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -60,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise ClipshiftError(f"{path} is not JSON ({error}); delete it and run again") from error
 
 
@@ -81,13 +81,31 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         if missing:
             raise ClipshiftError(f"{path} lacks the columns {missing}; it has {present}")
         return pq.read_table(path, columns=columns)
-    except pa.ArrowInvalid as error:
+    except FileNotFoundError:  # a defect of the workflow, not of the file
+        raise
+    except (pa.ArrowException, OSError) as error:
         raise ClipshiftError(f"{path} is not a readable parquet file: {error}") from error
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
+    write_npy_parts(path, array.dtype, array.shape, [np.ascontiguousarray(array)])
+
+
+def write_npy_parts(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[np.ndarray]
+) -> None:
+    """Write an array part by part, as `np.save` does it whole.
+
+    Not with numpy's own functions: `tofile` loses the reason of a failed write, and a memory-mapped
+    file kills the process where the disk is full.
+    """
+    if dtype.hasobject:
+        raise ValueError("an array of objects would need pickle")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with atomic(path) as stream:
-        np.save(stream, array, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(part.tobytes())
 
 
 def sha256_bytes(data: bytes) -> str:

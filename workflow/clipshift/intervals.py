@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.stats import beta
 
+DRAWN = 4_000_000
+
 
 def clopper_pearson(correct: float, n: int, level: float = 0.95) -> tuple[float, float]:
     """Exact binomial interval of a proportion (Clopper and Pearson 1934).
@@ -37,10 +39,13 @@ def paired_difference(
         raise ValueError(f"{a.shape[1]} and {b.shape[1]} images are not the same set")
     rng = np.random.default_rng(seed)
     n = a.shape[1]
-    weights = rng.multinomial(n, np.full(n, 1 / n), size=draws) / n  # (draws, N)
+    both = np.concatenate([a, b]).astype(float).T  # (N, S + S')
+    share = np.full(n, 1 / n)
+    step = max(1, DRAWN // n)  # the draws of all images at once would take gigabytes
+    parts = [min(step, draws - start) for start in range(0, draws, step)]
+    drawn = np.concatenate([rng.multinomial(n, share, size=k) @ both / n for k in parts])
     sides = []
-    for side in (a.astype(float), b.astype(float)):
-        per_seed = weights @ side.T  # (draws, S)
+    for side, per_seed in zip((a, b), np.split(drawn, [len(a)], axis=1), strict=True):  # (draws, S)
         chosen = rng.integers(0, len(side), size=per_seed.shape)
         sides.append(np.take_along_axis(per_seed, chosen, axis=1).mean(1))
     difference = sides[0] - sides[1]

@@ -15,11 +15,6 @@ def as_json(value: Any) -> str:
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
 
 
-def split_folder(role: str) -> str:
-    """CLIP_benchmark's name of the split: `test`, or `train` for a reference set."""
-    return "train" if role == "reference" else "test"
-
-
 class Layout:
     """Paths of one study. A *data set* is a pool or a labelled set."""
 
@@ -38,8 +33,7 @@ class Layout:
     def tar(self, dataset: str, shard: str = "00000") -> str:
         if dataset in self.cfg.pools:
             return f"results/pools/{dataset}/{shard}.tar"
-        folder = split_folder(self.cfg.sets[dataset].role)
-        return f"results/sets/{dataset}/{folder}/{int(shard)}.tar"
+        return f"results/sets/{dataset}/{self.cfg.sets[dataset].folder}/{int(shard)}.tar"
 
     def table(self, dataset: str, shard: str = "00000") -> str:
         """The sample table of a shard."""

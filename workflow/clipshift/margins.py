@@ -11,16 +11,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clipshift.embeddings import Embeddings, read_all, read_shard
+from clipshift.embeddings import Embeddings, in_key_order, read_all, read_shard
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet, write_parquet
 from clipshift.similarity import scan
-
-
-def in_key_order(embeddings: Embeddings) -> Embeddings:
-    """Rows sorted by key, so that the first of equals is the lowest key."""
-    order = sorted(range(len(embeddings.keys)), key=embeddings.keys.__getitem__)
-    return Embeddings(embeddings.vectors[order], [embeddings.keys[i] for i in order])
 
 
 def nearest_table(

@@ -1,5 +1,6 @@
 """open_clip models that a configuration defines: registering, loading, counting."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,6 @@ def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> t
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ClipshiftError(f"{weights} is no model of this configuration: {error}") from error
     return model.eval(), preprocess, open_clip.get_tokenizer(name)

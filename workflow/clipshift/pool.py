@@ -7,7 +7,7 @@ follows from its key alone, so a new item changes one shard and no other.
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -16,8 +16,16 @@ from clipshift.config import Holdout, Pool
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json
 from clipshift.ledger import Ledger
-from clipshift.select import Row, Selection, read_sources, seeded_order, select
-from clipshift.shards import Sample, read_tar, shard_entry, write_table, write_tar
+from clipshift.select import (
+    Selection,
+    copy_samples,
+    folder_argument,
+    folders_of,
+    read_sources,
+    seeded_order,
+    select,
+)
+from clipshift.shards import shard_entry, write_table, write_tar
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -50,29 +58,7 @@ def write_shard(
     return ledger
 
 
-def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[Sample]:
-    """Samples of `rows` out of the sources' tars, in the order of `rows` (grouped by source).
-
-    Raises:
-        ClipshiftError: a row has no sample in its source's tar.
-    """
-    wanted = {row["key"] for row in rows}
-    for name in dict.fromkeys(row["source"] for row in rows):
-        found = {}
-        for sample in read_tar(folders[name] / "samples.tar"):
-            if sample.key in wanted:
-                found[sample.key] = sample
-        for row in rows:
-            if row["source"] == name:
-                if row["key"] not in found:
-                    raise ClipshiftError(
-                        f"{folders[name]}/samples.tar lacks the sample {row['key']!r} of its "
-                        "table; delete the folder and run again"
-                    )
-                yield found[row["key"]]
-
-
-def read_manifest(accounts: Sequence[Path], name: str) -> dict[str, object]:
+def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
     """Sum the shards' accounts; keys must be unique over the whole pool."""
     entries = [read_json(path) for path in accounts]
     ledger = Ledger("pool", name)
@@ -84,14 +70,6 @@ def read_manifest(accounts: Sequence[Path], name: str) -> dict[str, object]:
             raise ClipshiftError(f"{path.with_suffix('.tar')}: the key {min(twice)!r} occurs twice")
         seen.update(keys)
     return {"account": ledger.as_json(), "shards": [entry["shard"] for entry in entries]}
-
-
-def folder_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", action="append", required=True, metavar="NAME=FOLDER")
-
-
-def folders_of(arguments: Sequence[str]) -> dict[str, Path]:
-    return {a.partition("=")[0]: Path(a.partition("=")[2]) for a in arguments}
 
 
 def main() -> None:
@@ -111,7 +89,7 @@ def main() -> None:
     whole.add_argument("accounts", type=Path, nargs="+")
     args = parser.parse_args()
     if args.command == "manifest":
-        write_json(args.out, read_manifest(args.accounts, args.name))
+        write_json(args.out, sum_shards(args.accounts, args.name))
         return
     pool = Pool.model_validate_json(args.pool)
     folders = folders_of(args.source)

@@ -1,10 +1,11 @@
 """Which items of the sources go into a pool or a set: classes, hold-out of concepts, limits.
 
-Cheap rules over the sources' tables; no picture is read here.
+Cheap rules over the sources' tables; pictures are read only to copy those that were chosen.
 """
 
+import argparse
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from clipshift.config import Holdout, Take
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
-from clipshift.shards import SAMPLE_SCHEMA
+from clipshift.shards import SAMPLE_SCHEMA, Sample, read_tar
 
 Row = dict[str, Any]
 
@@ -110,3 +111,33 @@ def read_sources(folders: Mapping[str, Path]) -> dict[str, list[Row]]:
         name: read_parquet(folder / "samples.parquet", SAMPLE_SCHEMA.names).to_pylist()
         for name, folder in folders.items()
     }
+
+
+def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[Sample]:
+    """Samples of `rows` out of the sources' tars, in the order of `rows` (grouped by source).
+
+    Raises:
+        ClipshiftError: a row has no sample in its source's tar.
+    """
+    wanted = {row["key"] for row in rows}
+    for name in dict.fromkeys(row["source"] for row in rows):
+        found = {}
+        for sample in read_tar(folders[name] / "samples.tar"):
+            if sample.key in wanted:
+                found[sample.key] = sample
+        for row in rows:
+            if row["source"] == name:
+                if row["key"] not in found:
+                    raise ClipshiftError(
+                        f"{folders[name]}/samples.tar lacks the sample {row['key']!r} of its "
+                        "table; delete the folder and run again"
+                    )
+                yield found[row["key"]]
+
+
+def folder_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", action="append", required=True, metavar="NAME=FOLDER")
+
+
+def folders_of(arguments: Sequence[str]) -> dict[str, Path]:
+    return {a.partition("=")[0]: Path(a.partition("=")[2]) for a in arguments}

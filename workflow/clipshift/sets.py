@@ -15,12 +15,10 @@ from pydantic import TypeAdapter
 
 from clipshift.config import Holdout, TestSet
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import read_parquet, write_json, write_text
-from clipshift.layout import split_folder
+from clipshift.files import write_json, write_text
 from clipshift.ledger import Ledger
-from clipshift.pool import copy_samples, folder_argument, folders_of
-from clipshift.select import read_sources, select
-from clipshift.shards import Sample, read_tar, shard_entry, write_table, write_tar
+from clipshift.select import copy_samples, folder_argument, folders_of, read_sources, select
+from clipshift.shards import Sample, shard_entry, write_table, write_tar
 
 
 def build(
@@ -49,7 +47,7 @@ def build(
             f"set {name}: fewer than {spec.minimum_per_class} items in {short}. Take more sources, "
             f"hold out more concepts, or name the set's own `classes`"
         )
-    tar = out / split_folder(spec.role) / "0.tar"
+    tar = out / spec.folder / "0.tar"
     index = {c: str(i).encode() for i, c in enumerate(names)}
     labels = {row["key"]: index[row["class_name"]] for row in rows}
     ledger.went_out = write_tar(
@@ -70,38 +68,6 @@ def build(
     }
     write_json(out / "manifest.json", manifest)
     return ledger
-
-
-def check_labels(folder: Path, tar: Path) -> tuple[list[str], dict[str, int]]:
-    """Class names and labels of a set, after checking that tar, table and class list agree.
-
-    Returns:
-        class names in index order, and {key: class index}.
-
-    Raises:
-        ClipshiftError: a label outside the class list, or labels that differ from the table's.
-    """
-    names = (folder / "classnames.txt").read_text().splitlines()
-    table = read_parquet(folder / "samples.parquet", ["key", "class_name"]).to_pylist()
-    expected = {row["key"]: row["class_name"] for row in table}
-    labels: dict[str, int] = {}
-    for sample in read_tar(tar):
-        label = int(sample.parts["cls"])
-        if not 0 <= label < len(names):
-            raise ClipshiftError(
-                f"{tar}: sample {sample.key!r} has the label {label}, but {folder}/classnames.txt "
-                f"lists {len(names)} classes"
-            )
-        if expected.get(sample.key) != names[label]:
-            raise ClipshiftError(
-                f"{tar}: sample {sample.key!r} is {names[label]!r} by classnames.txt and "
-                f"{expected.get(sample.key)!r} by samples.parquet: the class lists do not match; "
-                "delete the set's folder and run again"
-            )
-        labels[sample.key] = label
-    if len(labels) != len(expected):
-        raise ClipshiftError(f"{tar} holds {len(labels)} samples, its table {len(expected)}")
-    return names, labels
 
 
 def main() -> None:

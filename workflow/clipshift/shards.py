@@ -109,8 +109,10 @@ def read_tar(path: Path) -> Iterator[Sample]:
                     yield Sample(key, parts)
                     parts = {}
                 key = stem
+                if suffix in parts:
+                    raise tarfile.ReadError(f"{member.name} occurs twice")
                 parts[suffix] = data
-            if not _is_terminated(path):
+            if not _is_terminated(path, tar.offset):
                 raise tarfile.ReadError("no end-of-archive mark")
     except (tarfile.TarError, EOFError) as error:
         after = f"after the sample {key!r}" if key else "at its beginning"
@@ -122,12 +124,13 @@ def read_tar(path: Path) -> Iterator[Sample]:
         yield Sample(key, parts)
 
 
-def _is_terminated(path: Path) -> bool:
-    """Whether the file ends with the two zero blocks that close a tar."""
+def _is_terminated(path: Path, end: int) -> bool:
+    """Whether nothing but zeros, two blocks at least, follows the last member's end."""
     with path.open("rb") as stream:
         size = stream.seek(0, io.SEEK_END)
-        stream.seek(max(0, size - 1024))
-        return size >= 1024 and not any(stream.read())
+        stream.seek(end)
+        blank = all(not any(chunk) for chunk in iter(lambda: stream.read(1 << 20), b""))
+    return blank and size - end >= 1024
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from clipshift.encoders import pick_device
+from clipshift.device import pick_device
 
 # Memory of one block of similarities, bytes.
 BLOCK_BYTES = 256 << 20

@@ -6,9 +6,11 @@ with its reason; the points of the reference set are added with the reason `refe
 """
 
 import argparse
+import errno
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from pydantic import TypeAdapter
 
 from clipshift.config import Dedup, Far, Near, Pruned, Rand, Sized, Split
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import atomic_path, read_json, write_json
+from clipshift.files import atomic_path, read_json, write_json, write_npy_parts
 from clipshift.ledger import Ledger
 
 Paths = Sequence[Path]
@@ -61,11 +63,7 @@ def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
         ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
             candidate has no score.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="clipshift-") as scratch,
-        duckdb.connect(str(Path(scratch) / "split.db")) as db,  # on disk: it may exceed memory
-    ):
-        db.execute("SET enable_progress_bar = false")
+    with _database(out) as db:
         _create_pool(db, dedup, scores.pool, scores.dedup)
         _create_score(db, recipe, scores)
         candidates = _count(db, "FROM pool WHERE dropped IS NULL")
@@ -90,6 +88,23 @@ def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
     account |= {"candidates": candidates, "points_kept": points_kept}
     write_json(out.with_suffix(".json"), account)
     return ledger
+
+
+@contextmanager
+def _database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database on disk, since it may exceed memory; a full disk becomes an OSError."""
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="clipshift-") as scratch,
+            duckdb.connect(str(Path(scratch) / "split.db")) as db,
+        ):
+            db.execute("SET enable_progress_bar = false")
+            yield db
+    except duckdb.Error as error:
+        # duckdb says that a disk is full in its message only.
+        if "could not write" not in str(error).lower():
+            raise
+        raise OSError(errno.ENOSPC, str(error), str(out)) from error
 
 
 def _create_pool(db: duckdb.DuckDBPyConnection, dedup: Dedup, pool: Paths, scores: Path) -> None:
@@ -160,10 +175,10 @@ def _keep_condition(recipe: Any, candidates: int, like: Path | None, name: str) 
                 f"{name} is to be as large as {recipe.keep}, whose account is missing"
             )
         size = int(read_json(like)["points_kept"])
-    elif isinstance(recipe.keep, float) and recipe.keep <= 1:
+    elif isinstance(recipe.keep, float):
         size = round(recipe.keep * candidates)
     else:
-        size = int(recipe.keep)
+        size = recipe.keep
     if size > candidates:
         raise ClipshiftError(
             f"the split {name} wants to keep {size} points, but the de-duplicated pool has only "
@@ -221,16 +236,15 @@ def _stream_npy(
 ) -> None:
     """Write one sorted column of the kept points as npy, batch by batch."""
     db.execute(f"SELECT {column} FROM split WHERE kept ORDER BY {column}")
-    with atomic_path(out) as part:
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=np.dtype(dtype), shape=(rows,))
-        start = 0
+
+    def parts() -> Iterator[np.ndarray]:
         while batch := db.fetchmany(100_000):
             values: list[Any] = [value for (value,) in batch]
             if dtype == "u8,u8":
                 values = [(int(v[:16], 16), int(v[16:32], 16)) for v in values]
-            array[start : start + len(values)] = values
-            start += len(values)
-        array.flush()
+            yield np.array(values, dtype=np.dtype(dtype))
+
+    write_npy_parts(out, np.dtype(dtype), (rows,), parts())
 
 
 def _count(db: duckdb.DuckDBPyConnection, rest: str, what: str = "count(*)") -> int:

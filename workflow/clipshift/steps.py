@@ -27,14 +27,17 @@ STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
     "pool": Step(1, ("pool.py", "select.py", "shards.py")),
-    "embed": Step(1, ("embed.py", "embeddings.py", "encoders.py")),
-    "dedup": Step(1, ("dedup.py", "similarity.py")),
-    "margins": Step(1, ("margins.py", "similarity.py")),
+    "embed": Step(1, ("embed.py", "embeddings.py", "encoders.py", "device.py", "shards.py")),
+    "dedup": Step(1, ("dedup.py", "similarity.py", "embeddings.py", "device.py")),
+    "margins": Step(1, ("margins.py", "similarity.py", "embeddings.py", "device.py")),
     "splits": Step(1, ("splits.py",)),
-    "train": Step(1, ("train.py", "trainer.py", "captions.py")),
-    "evaluate": Step(1, ("evaluate.py", "models.py")),
+    "captions": Step(1, ("captions.py", "shards.py")),
+    "train": Step(1, ("train.py", "trainer.py", "select.py", "shards.py")),
+    "evaluate": Step(1, ("evaluate.py", "models.py", "intervals.py", "labels.py", "shards.py")),
     "summary": Step(1, ("summary.py", "intervals.py")),
-    "figures": Step(1, ("figures", "tables.py", "intervals.py")),
+    "figures": Step(
+        1, ("figures", "tables.py", "summary.py", "intervals.py", "select.py", "shards.py")
+    ),
     "report": Step(1, ("report.py", "data/report.html.j2")),
 }
 
@@ -62,5 +65,15 @@ def _code(text: str) -> str:
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
             value = body[0].value
             if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                value.value = ""
-    return ast.dump(tree)
+                del body[0]
+    return _dump(tree)
+
+
+def _dump(node: object) -> str:
+    """As `ast.dump`, without empty fields: which of them are printed differs between Pythons."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{k}={_dump(v)}" for k, v in ast.iter_fields(node) if v is not None and v != []]
+    return f"{type(node).__name__}({', '.join(fields)})"

@@ -69,13 +69,17 @@ def summarise(name: str, runs: Sequence[Path], account: Path, out: Path) -> None
 
 
 def correctness(predictions: Sequence[Path], test_set: str) -> np.ndarray:
-    """(S, N) bool: correctness per seed and image of one set, images in the order of keys."""
-    rows = []
-    for path in predictions:
-        table = read_parquet(path, ["test_set", "key", "correct"])
-        mine = table.filter(pc.equal(table["test_set"], test_set)).sort_by("key")
-        rows.append(mine["correct"].to_numpy())
-    return np.stack(rows)
+    """(S, N) bool: correctness per seed and image of one set, images in the order of keys.
+
+    Raises:
+        ClipshiftError: the files speak of different images.
+    """
+    tables = [read_parquet(path, ["test_set", "key", "correct"]) for path in predictions]
+    mine = [t.filter(pc.equal(t["test_set"], test_set)).sort_by("key") for t in tables]
+    for path, table in zip(predictions, mine, strict=True):
+        if not table["key"].equals(mine[0]["key"]):
+            raise ClipshiftError(f"{path}: other images of {test_set} than in {predictions[0]}")
+    return np.stack([table["correct"].to_numpy() for table in mine])
 
 
 def main() -> None:

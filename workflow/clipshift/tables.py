@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clipshift.errors import run
 from clipshift.files import read_json, write_text
 from clipshift.intervals import paired_difference
@@ -55,13 +57,10 @@ def contrast_rows(contrasts: Sequence[tuple[str, str, str]], folder: Path) -> li
     """One row per contrast: accuracy of a split less that of another, on one test set."""
     rows = []
     for a, b, test_set in contrasts:
-        first, second = (
-            correctness(
-                [folder / name for name in read_json(folder / f"{split}.json")["predictions"]],
-                test_set,
-            )
-            for split in (a, b)
-        )
+        seeds = [read_json(folder / f"{split}.json")["predictions"] for split in (a, b)]
+        # Read together, so that both splits are checked to speak of the same images.
+        correct = correctness([folder / name for names in seeds for name in names], test_set)
+        first, second = np.split(correct, [len(seeds[0])])
         mean, low, high = paired_difference(first, second)
         rows.append(
             {

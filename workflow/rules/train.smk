@@ -19,6 +19,7 @@ rule caption_reference:
         runtime=20,
     params:
         template=lambda w: cfg.reference_caption,
+        version=version_of("captions"),
     shell:
         "python -m clipshift.captions --tar {input.tar} --table {input.table}"
         " --template {params.template:q} --out {output} > {log} 2>&1"

@@ -13,6 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -147,13 +148,16 @@ def unpack(file: Path, folder: Path) -> Path:
         if done.returncode:
             raise ClipshiftError(f"dpkg-deb could not unpack {file}: {done.stderr.strip()}")
     elif magic.startswith(b"PK"):
-        with zipfile.ZipFile(file) as archive:
-            archive.extractall(folder)
+        try:
+            with zipfile.ZipFile(file) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
     else:
         try:
             with tarfile.open(file) as archive:
                 archive.extractall(folder, filter="data")
-        except tarfile.TarError as error:
+        except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
     return folder
 

@@ -9,10 +9,11 @@ from clipshift.config import OpenclipartSource
 from clipshift.sources.base import Item, Rejected, locator, words
 
 # The metadata of a third of the files is not well-formed XML; patterns read all of them.
-_TITLE = re.compile(r"<dc:title[^>]*>(.*?)</dc:title>", re.S)
-_DESCRIPTION = re.compile(r"<dc:description[^>]*>(.*?)</dc:description>", re.S)
-_KEYWORD = re.compile(r"<rdf:li[^>]*>(.*?)</rdf:li>", re.S)
-_CREATOR = re.compile(r"<dc:creator>.*?<dc:title[^>]*>(.*?)</dc:title>", re.S)
+_AGENT = re.compile(r"<cc:Agent.*?</cc:Agent>", re.S)
+_TITLE = re.compile(r"<dc:title(?:\s[^>]*)?(?<!/)>(.*?)</dc:title>", re.S)
+_DESCRIPTION = re.compile(r"<dc:description(?:\s[^>]*)?(?<!/)>(.*?)</dc:description>", re.S)
+_KEYWORD = re.compile(r"<rdf:li(?:\s[^>]*)?(?<!/)>(.*?)</rdf:li>", re.S)
+_CREATOR = re.compile(r"<dc:creator>.*?<dc:title(?:\s[^>]*)?(?<!/)>(.*?)</dc:title>", re.S)
 
 
 def read(spec: OpenclipartSource, packages: Mapping[str, Path]) -> Iterator[Item | Rejected]:
@@ -25,9 +26,9 @@ def read(spec: OpenclipartSource, packages: Mapping[str, Path]) -> Iterator[Item
             continue
         data = file.read_bytes()
         text = data.decode("utf-8", errors="replace")
-        category = file.parent.relative_to(folder).as_posix()
+        category = file.parent.relative_to(folder).as_posix().removeprefix(".")
         fields = {
-            "title": _first(_TITLE, text),
+            "title": _first(_TITLE, _AGENT.sub("", text)),
             "description": _first(_DESCRIPTION, text),
             "keywords": ", ".join(filter(None, map(_clean, _KEYWORD.findall(text)))),
             "category": words(category.replace("/", " ")),

@@ -22,7 +22,7 @@ def read(spec: SidecarSource, packages: Mapping[str, Path]) -> Iterator[Item | R
             title = text.read_text(errors="replace").split("\n", 1)[0].strip()
             # `dog.png` and `dog_2.png` show one concept.
             concept = re.sub(r"[\d_-]+$", "", file.stem).lower() or file.stem.lower()
-            category = file.parent.relative_to(folder).as_posix()
+            category = file.parent.relative_to(folder).as_posix().removeprefix(".")
             fields = {
                 "title": title.rstrip("."),
                 "category": words(category.replace("/", " ")),

@@ -21,9 +21,14 @@ def read(spec: WebdatasetSource, packages: Mapping[str, Path]) -> Iterator[Item 
             if image is None:
                 yield Rejected(place, "no picture in the sample")
                 continue
-            fields = json.loads(sample.parts.get("json", b"{}"))
+            try:
+                fields = dict(json.loads(sample.parts.get("json", b"{}")))
+            except (ValueError, TypeError) as error:
+                raise ClipshiftError(
+                    f"{tar}: the json of the sample {sample.key!r} holds no fields: {error}"
+                ) from error
             text = sample.parts.get("txt", b"").decode("utf-8", errors="replace").strip()
-            category = str(fields.get(spec.category, ""))
-            concept = str(fields.get(spec.concept, sample.key))
+            category = str(fields.get(spec.category) or "")
+            concept = str(fields.get(spec.concept) or sample.key)
             flat = {k: str(v) for k, v in fields.items() if v is not None} | {"text": text}
             yield Item(place, image, category, concept, flat)

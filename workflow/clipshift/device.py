@@ -1,0 +1,10 @@
+"""The device that a step computes on: the same code on CPU and CUDA."""
+
+import torch
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """`auto` is CUDA where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
