@@ -26,7 +26,7 @@ from PIL import Image
 from clipshift.config import Training
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import (
-    atomic_path,
+    atomic,
     read_json,
     read_parquet,
     sha256_file,
@@ -191,8 +191,9 @@ def train(
         )
     losses = read_losses(log, training)
     write_text(out / "loss.csv", _csv(losses))
-    with atomic_path(out / "model.pt") as part:
-        torch.save({k.removeprefix("module."): v for k, v in state.items()}, part)
+    # To a stream: given a path, torch puts the file's name into its bytes.
+    with atomic(out / "model.pt") as stream:
+        torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
     record = {
         "run": run_name,
         "split": split.stem,
