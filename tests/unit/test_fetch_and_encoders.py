@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from clipshift import embed, encoders
-from clipshift.config import OpenClipEncoder, Package
+from clipshift.config import OpenClipEncoder
+from clipshift.config_data import Package
 from clipshift.embeddings import read_shard, shard_paths
 from clipshift.errors import ClipshiftError
 from clipshift.fetch import fetch

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clipshift.config import Holdout, Pool
+from clipshift.config_data import Holdout, Pool
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json
 from clipshift.ledger import Ledger

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clipshift.config import Holdout, Take
+from clipshift.config_data import Holdout, Take
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
 from clipshift.shards import SAMPLE_SCHEMA, Sample, read_tar

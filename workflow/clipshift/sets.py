@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from clipshift.config import Holdout, TestSet
+from clipshift.config_data import Holdout, TestSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_json, write_text
 from clipshift.ledger import Ledger

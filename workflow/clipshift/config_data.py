@@ -1,0 +1,180 @@
+"""Configuration blocks of the data: packages, sources, drawing, hold-out, pools and sets."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Block(BaseModel):
+    """Base of every block: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Package(Block):
+    """A versioned file of a package registry, fetched by the registry's own client."""
+
+    registry: Literal["npm", "debian", "pypi"] = Field(
+        description="Client to fetch with: `npm pack`, `apt-get download` or `pip download`."
+    )
+    name: str = Field(description="Name of the package in its registry.")
+    version: str = Field(description="Exact version.")
+    sha256: Sha256 = Field(description="SHA-256 of the fetched file; anything else is refused.")
+
+
+class SourceBase(Block):
+    """What every source of image-caption pairs declares."""
+
+    family: Name = Field(
+        description="Concepts are shared, and held out together, within a family. "
+        "It is also the first part of every category path of this source."
+    )
+    domain: str = Field(description="Visual domain, e.g. photo, drawing, line drawing, rendering.")
+    licence: str = Field(description="Licence of the pictures, kept per sample and reported.")
+    origin: str = Field(description="Where the pictures come from, for the report.")
+    caption: str = Field(
+        description="Caption recipe: `{field}` placeholders filled from the source's fields. "
+        "Empty fields and the separators around them vanish."
+    )
+    drop: list[str] = Field(
+        default=[], description="Category paths (or parents of them) left out, with a count."
+    )
+    only: str | None = Field(
+        default=None, description="Regular expression; items whose locator lacks it are left out."
+    )
+
+
+class EmojiSource(SourceBase):
+    """One drawing style of the Unicode emoji, labelled by OpenMoji's table."""
+
+    adapter: Literal["emoji"] = Field(description="Selects this kind of source.")
+    labels: Name = Field(description="Package with `data/openmoji.json`.")
+    pictures: Name = Field(description="Package with the pictures.")
+    layout: Literal["files", "iconify"] = Field(
+        description="`files`: one file per code point; `iconify`: one icons.json and chars.json."
+    )
+    folder: str = Field(default="package", description="Folder of the pictures inside the package.")
+
+
+class SidecarSource(SourceBase):
+    """A folder of pictures with the caption in the first line of a `.txt` beside each."""
+
+    adapter: Literal["sidecar"] = Field(description="Selects this kind of source.")
+    package: Name = Field(description="Package with the folder.")
+    folder: str = Field(description="Folder inside the unpacked package.")
+    suffix: Literal[".png", ".svg", ".jpg"] = Field(description="Pictures to take.")
+
+
+class OpenclipartSource(SourceBase):
+    """A tree of svg files with title, keywords and description in their RDF metadata."""
+
+    adapter: Literal["openclipart"] = Field(description="Selects this kind of source.")
+    package: Name = Field(description="Package with the tree.")
+    folder: str = Field(description="Folder inside the unpacked package.")
+
+
+class TableSource(SourceBase):
+    """Pictures named by a code, described by a csv of another package (or the same)."""
+
+    adapter: Literal["table"] = Field(description="Selects this kind of source.")
+    pictures: Name = Field(description="Package with the pictures.")
+    folder: str = Field(description="Folder of the pictures.")
+    suffix: str = Field(description="Their suffix, e.g. `.jpeg`.")
+    table: Name = Field(description="Package with the csv.")
+    csv: str = Field(description="Path of the csv inside its package.")
+    code: str = Field(description="Column that names the picture.")
+    concept: str = Field(
+        description="Column that holds the concept: its text up to the first comma, lower-cased."
+    )
+    category_letters: int = Field(
+        default=1, description="Leading characters of the code that are the category."
+    )
+
+
+class WebdatasetSource(SourceBase):
+    """A local folder of webdataset tars, e.g. written by img2dataset."""
+
+    adapter: Literal["webdataset"] = Field(description="Selects this kind of source.")
+    folder: str = Field(description="Folder with `*.tar`: picture, `.txt` caption, `.json` fields.")
+    category: str = Field(
+        default="category", description="json field that holds the category path."
+    )
+    concept: str = Field(default="concept", description="json field that holds the concept.")
+
+
+Source = Annotated[
+    EmojiSource | SidecarSource | OpenclipartSource | TableSource | WebdatasetSource,
+    Field(discriminator="adapter"),
+]
+
+
+class Rendering(Block):
+    """How pictures become pixels: the same for every source of a study."""
+
+    px: int = Field(default=160, ge=16, description="Side of the stored square picture, pixels.")
+    background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = Field(
+        default="#ffffff", description="Colour behind transparent pictures."
+    )
+    margin: float = Field(
+        default=0.04, ge=0, lt=0.5, description="Border around a cut-out, as a share of the side."
+    )
+    quality: int = Field(default=95, ge=1, le=100, description="JPEG quality (4:4:4).")
+
+
+class Holdout(Block):
+    """Which concepts are kept for testing: whole concepts, never single pictures."""
+
+    fraction: float = Field(gt=0, lt=1, description="Share of the classed concepts held out.")
+    seed: int = Field(default=0, description="Seed of the split of concepts.")
+
+
+class Take(Block):
+    """Which items of a source go into a pool or a set."""
+
+    source: Name = Field(description="Name of the source.")
+    concepts: Literal["all", "held-out", "not-held-out"] = Field(
+        default="all", description="Keep all concepts, or one side of the hold-out."
+    )
+    classed: bool | None = Field(
+        default=None, description="true: only items of a class; false: only items of none."
+    )
+    limit: int | None = Field(
+        default=None,
+        ge=1,
+        description="At most this many items, chosen by a seeded hash of the key.",
+    )
+
+
+class Pool(Block):
+    """The large, noisy, unlabelled training set that is pruned."""
+
+    take: list[Take] = Field(min_length=1, description="What it is made of.")
+    shards: int = Field(ge=1, le=100_000, description="Number of shards.")
+
+
+class TestSet(Block):
+    """A labelled set in CLIP_benchmark's webdataset layout: a test set, or a reference set."""
+
+    __test__ = False  # pytest would collect it by its name
+
+    take: list[Take] = Field(min_length=1, description="What it is made of (classed items only).")
+    role: Literal["test", "reference"] = Field(
+        default="test",
+        description="`reference`: labelled training data, the role of ImageNet-Train.",
+    )
+    minimum_per_class: int = Field(
+        default=1,
+        ge=1,
+        description="Refuse to build the set with fewer items in any of its classes.",
+    )
+    classes: list[str] | None = Field(
+        default=None, description="Restrict the set to these classes (default: all of the study)."
+    )
+
+    @property
+    def folder(self) -> str:
+        """CLIP_benchmark's name of the split."""
+        return "train" if self.role == "reference" else "test"
