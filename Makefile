@@ -18,13 +18,13 @@ help: ## list the verbs
 env: $(MARK) ## make the environment .venv (clipshift, snakemake and everything they need)
 
 $(MARK): envs/$(BUILD).txt pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "clipshift needs Python 3.11 to 3.13, found " + sys.version.split()[0] + "; give another one: make PYTHON=python3.11 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14) and "clipshift needs Python 3.11 to 3.13, found " + sys.version.split()[0] + "; give another one: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing the pinned environment (about 6 GB, several minutes)"
-	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r envs/$(BUILD).txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
-	$(BIN)/python -m pip check
-	rm -f .venv/installed-* && touch $@
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r envs/$(BUILD).txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@$(BIN)/python -m pip check
+	@rm -f .venv/installed-* && touch $@
 
 mini: env ## environment, data, the whole mini study, its report (about 15 minutes)
 	snakemake --cores $(CORES) --profile profiles/local

@@ -1,10 +1,12 @@
 """Dry runs over configurations, the workflow's lint, and errors at parse time."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.workflow.runner import ROOT, changed_config, planned, snakemake
+from tests.workflow.runner import ROOT, changed_config, environment, planned, snakemake
 
 MINI = ROOT / "config/mini.yaml"
 
@@ -70,6 +72,22 @@ def test_shipped_configurations_do_not_overwrite_each_other() -> None:
     for block in ("sources", "pools", "sets", "encoders", "splits", "models"):
         first, second = (config[block] for config in configs)
         assert not [n for n in first.keys() & second.keys() if first[n] != second[n]], block
+
+
+def test_the_slurm_profile_resolves_by_its_name(tmp_path: Path) -> None:
+    """`snakemake --profile slurm TARGET` from the root, as the README says."""
+    words = ["--profile", "slurm", "--dry-run", "--directory", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words, "results/eval/near_sketch_40.json"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "slurm_partition=a100" in done.stdout + done.stderr
 
 
 def test_lint(tmp_path: Path) -> None:
