@@ -16,7 +16,7 @@ rule report_page:
         runtime=10,
     params:
         contents=lambda w: as_json(
-            at.report_contents([str(f) for f in workflow.configfiles])
+            at.report_contents([Path(f).name for f in workflow.configfiles])
         ),
         version=version_of("report"),
     shell:
