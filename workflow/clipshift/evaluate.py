@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 
 
 def predict(
-    loaded: tuple[Any, Any, Any], prompts: Sequence[Sequence[str]], tar: Path, batch: int
+    clip: models.Clip, prompts: Sequence[Sequence[str]], tar: Path, batch: int
 ) -> tuple[list[str], np.ndarray]:
     """Zero-shot logits of every picture of a set.
 
@@ -44,27 +44,35 @@ def predict(
     Returns:
         keys, and (N, C) float32 cosine similarities to the classes.
     """
-    model, preprocess, tokenizer = loaded
     keys: list[str] = []
+    pictures: list[torch.Tensor] = []
     scores = []
     with torch.inference_mode():
-        texts = [model.encode_text(tokenizer(list(p)), normalize=True).mean(0) for p in prompts]
-        classifier = torch.nn.functional.normalize(torch.stack(texts), dim=1).T  # (D, C)
-        pictures: list[torch.Tensor] = []
+        classifier = text_classifier(clip, prompts)  # (D, C)
 
         def flush() -> None:
-            features = model.encode_image(torch.stack(pictures), normalize=True)  # (B, D)
-            scores.append((features @ classifier).numpy())
+            batched = torch.stack(pictures).to(clip.device)  # (B, 3, H, W)
+            features = clip.model.encode_image(batched, normalize=True)  # (B, D)
+            scores.append((features @ classifier).cpu().numpy())
             pictures.clear()
 
         for sample in read_tar(tar):
             keys.append(sample.key)
-            pictures.append(preprocess(Image.open(io.BytesIO(sample.image)).convert("RGB")))
+            pictures.append(clip.preprocess(Image.open(io.BytesIO(sample.image)).convert("RGB")))
             if len(pictures) == batch:
                 flush()
         if pictures:
             flush()
     return keys, np.concatenate(scores)
+
+
+def text_classifier(clip: models.Clip, prompts: Sequence[Sequence[str]]) -> torch.Tensor:
+    """(D, C): per class the normalised mean of its prompts' normalised embeddings."""
+    means = []
+    for texts in prompts:
+        tokens = clip.tokenizer(list(texts)).to(clip.device)
+        means.append(clip.model.encode_text(tokens, normalize=True).mean(0))
+    return torch.nn.functional.normalize(torch.stack(means), dim=1).T
 
 
 def prompts_of(
@@ -117,14 +125,14 @@ def evaluate_run(
     trained = read_json(record)
     training = Training.model_validate(trained["training"])
     with tempfile.TemporaryDirectory() as scratch:
-        loaded = models.load("clipshift-eval", training.model, weights, Path(scratch))
+        clip = models.load("clipshift-eval", training.model, weights, Path(scratch))
     results: dict[str, Any] = {}
     tables = []
     for name, (folder, tar) in sets.items():
         templates = (folder / "zeroshot_classification_templates.txt").read_text().splitlines()
         names, labels = check_labels(folder, tar)
         prompts = prompts_of(names, templates, evaluation.words)
-        keys, scores = predict(loaded, prompts, tar, evaluation.batch)
+        keys, scores = predict(clip, prompts, tar, evaluation.batch)
         truth = np.array([labels[key] for key in keys])
         results[name] = measure(scores, truth) | {
             "classes": names,

@@ -1,12 +1,15 @@
 """open_clip models that a configuration defines: registering, loading, counting."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
+from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError
 from clipshift.files import write_json
 
@@ -19,8 +22,21 @@ def register(name: str, config: Mapping[str, Any], folder: Path) -> None:
     open_clip.add_model_config(folder / f"{name}.json")
 
 
-def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> tuple[Any, Any, Any]:
-    """Model in evaluation mode, its evaluation preprocessing and its tokenizer.
+@dataclass(frozen=True)
+class Clip:
+    """A trained model in evaluation mode, its preprocessing and tokenizer, and where it lies."""
+
+    model: Any
+    preprocess: Callable[[Image.Image], torch.Tensor]
+    tokenizer: Callable[[list[str]], torch.Tensor]
+    device: torch.device
+
+
+def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> Clip:
+    """Load a trained model.
+
+    Args:
+        folder: where its configuration is written for open_clip to read.
 
     Raises:
         ClipshiftError: the weights do not fit the configuration.
@@ -34,4 +50,5 @@ def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> t
         model.load_state_dict(state)
     except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
         raise ClipshiftError(f"{weights} is no model of this configuration: {error}") from error
-    return model.eval(), preprocess, open_clip.get_tokenizer(name)
+    device = pick_device()
+    return Clip(model.eval().to(device), preprocess, open_clip.get_tokenizer(name), device)

@@ -33,7 +33,9 @@ STEPS = {
     "splits": Step(1, ("splits.py",)),
     "captions": Step(1, ("captions.py", "shards.py")),
     "train": Step(1, ("train.py", "trainer.py", "select.py", "shards.py")),
-    "evaluate": Step(1, ("evaluate.py", "models.py", "intervals.py", "labels.py", "shards.py")),
+    "evaluate": Step(
+        1, ("evaluate.py", "models.py", "device.py", "intervals.py", "labels.py", "shards.py")
+    ),
     "summary": Step(1, ("summary.py", "intervals.py")),
     "figures": Step(
         1, ("figures", "tables.py", "summary.py", "intervals.py", "select.py", "shards.py")

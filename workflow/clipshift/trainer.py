@@ -1,6 +1,6 @@
 """open_clip's own training program, with our model known to it and its order of samples fixed.
 
-`python -m clipshift.trainer MODEL_CONFIG.json [open_clip_train arguments]`. Four things differ
+`python -m clipshift.trainer MODEL_CONFIG.json [open_clip_train arguments]`. Five things differ
 from `python -m open_clip_train.main`, none of which touches the method:
 
 * the model configuration is registered first;
@@ -8,7 +8,8 @@ from `python -m open_clip_train.main`, none of which touches the method:
   process id and the clock), so that equal inputs give equal batches;
 * every epoch starts from a random state that follows from `--seed`, the rank and the epoch, so
   that a training resumed at a checkpoint continues as the undisturbed one;
-* the model's convolutions are laid out channels-last, a quarter faster on CPUs.
+* the model's convolutions are laid out channels-last, a quarter faster on CPUs;
+* the tokens of a caption are remembered, since small pools see each caption many times.
 """
 
 import functools
@@ -23,6 +24,9 @@ import open_clip
 import open_clip_train.data
 import open_clip_train.main
 import torch
+
+# Captions whose tokens are kept: a few hundred bytes each.
+CAPTIONS = 100_000
 
 
 def seed_of(seed: int, rank: int, epoch: int) -> int:
@@ -61,9 +65,21 @@ def lay_out_channels_last() -> None:
     open_clip_train.main.create_model_and_transforms = channels_last
 
 
+def remember_tokens() -> None:
+    """Tokenize equal captions once."""
+    get_tokenizer = open_clip_train.main.get_tokenizer
+
+    @functools.wraps(get_tokenizer)
+    def remembering(*args: Any, **kwargs: Any) -> Any:
+        return functools.lru_cache(maxsize=CAPTIONS)(get_tokenizer(*args, **kwargs))
+
+    open_clip_train.main.get_tokenizer = remembering
+
+
 def main() -> None:
     open_clip.add_model_config(Path(sys.argv[1]))
     lay_out_channels_last()
+    remember_tokens()
     fix_sample_order(int(os.environ.get("RANK", "0")))
     open_clip_train.main.main(sys.argv[2:])
 
