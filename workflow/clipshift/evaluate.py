@@ -172,7 +172,7 @@ def evaluate_run(
 
 
 def _export(out: Path, identity: dict[str, Any], results: dict[str, Any]) -> None:
-    """The same numbers as CLIP_benchmark's JSON (one a set, in a list) and open_clip's jsonl."""
+    """The same numbers as CLIP_benchmark's JSON files, one a set, and open_clip's jsonl."""
     metrics = {
         name: {
             "acc1": r["top1"],
@@ -181,8 +181,9 @@ def _export(out: Path, identity: dict[str, Any], results: dict[str, Any]) -> Non
         }
         for name, r in results.items()
     }
-    benchmark = [
-        {
+    folder = out.parent / "clip_benchmark" / out.stem
+    for name, values in metrics.items():
+        entry = {
             "dataset": f"wds/{name}",
             "model": identity["model"],
             "pretrained": identity["run"],
@@ -190,9 +191,8 @@ def _export(out: Path, identity: dict[str, Any], results: dict[str, Any]) -> Non
             "metrics": values,
             "language": "en",
         }
-        for name, values in metrics.items()
-    ]
-    write_json(out.with_suffix(".clip_benchmark.json"), benchmark)
+        file = "wds-{}_{run}_{model}_en_zeroshot_classification.json".format(name, **identity)
+        write_json(folder / file, entry)
     line = {"name": identity["run"], "epoch": None}
     for name, values in metrics.items():
         line |= {

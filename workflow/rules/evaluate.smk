@@ -1,7 +1,7 @@
 # Evaluation: models x test sets -> accuracies with n and intervals.
 #   in   results/models/{run}/, results/sets/{testset}/
-#   out  results/eval/{run}.json and {run}.predictions.parquet, {run}.clip_benchmark.json,
-#        {run}.results.jsonl (open_clip); results/eval/{split}.json joins the seeds of a split
+#   out  results/eval/{run}.json and {run}.predictions.parquet, clip_benchmark/{run}/ (its JSON
+#        files), {run}.results.jsonl (open_clip); {split}.json joins the seeds of a split
 
 
 rule evaluate:
@@ -13,7 +13,7 @@ rule evaluate:
     output:
         result="results/eval/{split}-{model}-s{seed}.json",
         predictions="results/eval/{split}-{model}-s{seed}.predictions.parquet",
-        clip_benchmark="results/eval/{split}-{model}-s{seed}.clip_benchmark.json",
+        clip_benchmark=directory("results/eval/clip_benchmark/{split}-{model}-s{seed}"),
         open_clip="results/eval/{split}-{model}-s{seed}.results.jsonl",
     log:
         "results/logs/evaluate/{split}-{model}-s{seed}.log",
