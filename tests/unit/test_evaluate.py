@@ -157,8 +157,11 @@ def test_batch_size_moves_no_prediction(world: dict[str, Any], tmp_path: Path) -
 def test_same_inputs_give_the_same_bytes(world: dict[str, Any], tmp_path: Path) -> None:
     for name in "ab":
         evaluate(world, tmp_path / name / "r.json")
-    for file in (tmp_path / "a").iterdir():
-        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+    files = [f for f in (tmp_path / "a").rglob("*") if f.is_file()]
+    assert len(files) == 4
+    for file in files:
+        again = tmp_path / "b" / file.relative_to(tmp_path / "a")
+        assert file.read_bytes() == again.read_bytes()
 
 
 def test_words_replace_the_class_name(world: dict[str, Any], tmp_path: Path) -> None:
