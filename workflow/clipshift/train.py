@@ -19,6 +19,7 @@ import time
 from collections.abc import Set
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -57,17 +58,41 @@ def plan(training: Training) -> dict[str, int]:
     }
 
 
+def claim(work: Path, identity: dict[str, Any]) -> bool:
+    """Make `work` the folder of this very training; whether it was already.
+
+    A folder left by a training of another split, configuration or seed is emptied: continuing from
+    its checkpoint would give a model of neither.
+    """
+    mark = work / "identity.json"
+    if mark.exists() and read_json(mark) == identity:
+        return True
+    shutil.rmtree(work, ignore_errors=True)
+    write_json(mark, identity)
+    return False
+
+
+def identity_of(split: Path, tars: list[Path], training: Training, seed: int) -> dict[str, Any]:
+    """What a training depends on; tars by size and time, since hashing them can take hours."""
+    stats = [(tar.name, tar.stat().st_size, tar.stat().st_mtime_ns) for tar in tars]
+    return {
+        "split": sha256_file(split),
+        "tars": [list(stat) for stat in stats],
+        "training": training.model_dump(mode="json"),
+        "seed": seed,
+    }
+
+
 def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path) -> int:
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
-    The mark `done.json` is written last; a copy with the mark of the same split is used again.
+    `done.json` is written last; a copy that has it is used again.
 
     Raises:
         ClipshiftError: a kept sample is in none of the tars, or in two.
     """
-    mark = {"split": sha256_file(split), "cache_px": cache_px, "seed": seed}
     done = out / "done.json"
-    if done.exists() and read_json(done)["mark"] == mark:
+    if done.exists():
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
     table = read_parquet(split, ["key", "kept"])
@@ -90,7 +115,7 @@ def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, o
         for shard in shards:
             mine = (found[key] for key in order[shard::COPY_SHARDS])
             write_tar(out / f"{shard:05d}.tar", mine)
-    write_json(done, {"mark": mark, "samples": copied})
+    write_json(done, {"samples": copied})
     return copied
 
 
@@ -163,6 +188,8 @@ def train(
         ClipshiftError: the split is smaller than a batch, or the program failed.
     """
     started = time.time()
+    if claim(work, identity_of(split, tars, training, seed)):
+        print(f"continuing in {work}", file=sys.stderr)
     data = work / "data"
     samples = copy_split(split, tars, training.cache_px, seed, data)
     if samples < training.batch:
