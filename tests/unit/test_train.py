@@ -68,7 +68,7 @@ def test_a_kept_sample_that_is_nowhere_is_an_error(
     data: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     split, tars = data
-    with pytest.raises(ClipshiftError, match="9 samples .* none of its 1 tars, e.g. 'k17'"):
+    with pytest.raises(ClipshiftError, match=r"9 samples .* none of its 1 tars, e\.g\. 'k17'"):
         copy_split(split, tars[:1], None, 0, tmp_path / "a")
 
 
