@@ -221,3 +221,13 @@ def test_reading_a_configuration_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_several_files_are_merged_as_snakemake_merges_them() -> None:
+    from snakemake.utils import update_config
+
+    files = [ROOT / "config/mini.yaml", ROOT / "config/mini-full.yaml"]
+    raw, more = (yaml.safe_load(file.read_text()) for file in files)
+    update_config(raw, more)
+    assert config_load.load(*files) == config_load.parse(raw)
+    assert len(config_load.load(*files).seeds) == 5

@@ -1,7 +1,8 @@
 """The command `clipshift`: small verbs around the workflow.
 
-`clipshift check FILE...` validates configurations, `clipshift config-docs` writes the page of all
-keys, `clipshift steps [--record FILE]` prints or records the digests of the steps' code.
+`clipshift check FILE...` validates a configuration (several files are merged), `clipshift
+config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prints or records the
+digests of the steps' code.
 """
 
 import argparse
@@ -16,10 +17,10 @@ from clipshift.steps import STEPS, digest
 
 
 def _check(args: argparse.Namespace) -> None:
-    for path in args.files:
-        config = config_load.load(path)
-        runs = len(config.splits) * len(config.seeds)
-        print(f"{path}: valid; {len(config.splits)} splits, {runs} trainings")
+    config = config_load.load(*args.files)
+    runs = len(config.splits) * len(config.seeds)
+    names = ", ".join(map(str, args.files))
+    print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
 
 
 def _config_docs(args: argparse.Namespace) -> None:
@@ -48,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="clipshift", description=__doc__)
     parser.add_argument("--version", action="version", version=f"clipshift {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    check = commands.add_parser("check", help="validate configuration files")
+    check = commands.add_parser("check", help="validate a configuration; several files are merged")
     check.add_argument("files", type=Path, nargs="+")
     check.set_defaults(run=_check)
     docs = commands.add_parser("config-docs", help="write the page of all configuration keys")

@@ -48,7 +48,10 @@ class SourceBase(Block):
 
 
 class EmojiSource(SourceBase):
-    """One drawing style of the Unicode emoji, labelled by OpenMoji's table."""
+    """One drawing style of the Unicode emoji, labelled by OpenMoji's table.
+
+    Caption fields: `annotation`, `group`, `subgroup`, `tags`.
+    """
 
     adapter: Literal["emoji"] = Field(description="Selects this kind of source.")
     labels: Name = Field(description="Package with `data/openmoji.json`.")
@@ -60,7 +63,10 @@ class EmojiSource(SourceBase):
 
 
 class SidecarSource(SourceBase):
-    """A folder of pictures with the caption in the first line of a `.txt` beside each."""
+    """A folder of pictures with the caption in the first line of a `.txt` beside each.
+
+    Caption fields: `title` (that line), `category` (the path as words), `kind` (its last part).
+    """
 
     adapter: Literal["sidecar"] = Field(description="Selects this kind of source.")
     package: Name = Field(description="Package with the folder.")
@@ -69,7 +75,10 @@ class SidecarSource(SourceBase):
 
 
 class OpenclipartSource(SourceBase):
-    """A tree of svg files with title, keywords and description in their RDF metadata."""
+    """A tree of svg files with title, keywords and description in their RDF metadata.
+
+    Caption fields: `title`, `description`, `keywords`, `category` (the path as words), `kind`.
+    """
 
     adapter: Literal["openclipart"] = Field(description="Selects this kind of source.")
     package: Name = Field(description="Package with the tree.")
@@ -77,7 +86,10 @@ class OpenclipartSource(SourceBase):
 
 
 class TableSource(SourceBase):
-    """Pictures named by a code, described by a csv of another package (or the same)."""
+    """Pictures named by a code, described by a csv of another package (or the same).
+
+    Caption fields: the columns of the csv, and `category`.
+    """
 
     adapter: Literal["table"] = Field(description="Selects this kind of source.")
     pictures: Name = Field(description="Package with the pictures.")
@@ -95,7 +107,10 @@ class TableSource(SourceBase):
 
 
 class WebdatasetSource(SourceBase):
-    """A local folder of webdataset tars, e.g. written by img2dataset."""
+    """A local folder of webdataset tars, e.g. written by img2dataset.
+
+    Caption fields: `text` (the `.txt`), and the fields of the `.json`.
+    """
 
     adapter: Literal["webdataset"] = Field(description="Selects this kind of source.")
     folder: str = Field(description="Folder with `*.tar`: picture, `.txt` caption, `.json` fields.")

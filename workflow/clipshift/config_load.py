@@ -13,9 +13,21 @@ from clipshift.config import Config
 from clipshift.errors import ClipshiftError
 
 
-def load(path: Path) -> Config:
-    """Read one configuration file."""
-    return parse(_read(path), [path])
+def load(*files: Path) -> Config:
+    """Read configuration files; as in Snakemake they are merged, and the later ones win."""
+    merged: dict[str, Any] = {}
+    for file in files:
+        merged = _merge(merged, _read(file))
+    return parse(merged, files)
+
+
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merge(first[key], second[key])
+        for key in first.keys() & second.keys()
+        if isinstance(first[key], dict) and isinstance(second[key], dict)
+    }
+    return first | second | both
 
 
 def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
