@@ -61,7 +61,7 @@ def _download(package: Package, scratch: Path) -> Path:
     spec = f"{package.name}@{package.version}"
     match package.registry:
         case "npm":
-            command = ["npm", "pack", "--silent", "--pack-destination", str(scratch), spec]
+            command = ["npm", "pack", "--loglevel=error", "--pack-destination", str(scratch), spec]
             _client(package, [command], scratch)
         case "pypi":
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
