@@ -97,7 +97,9 @@ def _client(package: Package, commands: list[list[str]], scratch: Path) -> None:
             )
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, check=False)
         if done.returncode:
-            said = (done.stderr or done.stdout).strip()[-800:]
+            said = (done.stderr or done.stdout).strip()
+            if len(said) > 800:  # npm says the cause first, pip last
+                said = f"{said[:400]}\n[...]\n{said[-400:]}"
             raise ClipshiftError(
                 f"{' '.join(command[:2])} could not fetch {package.name} {package.version} from "
                 f"{package.registry} (exit {done.returncode}): {said or 'it said nothing'}\n"
