@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, write_json, write_parquet
+from clipshift.files import read_json, write_csv, write_json, write_parquet
 from clipshift.intervals import clopper_pearson, paired_difference
 from clipshift.summary import correctness, summarise
-from clipshift.tables import accuracy_rows, contrast_rows, write_csv
+from clipshift.tables import accuracy_rows, contrast_rows
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,14 @@ from sklearn.metrics import recall_score
 from clipshift import models
 from clipshift.config import Evaluation, Training
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import read_json, sha256_file, write_json, write_parquet, write_text
+from clipshift.files import (
+    named_paths,
+    read_json,
+    sha256_file,
+    write_json,
+    write_parquet,
+    write_text,
+)
 from clipshift.intervals import clopper_pearson
 from clipshift.labels import check_labels
 from clipshift.shards import read_tar
@@ -210,11 +217,7 @@ def main() -> None:
     parser.add_argument("--evaluation", required=True, help="JSON of the evaluation block")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    sets = {}
-    for text in args.set:
-        name, _, paths = text.partition("=")
-        folder, _, tar = paths.partition(",")
-        sets[name] = (Path(folder), Path(tar))
+    sets = {name: (folder, tar) for name, (folder, tar) in named_paths(args.set).items()}
     evaluation = Evaluation.model_validate_json(args.evaluation)
     evaluate_run(args.record, args.weights, sets, evaluation, args.out)
 

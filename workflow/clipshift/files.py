@@ -1,10 +1,12 @@
 """Files that are whole or absent, with bytes that depend on nothing but their content."""
 
+import csv
 import hashlib
+import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -64,6 +66,16 @@ def read_json(path: Path) -> Any:
         raise ClipshiftError(f"{path} is not JSON ({error}); delete it and run again") from error
 
 
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of equal keys; floats with six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
 def write_parquet(path: Path, table: pa.Table) -> None:
     with atomic(path) as stream:
         pq.write_table(table, stream, compression="zstd")
@@ -115,3 +127,13 @@ def sha256_bytes(data: bytes) -> str:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def named_paths(words: Iterable[str]) -> dict[str, list[Path]]:
+    """Words of a command line, `NAME=PATH[,PATH...]`, as {name: paths}.
+
+    >>> named_paths(["val=a,b"])["val"] == [Path("a"), Path("b")]
+    True
+    """
+    split = (word.partition("=") for word in words)
+    return {name: [Path(path) for path in paths.split(",")] for name, _, paths in split}

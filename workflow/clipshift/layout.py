@@ -56,6 +56,11 @@ class Layout:
         names = ["classnames.txt", "zeroshot_classification_templates.txt", "samples.parquet"]
         return [self.tar(testset), *(f"results/sets/{testset}/{name}" for name in names)]
 
+    def set_arguments(self) -> str:
+        """The command line's words for the test sets of an evaluation."""
+        names = self.cfg.test_sets
+        return " ".join(f"--set {name}=results/sets/{name},{self.tar(name)}" for name in names)
+
     # Sources -------------------------------------------------------------------------------------
 
     def sources(self, dataset: str) -> list[str]:
@@ -69,19 +74,6 @@ class Layout:
             for source in self.sources(dataset)
             for suffix in ("tar", "parquet")
         ]
-
-    def gap_arguments(self) -> str:
-        """The command line's words for the similarity gap of every test set."""
-        words = []
-        for name in self.cfg.test_sets:
-            words.append(f"--reference {name}={self.thresholds(name)}")
-            words.append(f"--nearest {name}={','.join(self.margins(name, 'nearest.parquet'))}")
-        return " ".join(words)
-
-    def set_arguments(self) -> str:
-        """The command line's words for the test sets of an evaluation."""
-        names = self.cfg.test_sets
-        return " ".join(f"--set {name}=results/sets/{name},{self.tar(name)}" for name in names)
 
     def source_arguments(self, dataset: str) -> str:
         return " ".join(f"--source {s}=results/sources/{s}" for s in self.sources(dataset))
@@ -106,6 +98,14 @@ class Layout:
         """The margins of the pool's shards, or with `nearest.parquet` the nearest points."""
         folder = f"results/margins/{self.cfg.encoder}/{self.pool}/{testset}"
         return [f"{folder}/{shard}.{suffix}" for shard in self.shards(self.pool)]
+
+    def gap_arguments(self) -> str:
+        """The command line's words for the similarity gap of every test set."""
+        words = []
+        for name in self.cfg.test_sets:
+            words.append(f"--reference {name}={self.thresholds(name)}")
+            words.append(f"--nearest {name}={','.join(self.margins(name, 'nearest.parquet'))}")
+        return " ".join(words)
 
     # Splits and models ---------------------------------------------------------------------------
 

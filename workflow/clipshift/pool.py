@@ -10,17 +10,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
-from clipshift.config_data import Holdout, Pool
+from clipshift.config_data import Pool
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json
 from clipshift.ledger import Ledger
 from clipshift.select import (
     Selection,
+    add_arguments,
     copy_samples,
-    folder_argument,
-    folders_of,
+    read_arguments,
     read_sources,
     seeded_order,
     select,
@@ -77,12 +75,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("shard")
     one.add_argument("--pool", required=True, help="JSON of the pool block")
-    one.add_argument("--classes", required=True, help="JSON of the classes block")
-    one.add_argument("--holdout", required=True, help="JSON of the holdout block")
     one.add_argument("--test-table", type=Path, action="append", default=[])
     one.add_argument("--shard", type=int, required=True)
     one.add_argument("--out", type=Path, required=True, help="the tar")
-    folder_argument(one)
+    add_arguments(one)
     whole = commands.add_parser("manifest")
     whole.add_argument("--name", required=True)
     whole.add_argument("--out", type=Path, required=True)
@@ -92,9 +88,7 @@ def main() -> None:
         write_json(args.out, sum_shards(args.accounts, args.name))
         return
     pool = Pool.model_validate_json(args.pool)
-    folders = folders_of(args.source)
-    classes = TypeAdapter(dict[str, list[str]]).validate_json(args.classes)
-    holdout = Holdout.model_validate_json(args.holdout)
+    classes, holdout, folders = read_arguments(args)
     selection = select(read_sources(folders), pool.take, classes, holdout)
     digests = {
         digest

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from clipshift.config_data import Holdout, Take
 from clipshift.errors import ClipshiftError
-from clipshift.files import read_parquet
+from clipshift.files import named_paths, read_parquet
 from clipshift.shards import SAMPLE_SCHEMA, Sample, read_tar
 
 Row = dict[str, Any]
@@ -135,9 +137,17 @@ def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[S
                 yield found[row["key"]]
 
 
-def folder_argument(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say what there is to select from, shared by pools and sets."""
+    parser.add_argument("--classes", required=True, help="JSON of the classes block")
+    parser.add_argument("--holdout", required=True, help="JSON of the holdout block")
     parser.add_argument("--source", action="append", required=True, metavar="NAME=FOLDER")
 
 
-def folders_of(arguments: Sequence[str]) -> dict[str, Path]:
-    return {a.partition("=")[0]: Path(a.partition("=")[2]) for a in arguments}
+def read_arguments(
+    args: argparse.Namespace,
+) -> tuple[dict[str, list[str]], Holdout, dict[str, Path]]:
+    """Classes, hold-out and the sources' folders out of the arguments."""
+    classes = TypeAdapter(dict[str, list[str]]).validate_json(args.classes)
+    holdout = Holdout.model_validate_json(args.holdout)
+    return classes, holdout, {name: folder for name, (folder,) in named_paths(args.source).items()}

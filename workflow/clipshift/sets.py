@@ -11,13 +11,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from clipshift.config_data import Holdout, TestSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_json, write_text
 from clipshift.ledger import Ledger
-from clipshift.select import copy_samples, folder_argument, folders_of, read_sources, select
+from clipshift.select import add_arguments, copy_samples, read_arguments, read_sources, select
 from clipshift.shards import Sample, shard_entry, write_table, write_tar
 
 
@@ -74,15 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True)
     parser.add_argument("--set", required=True, help="JSON of the set block")
-    parser.add_argument("--classes", required=True, help="JSON of the classes block")
-    parser.add_argument("--holdout", required=True, help="JSON of the holdout block")
     parser.add_argument("--out", type=Path, required=True)
-    folder_argument(parser)
+    add_arguments(parser)
     args = parser.parse_args()
-    classes = TypeAdapter(dict[str, list[str]]).validate_json(args.classes)
+    classes, holdout, folders = read_arguments(args)
     spec = TestSet.model_validate_json(args.set)
-    holdout = Holdout.model_validate_json(args.holdout)
-    ledger = build(args.name, spec, classes, holdout, folders_of(args.source), args.out)
+    ledger = build(args.name, spec, classes, holdout, folders, args.out)
     print(json.dumps(ledger.as_json(), indent=2))
 
 

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from clipshift.config import Dedup, Far, Near, Pruned, Rand, Sized, Split
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import atomic_path, read_json, write_json, write_npy_parts
+from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
 from clipshift.ledger import Ledger
 
 Paths = Sequence[Path]
@@ -267,12 +267,11 @@ def main() -> None:
     parser.add_argument("--like", type=Path, help="account of the split to be as large as")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    margins = {a.partition("=")[0]: a.partition("=")[2].split(",") for a in args.margins}
     scores = Scores(
         args.pool,
         args.dedup,
-        {name: [Path(f) for f in files] for name, files in margins.items()},
-        {a.partition("=")[0]: Path(a.partition("=")[2]) for a in args.thresholds},
+        named_paths(args.margins),
+        {name: file for name, (file,) in named_paths(args.thresholds).items()},
         args.reference,
         args.like,
     )

@@ -5,8 +5,6 @@
 """
 
 import argparse
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,19 +13,9 @@ from typing import Any
 import numpy as np
 
 from clipshift.errors import run
-from clipshift.files import read_json, write_text
+from clipshift.files import read_json, write_csv
 from clipshift.intervals import paired_difference
 from clipshift.summary import correctness
-
-
-def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Rows of equal keys; floats with six digits."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
-    write_text(path, text.getvalue())
 
 
 def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

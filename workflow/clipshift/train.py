@@ -7,7 +7,6 @@ started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the 
 """
 
 import argparse
-import csv
 import io
 import json
 import os
@@ -31,8 +30,8 @@ from clipshift.files import (
     read_json,
     read_parquet,
     sha256_file,
+    write_csv,
     write_json,
-    write_text,
 )
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
@@ -101,13 +100,11 @@ def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, o
     # As many shards in one pass over the tars as memory allows.
     size = max(1, sum(tar.stat().st_size for tar in tars) // COPY_SHARDS)
     group = max(1, min(COPY_SHARDS, COPY_BYTES // size))
-    copied = 0
     for first in range(0, COPY_SHARDS, group):
         shards = range(first, min(first + group, COPY_SHARDS))
-        wanted = {key: shard for shard in shards for key in order[shard::COPY_SHARDS]}
-        found = _find(wanted.keys(), tars, cache_px)
-        copied += len(found)
-        if missing := wanted.keys() - found.keys():
+        wanted = {key for shard in shards for key in order[shard::COPY_SHARDS]}
+        found = _find(wanted, tars, cache_px)
+        if missing := wanted - found.keys():
             raise ClipshiftError(
                 f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
                 f"e.g. {min(missing)!r}; delete the split and run again"
@@ -115,8 +112,8 @@ def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, o
         for shard in shards:
             mine = (found[key] for key in order[shard::COPY_SHARDS])
             write_tar(out / f"{shard:05d}.tar", mine)
-    write_json(done, {"samples": copied})
-    return copied
+    write_json(done, {"samples": len(order)})
+    return len(order)
 
 
 def _find(keys: Set[str], tars: list[Path], cache_px: int | None) -> dict[str, Sample]:
@@ -204,7 +201,6 @@ def train(
         program += ["torch.distributed.run", f"--nproc-per-node={training.gpus}", "-m"]
     program += ["clipshift.trainer", str(work / f"{name}.json")]
     command = [*program, *arguments(run_name, training, seed, data, work)]
-    write_json(work / "command.json", command)
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
     done = subprocess.run(command, env=os.environ | quiet, check=False)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
@@ -217,10 +213,14 @@ def train(
             f"to continue from the last checkpoint, or delete {work} to start anew"
         )
     losses = read_losses(log, training)
-    write_text(out / "loss.csv", _csv(losses))
+    # As text: the loss as the program printed it.
+    columns = ("part", "samples_seen", "mean_loss_of_part")
+    rows = ((part, seen, str(loss)) for part, seen, loss in losses)
+    write_csv(out / "loss.csv", [dict(zip(columns, row, strict=True)) for row in rows])
     # To a stream: given a path, torch puts the file's name into its bytes.
     with atomic(out / "model.pt") as stream:
         torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
+    steps = plan(training)
     record = {
         "run": run_name,
         "split": split.stem,
@@ -231,8 +231,8 @@ def train(
         "parameters": sum(v.numel() for v in state.values()),
         "seed": seed,
         "training": training.model_dump(mode="json"),
-        "plan": plan(training),
-        "samples_seen": plan(training)["samples_seen"],
+        "plan": steps,
+        "samples_seen": steps["samples_seen"],
         "final_loss": losses[-1][2] if losses else None,
         "command": command,
         "seconds_of_last_start": round(time.time() - started, 1),
@@ -262,14 +262,6 @@ def read_losses(log: Path, training: Training) -> list[tuple[int, int, float]]:
         samples = int(part) * steps["samples_per_part"] + int(seen)
         found[samples] = (int(part), samples, float(loss))
     return [found[samples] for samples in sorted(found)]
-
-
-def _csv(rows: list[tuple[int, int, float]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["part", "samples_seen", "mean_loss_of_part"])
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-# The typed configuration, and the few helpers that rules share.
+# What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
 from pathlib import Path
 

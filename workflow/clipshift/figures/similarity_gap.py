@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from clipshift.errors import run
 from clipshift.figures.style import COLOURS, house_style, save
-from clipshift.files import read_parquet, write_text
+from clipshift.files import named_paths, read_parquet, write_csv
 
 
 def nearest_in_pool(files: Sequence[Path]) -> pa.Table:
@@ -68,20 +68,26 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    files = {a.partition("=")[0]: a.partition("=")[2].split(",") for a in args.nearest}
+    nearest = named_paths(args.nearest)
     gaps = {}
-    lines = ["test_set,n,median_to_reference,median_to_pool,share_closer_to_pool"]
-    for text in args.reference:
-        name, _, path = text.partition("=")
-        reference = read_parquet(Path(path), ["test_key", "similarity"]).sort_by("test_key")
-        pool = nearest_in_pool([Path(f) for f in files[name]])
+    rows = []
+    for name, (file,) in named_paths(args.reference).items():
+        reference = read_parquet(file, ["test_key", "similarity"]).sort_by("test_key")
+        pool = nearest_in_pool(nearest[name])
         assert reference["test_key"].equals(pool["test_key"]), name
         pair = (reference["similarity"].to_numpy(), pool["similarity"].to_numpy())
         gaps[name] = pair
         closer = pc.mean(pc.greater(pool["similarity"], reference["similarity"])).as_py()
-        medians = ",".join(f"{np.median(v):.6f}" for v in pair)
-        lines.append(f"{name},{len(pair[0])},{medians},{closer:.6f}")
-    write_text(args.csv, "\n".join(lines) + "\n")
+        rows.append(
+            {
+                "test_set": name,
+                "n": len(pair[0]),
+                "median_to_reference": float(np.median(pair[0])),
+                "median_to_pool": float(np.median(pair[1])),
+                "share_closer_to_pool": closer,
+            }
+        )
+    write_csv(args.csv, rows)
     draw(gaps, args.out)
 
 

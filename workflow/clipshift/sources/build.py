@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from clipshift.config_data import Rendering, Source
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import sha256_bytes, write_json
+from clipshift.files import named_paths, sha256_bytes, write_json
 from clipshift.ledger import Ledger
 from clipshift.shards import Sample, shard_entry, url_hash, write_table, write_tar
 from clipshift.sources import emoji, openclipart, sidecar, table, webdataset
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--package", action="append", default=[], metavar="NAME=FILE")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    packages = {p.partition("=")[0]: Path(p.partition("=")[2]) for p in args.package}
+    packages = {name: file for name, (file,) in named_paths(args.package).items()}
     spec = TypeAdapter(Source).validate_json(args.source)
     rendering = Rendering.model_validate_json(args.rendering)
     ledger = build(args.name, spec, rendering, packages, args.out)
