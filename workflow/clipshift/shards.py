@@ -112,7 +112,7 @@ def read_tar(path: Path) -> Iterator[Sample]:
                 if suffix in parts:
                     raise tarfile.ReadError(f"{member.name} occurs twice")
                 parts[suffix] = data
-            if not _is_terminated(path, tar.offset):
+            if not is_terminated(path, tar.offset):
                 raise tarfile.ReadError("no end-of-archive mark")
     except (tarfile.TarError, EOFError) as error:
         after = f"after the sample {key!r}" if key else "at its beginning"
@@ -124,7 +124,7 @@ def read_tar(path: Path) -> Iterator[Sample]:
         yield Sample(key, parts)
 
 
-def _is_terminated(path: Path, end: int) -> bool:
+def is_terminated(path: Path, end: int) -> bool:
     """Whether nothing but zeros, two blocks at least, follows the last member's end."""
     with path.open("rb") as stream:
         size = stream.seek(0, io.SEEK_END)

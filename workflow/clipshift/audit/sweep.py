@@ -1,0 +1,209 @@
+"""Every similarity between a training set and a test set, reduced in one pass that can be resumed.
+
+Both directions are needed: per test item its nearest training items, per training item its nearest
+test item. One product gives both, so this is not two calls of `clipshift.similarity`, whose
+arithmetic (exact, see there) and rule for ties (the first row) it keeps.
+"""
+
+import io
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from clipshift.audit.sides import Side, half
+from clipshift.device import pick_device
+from clipshift.files import atomic
+from clipshift.similarity import _first_max
+
+# A checkpoint is written after so many training rows.
+CHECKPOINT_ROWS = 131_072
+
+
+@dataclass(frozen=True)
+class Tests:
+    """What the test items know after the training rows [0, next_row).
+
+    Attributes:
+        similarity, row: (M, k) float64 descending and int64; -inf and -1 where there is none.
+        count: (M, G) int64, training rows with a similarity > grid[g].
+    """
+
+    next_row: int
+    similarity: np.ndarray
+    row: np.ndarray
+    count: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trains:
+    """What the training rows [start, start + n) know.
+
+    Attributes:
+        similarity, test: (n,) float64 and int64, the largest similarity to a test item, and whose.
+        margin, margin_test: (n,) the same for s - limit, the test item's similarity to the
+            reference set; equal to the former without one.
+    """
+
+    start: int
+    similarity: np.ndarray
+    test: np.ndarray
+    margin: np.ndarray
+    margin_test: np.ndarray
+
+
+def sweep(
+    train: Side,
+    tests: np.ndarray,
+    k: int,
+    grid: np.ndarray,
+    limits: np.ndarray | None,
+    folder: Path,
+    device: str,
+    block_bytes: int,
+) -> Tests:
+    """Compare all training rows with all tests; continues at the last checkpoint in `folder`.
+
+    Args:
+        tests: (M, D) float16.
+        grid: (G,) float64, ascending; similarities above which training rows are counted.
+        limits: (M,) float64, each test item's similarity to the reference set.
+
+    Writes `folder/tests.npz` and `folder/train-{row}.npz`, each row in exactly one of them. What
+    `folder` holds must come from the same arguments (device and block size apart).
+    """
+    state = _load_state(folder) or Tests(
+        0,
+        np.full((len(tests), k), -np.inf),
+        np.full((len(tests), k), -1, dtype=np.int64),
+        np.zeros((len(tests), len(grid)), dtype=np.int64),
+    )
+    if state.next_row == train.rows:
+        return state
+    engine = _Engine(tests, k, grid, limits, state, device, block_bytes)
+    waiting: list[Trains] = []
+    with tqdm(
+        total=train.rows, initial=state.next_row, desc=f"compare {train.name}",
+        unit=" items", unit_scale=True, mininterval=2, file=sys.stderr,
+    ) as progress:  # fmt: skip
+        for first, vectors in train.pieces(state.next_row):
+            waiting += engine.take(first, vectors, progress)
+            done = first + len(vectors)
+            if done - waiting[0].start >= CHECKPOINT_ROWS or done == train.rows:
+                # In this order: a kill between the two writes the first again.
+                _save_trains(folder, waiting)
+                state = engine.state(done)
+                _save(folder / "tests.npz", vars(state))
+                waiting = []
+    return state
+
+
+def trains(folder: Path) -> list[Path]:
+    """Files of `Trains` in the order of rows."""
+    return sorted(folder.glob("train-*.npz"))
+
+
+def load_trains(path: Path) -> Trains:
+    with np.load(path, allow_pickle=False) as data:
+        return Trains(int(data["start"]), *(data[n] for n in list(Trains.__annotations__)[1:]))
+
+
+class _Engine:
+    """The reductions of one pass, on the device."""
+
+    def __init__(
+        self,
+        tests: np.ndarray,
+        k: int,
+        grid: np.ndarray,
+        limits: np.ndarray | None,
+        state: Tests,
+        device: str,
+        block_bytes: int,
+    ) -> None:
+        self.where = pick_device(device)
+        self.k = k
+        self.queries = torch.from_numpy(tests.astype(np.float64)).to(self.where).T  # (D, M)
+        self.grid = torch.from_numpy(grid).to(self.where)
+        self.limits = None if limits is None else torch.from_numpy(limits).to(self.where)
+        # Transposed: a block's columns are the test items.
+        self.best = torch.from_numpy(state.similarity.T.copy()).to(self.where)  # (k, M)
+        self.rows = torch.from_numpy(state.row.T.copy()).to(self.where)
+        self.count = torch.from_numpy(state.count.copy()).to(self.where)  # (M, G)
+        self.step = max(1, block_bytes // (8 * tests.shape[0]))
+
+    def take(self, first: int, vectors: np.ndarray, progress: "tqdm[None]") -> list[Trains]:
+        found = []
+        for start in range(0, len(vectors), self.step):
+            block = half(vectors[start : start + self.step]).astype(np.float64)
+            found.append(self._block(first + start, torch.from_numpy(block).to(self.where)))
+            progress.update(len(block))
+        return found
+
+    def state(self, next_row: int) -> Tests:
+        parts = (self.best.T, self.rows.T, self.count)
+        return Tests(next_row, *(p.cpu().numpy().copy() for p in parts))
+
+    def _block(self, first: int, block: torch.Tensor) -> Trains:
+        s = block @ self.queries  # (B, M)
+        self._merge(s, first)
+        self._tally(s)
+        similarity, test = _first_max(s, 1)
+        margin, margin_test = similarity, test
+        if self.limits is not None:
+            margin, margin_test = _first_max(s.sub_(self.limits), 1)
+        parts = (similarity, test, margin, margin_test)
+        return Trains(first, *(p.cpu().numpy() for p in parts))
+
+    def _merge(self, s: torch.Tensor, first: int) -> None:
+        """Bring the block's rows into the k best of each test item; of equals the first row."""
+        columns = (s.amax(0) > self.best[-1]).nonzero().squeeze(1)
+        # In slices, since most items improve in the first blocks and the copy must stay small.
+        for some in columns.split(max(1, len(self.best[0]) // 8)):
+            values = torch.cat([self.best[:, some], s[:, some]])  # earlier rows come first
+            before = self.rows[:, some]
+            for rank in range(self.k):
+                value, index = _first_max(values, 0)
+                values.scatter_(0, index[None], -torch.inf)
+                old = before.gather(0, index.clamp(max=self.k - 1)[None])[0]
+                self.best[rank, some] = value
+                self.rows[rank, some] = torch.where(index < self.k, old, index - self.k + first)
+        self.rows[self.best == -torch.inf] = -1
+
+    def _tally(self, s: torch.Tensor) -> None:
+        """Count the block's similarities above each value of the grid, per test item."""
+        size = len(self.grid)
+        if not size:
+            return
+        for part in s.split(max(1, len(s) // 16)):
+            # How many grid values lie strictly below each similarity.
+            level = torch.bucketize(part, self.grid, out_int32=True)
+            level += torch.arange(part.shape[1], dtype=torch.int32, device=self.where) * (size + 1)
+            found = torch.bincount(level.flatten(), minlength=part.shape[1] * (size + 1))
+            per_level = found.view(-1, size + 1)[:, 1:]
+            self.count += per_level.flip(1).cumsum(1).flip(1)
+
+
+def _load_state(folder: Path) -> Tests | None:
+    try:
+        with np.load(folder / "tests.npz", allow_pickle=False) as data:
+            return Tests(int(data["next_row"]), *(data[n] for n in ("similarity", "row", "count")))
+    except FileNotFoundError:
+        return None
+
+
+def _save_trains(folder: Path, parts: list[Trains]) -> None:
+    fields = [name for name in Trains.__annotations__ if name != "start"]
+    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in fields}
+    whole = replace(parts[0], **joined)
+    _save(folder / f"train-{whole.start:012d}.npz", vars(whole))
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray | int]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    with atomic(path) as stream:
+        stream.write(buffer.getvalue())
