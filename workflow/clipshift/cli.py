@@ -2,7 +2,7 @@
 
 `clipshift check FILE...` validates a configuration (several files are merged), `clipshift
 config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prints or records the
-digests of the steps' code.
+digests of the steps' code, `clipshift audit` says how much of a test set lies in a training set.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from clipshift import __version__, config_docs, config_load
+from clipshift.audit.options import add_arguments, read_options
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
 from clipshift.steps import STEPS, digest
@@ -45,6 +46,13 @@ def _steps(args: argparse.Namespace) -> None:
             print(f"{name:10} version {entry['version']}  {entry['digest'][:16]}")
 
 
+def _audit(args: argparse.Namespace) -> None:
+    options = read_options(args)
+    from clipshift.audit.run import audit  # torch and its like take seconds
+
+    audit(options, ["clipshift", *sys.argv[1:]])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="clipshift", description=__doc__)
     parser.add_argument("--version", action="version", version=f"clipshift {__version__}")
@@ -58,6 +66,9 @@ def main() -> None:
     steps = commands.add_parser("steps", help="versions and code digests of the steps")
     steps.add_argument("--record", type=Path, help="write the digests to this file")
     steps.set_defaults(run=_steps)
+    audit = commands.add_parser("audit", help="near-duplicates of a test set in a training set")
+    add_arguments(audit)
+    audit.set_defaults(run=_audit)
     args = parser.parse_args(sys.argv[1:])
     run(lambda: args.run(args))
 

@@ -41,6 +41,13 @@ STEPS = {
         1, ("figures", "tables.py", "summary.py", "intervals.py", "select.py", "shards.py")
     ),
     "report": Step(1, ("report.py", "data/report.html.j2")),
+    "audit": Step(
+        1,
+        (
+            "audit", "data/audit.html.j2", "data/audit.css", "data/audit.js", "similarity.py",
+            "embeddings.py", "encoders.py", "device.py", "intervals.py", "shards.py",
+        ),
+    ),  # fmt: skip
 }
 
 
