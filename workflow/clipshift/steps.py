@@ -44,10 +44,18 @@ STEPS = {
     "audit": Step(
         1,
         (
-            "audit", "data/audit.html.j2", "data/audit.css", "data/audit.js", "similarity.py",
-            "embeddings.py", "encoders.py", "device.py", "intervals.py", "shards.py",
+            "audit",
+            "data/audit.html.j2",
+            "data/audit.css",
+            "data/audit.js",
+            "similarity.py",
+            "embeddings.py",
+            "encoders.py",
+            "device.py",
+            "intervals.py",
+            "shards.py",
         ),
-    ),  # fmt: skip
+    ),
 }
 
 

@@ -63,7 +63,9 @@ def read_predictions(path: Path, keys: list[str], test_set: str | None) -> Predi
             f"{path}: none of its {len(row_of)} keys is a test item's (the first is "
             f"{next(iter(row_of), None)!r}, the first test item is {keys[0]!r})"
         )
-    correct = np.array([bool(k) and _correct(path, columns, int(r)) for k, r in zip(known, rows, strict=True)])
+    correct = np.array(
+        [bool(k) and _correct(path, columns, int(r)) for k, r in zip(known, rows, strict=True)]
+    )
     return Predictions(
         known, correct, _labels(columns, rows), len(row_of), len(row_of) - int(known.sum())
     )
@@ -79,7 +81,9 @@ def _columns(path: Path) -> dict[str, list[Any]]:
             raise ClipshiftError(f"{path} is not a readable csv file: {error}") from error
         for line, row in enumerate(rows, 2):
             if None in row or None in row.values():
-                raise ClipshiftError(f"{path}: row {line} has another number of fields than the header")
+                raise ClipshiftError(
+                    f"{path}: row {line} has another number of fields than the header"
+                )
         return {str(name): [row[name] for row in rows] for name in reader.fieldnames or []}
     found: dict[str, list[Any]] = read_parquet(path).to_pydict()
     return found
@@ -149,7 +153,7 @@ def by_threshold(
     for threshold in thresholds:
         over = nearest > threshold
         clean, overlapping = subset(correct[~over]), subset(correct[over])
-        row = {
+        row: dict[str, Any] = {
             "threshold": threshold, "clean": clean, "overlapping": overlapping,
             "difference": None, "p": None, "p_holm": None,
         }  # fmt: skip

@@ -33,7 +33,9 @@ def fingerprint(listing: Listing, encoder: dict[str, Any]) -> str:
     return sha256_bytes(text.encode())[:16]
 
 
-def embed_folder(side: str, listing: Listing, encoder: dict[str, Any], out: Path, device: str) -> Ledger:
+def embed_folder(
+    side: str, listing: Listing, encoder: dict[str, Any], out: Path, device: str
+) -> Ledger:
     """Embed what is not yet embedded and return the folder's account.
 
     Writes `out/img_emb`, `out/metadata` (image_path, sha256) and `out/account`; a part counts as

@@ -1,5 +1,6 @@
 """SHA-256 of files, remembered while size and time of change stay the same."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,8 @@ class Hashes:
         self.path = path
         self.known: dict[str, list[Any]] = {}
         self.used: dict[str, list[Any]] = {}
-        try:
+        with contextlib.suppress(OSError, ValueError, TypeError):
             self.known = dict(json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            pass
 
     def of(self, path: Path) -> str:
         name, stat = str(path.resolve()), path.stat()

@@ -8,7 +8,7 @@ from typing import Any
 
 from clipshift.errors import ClipshiftError
 
-# For EfficientNet-Lite0 and CLIP these run from "same motif" to "same picture"; no universal values.
+# From "same motif" to "same picture" for EfficientNet-Lite0 and CLIP; no universal values.
 THRESHOLDS = (0.85, 0.9, 0.95, 0.98)
 SIDES = ("train", "test", "reference")
 LITE0 = {"kind": "efficientnet_lite0"}
@@ -140,22 +140,14 @@ def read_options(args: argparse.Namespace) -> Options:
     for side in ("train", "test"):
         if side not in sides:
             raise ClipshiftError(f"give --{side} EMB_DIR or --{side}-images DIR")
-    for side, where in sides.items():
-        for path in (where.embeddings, where.images):
-            if path is not None and not path.is_dir():
-                raise ClipshiftError(f"{path} (of --{side}) is no folder")
+    _require_folders(sides)
     embedded = [where.embeddings is None for where in sides.values()]
     if any(embedded) and not all(embedded) and not args.encoder:
         raise ClipshiftError(
             "some sides are embeddings and some are pictures: name the encoder that made the "
             "embeddings by --encoder, or vectors of different encoders would be compared"
         )
-    thresholds = tuple(sorted(set(args.thresholds)))
-    if not all(-1 <= t < 1.01 for t in thresholds):
-        raise ClipshiftError(f"--thresholds are cosine similarities (-1 to 1), not {thresholds}")
-    main = thresholds[len(thresholds) // 2] if args.main_threshold is None else args.main_threshold
-    if main not in thresholds:
-        raise ClipshiftError(f"--main-threshold {main} is none of --thresholds {thresholds}")
+    thresholds, main = _thresholds(args)
     for name, low in (("neighbours", 1), ("items", 1), ("sample", 0), ("seed", 0)):
         if getattr(args, name) < low:
             raise ClipshiftError(f"--{name} must be at least {low}")
@@ -181,6 +173,24 @@ def read_options(args: argparse.Namespace) -> Options:
         device=args.device,
         memory=memory,
     )
+
+
+def _require_folders(sides: dict[str, Where]) -> None:
+    for side, where in sides.items():
+        for path in (where.embeddings, where.images):
+            if path is not None and not path.is_dir():
+                raise ClipshiftError(f"{path} (of --{side}) is no folder")
+
+
+def _thresholds(args: argparse.Namespace) -> tuple[tuple[float, ...], float]:
+    """The thresholds, ascending, and the main one."""
+    thresholds = tuple(sorted(set(args.thresholds)))
+    if not all(-1 <= t < 1.01 for t in thresholds):
+        raise ClipshiftError(f"--thresholds are cosine similarities (-1 to 1), not {thresholds}")
+    main = thresholds[len(thresholds) // 2] if args.main_threshold is None else args.main_threshold
+    if main not in thresholds:
+        raise ClipshiftError(f"--main-threshold {main} is none of --thresholds {thresholds}")
+    return thresholds, main
 
 
 def encoder_block(text: str | None) -> dict[str, Any]:

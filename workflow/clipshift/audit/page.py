@@ -20,6 +20,7 @@ from clipshift.files import write_text
 
 # A list up to this size is part of the page; a longer one is linked as the file beside it.
 EMBEDDED_LIST = 256 << 10
+NONE = "\N{EN DASH}"
 
 
 def write(
@@ -105,9 +106,7 @@ def pictures(options: Options, items: list[dict[str, Any]]) -> list[str]:
     return uris
 
 
-def render(
-    out: Path, summary: dict[str, Any], items: list[dict[str, Any]], uris: list[str]
-) -> str:
+def render(out: Path, summary: dict[str, Any], items: list[dict[str, Any]], uris: list[str]) -> str:
     data = files("clipshift").joinpath("data")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"percent": percent, "p_value": p_value}
@@ -150,14 +149,14 @@ def _density_rows(table: dict[str, list[Any]]) -> Iterable[dict[str, Any]]:
 
 def percent(value: float | None) -> str:
     """
-    >>> percent(0.0049), percent(None)
-    ('0.5 %', '–')
+    >>> percent(0.0049)
+    '0.5 %'
     """
-    return "–" if value is None else f"{100 * value:.1f} %"
+    return NONE if value is None else f"{100 * value:.1f} %"
 
 
 def p_value(value: float | None) -> str:
-    return "–" if value is None else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+    return NONE if value is None else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def script_json(value: Any) -> str:

@@ -20,8 +20,11 @@ from clipshift.errors import ClipshiftError
 from clipshift.shards import is_terminated
 
 SUFFIXES = frozenset(
-    "jpg jpeg jpe jfif png webp gif bmp dib tif tiff ppm pgm pbm pnm avif jp2 tga".split()
-)
+    (
+        "jpg", "jpeg", "jpe", "jfif", "png", "webp", "gif", "bmp", "dib", "tif", "tiff",
+        "ppm", "pgm", "pbm", "pnm", "avif", "jp2", "tga",
+    )
+)  # fmt: skip
 # Never eps: Pillow would start Ghostscript on a stranger's file.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "JPEG2000", "TGA")
 
@@ -91,7 +94,9 @@ def list_folder(folder: Path) -> Listing:
             else:
                 listing.other[printable(suffix) or "no suffix"] += 1
     if not listing.files and not listing.tars:
-        raise ClipshiftError(f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}) and no tar")
+        raise ClipshiftError(
+            f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}) and no tar"
+        )
     listing.files.sort()
     listing.tars.sort()
     return listing
@@ -112,7 +117,7 @@ def tar_places(tar: Path) -> Iterator[Place | Rejected]:
     try:
         with tarfile.open(tar, mode="r:", errors="surrogateescape") as archive:
             for member in archive:
-                archive.members = []  # tarfile keeps every header otherwise
+                archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise
                 if not member.isfile():
                     continue
                 folder, _, name = member.name.rpartition("/")

@@ -147,7 +147,7 @@ def _block_bytes(options: Options, tests: np.ndarray) -> int:
     m, d = tests.shape
     per_item = 10 * d + 32 * options.neighbours + 24 * len(tables.GRID)
     left = options.memory - BASE_BYTES - m * per_item
-    block = min(MAX_BLOCK_BYTES, left // 4)
+    block: int = min(MAX_BLOCK_BYTES, left // 4)
     if block < MIN_BLOCK_BYTES:
         need = (BASE_BYTES + m * per_item + 4 * MIN_BLOCK_BYTES) / (1 << 30)
         raise ClipshiftError(
@@ -248,6 +248,7 @@ def _removals(
     )
     for old in options.out.glob("remove*.txt"):
         old.unlink()
+    lists: list[tuple[str, str, float | None]]
     lists = [(f"remove_{t:g}.txt", tables.column_of(t), t) for t in options.thresholds]
     lists.append(("remove.txt", tables.column_of(options.main), options.main))
     if reference:
@@ -257,9 +258,13 @@ def _removals(
         count, left_out = tables.write_list(options.out / name, table, column)
         entries.append(
             {
-                "file": name, "column": column, "threshold": threshold, "keys": count,
-                "of": train.rows, "not_in_the_list": left_out,
-            }  # fmt: skip
+                "file": name,
+                "column": column,
+                "threshold": threshold,
+                "keys": count,
+                "of": train.rows,
+                "not_in_the_list": left_out,
+            }
         )
     return entries
 

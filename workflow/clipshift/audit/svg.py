@@ -80,7 +80,10 @@ def histogram(
         points = []
         for (left, right), share in zip(pairwise(edges), shares[1], strict=True):
             if right > low:
-                points += [f"{frame.x(left)},{frame.y(share)}", f"{frame.x(right)},{frame.y(share)}"]
+                points += [
+                    f"{frame.x(left)},{frame.y(share)}",
+                    f"{frame.x(right)},{frame.y(share)}",
+                ]
         parts.append(f'<polyline points="{" ".join(points)}" class="line" stroke="{OTHER}"/>')
     parts.append(frame.mark(main, f"{main:g}"))
     return wrap("".join(parts), "Histogram of the similarity to the nearest item; see the table")
@@ -111,7 +114,8 @@ def density(
             if s >= low
         )
         parts.append(
-            f'<polyline points="{points}" class="line" stroke="{colour}" stroke-dasharray="{dash}"/>'
+            f'<polyline points="{points}" class="line" stroke="{colour}" '
+            f'stroke-dasharray="{dash}"/>'
         )
     parts.append(frame.mark(main, f"{main:g}"))
     return wrap("".join(parts), "Number of training items above each similarity; see the table")

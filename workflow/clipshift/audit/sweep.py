@@ -9,6 +9,7 @@ import io
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -162,7 +163,7 @@ class _Engine:
         """Bring the block's rows into the k best of each test item; of equals the first row."""
         columns = (s.amax(0) > self.best[-1]).nonzero().squeeze(1)
         # In slices, since most items improve in the first blocks and the copy must stay small.
-        for some in columns.split(max(1, len(self.best[0]) // 8)):
+        for some in torch.split(columns, max(1, len(self.best[0]) // 8)):
             values = torch.cat([self.best[:, some], s[:, some]])  # earlier rows come first
             before = self.rows[:, some]
             for rank in range(self.k):
@@ -178,7 +179,7 @@ class _Engine:
         size = len(self.grid)
         if not size:
             return
-        for part in s.split(max(1, len(s) // 16)):
+        for part in torch.split(s, max(1, len(s) // 16)):
             # How many grid values lie strictly below each similarity.
             level = torch.bucketize(part, self.grid, out_int32=True)
             level += torch.arange(part.shape[1], dtype=torch.int32, device=self.where) * (size + 1)
@@ -197,7 +198,9 @@ def _load_state(folder: Path) -> Tests | None:
 
 def _save_trains(folder: Path, parts: list[Trains]) -> None:
     fields = [name for name in Trains.__annotations__ if name != "start"]
-    joined = {name: np.concatenate([getattr(p, name) for p in parts]) for name in fields}
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in parts]) for name in fields
+    }
     whole = replace(parts[0], **joined)
     _save(folder / f"train-{whole.start:012d}.npz", vars(whole))
 

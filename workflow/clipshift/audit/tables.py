@@ -1,4 +1,4 @@
-"""The audit's tables and lists: nearest items, density, and what to remove from the training set."""
+"""The audit's tables and lists: nearest items, density, what to remove from the training set."""
 
 from collections.abc import Iterator
 from pathlib import Path
