@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env mini test lint format plan lock clean
+.PHONY: help env browser mini test lint format plan lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -30,8 +30,20 @@ mini: env ## environment, data, the whole mini study, its report (about 15 minut
 	snakemake --cores $(CORES) --profile profiles/local
 	@echo "Open results/report.html"
 
-test: env ## environment and all tests
+test: env browser ## environment, a browser for its tests, and all tests
 	pytest $(ARGS)
+
+# Root or a sudo without password installs Debian's; else the tests of the page are skipped, which
+# CLIPSHIFT_NEEDS_BROWSER=1 turns into a failure.
+browser: ## find Chromium, or install Debian's where that is allowed
+	@if command -v chromium chromium-browser google-chrome >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then run=; elif sudo -n true 2>/dev/null; then run="sudo -n"; else run=no; fi; \
+	if [ "$$run" != no ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Chromium for the tests of the audit's page"; \
+	  $$run apt-get -qq update && DEBIAN_FRONTEND=noninteractive $$run apt-get -qq install -y --no-install-recommends chromium >/dev/null && exit 0; \
+	fi; \
+	if [ -n "$$CLIPSHIFT_NEEDS_BROWSER" ]; then echo "No Chromium, and none could be installed" >&2; exit 1; fi; \
+	echo "No Chromium: the tests of the audit's page will be skipped. Install chromium or google-chrome to run them." >&2
 
 lint: env ## formatting, lint, types, workflow lint
 	ruff format --check .

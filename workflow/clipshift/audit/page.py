@@ -136,7 +136,11 @@ def render(out: Path, summary: dict[str, Any], items: list[dict[str, Any]], uris
             svg.histogram(histogram["edges"], histogram["counts"], other and other["counts"], main)
         ),
         density=Markup(svg.density(table["similarity"], lines, main)),
-        lists=[entry | {"href": href(out / entry["file"])} for entry in summary["remove"]],
+        lists=[
+            entry | {"href": href(out / entry["file"])}
+            for entry in summary["remove"]
+            if entry["file"] != "remove.txt"
+        ],
         data=Markup(script_json(content)),
         style=Markup(data.joinpath("audit.css").read_text()),
         script=Markup(data.joinpath("audit.js").read_text()),

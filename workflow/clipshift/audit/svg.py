@@ -64,9 +64,10 @@ def histogram(
     first = min(edges[used[0]], main)
     low = max(-1.0, int(first * 10 - (first < 0)) / 10)
     shares = [[c / sum(column) for c in column] for column in counts]
-    top = max(max(s) for s in shares) * 1.08
-    frame = Frame((low, 1.0), top)
-    ticks = [(top * i / 4, f"{100 * top * i / 4:.1f} %") for i in range(5)]
+    highest = max(max(s) for s in shares)
+    step = next(s for s in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if 5 * s > highest or s == 0.5)
+    frame = Frame((low, 1.0), highest * 1.05)
+    ticks = [(step * i, f"{100 * step * i:.0f} %") for i in range(int(highest / step) + 1)]
     parts = [frame.axes(ticks, "similarity to the nearest item")]
     for (left, right), share in zip(pairwise(edges), shares[0], strict=True):
         if share:

@@ -124,7 +124,7 @@ def write_list(path: Path, table: Path, column: str) -> tuple[int, int]:
         for batch in source.iter_batches(columns=["key", column]):
             for key, chosen in zip(*batch.to_pydict().values(), strict=True):
                 total += chosen
-                if chosen and len(key.splitlines()) > 1:
+                if chosen and key.splitlines() != [key]:
                     left_out += 1
                 elif chosen:
                     stream.write(f"{key}\n".encode())

@@ -1,0 +1,185 @@
+"""The audit from pictures: every file is embedded, rejected by name, or counted as no picture."""
+
+import csv
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from clipshift import encoders
+from clipshift.audit import embed, pictures, run, thumbnails
+from clipshift.audit.options import Options, Where
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_json
+from tests import audit_case
+from tests.conftest import picture
+
+
+def tiny_encoder() -> encoders.Encoder:
+    """Mean colours of a 4 x 4 grid: an encoder that needs no weights."""
+
+    def preprocess(image: Image.Image) -> torch.Tensor:
+        small = np.asarray(image.resize((4, 4)), dtype=np.float32) + 1
+        return torch.from_numpy(small.transpose(2, 0, 1).copy())
+
+    return encoders.Encoder(preprocess, lambda p: p.flatten(1), 3, torch.device("cpu"))
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embed, "_load", lambda encoder, device: tiny_encoder())
+    monkeypatch.setattr(embed, "PART", 4)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def hostile_folder(root: Path) -> Path:
+    for i in range(6):
+        (root / f"cat/<b>{i}").mkdir(parents=True)
+        (root / f"cat/<b>{i}/p.jpg").write_bytes(picture(i))
+    (root / "UPPER.PNG").write_bytes(picture(9, kind="PNG"))
+    (root / "empty.jpg").write_bytes(b"")
+    (root / "half.jpg").write_bytes(picture(3)[:200])
+    (root / "text.png").write_bytes(b"<svg onload=alert(1)>")
+    (root / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    (root / "notes.txt").write_text("no picture")
+    (root / os.fsdecode(b"\xff.jpg")).write_bytes(picture(1))
+    bomb = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(bomb, "PNG")
+    (root / "bomb.png").write_bytes(bomb.getvalue())
+    return root
+
+
+def asked(out: Path, train: Path, test: Path) -> Options:
+    where = {"train": Where(None, train), "test": Where(None, test)}
+    return audit_case.options(out, {}, sides=where, encoder={"kind": "efficientnet_lite0"})
+
+
+def test_hostile_files_are_rejected_by_name(tmp_path: Path) -> None:
+    root = hostile_folder(tmp_path / "train")
+    run.audit(asked(tmp_path / "out", root, root), ["x"])
+    with (tmp_path / "out/rejected.csv").open(newline="") as stream:
+        rows = [r for r in csv.DictReader(stream) if r["side"] == "train"]
+    reasons = {row["key"]: row["reason"] for row in rows}
+    assert reasons == {
+        "empty.jpg": "empty file",
+        "half.jpg": "undecodable picture",
+        "text.png": "undecodable picture",
+        "script.jpg": "undecodable picture",
+        "bomb.png": f"more than {Image.MAX_IMAGE_PIXELS} pixels",
+        "\\xff.jpg": "name is not UTF-8",
+    }
+    side = read_json(tmp_path / "out/summary.json")["inputs"]["train"]
+    assert (side["in"], side["out"]) == (13, 7)
+    assert side["other_files"] == {"txt": 1}
+    nearest = pq.read_table(tmp_path / "out/nearest.parquet").to_pylist()
+    assert all(r["train_key"] == r["test_key"] for r in nearest if r["rank"] == 1)
+    page = (tmp_path / "out/index.html").read_text()
+    assert page.count("data:image/jpeg") == 14  # each picture once a side
+    assert "<b>" not in page.partition("<body>")[2]
+
+
+def test_tars_of_samples(tmp_path: Path) -> None:
+    write_tar(
+        tmp_path / "train/0.tar",
+        {
+            "a/1.jpg": picture(0), "a/1.txt": b"one", "b/1.JPG": picture(1),
+            "2.txt": b"no picture", "3.png": picture(2, kind="PNG"), "3.seg.png": picture(3),
+            "4.cls": b"1", "4.jpg": b"broken",
+        },
+    )  # fmt: skip
+    listing = pictures.list_folder(tmp_path / "train")
+    ledger = embed.embed_folder("train", listing, {}, tmp_path / "w", "cpu")
+    assert ledger.went_out == 3
+    assert dict(ledger.rejected) == {
+        "no picture in the sample": 1,
+        "second picture of a sample": 1,
+        "undecodable picture": 1,
+    }
+    found = thumbnails.find(tmp_path / "train", {"a/1", "3", "4"})
+    assert found["a/1"].read() == picture(0)
+    assert thumbnails.data_uri(found["4"]) is None
+
+
+def test_keys_shared_by_two_tars_get_the_tars_name(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        write_tar(tmp_path / f"{name}.tar", {"1.jpg": picture(0)})
+    found = [p.key for _, unit in pictures.places(pictures.list_folder(tmp_path)) for p in unit]
+    assert found == ["cat/1", "dog/1"]
+
+
+def test_truncated_tar_is_refused(tmp_path: Path) -> None:
+    tar = write_tar(tmp_path / "0.tar", {f"{i}.jpg": picture(i) for i in range(9)})
+    tar.write_bytes(tar.read_bytes()[:3000])
+    with pytest.raises(ClipshiftError, match=r"0\.tar is truncated or damaged"):
+        list(pictures.tar_places(tar))
+
+
+def test_empty_folder_and_folder_without_a_good_picture(tmp_path: Path) -> None:
+    with pytest.raises(ClipshiftError, match="holds no picture"):
+        pictures.list_folder(tmp_path)
+    (tmp_path / "x.jpg").write_bytes(b"x")
+    with pytest.raises(ClipshiftError, match="none of 1 pictures"):
+        embed.embed_folder("test", pictures.list_folder(tmp_path), {}, tmp_path / "w", "cpu")
+
+
+def test_embedding_continues_after_a_kill_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = hostile_folder(tmp_path / "train")
+    run.audit(asked(tmp_path / "whole", root, root), ["x"])
+    real, calls = embed._embed_part, 0
+
+    def dying(*args: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(embed, "_embed_part", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run.audit(asked(tmp_path / "out", root, root), ["x"])
+    run.audit(asked(tmp_path / "out", root, root), ["x"])
+    # Two parts before the kill, the interrupted call, and the rest: none twice.
+    assert calls == 1 + 2 * 4
+    assert audit_case.outputs(tmp_path / "out") == audit_case.outputs(tmp_path / "whole")
+
+
+def test_changed_picture_is_embedded_again(tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        (tmp_path / side).mkdir()
+        (tmp_path / side / "a.png").write_bytes(picture(0, kind="PNG"))
+    call = asked(tmp_path / "out", tmp_path / "train", tmp_path / "test")
+    run.audit(call, ["x"])
+    (tmp_path / "train/a.png").write_bytes(picture(5, kind="PNG"))
+    run.audit(call, ["x"])
+    assert pq.read_table(tmp_path / "out/nearest.parquet")["similarity"][0].as_py() < 0.999
+    shutil.rmtree(tmp_path / "out/work")
+    before = audit_case.outputs(tmp_path / "out")
+    run.audit(call, ["x"])
+    assert audit_case.outputs(tmp_path / "out") == before
+
+
+def test_pictures_beside_embeddings_join_by_key(tmp_path: Path) -> None:
+    (tmp_path / "p/cat").mkdir(parents=True)
+    (tmp_path / "p/cat/1.png").write_bytes(picture(0, kind="PNG"))
+    outside = tmp_path / "outside.jpg"
+    outside.write_bytes(picture(1))
+    names = {"cat/1", "cat/1.png", str(outside), "missing", "nul\0", "x" * 5000}
+    assert set(thumbnails.find(tmp_path / "p", names)) == {"cat/1", "cat/1.png", str(outside)}
