@@ -214,7 +214,7 @@ def test_key_in_two_shards_and_missing_metadata_are_refused(tmp_path: Path) -> N
 
 
 def test_budget_too_small_for_the_test_set_says_what_is_needed(tmp_path: Path) -> None:
-    asked = audit_case.options(tmp_path, {}, memory=700 << 20)
+    asked = audit_case.options(tmp_path, {}, memory=850 << 20)
     with pytest.raises(ClipshiftError, match="give at least"):
         run._block_bytes(asked, np.zeros((50_000, 512), np.float16))
 
@@ -313,7 +313,7 @@ def test_charts_are_whole_svg(similarity: list[float], main: float) -> None:
         (["--train", "{train}", "--test-images", "{test}"], "name the encoder"),
         (["--train", "{train}", "--test", "{test}", "--thresholds", "95"], "cosine similarities"),
         (["--train", "{train}", "--test", "{test}", "--neighbours", "0"], "at least 1"),
-        (["--train", "{train}", "--test", "{test}", "--memory", "0.1"], "at least 0.7"),
+        (["--train", "{train}", "--test", "{test}", "--memory", "0.1"], "at least 0.9"),
     ],
 )
 def test_command_refuses_with_one_sentence(tmp_path: Path, words: list[str], message: str) -> None:

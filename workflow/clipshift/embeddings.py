@@ -16,6 +16,7 @@ from clipshift.files import read_parquet, write_npy, write_parquet
 
 # float16 rounding moves a unit vector's norm by less than this.
 NORM_TOLERANCE = 2e-3
+NORM_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
         )
     if len(vectors) != len(keys):
         raise ClipshiftError(f"{where}: {len(vectors)} vectors, but {len(keys)} rows of metadata")
-    norms = np.linalg.norm(np.asarray(vectors, dtype=np.float32), axis=1)
+    norms = _norms(vectors)
     for bad, what in (
         (~np.isfinite(norms), "NaN or infinite"),
         (norms == 0, "of norm zero"),
@@ -112,6 +113,13 @@ def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
                 f"(key {keys[row]!r}, norm {norms[row]:.4f}). Embed this shard again"
             )
     _unique(keys, where)
+
+
+def _norms(vectors: np.ndarray) -> np.ndarray:
+    """(N,) float32, some rows at a time: a mapped shard may be larger than memory."""
+    parts = (vectors[start : start + NORM_ROWS] for start in range(0, len(vectors), NORM_ROWS))
+    norms = [np.linalg.norm(np.asarray(part, dtype=np.float32), axis=1) for part in parts]
+    return np.concatenate(norms) if norms else np.zeros(0, np.float32)
 
 
 def _unique(keys: list[str], where: Path) -> None:

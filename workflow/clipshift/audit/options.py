@@ -13,7 +13,7 @@ THRESHOLDS = (0.85, 0.9, 0.95, 0.98)
 SIDES = ("train", "test", "reference")
 LITE0 = {"kind": "efficientnet_lite0"}
 # What Python, torch and the fixed buffers need; the rest of the budget goes to the arrays.
-BASE_BYTES = 640 << 20
+BASE_BYTES = 768 << 20
 MIN_BLOCK_BYTES = 4 << 20
 MAX_BLOCK_BYTES = 48 << 20
 
@@ -157,7 +157,7 @@ def read_options(args: argparse.Namespace) -> Options:
         raise ClipshiftError(f"{args.predictions} (of --predictions) is no file")
     memory = int(args.memory * (1 << 30))
     if memory < BASE_BYTES + (64 << 20):
-        raise ClipshiftError("--memory must be at least 0.7 (GiB): Python and torch need that")
+        raise ClipshiftError("--memory must be at least 0.9 (GiB): Python and torch need that")
     return Options(
         sides=sides,
         out=args.out,

@@ -91,7 +91,7 @@ def sweep(
         unit=" items", unit_scale=True, mininterval=2, file=sys.stderr,
     ) as progress:  # fmt: skip
         for first, vectors in train.pieces(state.next_row):
-            waiting += engine.take(first, vectors, progress)
+            waiting.append(engine.take(first, vectors, progress))
             done = first + len(vectors)
             if done - waiting[0].start >= CHECKPOINT_ROWS or done == train.rows:
                 # In this order: a kill between the two writes the first again.
@@ -134,30 +134,40 @@ class _Engine:
         self.best = torch.from_numpy(state.similarity.T.copy()).to(self.where)  # (k, M)
         self.rows = torch.from_numpy(state.row.T.copy()).to(self.where)
         self.count = torch.from_numpy(state.count.copy()).to(self.where)  # (M, G)
-        self.step = max(1, block_bytes // (8 * tests.shape[0]))
+        self.step = max(1, block_bytes // (8 * sum(tests.shape)))
+        shape = (self.step, tests.shape[0])
+        self.buffer = torch.empty(shape, dtype=torch.float64, device=self.where)
 
-    def take(self, first: int, vectors: np.ndarray, progress: "tqdm[None]") -> list[Trains]:
-        found = []
-        for start in range(0, len(vectors), self.step):
-            block = half(vectors[start : start + self.step]).astype(np.float64)
-            found.append(self._block(first + start, torch.from_numpy(block).to(self.where)))
+    def take(self, first: int, vectors: np.ndarray, progress: "tqdm[None]") -> Trains:
+        n = len(vectors)
+        # Made before the blocks' buffers: small arrays kept between large ones that come and go
+        # would keep the allocator from using the large ones' memory again.
+        values, tests = np.empty((2, n)), np.empty((2, n), dtype=np.int64)
+        for start in range(0, n, self.step):
+            part = slice(start, min(start + self.step, n))
+            block = torch.from_numpy(half(vectors[part]).astype(np.float64)).to(self.where)
+            self._block(first + start, block, values[:, part], tests[:, part])
             progress.update(len(block))
-        return found
+        return Trains(first, values[0], tests[0], values[1], tests[1])
 
     def state(self, next_row: int) -> Tests:
         parts = (self.best.T, self.rows.T, self.count)
         return Tests(next_row, *(p.cpu().numpy().copy() for p in parts))
 
-    def _block(self, first: int, block: torch.Tensor) -> Trains:
-        s = block @ self.queries  # (B, M)
+    def _block(
+        self, first: int, block: torch.Tensor, values: np.ndarray, tests: np.ndarray
+    ) -> None:
+        """Reduce one block (B, D); `values` and `tests` (2, B) take similarity and margin."""
+        s = torch.mm(block, self.queries, out=self.buffer[: len(block)])  # (B, M)
         self._merge(s, first)
         self._tally(s)
-        similarity, test = _first_max(s, 1)
-        margin, margin_test = similarity, test
-        if self.limits is not None:
-            margin, margin_test = _first_max(s.sub_(self.limits), 1)
-        parts = (similarity, test, margin, margin_test)
-        return Trains(first, *(p.cpu().numpy() for p in parts))
+        for which in (0, 1):
+            value, test = _first_max(s, 1)
+            values[which], tests[which] = value.cpu().numpy(), test.cpu().numpy()
+            if self.limits is None:
+                values[1], tests[1] = values[0], tests[0]
+                return
+            s -= self.limits
 
     def _merge(self, s: torch.Tensor, first: int) -> None:
         """Bring the block's rows into the k best of each test item; of equals the first row."""
