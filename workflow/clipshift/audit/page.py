@@ -153,10 +153,12 @@ def _density_rows(table: dict[str, list[Any]]) -> Iterable[dict[str, Any]]:
 
 def percent(value: float | None) -> str:
     """
-    >>> percent(0.0049)
-    '0.5 %'
+    >>> percent(0.25), percent(0.00037)
+    ('25.0 %', '0.037 %')
     """
-    return NONE if value is None else f"{100 * value:.1f} %"
+    if value is None:
+        return NONE
+    return f"{100 * value:.2g} %" if 0 < value < 0.0095 else f"{100 * value:.1f} %"
 
 
 def p_value(value: float | None) -> str:

@@ -303,8 +303,8 @@ def _outputs(summary: dict[str, Any]) -> list[str]:
 def _say(options: Options, summary: dict[str, Any]) -> None:
     for row in summary["near_duplicates"]:
         print(
-            f"{row['count']} of {row['n']} test items ({100 * row['share']:.1f} %, 95 % interval "
-            f"{100 * row['low']:.1f} to {100 * row['high']:.1f}) have a training item more similar "
+            f"{row['count']} of {row['n']} test items ({page.percent(row['share'])}, 95 % interval "
+            f"{page.percent(row['low'])} to {page.percent(row['high'])}) have a training item more similar "
             f"than {row['threshold']:g}"
         )
     for name, side in summary["inputs"].items():
