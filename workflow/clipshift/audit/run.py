@@ -304,8 +304,8 @@ def _say(options: Options, summary: dict[str, Any]) -> None:
     for row in summary["near_duplicates"]:
         print(
             f"{row['count']} of {row['n']} test items ({page.percent(row['share'])}, 95 % interval "
-            f"{page.percent(row['low'])} to {page.percent(row['high'])}) have a training item more similar "
-            f"than {row['threshold']:g}"
+            f"{page.percent(row['low'])} to {page.percent(row['high'])}) have a training item more "
+            f"similar than {row['threshold']:g}"
         )
     for name, side in summary["inputs"].items():
         if side["rejected"]:
