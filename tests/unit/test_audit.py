@@ -109,6 +109,21 @@ def test_outputs_equal_brute_force(tmp_path: Path) -> None:
     assert density["mean"] == pytest.approx((s[:, :, None] > tables.GRID).sum(1).mean(0))
 
 
+def test_copy_of_the_nearest_reference_item_stays(tmp_path: Path) -> None:
+    """The rule is strict: only what is closer than the reference set goes."""
+    rows = np.eye(4, dtype=np.float16)
+    tilted = np.float16([[0.6, 0.8, 0, 0]])
+    given = {
+        "train": audit_case.folder(tmp_path / "train", {"0": np.concatenate([tilted, rows])}),
+        "test": audit_case.folder(tmp_path / "test", {"0": rows[:1]}),
+        "reference": audit_case.folder(tmp_path / "reference", {"0": tilted}),
+    }
+    run.audit(audit_case.options(tmp_path / "out", given), ["x"])
+    removed = pq.read_table(tmp_path / "out/remove.parquet").to_pylist()
+    gone = {row["key"]: row["closer_than_reference"] for row in removed}
+    assert gone == {"train/0.jpg": False, "train/1.jpg": True}
+
+
 def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,3 +213,8 @@ def test_no_width_needs_sideways_scrolling(page: Any, width: int) -> None:
     tab_to(page, "th[data-sort=key] button")
     assert page.locator("th[data-sort=key] button").is_visible()
     assert page.locator("#rows tr").count() == 10
+    cell = page.locator("#rows td.neighbours").first.bounding_box()
+    assert cell["width"] > (0.8 if width < 720 else 0.4) * min(width, 1100)
+    for entry in page.locator("#rows li").all()[:6]:
+        box = entry.bounding_box()
+        assert box["x"] >= cell["x"] and box["x"] + box["width"] <= width
