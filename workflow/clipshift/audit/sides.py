@@ -13,7 +13,7 @@ from clipshift.embeddings import list_shards, read_shard, shard_paths
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
 
-PIECE = 65_536  # rows, at most, of one piece
+PIECE = 32_768  # rows, at most, of one piece
 
 
 @dataclass(frozen=True)

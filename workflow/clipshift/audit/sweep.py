@@ -21,7 +21,7 @@ from clipshift.files import atomic
 from clipshift.similarity import _first_max
 
 # A checkpoint is written after so many training rows.
-CHECKPOINT_ROWS = 131_072
+CHECKPOINT_ROWS = 32_768
 
 
 @dataclass(frozen=True)
