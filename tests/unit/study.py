@@ -1,7 +1,7 @@
 """A small study's scores on disk, made by the real functions from random embeddings with ties."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from clipshift import dedup, margins, splits
-from clipshift.config import Dedup, Split
-from clipshift.embeddings import Embeddings
-from clipshift.files import write_parquet
+from clipshift import margins, splits
+from clipshift.config import driving_sets
+from clipshift.config_splits import Split
+from clipshift.dedup.rules import decide
+from clipshift.dedup.scores import PAIRS, Group, score
+from clipshift.embeddings import Embeddings, in_key_order
+from clipshift.files import read_parquet, write_parquet
+from clipshift.recipes import Margins
 from clipshift.shards import write_table
 from tests.conftest import row, unit
 
@@ -44,7 +48,7 @@ class Study:
 
 def make_study(
     folder: Path, seed: int = 0, n: int = 80, shards: int = 3, order_seed: int = 0,
-    distinct: int = 40, threshold: float = KEPT_BY_DEDUP, lost: int = 0,
+    distinct: int = 40, threshold: float = KEPT_BY_DEDUP, lost: int = 0, images: int = 6,
 ) -> Study:  # fmt: skip
     """Write the scores of a study; `shards` and `order_seed` change only how its files are cut.
 
@@ -54,12 +58,12 @@ def make_study(
     rng = np.random.default_rng(seed)
     handful = unit(rng.normal(size=(distinct, 5)))
     near = unit(rng.normal(size=(9, 5)))
-    handful[:3] = near[:3]  # some pool points are copies of reference images
+    handful[:3] = near[: min(3, distinct)]  # some pool points are copies of reference images
     pool = Embeddings(
         handful[rng.integers(0, distinct, n)], [f"pool-{i:03d}" for i in rng.permutation(n)]
     )
     tests = {
-        name: Embeddings(unit(rng.normal(size=(6, 5))), [f"{name}-{i}" for i in range(6)])
+        name: Embeddings(unit(rng.normal(size=(images, 5))), [f"{name}-{i}" for i in range(images)])
         for name in ("sketch", "photo")
     }
     reference = Embeddings(near, [f"ref-{i}" for i in range(9)])
@@ -67,7 +71,9 @@ def make_study(
     tables: list[Path] = []
     scored: dict[str, list[Path]] = {name: [] for name in tests}
     embedded = [i for i in order if int(pool.keys[i].removeprefix("pool-")) >= lost]
-    write_parquet(folder / "dedup.parquet", dedup.score(_part(pool, embedded)))
+    part = in_key_order(_part(pool, embedded))
+    group = Group(part.vectors, np.array(part.keys), np.zeros(len(part.keys), np.int32))
+    write_parquet(folder / "scores.parquet", score(group, None)[0])
     limits = {name: margins.reference_table(reference, t) for name, t in tests.items()}
     for name, limit in limits.items():
         write_parquet(folder / f"{name}.limits.parquet", limit)
@@ -76,21 +82,34 @@ def make_study(
         write_table(table, [row("pool", pool.keys[i].removeprefix("pool-")) for i in part])
         tables.append(table)
         mine = [i for i in part if i in embedded]
-        for name, images in tests.items():
+        for name, queries in tests.items():
             file = folder / f"{name}.{shard}.parquet"
-            rows, _ = margins.shard_tables(_part(pool, mine), images, limits[name])
+            rows = margins.shard_table(_part(pool, mine), queries, limits[name])
             shuffle = np.random.default_rng(order_seed).permutation(len(rows))
             write_parquet(file, rows.take(pa.array(shuffle)))
             scored[name].append(file)
     write_table(folder / "reference.parquet", [row("ref", k[4:]) for k in reference.keys])
+    thresholds = {name: folder / f"{name}.limits.parquet" for name in tests}
+    own: dict[str, Sequence[Path]] = {}
+    for name, queries in tests.items():
+        own[name] = [folder / f"{name}.reference.parquet"]
+        write_parquet(own[name][0], margins.shard_table(reference, queries, limits[name]))
     scores = splits.Scores(
         tables,
-        folder / "dedup.parquet",
-        scored,
-        {name: folder / f"{name}.limits.parquet" for name in tests},
+        [deduplicate(folder, threshold)],
+        Margins(scored, thresholds),
         [folder / "reference.parquet"],
+        Margins(own, thresholds),
     )
     return Study(pool, tests, reference, scores, threshold)
+
+
+def deduplicate(folder: Path, threshold: float) -> Path:
+    """Apply a threshold to the scores of a study."""
+    out = folder / f"dropped-{threshold}.parquet"
+    scores = read_parquet(folder / "scores.parquet")
+    write_parquet(out, decide(scores, PAIRS.empty_table(), "earlier-neighbour", threshold))
+    return out
 
 
 def _part(rows: Embeddings, which: Sequence[int] | np.ndarray) -> Embeddings:
@@ -102,13 +121,15 @@ def make_split(
 ) -> list[dict[str, Any]]:
     """Rows of the split of a recipe, as the configuration would spell it."""
     spec = TypeAdapter(Split).validate_python({"recipe": recipe, **keys})
-    rule = Dedup(threshold=study.threshold if threshold is None else threshold)
     scores = study.scores
+    if threshold is not None:
+        folder = Path(scores.embedded[0]).parent
+        scores = replace(scores, embedded=[deduplicate(folder, threshold)])
     if not spec.reference:
-        scores = splits.Scores(
-            scores.pool, scores.dedup, scores.margins, scores.thresholds, [], scores.like
-        )
-    splits.make(spec, rule, scores, out)
+        scores = replace(scores, reference=[])
+    if not driving_sets(spec.reference):
+        scores = replace(scores, reference_margins=Margins({}, {}))
+    splits.make(spec, scores, out)
     return pq.read_table(out).to_pylist()
 
 

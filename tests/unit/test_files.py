@@ -87,11 +87,12 @@ write = lambda out: write_npy(out, np.random.default_rng(0).random(100_000))
 """,
     "split": """
 from clipshift import splits
-from clipshift.config import Dedup, Full
+from clipshift.config_splits import Full
+from clipshift.recipes import Margins
 from pathlib import Path
 pool, dedup = Path(sys.argv[2]), Path(sys.argv[3])
-scores = splits.Scores([pool], dedup, {}, {}, [])
-write = lambda out: splits.make(Full(recipe="full"), Dedup(rule="none"), scores, out)
+scores = splits.Scores([pool], [dedup], Margins({}, {}), [], Margins({}, {}))
+write = lambda out: splits.make(Full(recipe="full"), scores, out)
 """,
 }
 PROGRAM = """
@@ -120,7 +121,7 @@ def test_full_disk_is_explained_and_leaves_nothing_half(tmp_path: Path, kind: st
     write_parquet(
         tmp_path / "in/pool.parquet", pa.table(dict.fromkeys(("key", "url_hash", "sha256"), keys))
     )
-    write_parquet(tmp_path / "in/dedup.parquet", pa.table({"key": keys}))
+    write_parquet(tmp_path / "in/dedup.parquet", pa.table({"image_path": keys}))
     out = tmp_path / "out" / f"result.{'parquet' if kind == 'split' else kind}"
     inputs = [str(tmp_path / "in" / f"{n}.parquet") for n in ("pool", "dedup")]
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Similarities, margins and de-duplication scores against brute force, to the last bit."""
+"""Similarities, margins and neighbours against brute force, to the last bit."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift import dedup, margins
+from clipshift import margins
 from clipshift.embeddings import Embeddings
 from clipshift.errors import ClipshiftError
-from clipshift.similarity import earlier_neighbour, scan
+from clipshift.similarity import earlier_neighbour, nearest, scan
 from tests.conftest import embeddings, shuffled, tied_vectors, unit
 
 
@@ -32,13 +32,9 @@ def brute(pool: np.ndarray, tests: np.ndarray) -> np.ndarray:
     return result
 
 
-def by_key(table: Any, key: str = "key") -> dict[str, tuple[Any, ...]]:
-    return {r[key]: tuple(r.values()) for r in table.to_pylist()}
-
-
-def tables(pool: Embeddings, tests: Embeddings, reference: Embeddings) -> tuple[Any, Any, Any]:
+def tables(pool: Embeddings, tests: Embeddings, reference: Embeddings) -> tuple[Any, Any]:
     thresholds = margins.reference_table(reference, tests)
-    return (thresholds, *margins.shard_tables(pool, tests, thresholds))
+    return thresholds, margins.shard_table(pool, tests, thresholds)
 
 
 @given(cases(), st.integers(1, 4000))
@@ -112,7 +108,7 @@ def test_tables_do_not_depend_on_the_order_of_rows(case: Any, seed: int) -> None
 @settings(max_examples=40)
 def test_ties_go_to_the_lowest_key(case: Any) -> None:
     pool, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
-    thresholds, scored, nearest = tables(pool, tests, reference)
+    thresholds, scored = tables(pool, tests, reference)
     limits = np.array(thresholds["similarity"])
     s = brute(pool.vectors[np.argsort(pool.keys)], tests.vectors[np.argsort(tests.keys)])
     test_keys, pool_keys = sorted(tests.keys), sorted(pool.keys)
@@ -120,9 +116,10 @@ def test_ties_go_to_the_lowest_key(case: Any) -> None:
         assert entry["nearest_test_key"] == min(np.array(test_keys)[line == line.max()])
         gap = line - limits
         assert entry["margin_test_key"] == min(np.array(test_keys)[gap == gap.max()])
-    for column, entry in zip(s.T, nearest.to_pylist(), strict=True):
-        assert entry["nearest_key"] == min(np.array(pool_keys)[column == column.max()])
     assert scored["key"].to_pylist() == pool_keys
+    r = brute(reference.vectors, tests.vectors[np.argsort(tests.keys)])
+    for column, entry in zip(r.T, thresholds.to_pylist(), strict=True):
+        assert entry["nearest_key"] == min(np.array(reference.keys)[column == column.max()])
 
 
 @given(cases())
@@ -130,7 +127,7 @@ def test_ties_go_to_the_lowest_key(case: Any) -> None:
 def test_stored_margin_keeps_its_sign_and_zero(case: Any) -> None:
     """float32 may round a margin, but never to another side of the limit."""
     pool, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
-    _, scored, _ = tables(pool, tests, reference)
+    _, scored = tables(pool, tests, reference)
     order = np.argsort(pool.keys)
     limits = brute(reference.vectors, tests.vectors).max(0)
     exact = (brute(pool.vectors[order], tests.vectors) - limits).max(1)
@@ -144,7 +141,7 @@ def test_smallest_possible_margin_survives_float32() -> None:
     tests = Embeddings(np.array([[1, tiny]], np.float16), ["t"])
     reference = Embeddings(np.array([[1, 0]], np.float16), ["r"])
     pool = Embeddings(np.array([[1, tiny], [1, 0], [1, -tiny]], np.float16), ["a", "b", "c"])
-    _, scored, _ = tables(pool, tests, reference)
+    _, scored = tables(pool, tests, reference)
     assert scored["margin"].to_pylist() == [2.0**-48, 0.0, -(2.0**-48)]
 
 
@@ -154,7 +151,7 @@ def test_copy_of_a_reference_image_is_never_above_the_limit(case: Any) -> None:
     """Its margin is 0 where it is some test image's nearest reference, else below."""
     _, tests, reference = (embeddings(n, v) for n, v in zip("ptr", case, strict=True))
     copies = Embeddings(reference.vectors, [f"p{k}" for k in reference.keys])
-    thresholds, scored, _ = tables(copies, tests, reference)
+    thresholds, scored = tables(copies, tests, reference)
     margin = {r["key"]: r["margin"] for r in scored.to_pylist()}
     assert max(margin.values()) == 0
     assert all(margin[f"p{key}"] == 0 for key in thresholds["nearest_key"].to_pylist())
@@ -163,7 +160,7 @@ def test_copy_of_a_reference_image_is_never_above_the_limit(case: Any) -> None:
 def test_thresholds_of_another_test_set_are_refused() -> None:
     pool, tests, other = (embeddings(n, tied_vectors(0, 5)) for n in ("p", "t", "u"))
     with pytest.raises(ClipshiftError, match="other test images"):
-        margins.shard_tables(pool, tests, margins.reference_table(pool, other))
+        margins.shard_table(pool, tests, margins.reference_table(pool, other))
 
 
 @given(cases(), st.integers(1, 3000))
@@ -177,25 +174,34 @@ def test_earlier_neighbour_equals_brute_force_for_any_block(case: Any, block_byt
         assert (value[i], index[i]) == (s[i, :i].max(), s[i, :i].argmax())
 
 
-def test_dedup_table_does_not_depend_on_files() -> None:
-    pool = embeddings("p", tied_vectors(3, 40, distinct=15))
-    first = dedup.score(pool)
-    assert first["key"].to_pylist() == sorted(pool.keys)
-    assert first["nearest_key"].to_pylist()[0] is None
-    assert first["similarity"].null_count == 1
-    assert all(dedup.score(shuffled(pool, seed)).equals(first) for seed in range(3))
+@given(cases(), st.integers(1, 5), st.integers(1, 4000), st.integers(0, 99))
+@settings(max_examples=60)
+def test_nearest_equals_brute_force_for_any_block(
+    case: Any, k: int, block_bytes: int, seed: int
+) -> None:
+    pool, tests, _ = case
+    keep = np.random.default_rng(seed).random(len(pool)) < 0.7
+    grid = [-0.5, 0.0, 0.3, 0.9]
+    similarity, row, count = nearest(pool, tests, k, grid, keep, block_bytes=block_bytes)
+    s = brute(pool, tests)
+    for i in range(len(tests)):
+        order = sorted(np.flatnonzero(keep), key=lambda j: (-s[j, i], j))[:k]
+        missing = k - len(order)
+        assert row[i].tolist() == [*order, *[-1] * missing]
+        assert similarity[i].tolist() == [*s[order, i], *[-np.inf] * missing]
+        assert count[i].tolist() == [(s[keep, i] > g).sum() for g in grid]
 
 
-def test_chain_has_its_earlier_links_as_mates() -> None:
-    """a-b-c close in turn: c's mate is b, though b is a duplicate itself."""
-    angles = np.radians([0, 10, 20, 90])
-    rows = unit(np.stack([np.cos(angles), np.sin(angles)], 1))
-    scored = by_key(dedup.score(Embeddings(rows, ["a", "b", "c", "d"])))
-    assert [scored[k][2] for k in "abcd"] == [None, "a", "b", "c"]
-    assert scored["b"][1] > 0.98 and scored["c"][1] > 0.98 and scored["d"][1] < 0.4
-
-
-def test_one_point_has_no_duplicate() -> None:
-    assert dedup.score(Embeddings(unit(np.ones((1, 3))), ["a"])).to_pylist() == [
-        {"key": "a", "similarity": None, "nearest_key": None}
-    ]
+@given(cases(), st.integers(1, 3000), st.floats(-1, 1))
+@settings(max_examples=60)
+def test_pairs_above_a_floor_are_all_there(case: Any, block_bytes: int, floor: float) -> None:
+    vectors = case[0]
+    listed = np.arange(len(vectors)) % 3 != 1
+    found: list[Any] = []
+    earlier_neighbour(
+        vectors, "cpu", block_bytes, lambda *p: found.extend(zip(*p, strict=True)), floor, listed
+    )
+    s = brute(vectors, vectors)
+    rows = np.flatnonzero(listed)
+    truth = {(i, j, s[i, j]) for i in rows for j in rows if j < i and s[i, j] > floor}
+    assert len(found) == len(truth) and set(found) == truth

@@ -14,15 +14,15 @@ MINI = ROOT / "config/mini.yaml"
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({}, {"train": 5, "split": 5, "margins": 6, "embed": 6, "source": 3}),
-        ({"seeds": [0, 1, 2]}, {"train": 15, "evaluate": 15, "evaluate_split": 5, "split": 5}),
-        ({"pools.test_pool.shards": 7}, {"pool_shard": 7, "margins": 14, "embed": 10}),
-        ({"figures": {}}, {"accuracy_vs_pruned": 0, "contrasts_table": 0, "train": 5}),
+        ({}, {"train": 6, "split": 6, "margins": 7, "embed": 6, "source": 3, "dedup_score": 2}),
+        ({"seeds": [0, 1, 2]}, {"train": 18, "evaluate": 18, "evaluate_split": 6, "split": 6}),
+        ({"pools.test_pool.shards": 7}, {"pool_shard": 7, "margins": 15, "embed": 10, "dedup_assign": 7}),
+        ({"figures": {}}, {"accuracy_vs_pruned": 0, "contrasts_table": 0, "train": 6}),
         (
             {"splits": {"test_full": {"recipe": "full", "reference": False}}, "figures": {}},
-            {"train": 1, "caption_reference": 0, "margins": 6},
+            {"train": 1, "caption_reference": 0, "margins": 0},
         ),
-        ({"dedup": {"rule": "none"}}, {"dedup": 1, "split": 5}),
+        ({"dedup": {"rule": "none"}}, {"dedup_apply": 0, "dedup_record": 0, "split": 6}),
     ],
 )
 def test_dry_run_plans_the_jobs_of_the_configuration(
@@ -47,8 +47,8 @@ def test_the_fuller_study_adds_to_the_default_one(tmp_path: Path) -> None:
 
 def test_one_figure_needs_only_its_inputs(tmp_path: Path) -> None:
     jobs = planned(tmp_path, "results/figures/similarity_gap.svg")
-    assert jobs["margins"] == 6
-    assert not jobs.keys() & {"train", "evaluate", "split", "dedup", "report_page"}
+    assert jobs["neighbours"] == 2
+    assert not jobs.keys() & {"train", "evaluate", "split", "dedup_apply", "report_page"}
 
 
 def test_one_evaluation_needs_only_its_split(tmp_path: Path) -> None:

@@ -10,9 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Holdout, Name, Package, Pool, Rendering, Source, TestSet
-
-# A count, or a share of a whole.
-Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
+from clipshift.config_splits import Dedup, Split
 
 
 class OpenClipEncoder(Block):
@@ -35,79 +33,15 @@ class EfficientNetLiteEncoder(Block):
 Encoder = Annotated[OpenClipEncoder | EfficientNetLiteEncoder, Field(discriminator="kind")]
 
 
-class Dedup(Block):
-    """De-duplication of the pool in the embedding space."""
+class Neighbours(Block):
+    """What is known of each test image's surroundings in the training data."""
 
-    rule: Literal["earlier-neighbour", "none"] = Field(
-        default="earlier-neighbour",
-        description="`earlier-neighbour`: drop a point iff an earlier one (by key), kept or not, "
-        "is more similar than the threshold.",
+    k: int = Field(default=8, ge=1, description="Nearest training images kept per test image.")
+    grid: list[float] = Field(
+        default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975],
+        min_length=1,
+        description="Similarities, ascending, above which training images are counted.",
     )
-    threshold: float = Field(
-        default=0.876, description="Similarity above which a point is dropped."
-    )
-
-
-class Recipe(Block):
-    """What every split recipe declares."""
-
-    reference: bool = Field(default=True, description="Add the reference set to the training data.")
-
-
-class Sized(Recipe):
-    """A recipe that keeps a given number of pool points."""
-
-    keep: Size | Name = Field(
-        description="Pool points to keep: a count, a share (a float up to 1.0) of the "
-        "de-duplicated pool, or the name of a split of no fixed size to be as large as "
-        "(a size-matched control)."
-    )
-
-
-class Full(Recipe):
-    """The whole pool after de-duplication."""
-
-    recipe: Literal["full"] = Field(description="Selects this recipe.")
-
-
-class Rand(Sized):
-    """A random part of the pool; nested in `keep`."""
-
-    recipe: Literal["rand"] = Field(description="Selects this recipe.")
-    seed: int = Field(default=0, description="Seed of the order.")
-
-
-class Near(Sized):
-    """Near-pruning: keep the points least similar to the test sets."""
-
-    recipe: Literal["near"] = Field(description="Selects this recipe.")
-    sets: list[Name] = Field(
-        min_length=1, description="Driving test sets (the largest similarity counts)."
-    )
-
-
-class Far(Sized):
-    """Far-pruning: keep the points most similar to the test sets."""
-
-    recipe: Literal["far"] = Field(description="Selects this recipe.")
-    sets: list[Name] = Field(
-        min_length=1, description="Driving test sets (the largest similarity counts)."
-    )
-
-
-class Pruned(Recipe):
-    """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
-
-    recipe: Literal["pruned"] = Field(description="Selects this recipe.")
-    sets: list[Name] = Field(
-        min_length=1, description="Driving test sets; several remove the union (combined-pruned)."
-    )
-    tolerance: float = Field(
-        default=0.0, description="Remove iff s(t_i, x) - s_i(reference) > tolerance, for some i."
-    )
-
-
-Split = Annotated[Full | Rand | Near | Far | Pruned, Field(discriminator="recipe")]
 
 
 class Training(Block):
@@ -199,6 +133,7 @@ class Config(Block):
     )
     encoder: Name = Field(description="The encoder that measures similarity.")
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
+    neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
     splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
     models: dict[Name, Training] = Field(min_length=1, description="Models to train.")
     model: Name = Field(description="The model of `results/eval/{split}.json`.")
@@ -220,6 +155,8 @@ class Config(Block):
             raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
+        if clash := set(self.splits) & {*self.pools, *self.sets}:
+            raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
         return self
 
 
@@ -227,6 +164,11 @@ def source_packages(source: Any) -> list[str]:
     """Short names of the packages that a source reads, sorted."""
     keys = ("package", "labels", "pictures", "table")
     return sorted({getattr(source, key) for key in keys if hasattr(source, key)})
+
+
+def driving_sets(recipe: Any) -> list[str]:
+    """Test sets whose similarities a recipe reads."""
+    return list(getattr(recipe, "sets", []))
 
 
 def _references(c: Config) -> list[tuple[str, str, Any]]:
@@ -246,10 +188,14 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
     for key, test_set in c.sets.items():
         refs += [(f"sets.{key}.classes", name, c.classes) for name in test_set.classes or []]
     for key, split in c.splits.items():
-        refs += [(f"splits.{key}.sets", s, tests) for s in getattr(split, "sets", [])]
-        if isinstance(split, Sized) and isinstance(split.keep, str):
-            unsized = [name for name, s in c.splits.items() if not isinstance(s, Sized)]
-            refs.append((f"splits.{key}.keep", split.keep, unsized))
+        refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
+        refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]
+        keep = getattr(split, "keep", None)
+        if isinstance(keep, str):
+            unsized = [name for name, s in c.splits.items() if not hasattr(s, "keep")]
+            refs.append((f"splits.{key}.keep", keep, unsized))
+        if isinstance(keep := getattr(split.reference, "keep", None), str):
+            refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
     for key, curve in c.figures.accuracy_vs_pruned.items():
         where = f"figures.accuracy_vs_pruned.{key}"

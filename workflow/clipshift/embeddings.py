@@ -62,12 +62,23 @@ def read_shard(folder: Path, shard: str, mmap: bool = False) -> Embeddings:
             occurs twice.
     """
     image, table = shard_paths(folder, shard)
-    try:
-        vectors = np.load(image, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ClipshiftError(f"{image} is not a readable npy file: {error}") from error
+    vectors = _load(image, mmap)
     keys = read_parquet(table, ["image_path"])["image_path"].to_pylist()
     check(vectors, keys, image)
+    return Embeddings(vectors, keys)
+
+
+def open_shard(folder: Path, shard: str) -> Embeddings:
+    """One shard with memory-mapped vectors whose values were checked before (see `read_shard`).
+
+    Raises:
+        ClipshiftError: unreadable, or row counts differ.
+    """
+    image, table = shard_paths(folder, shard)
+    vectors = _load(image, mmap=True)
+    keys = read_parquet(table, ["image_path"])["image_path"].to_pylist()
+    if len(vectors) != len(keys):
+        raise ClipshiftError(f"{image}: {len(vectors)} vectors, but {len(keys)} rows of metadata")
     return Embeddings(vectors, keys)
 
 
@@ -90,6 +101,14 @@ def in_key_order(embeddings: Embeddings) -> Embeddings:
     """Rows sorted by key, so that the first of equals is the lowest key."""
     order = sorted(range(len(embeddings.keys)), key=embeddings.keys.__getitem__)
     return Embeddings(embeddings.vectors[order], [embeddings.keys[i] for i in order])
+
+
+def _load(image: Path, mmap: bool) -> np.ndarray:
+    try:
+        vectors: np.ndarray = np.load(image, mmap_mode="r" if mmap else None, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ClipshiftError(f"{image} is not a readable npy file: {error}") from error
+    return vectors
 
 
 def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:

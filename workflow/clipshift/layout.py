@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from clipshift.config import Config
+from clipshift.config import Config, driving_sets
 
 
 def as_json(value: Any) -> str:
@@ -88,36 +88,98 @@ class Layout:
             for part, suffix in (("img_emb/img_emb", "npy"), ("metadata/metadata", "parquet"))
         ]
 
-    def dedup(self) -> str:
-        return f"results/dedup/{self.pool}/{self.cfg.encoder}.parquet"
+    def clusters(self, pool: str, encoder: str) -> list[str]:
+        """Clusters of a pool's shards; none where all pairs are compared."""
+        if self.cfg.dedup.clusters == 1:
+            return []
+        return [f"results/dedup/{pool}/{encoder}/clusters/{s}.npy" for s in self.shards(pool)]
+
+    def fit_arguments(self) -> str:
+        block = self.cfg.dedup
+        names = ("clusters", "sample", "iterations", "seed")
+        return " ".join(f"--{name} {getattr(block, name)}" for name in names)
+
+    def floor_argument(self) -> str:
+        floor = self.cfg.dedup.pairs_above
+        return "" if floor is None else f"--floor {floor}"
+
+    def duplicates(self, part: str = "dropped") -> list[str]:
+        """Tables of the de-duplication (scores, pairs or dropped), one per group of clusters."""
+        folder = f"results/dedup/{self.pool}/{self.cfg.encoder}/{part}"
+        return [f"{folder}/{group:05d}.parquet" for group in range(self.cfg.dedup.jobs)]
+
+    def dedup_record(self) -> list[str]:
+        """Record and sweep of the de-duplication; none where nothing is dropped."""
+        folder = f"results/dedup/{self.pool}/{self.cfg.encoder}"
+        there = self.cfg.dedup.rule != "none"
+        return [f"{folder}/{name}" for name in ("record.json", "sweep.csv") if there]
+
+    def embedded(self) -> list[str]:
+        """Who of the pool has an embedding, and is no duplicate: what splits choose from."""
+        if self.cfg.dedup.rule != "none":
+            return self.duplicates()
+        return [f for f in self.embeddings(self.pool, self.cfg.encoder) if "/metadata/" in f]
 
     def thresholds(self, testset: str) -> str:
         return f"results/thresholds/{self.cfg.encoder}/{self.reference}/{testset}.parquet"
 
-    def margins(self, testset: str, suffix: str = "parquet") -> list[str]:
-        """The margins of the pool's shards, or with `nearest.parquet` the nearest points."""
-        folder = f"results/margins/{self.cfg.encoder}/{self.pool}/{testset}"
-        return [f"{folder}/{shard}.{suffix}" for shard in self.shards(self.pool)]
+    def margins(self, testset: str, dataset: str | None = None) -> list[str]:
+        """The margins of the pool's (or another data set's) shards."""
+        dataset = dataset or self.pool
+        folder = f"results/margins/{self.cfg.encoder}/{dataset}/{testset}"
+        return [f"{folder}/{shard}.parquet" for shard in self.shards(dataset)]
+
+    def neighbours(self, base: str, testset: str, encoder: str | None = None) -> str:
+        """Nearest points of each test image in a base: a data set, or a split's pool."""
+        return f"results/neighbours/{encoder or self.cfg.encoder}/{base}/{testset}.parquet"
+
+    def density(self, base: str, testset: str, encoder: str | None = None) -> str:
+        """Counts of a base's points above a grid of similarities to each test image."""
+        return self.neighbours(base, testset, encoder).replace(".parquet", ".density.parquet")
+
+    def base_shards(self, base: str) -> tuple[str, list[str]]:
+        """The data set that a base of neighbours is part of, and its shards."""
+        dataset = self.pool if base in self.cfg.splits else base
+        return dataset, self.shards(dataset)
+
+    def base_split(self, base: str) -> list[str]:
+        return [f"results/splits/{base}.parquet"] if base in self.cfg.splits else []
 
     def gap_arguments(self) -> str:
         """The command line's words for the similarity gap of every test set."""
         words = []
         for name in self.cfg.test_sets:
             words.append(f"--reference {name}={self.thresholds(name)}")
-            words.append(f"--nearest {name}={','.join(self.margins(name, 'nearest.parquet'))}")
+            words.append(f"--nearest {name}={self.neighbours(self.pool, name)}")
         return " ".join(words)
 
     # Splits and models ---------------------------------------------------------------------------
 
     def driving_sets(self, split: str) -> list[str]:
         """Test sets whose similarities a split's recipe reads."""
-        return getattr(self.cfg.splits[split], "sets", [])
+        return driving_sets(self.cfg.splits[split])
+
+    def reference_driving_sets(self, split: str) -> list[str]:
+        """The same for the reference set, where the recipe prunes it."""
+        return driving_sets(self.cfg.splits[split].reference)
+
+    def split_margins(self, split: str) -> list[str]:
+        pool = [f for name in self.driving_sets(split) for f in self.margins(name)]
+        pruned = self.reference_driving_sets(split)
+        return pool + [f for name in pruned for f in self.margins(name, self.reference)]
+
+    def split_thresholds(self, split: str) -> dict[str, str]:
+        names = {*self.driving_sets(split), *self.reference_driving_sets(split)}
+        return {name: self.thresholds(name) for name in sorted(names)}
 
     def score_arguments(self, split: str) -> str:
         words = []
         for name in self.driving_sets(split):
             words.append(f"--margins {name}={','.join(self.margins(name))}")
-            words.append(f"--thresholds {name}={self.thresholds(name)}")
+        for name in self.reference_driving_sets(split):
+            files = ",".join(self.margins(name, self.reference))
+            words.append(f"--reference-margins {name}={files}")
+        words += [f"--thresholds {n}={file}" for n, file in self.split_thresholds(split).items()]
         return " ".join(words)
 
     def like(self, split: str) -> list[str]:
@@ -127,6 +189,11 @@ class Layout:
 
     def reference_tables(self, split: str) -> list[str]:
         return [self.table(self.reference)] if self.cfg.splits[split].reference else []
+
+    def split_tars(self, split: str) -> list[str]:
+        """Pictures that a split chooses among."""
+        pruned = not isinstance(self.cfg.splits[split].reference, bool)
+        return self.pool_tars() + ([self.tar(self.reference)] if pruned else [])
 
     def training_tars(self, split: str) -> list[str]:
         captioned = [f"results/sets/{self.reference}/captioned.tar"]
@@ -161,9 +228,10 @@ class Layout:
             "pool": cfg.pool,
             "reference": cfg.reference,
             "encoder": cfg.encoder,
-            "splits": {name: split.reference for name, split in cfg.splits.items()},
+            "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.splits for run in self.runs(split)],
             "curves": list(cfg.figures.accuracy_vs_pruned),
+            "deduplicated": cfg.dedup.rule != "none",
             "contrasts": bool(cfg.figures.contrasts),
         }
 
@@ -180,6 +248,7 @@ class Layout:
                 for d in [cfg.pool, *cfg.sets]
                 for shard in self.shards(d)
             ),
+            *self.dedup_record(),
             *(f"results/splits/{s}.json" for s in cfg.splits),
             *(f"results/models/{run}/record.json" for s in cfg.splits for run in self.runs(s)),
             *(f"results/tables/{t}.csv" for t in tables),

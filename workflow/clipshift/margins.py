@@ -1,8 +1,7 @@
-"""Similarity of one pool shard to one test set, and the reference set's thresholds.
+"""Similarity of one shard to one test set, and the reference set's thresholds.
 
 `python -m clipshift.margins reference ...` writes, per test image, its similarity to the reference
-set. `python -m clipshift.margins shard ...` writes one row per pool point (the contract of the
-margins) and, per test image, its nearest point in this shard.
+set. `python -m clipshift.margins shard ...` writes one row per point (the contract of the margins).
 """
 
 import argparse
@@ -17,36 +16,31 @@ from clipshift.files import read_parquet, write_parquet
 from clipshift.similarity import scan
 
 
-def nearest_table(
-    test_keys: list[str], similarity: np.ndarray, nearest_keys: list[str]
-) -> pa.Table:
-    """`test_key, similarity (float64, exact), nearest_key`, one row per test image."""
-    return pa.table({"test_key": test_keys, "similarity": similarity, "nearest_key": nearest_keys})
-
-
 def reference_table(reference: Embeddings, tests: Embeddings, device: str = "auto") -> pa.Table:
-    """s_i: per test image its largest similarity to the reference set, and to whom."""
+    """s_i: `test_key, similarity (float64, exact), nearest_key`, one row per test image."""
     reference, tests = in_key_order(reference), in_key_order(tests)
     found = scan(reference.vectors, tests.vectors, device=device)
     nearest = [reference.keys[i] for i in found.test_nearest]
-    return nearest_table(tests.keys, found.test_similarity, nearest)
+    return pa.table(
+        {"test_key": tests.keys, "similarity": found.test_similarity, "nearest_key": nearest}
+    )
 
 
-def shard_tables(
-    pool: Embeddings, tests: Embeddings, thresholds: pa.Table, device: str = "auto"
-) -> tuple[pa.Table, pa.Table]:
-    """Margins (one row per pool point, in key order) and nearest points (one row per test image).
+def shard_table(
+    points: Embeddings, tests: Embeddings, thresholds: pa.Table, device: str = "auto"
+) -> pa.Table:
+    """Margins, one row per point, in the order of keys.
 
     Raises:
         ClipshiftError: the thresholds are not those of this test set.
     """
-    pool, tests = in_key_order(pool), in_key_order(tests)
+    points, tests = in_key_order(points), in_key_order(tests)
     if thresholds["test_key"].to_pylist() != tests.keys:
         raise ClipshiftError("the thresholds were made for other test images; delete and run again")
-    found = scan(pool.vectors, tests.vectors, thresholds["similarity"].to_numpy(), device)
-    margins = pa.table(
+    found = scan(points.vectors, tests.vectors, thresholds["similarity"].to_numpy(), device)
+    return pa.table(
         {
-            "key": pool.keys,
+            "key": points.keys,
             "max_similarity": found.max_similarity.astype(np.float32),
             "nearest_test_key": [tests.keys[i] for i in found.nearest_test],
             # Rounding to float32 keeps the sign, and zero: differences are multiples of 2^-48.
@@ -54,8 +48,6 @@ def shard_tables(
             "margin_test_key": [tests.keys[i] for i in found.margin_test],
         }
     )
-    nearest = [pool.keys[i] for i in found.test_nearest]
-    return margins, nearest_table(tests.keys, found.test_similarity, nearest)
 
 
 def main() -> None:
@@ -67,7 +59,6 @@ def main() -> None:
     shard.add_argument("--pool", type=Path, required=True, help="embedding folder")
     shard.add_argument("--shard", required=True)
     shard.add_argument("--thresholds", type=Path, required=True)
-    shard.add_argument("--nearest", type=Path, required=True)
     for command in (reference, shard):
         command.add_argument("--tests", type=Path, required=True, help="embedding folder")
         command.add_argument("--device", default="auto")
@@ -79,9 +70,7 @@ def main() -> None:
         return
     thresholds = read_parquet(args.thresholds, ["test_key", "similarity"])
     pool = read_shard(args.pool, args.shard)
-    margins, nearest = shard_tables(pool, tests, thresholds, args.device)
-    write_parquet(args.nearest, nearest)
-    write_parquet(args.out, margins)
+    write_parquet(args.out, shard_table(pool, tests, thresholds, args.device))
 
 
 if __name__ == "__main__":

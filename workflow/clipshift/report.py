@@ -45,6 +45,11 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
         for name, ledger in datasets.items()
         if name in contents["sets"] or name == contents["pool"]
     ]
+    if contents["deduplicated"]:
+        dedup = Ledger.from_json(read_json(_dedup(contents, results) / "record.json"))
+        mine = next(ledger for ledger in embedded if ledger.name == contents["pool"])
+        _same(dedup, mine.went_out, "the encoder gave out")
+        embedded.append(dedup)
     splits = []
     for name, with_reference in contents["splits"].items():
         ledger = Ledger.from_json(read_json(results / f"splits/{name}.json"))
@@ -53,6 +58,10 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
         _same(ledger, given, "pool and reference set gave out")
         splits.append(ledger)
     return [*sources.values(), *datasets.values(), *embedded, *splits]
+
+
+def _dedup(contents: dict[str, Any], results: Path) -> Path:
+    return results / f"dedup/{contents['pool']}/{contents['encoder']}"
 
 
 def _embedded(name: str, dataset: Ledger, contents: dict[str, Any], results: Path) -> Ledger:
@@ -71,6 +80,15 @@ def _same(ledger: Ledger, given: int, who: str) -> None:
             f"the accounts do not add up: {ledger.step} {ledger.name!r} took in {ledger.came_in}, "
             f"but {who} {given}. Delete its outputs and run again"
         )
+
+
+def _deduplication(contents: dict[str, Any], results: Path) -> dict[str, Any] | None:
+    """The record of the de-duplication with its sweep, if there was one."""
+    if not contents["deduplicated"]:
+        return None
+    folder = _dedup(contents, results)
+    record: dict[str, Any] = read_json(folder / "record.json")
+    return record | {"folder": folder, "sweep": read_table(folder / "sweep.csv")}
 
 
 def data_uri(path: Path) -> str:
@@ -109,6 +127,7 @@ def page(contents: dict[str, Any], results: Path) -> str:
         accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")),
         contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
         gap=read_table(tables / "similarity_gap.csv"),
+        dedup=_deduplication(contents, results),
         records=records,
         sources=sources,
         sets={n: read_json(results / f"sets/{n}/manifest.json") for n in contents["sets"]},

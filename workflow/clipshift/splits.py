@@ -9,7 +9,7 @@ import argparse
 import errno
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +19,11 @@ import duckdb
 import numpy as np
 from pydantic import TypeAdapter
 
-from clipshift.config import Dedup, Far, Near, Pruned, Rand, Sized, Split
+from clipshift.config_splits import Full, Split
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
 from clipshift.ledger import Ledger
-
-Paths = Sequence[Path]
-
-# Order in which a sized recipe keeps candidates. The ends of one order: near_k and far_(N-k)
-# partition the pool, and both are nested in k.
-ORDERS: dict[Any, str] = {
-    Near: "similarity, key",
-    Far: "similarity DESC, key DESC",
-    Rand: "md5('{seed}:' || key), key",
-}
+from clipshift.recipes import Margins, Paths, count, listed, select
 
 
 @dataclass(frozen=True)
@@ -41,22 +32,23 @@ class Scores:
 
     Attributes:
         pool: sample tables of the pool's shards.
-        dedup: de-duplication scores.
-        margins: per driving test set, the margins of the shards.
-        thresholds: per driving test set, the reference set's similarities.
+        embedded: who has an embedding: tables with `key, dropped` of the de-duplication, or
+            metadata of the embeddings (`image_path`), where nothing is de-duplicated.
+        margins: of the pool, for the recipe's driving sets.
         reference: sample tables of the reference set (empty: not added).
+        reference_margins: of the reference set, where the recipe prunes it.
         like: account of the split to be as large as, where the recipe names one.
     """
 
     pool: Paths
-    dedup: Path
-    margins: Mapping[str, Paths]
-    thresholds: Mapping[str, Path]
+    embedded: Paths
+    margins: Margins
     reference: Paths
+    reference_margins: Margins
     like: Path | None = None
 
 
-def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
+def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
     """Write `out` (the split's parquet, in the order of keys), its account and its exports.
 
     Raises:
@@ -64,19 +56,23 @@ def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
             candidate has no score.
     """
     with _database(out) as db:
-        _create_pool(db, dedup, scores.pool, scores.dedup)
-        _create_score(db, recipe, scores)
-        candidates = _count(db, "FROM pool WHERE dropped IS NULL")
-        scored = _count(db, "FROM pool JOIN score USING (key) WHERE dropped IS NULL")
-        if scored != candidates:
-            raise ClipshiftError(
-                f"{out.stem}: {candidates - scored} of {candidates} points have no margins; delete "
-                "the margins of this pool and run again"
-            )
-        kept = _keep_condition(recipe, candidates, scores.like, out.stem)
-        db.execute(f"CREATE TABLE split AS {_split_query(kept, recipe.recipe)}")
-        points_kept = _count(db, "FROM split WHERE kept")
-        _insert_reference(db, scores.reference)
+        _create_pool(db, scores)
+        select(
+            db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
+        )
+        candidates = count(db, "FROM pool WHERE dropped IS NULL")
+        points_kept = count(db, "FROM pool_chosen WHERE kept")
+        parts = ["SELECT * FROM pool JOIN pool_chosen USING (key)"]
+        account = {"candidates": candidates, "points_kept": points_kept}
+        if scores.reference:
+            _create_reference(db, recipe.reference, scores, out.stem)
+            parts.append("SELECT * FROM reference JOIN reference_chosen USING (key)")
+            account["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
+        db.execute(
+            "CREATE TABLE split AS SELECT key, url_hash, sha256, kept, reason, test_set, "
+            "test_key AS nearest_test_key, similarity, threshold, margin, shard "
+            f"FROM ({' UNION ALL BY NAME '.join(parts)})"
+        )
         ledger = _account(db, out.stem)
         if not ledger.went_out:
             raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
@@ -84,9 +80,7 @@ def make(recipe: Any, dedup: Dedup, scores: Scores, out: Path) -> Ledger:
             columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
             db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
         _export(db, out)
-    account = ledger.as_json()
-    account |= {"candidates": candidates, "points_kept": points_kept}
-    write_json(out.with_suffix(".json"), account)
+    write_json(out.with_suffix(".json"), ledger.as_json() | account)
     return ledger
 
 
@@ -107,112 +101,63 @@ def _database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise OSError(errno.ENOSPC, str(error), str(out)) from error
 
 
-def _create_pool(db: duckdb.DuckDBPyConnection, dedup: Dedup, pool: Paths, scores: Path) -> None:
-    """Table `pool`: the points, their shard, and why de-duplication dropped them (or null)."""
-    duplicate = "false" if dedup.rule == "none" else f"d.similarity > {dedup.threshold!r}"
+def _create_pool(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
+    """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
+    source = f"read_parquet({listed(scores.embedded)})"
+    columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+    known = "key, dropped" if "dropped" in columns else "image_path AS key, false AS dropped"
     db.execute(
         f"""CREATE TABLE pool AS
         SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,
             CASE WHEN d.key IS NULL THEN 'not embedded'
-                 WHEN {duplicate} THEN 'duplicate' END AS dropped
-        FROM read_parquet({_list(pool)}, filename = true) p
-        LEFT JOIN read_parquet('{scores}') d USING (key)"""
+                 WHEN d.dropped THEN 'duplicate' END AS dropped
+        FROM read_parquet({listed(scores.pool)}, filename = true) p
+        LEFT JOIN (SELECT {known} FROM {source}) d USING (key)"""
     )
 
 
-def _create_score(db: duckdb.DuckDBPyConnection, recipe: Any, scores: Scores) -> None:
-    """Table `score`: per point the driving set that decides about it, with its numbers.
-
-    Several sets: the largest similarity (near, far) or the largest margin (pruned) decides; equal
-    ones go to the set named first.
-    """
-    if isinstance(recipe, Near | Far | Pruned):
-        decides = "margin" if isinstance(recipe, Pruned) else "similarity"
-        query = _margins if isinstance(recipe, Pruned) else _similarities
-        parts = [
-            f"SELECT *, {i} AS place, '{name}' AS test_set FROM ({query(name, scores)})"
-            for i, name in enumerate(recipe.sets)
-        ]
-        source = (
-            f"({' UNION ALL '.join(parts)}) QUALIFY row_number() OVER "
-            f"(PARTITION BY key ORDER BY {decides} DESC, place) = 1"
-        )
-    else:
-        nothing = "NULL::VARCHAR AS test_set, NULL::VARCHAR AS test_key"
-        numbers = ", ".join(f"NULL::FLOAT AS {c}" for c in ("similarity", "threshold", "margin"))
-        source = f"(SELECT key, {nothing}, {numbers} FROM pool)"
-    columns = "key, test_set, test_key, similarity, threshold, margin"
-    db.execute(f"CREATE TABLE score AS SELECT {columns} FROM {source}")
-
-
-def _similarities(name: str, scores: Scores) -> str:
-    return (
-        "SELECT key, nearest_test_key AS test_key, max_similarity AS similarity, "
-        "NULL::FLOAT AS threshold, NULL::FLOAT AS margin "
-        f"FROM read_parquet({_list(scores.margins[name])})"
-    )
-
-
-def _margins(name: str, scores: Scores) -> str:
-    return (
-        "SELECT m.key, margin_test_key AS test_key, "
-        "(t.similarity + m.margin)::FLOAT AS similarity, "
-        "t.similarity::FLOAT AS threshold, m.margin "
-        f"FROM read_parquet({_list(scores.margins[name])}) m "
-        f"JOIN read_parquet('{scores.thresholds[name]}') t ON t.test_key = m.margin_test_key"
-    )
-
-
-def _keep_condition(recipe: Any, candidates: int, like: Path | None, name: str) -> str:
-    """SQL condition that a candidate is kept."""
-    if isinstance(recipe, Pruned):
-        return f"NOT margin > {recipe.tolerance!r}"
-    if not isinstance(recipe, Sized):
-        return "true"
-    if isinstance(recipe.keep, str):
-        if like is None:
-            raise ClipshiftError(
-                f"{name} is to be as large as {recipe.keep}, whose account is missing"
-            )
-        size = int(read_json(like)["points_kept"])
-    elif isinstance(recipe.keep, float):
-        size = round(recipe.keep * candidates)
-    else:
-        size = recipe.keep
-    if size > candidates:
-        raise ClipshiftError(
-            f"the split {name} wants to keep {size} points, but the de-duplicated pool has only "
-            f"{candidates}; lower `keep`, or give a share of the pool"
-        )
-    order = ORDERS[type(recipe)].format(seed=getattr(recipe, "seed", 0))
-    return f"row_number() OVER (PARTITION BY dropped IS NULL ORDER BY {order}) <= {size}"
-
-
-def _split_query(kept: str, recipe: str) -> str:
-    pruned = {"pruned": "closer than the reference set"}.get(recipe, f"{recipe}-pruned")
-    return f"""
-        SELECT key, url_hash, sha256, coalesce(dropped IS NULL AND {kept}, false) AS kept,
-            CASE WHEN dropped IS NOT NULL THEN dropped WHEN kept THEN 'kept'
-                 ELSE '{pruned}' END AS reason,
-            test_set, test_key AS nearest_test_key, similarity, threshold, margin, shard
-        FROM pool LEFT JOIN score USING (key)"""
-
-
-def _insert_reference(db: duckdb.DuckDBPyConnection, reference: Paths) -> None:
-    if not reference:
-        return
-    rows = f"read_parquet({_list(reference)})"
-    clash = db.execute(f"SELECT min(key) FROM split SEMI JOIN {rows} USING (key)").fetchall()[0][0]
-    if clash is not None:
-        raise ClipshiftError(f"the key {clash!r} is in the pool and in the reference set")
+def _create_reference(db: duckdb.DuckDBPyConnection, rule: Any, scores: Scores, name: str) -> None:
+    """Tables `reference` and `reference_chosen`; its reasons name the reference set."""
+    table = f"read_parquet({listed(scores.reference)})"
+    dropped = "NULL::VARCHAR"
+    if scores.reference_margins.margins:
+        files = next(iter(scores.reference_margins.margins.values()))
+        scored = f"SELECT key FROM read_parquet({listed(files)})"
+        dropped = f"CASE WHEN key NOT IN ({scored}) THEN 'not embedded' END"
     db.execute(
-        "INSERT INTO split SELECT key, url_hash, sha256, true, 'reference', NULL, NULL, "
-        f"NULL, NULL, NULL, NULL FROM {rows}"
+        "CREATE TABLE reference AS SELECT key, url_hash, sha256, NULL::VARCHAR AS shard, "
+        f"{dropped} AS dropped FROM {table}"
     )
+    clash = db.execute("SELECT min(key) FROM pool SEMI JOIN reference USING (key)").fetchall()
+    if clash[0][0] is not None:
+        raise ClipshiftError(f"the key {clash[0][0]!r} is in the pool and in the reference set")
+    whole = Full(recipe="full")
+    select(
+        db,
+        "reference",
+        whole if rule is True else rule,
+        scores.reference_margins,
+        None,
+        f"{name} (reference)",
+    )
+    db.execute(
+        "UPDATE reference_chosen SET reason = CASE WHEN kept THEN 'reference' "
+        "ELSE 'reference: ' || reason END"
+    )
+
+
+def _size_like(recipe: Any, like: Path | None, name: str) -> int | None:
+    """Points to keep, where the recipe is to be as large as another split."""
+    keep = getattr(recipe, "keep", None)
+    if not isinstance(keep, str):
+        return None
+    if like is None:
+        raise ClipshiftError(f"{name} is to be as large as {keep}, whose account is missing")
+    return int(read_json(like)["points_kept"])
 
 
 def _account(db: duckdb.DuckDBPyConnection, name: str) -> Ledger:
-    ledger = Ledger("split", name, _count(db, "FROM split"), _count(db, "FROM split WHERE kept"))
+    ledger = Ledger("split", name, count(db, "FROM split"), count(db, "FROM split WHERE kept"))
     dropped = "SELECT reason, count(*) FROM split WHERE NOT kept GROUP BY reason"
     ledger.rejected.update(dict(db.execute(dropped).fetchall()))
     return ledger
@@ -220,8 +165,8 @@ def _account(db: duckdb.DuckDBPyConnection, name: str) -> Ledger:
 
 def _export(db: duckdb.DuckDBPyConnection, out: Path) -> None:
     """Kept points for other tools: key list, DataComp's subset, open_clip's sizes per shard."""
-    kept = _count(db, "FROM split WHERE kept")
-    width = _count(db, "max(length(key)) FROM split WHERE kept", "")
+    kept = count(db, "FROM split WHERE kept")
+    width = count(db, "max(length(key)) FROM split WHERE kept", "")
     _stream_npy(db, "key", kept, f"<U{width}", out.with_suffix(".keys.npy"))
     _stream_npy(db, "url_hash", kept, "u8,u8", out.with_suffix(".subset_u8u8.npy"))
     sizes = db.execute(
@@ -247,37 +192,32 @@ def _stream_npy(
     write_npy_parts(out, np.dtype(dtype), (rows,), parts())
 
 
-def _count(db: duckdb.DuckDBPyConnection, rest: str, what: str = "count(*)") -> int:
-    return int(db.execute(f"SELECT {what} {rest}").fetchall()[0][0])
-
-
-def _list(paths: Paths) -> str:
-    return "[" + ", ".join(f"'{p}'" for p in paths) + "]"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", required=True, help="JSON of the split block")
-    parser.add_argument("--dedup-rule", required=True, help="JSON of the dedup block")
     parser.add_argument("--pool", type=Path, nargs="+", required=True, help="sample tables")
-    parser.add_argument("--dedup", type=Path, required=True)
+    parser.add_argument(
+        "--embedded", type=Path, nargs="+", required=True,
+        help="tables of the de-duplication, or metadata of the embeddings",
+    )  # fmt: skip
     parser.add_argument("--margins", action="append", default=[], metavar="SET=FILE[,FILE...]")
     parser.add_argument("--thresholds", action="append", default=[], metavar="SET=FILE")
     parser.add_argument("--reference", type=Path, nargs="*", default=[], help="sample tables")
+    parser.add_argument("--reference-margins", action="append", default=[], metavar="SET=FILE")
     parser.add_argument("--like", type=Path, help="account of the split to be as large as")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    thresholds = {name: file for name, (file,) in named_paths(args.thresholds).items()}
     scores = Scores(
         args.pool,
-        args.dedup,
-        named_paths(args.margins),
-        {name: file for name, (file,) in named_paths(args.thresholds).items()},
+        args.embedded,
+        Margins(named_paths(args.margins), thresholds),
         args.reference,
+        Margins(named_paths(args.reference_margins), thresholds),
         args.like,
     )
     recipe = TypeAdapter(Split).validate_json(args.recipe)
-    dedup = Dedup.model_validate_json(args.dedup_rule)
-    print(json.dumps(make(recipe, dedup, scores, args.out).as_json(), indent=2))
+    print(json.dumps(make(recipe, scores, args.out).as_json(), indent=2))
 
 
 if __name__ == "__main__":

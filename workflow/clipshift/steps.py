@@ -28,9 +28,19 @@ STEPS = {
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
     "pool": Step(1, ("pool.py", "select.py", "shards.py")),
     "embed": Step(1, ("embed.py", "embeddings.py", "encoders.py", "device.py", "shards.py")),
-    "dedup": Step(1, ("dedup.py", "similarity.py", "embeddings.py", "device.py")),
-    "margins": Step(1, ("margins.py", "similarity.py", "embeddings.py", "device.py")),
-    "splits": Step(1, ("splits.py",)),
+    "dedup_clusters": Step(
+        1,
+        ("dedup/clusters.py", "dedup/sample.py", "similarity.py", "embeddings.py", "device.py"),
+    ),
+    "dedup_scores": Step(1, ("dedup/scores.py", "similarity.py", "embeddings.py", "device.py")),
+    "dedup_rules": Step(1, ("dedup/rules.py",)),
+    "dedup_check": Step(
+        1, ("dedup/check.py", "dedup/sample.py", "similarity.py", "embeddings.py", "device.py")
+    ),
+    "dedup_record": Step(1, ("dedup/record.py", "dedup/rules.py", "intervals.py")),
+    "neighbours": Step(1, ("neighbours.py", "similarity.py", "embeddings.py", "device.py")),
+    "margins": Step(2, ("margins.py", "similarity.py", "embeddings.py", "device.py")),
+    "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "shards.py")),
     "train": Step(1, ("train.py", "trainer.py", "select.py", "shards.py")),
     "evaluate": Step(

@@ -34,4 +34,6 @@ wildcard_constraints:
     model=NAME,
     seed=r"\d+",
     shard=r"\d{5}",
+    group=r"\d{5}",
+    base=NAME,
     figure=NAME,

@@ -7,9 +7,7 @@ rule similarity_gap:
     """How close the test images are to the pool, and to the reference set."""
     input:
         reference=[at.thresholds(name) for name in cfg.test_sets],
-        nearest=[
-            f for name in cfg.test_sets for f in at.margins(name, "nearest.parquet")
-        ],
+        nearest=[at.neighbours(cfg.pool, name) for name in cfg.test_sets],
     output:
         figure=report(
             "results/figures/similarity_gap.svg",
@@ -76,7 +74,7 @@ rule source_samples:
 rule split_samples:
     """A grid of what a split keeps and what it removes."""
     input:
-        tars=at.pool_tars(),
+        tars=lambda w: at.split_tars(w.split),
         split="results/splits/{split}.parquet",
     output:
         "results/figures/samples/split_{split}.jpg",

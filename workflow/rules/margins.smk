@@ -1,29 +1,8 @@
-# Similarity: embeddings -> de-duplication scores, thresholds, margins.
+# Similarity: embeddings -> thresholds, margins, neighbours.
 #   in   embeddings of the pool, the reference set and the test sets
-#   out  results/dedup/{pool}/{encoder}.parquet              key, similarity, nearest_key
-#        results/thresholds/{encoder}/{dataset}/{testset}.parquet
-#        results/margins/{encoder}/{pool}/{testset}/{shard}.parquet and {shard}.nearest.parquet
-
-
-rule dedup:
-    """Each pool point's largest similarity to an earlier one (by key)."""
-    input:
-        lambda w: at.embeddings(w.pool, w.encoder),
-    output:
-        "results/dedup/{pool}/{encoder}.parquet",
-    log:
-        "results/logs/dedup/{pool}.{encoder}.log",
-    benchmark:
-        "results/benchmarks/dedup/{pool}.{encoder}.tsv"
-    resources:
-        mem_mb=3000,
-        runtime=60,
-    params:
-        shards=lambda w: at.shards(w.pool),
-        version=version_of("dedup"),
-    shell:
-        "python -m clipshift.dedup --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
-        " --shards {params.shards} --out {output} > {log} 2>&1"
+#   out  results/thresholds/{encoder}/{dataset}/{testset}.parquet
+#        results/margins/{encoder}/{dataset}/{testset}/{shard}.parquet
+#        results/neighbours/{encoder}/{base}/{testset}.parquet and {testset}.density.parquet
 
 
 rule thresholds:
@@ -48,18 +27,17 @@ rule thresholds:
 
 
 rule margins:
-    """Per point of a pool shard its similarity to a test set, and its largest margin."""
+    """Per point of a shard its similarity to a test set, and its largest margin."""
     input:
-        lambda w: at.embeddings(w.pool, w.encoder, [w.shard]),
+        lambda w: at.embeddings(w.dataset, w.encoder, [w.shard]),
         lambda w: at.embeddings(w.testset, w.encoder),
         thresholds=f"results/thresholds/{{encoder}}/{cfg.reference}/{{testset}}.parquet",
     output:
-        margins="results/margins/{encoder}/{pool}/{testset}/{shard}.parquet",
-        nearest="results/margins/{encoder}/{pool}/{testset}/{shard}.nearest.parquet",
+        "results/margins/{encoder}/{dataset}/{testset}/{shard}.parquet",
     log:
-        "results/logs/margins/{encoder}.{pool}.{testset}.{shard}.log",
+        "results/logs/margins/{encoder}.{dataset}.{testset}.{shard}.log",
     benchmark:
-        "results/benchmarks/margins/{encoder}.{pool}.{testset}.{shard}.tsv"
+        "results/benchmarks/margins/{encoder}.{dataset}.{testset}.{shard}.tsv"
     resources:
         mem_mb=2000,
         runtime=30,
@@ -67,7 +45,38 @@ rule margins:
         version=version_of("margins"),
     shell:
         "python -m clipshift.margins shard"
-        " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
+        " --pool results/embeddings/{wildcards.encoder}/{wildcards.dataset}"
         " --shard {wildcards.shard} --thresholds {input.thresholds}"
         " --tests results/embeddings/{wildcards.encoder}/{wildcards.testset}"
-        " --nearest {output.nearest} --out {output.margins} > {log} 2>&1"
+        " --out {output} > {log} 2>&1"
+
+
+rule neighbours:
+    """Per test image its nearest points of a base, and how many lie near."""
+    input:
+        lambda w: at.embeddings(at.base_shards(w.base)[0], w.encoder),
+        lambda w: at.embeddings(w.testset, w.encoder),
+        split=lambda w: at.base_split(w.base),
+    output:
+        near="results/neighbours/{encoder}/{base}/{testset}.parquet",
+        density="results/neighbours/{encoder}/{base}/{testset}.density.parquet",
+    log:
+        "results/logs/neighbours/{encoder}.{base}.{testset}.log",
+    benchmark:
+        "results/benchmarks/neighbours/{encoder}.{base}.{testset}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        dataset=lambda w: at.base_shards(w.base)[0],
+        shards=lambda w: at.base_shards(w.base)[1],
+        split=lambda w, input: f"--split {input.split}" if input.split else "",
+        k=cfg.neighbours.k,
+        grid=cfg.neighbours.grid,
+        version=version_of("neighbours"),
+    shell:
+        "python -m clipshift.neighbours"
+        " --base results/embeddings/{wildcards.encoder}/{params.dataset}"
+        " --shards {params.shards} {params.split} --k {params.k} --grid {params.grid}"
+        " --tests results/embeddings/{wildcards.encoder}/{wildcards.testset}"
+        " --density {output.density} --out {output.near} > {log} 2>&1"

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from clipshift.audit.sides import Side, half
 from clipshift.device import pick_device
 from clipshift.files import atomic
-from clipshift.similarity import _first_max
+from clipshift.similarity import Nearest, first_max
 
 # A checkpoint is written after so many training rows.
 CHECKPOINT_ROWS = 32_768
@@ -126,14 +126,12 @@ class _Engine:
         block_bytes: int,
     ) -> None:
         self.where = pick_device(device)
-        self.k = k
         self.queries = torch.from_numpy(tests.astype(np.float64)).to(self.where).T  # (D, M)
-        self.grid = torch.from_numpy(grid).to(self.where)
         self.limits = None if limits is None else torch.from_numpy(limits).to(self.where)
-        # Transposed: a block's columns are the test items.
-        self.best = torch.from_numpy(state.similarity.T.copy()).to(self.where)  # (k, M)
-        self.rows = torch.from_numpy(state.row.T.copy()).to(self.where)
-        self.count = torch.from_numpy(state.count.copy()).to(self.where)  # (M, G)
+        self.nearest = Nearest(len(tests), k, grid.tolist(), self.where)
+        self.nearest.similarity.copy_(torch.from_numpy(state.similarity.T.copy()))
+        self.nearest.row.copy_(torch.from_numpy(state.row.T.copy()))
+        self.nearest.count.copy_(torch.from_numpy(state.count.copy()))
         self.step = max(1, block_bytes // (8 * sum(tests.shape)))
         shape = (self.step, tests.shape[0])
         self.buffer = torch.empty(shape, dtype=torch.float64, device=self.where)
@@ -151,7 +149,8 @@ class _Engine:
         return Trains(first, values[0], tests[0], values[1], tests[1])
 
     def state(self, next_row: int) -> Tests:
-        parts = (self.best.T, self.rows.T, self.count)
+        found = self.nearest
+        parts = (found.similarity.T, found.row.T, found.count)
         return Tests(next_row, *(p.cpu().numpy().copy() for p in parts))
 
     def _block(
@@ -159,43 +158,14 @@ class _Engine:
     ) -> None:
         """Reduce one block (B, D); `values` and `tests` (2, B) take similarity and margin."""
         s = torch.mm(block, self.queries, out=self.buffer[: len(block)])  # (B, M)
-        self._merge(s, first)
-        self._tally(s)
+        self.nearest.add(s, torch.arange(first, first + len(s), device=self.where))
         for which in (0, 1):
-            value, test = _first_max(s, 1)
+            value, test = first_max(s, 1)
             values[which], tests[which] = value.cpu().numpy(), test.cpu().numpy()
             if self.limits is None:
                 values[1], tests[1] = values[0], tests[0]
                 return
             s -= self.limits
-
-    def _merge(self, s: torch.Tensor, first: int) -> None:
-        """Bring the block's rows into the k best of each test item; of equals the first row."""
-        columns = (s.amax(0) > self.best[-1]).nonzero().squeeze(1)
-        # In slices, since most items improve in the first blocks and the copy must stay small.
-        for some in torch.split(columns, max(1, len(self.best[0]) // 8)):
-            values = torch.cat([self.best[:, some], s[:, some]])  # earlier rows come first
-            before = self.rows[:, some]
-            for rank in range(self.k):
-                value, index = _first_max(values, 0)
-                values.scatter_(0, index[None], -torch.inf)
-                old = before.gather(0, index.clamp(max=self.k - 1)[None])[0]
-                self.best[rank, some] = value
-                self.rows[rank, some] = torch.where(index < self.k, old, index - self.k + first)
-        self.rows[self.best == -torch.inf] = -1
-
-    def _tally(self, s: torch.Tensor) -> None:
-        """Count the block's similarities above each value of the grid, per test item."""
-        size = len(self.grid)
-        if not size:
-            return
-        for part in torch.split(s, max(1, len(s) // 16)):
-            # How many grid values lie strictly below each similarity.
-            level = torch.bucketize(part, self.grid, out_int32=True)
-            level += torch.arange(part.shape[1], dtype=torch.int32, device=self.where) * (size + 1)
-            found = torch.bincount(level.flatten(), minlength=part.shape[1] * (size + 1))
-            per_level = found.view(-1, size + 1)[:, 1:]
-            self.count += per_level.flip(1).cumsum(1).flip(1)
 
 
 def _load_state(folder: Path) -> Tests | None:

@@ -20,6 +20,8 @@ from clipshift.shards import read_tar
 COLUMNS = 12
 THUMB = 72
 HEADER = 18
+# Reasons whose pictures say nothing about the recipe.
+HIDDEN = ("duplicate", "not embedded", "reference")
 
 
 def choose(keys: list[str], count: int) -> list[str]:
@@ -68,7 +70,7 @@ def main() -> None:
     groups: dict[str, list[str]] = {}
     if args.split:
         for row in read_parquet(args.split, ["key", "kept", "reason"]).to_pylist():
-            if row["reason"] not in ("duplicate", "not embedded", "reference"):
+            if row["reason"] not in HIDDEN:
                 title = "kept" if row["kept"] else f"removed ({row['reason']})"
                 groups.setdefault(title, []).append(row["key"])
         groups = dict(sorted(groups.items()))

@@ -1,12 +1,11 @@
 """The similarity gap: how close are the test images to the pool, and to the reference set?
 
-`python -m clipshift.figures.similarity_gap --reference NAME=FILE... --nearest NAME=FILE,FILE...
+`python -m clipshift.figures.similarity_gap --reference NAME=FILE... --nearest NAME=FILE...
 --out FILE`. Per test set the distribution of the nearest-neighbour similarity of its images, to the
 pool (before de-duplication) and to the reference set.
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -19,11 +18,10 @@ from clipshift.figures.style import COLOURS, house_style, save
 from clipshift.files import named_paths, read_parquet, write_csv
 
 
-def nearest_in_pool(files: Sequence[Path]) -> pa.Table:
-    """`test_key, similarity`: the largest over the pool's shards, in the order of test keys."""
-    parts = pa.concat_tables([read_parquet(f, ["test_key", "similarity"]) for f in files])
-    best = parts.group_by("test_key").aggregate([("similarity", "max")]).sort_by("test_key")
-    return best.rename_columns(["test_key", "similarity"])
+def nearest_in_pool(file: Path) -> pa.Table:
+    """`test_key, similarity` of the nearest point, in the order of test keys."""
+    near = read_parquet(file, ["test_key", "rank", "similarity"])
+    return near.filter(pc.equal(near["rank"], 0)).sort_by("test_key")
 
 
 def draw(gaps: dict[str, tuple[np.ndarray, np.ndarray]], out: Path) -> None:
@@ -64,7 +62,7 @@ def draw(gaps: dict[str, tuple[np.ndarray, np.ndarray]], out: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reference", action="append", required=True, metavar="SET=FILE")
-    parser.add_argument("--nearest", action="append", required=True, metavar="SET=FILE[,FILE...]")
+    parser.add_argument("--nearest", action="append", required=True, metavar="SET=FILE")
     parser.add_argument("--csv", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -73,7 +71,7 @@ def main() -> None:
     rows = []
     for name, (file,) in named_paths(args.reference).items():
         reference = read_parquet(file, ["test_key", "similarity"]).sort_by("test_key")
-        pool = nearest_in_pool(nearest[name])
+        pool = nearest_in_pool(nearest[name][0])
         assert reference["test_key"].equals(pool["test_key"]), name
         pair = (reference["similarity"].to_numpy(), pool["similarity"].to_numpy())
         gaps[name] = pair
