@@ -42,4 +42,4 @@ rule all:
     default_target: True
     input:
         "results/report.html",
-        at.evaluations(cfg.splits),
+        at.evaluations(cfg.trained),

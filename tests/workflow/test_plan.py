@@ -16,7 +16,10 @@ MINI = ROOT / "config/mini.yaml"
     [
         ({}, {"train": 6, "split": 6, "margins": 7, "embed": 6, "source": 3, "dedup_score": 2}),
         ({"seeds": [0, 1, 2]}, {"train": 18, "evaluate": 18, "evaluate_split": 6, "split": 6}),
-        ({"pools.test_pool.shards": 7}, {"pool_shard": 7, "margins": 15, "embed": 10, "dedup_assign": 7}),
+        (
+            {"pools.test_pool.shards": 7},
+            {"pool_shard": 7, "margins": 15, "embed": 10, "dedup_assign": 7},
+        ),
         ({"figures": {}}, {"accuracy_vs_pruned": 0, "contrasts_table": 0, "train": 6}),
         (
             {"splits": {"test_full": {"recipe": "full", "reference": False}}, "figures": {}},
@@ -34,7 +37,7 @@ def test_dry_run_plans_the_jobs_of_the_configuration(
 
 def test_the_default_study_plans(tmp_path: Path) -> None:
     jobs = planned(tmp_path, config=MINI)
-    assert jobs["train"] == 20
+    assert jobs["train"] == 25
     assert jobs["report_page"] == 1
 
 

@@ -106,9 +106,18 @@ def test_a_changed_recipe_makes_only_its_split_again(copy: Path, tmp_path: Path)
     }  # fmt: skip
 
 
+def test_another_threshold_compares_nothing_again(copy: Path, tmp_path: Path) -> None:
+    """Scores are stored: rule and threshold apply in a cheap step."""
+    for change in ({"dedup.threshold": 0.98}, {"dedup.rule": "connected-components"}):
+        jobs = planned(copy, config=changed_config(tmp_path, change))
+        assert (jobs["dedup_apply"], jobs["dedup_record"], jobs["split"]) == (2, 1, 6)
+        assert not jobs.keys() & {"dedup_fit", "dedup_assign", "dedup_score", "dedup_check"}
+        assert not jobs.keys() & {"embed", "margins", "thresholds"}
+
+
 def test_other_prompts_train_and_embed_nothing(copy: Path, tmp_path: Path) -> None:
     jobs = planned(copy, config=changed_config(tmp_path, {"evaluation.templates": ["a {c}"]}))
-    assert jobs["evaluate"] == 5
+    assert jobs["evaluate"] == 6
     assert not jobs.keys() & {"train", "split", "embed", "test_set", "source"}
 
 

@@ -19,7 +19,7 @@ from clipshift.steps import STEPS, digest
 
 def _check(args: argparse.Namespace) -> None:
     config = config_load.load(*args.files)
-    runs = len(config.splits) * len(config.seeds)
+    runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, args.files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
 

@@ -30,7 +30,23 @@ class EfficientNetLiteEncoder(Block):
     batch: int = Field(default=32, ge=1, description="Pictures per forward pass.")
 
 
-Encoder = Annotated[OpenClipEncoder | EfficientNetLiteEncoder, Field(discriminator="kind")]
+class RunEncoder(Block):
+    """The image tower of a model that this study trains: a second look at similarity."""
+
+    kind: Literal["run"] = Field(description="Selects this kind of encoder.")
+    split: Name = Field(description="The split that it was trained on.")
+    model: Name = Field(description="The model.")
+    seed: int = Field(description="The seed.")
+    batch: int = Field(default=64, ge=1, description="Pictures per forward pass.")
+
+    @property
+    def run(self) -> str:
+        return f"{self.split}-{self.model}-s{self.seed}"
+
+
+Encoder = Annotated[
+    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder, Field(discriminator="kind")
+]
 
 
 class Neighbours(Block):
@@ -146,6 +162,16 @@ class Config(Block):
         """Names of the sets in the role of test, in the order of the file."""
         return [name for name, s in self.sets.items() if s.role == "test"]
 
+    def seeds_of(self, split: str) -> list[int]:
+        """Training seeds of a split; none where no model is trained on it."""
+        own = self.splits[split].seeds if split in self.splits else None
+        return self.seeds if own is None else own
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the splits on which models are trained, in the order of the file."""
+        return [name for name in self.splits if self.seeds_of(name)]
+
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
         for where, name, known in _references(self):
@@ -153,6 +179,10 @@ class Config(Block):
                 raise ValueError(f"{where}: {name!r} is not one of {sorted(known)}")
         if self.sets[self.reference].role != "reference":
             raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
+        if isinstance(self.encoders[self.encoder], RunEncoder):
+            raise ValueError(
+                f"encoder: {self.encoder!r} is trained on a split that it would have to make"
+            )
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
@@ -185,6 +215,12 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
     for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
         for key, block in blocks.items():
             refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in block.take]
+    for key, encoder in c.encoders.items():
+        if isinstance(encoder, RunEncoder):
+            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
+            refs.append((f"encoders.{key}.model", encoder.model, c.models))
+            seeds = [str(s) for s in c.seeds_of(encoder.split)]
+            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
     for key, test_set in c.sets.items():
         refs += [(f"sets.{key}.classes", name, c.classes) for name in test_set.classes or []]
     for key, split in c.splits.items():
@@ -200,9 +236,9 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
     for key, curve in c.figures.accuracy_vs_pruned.items():
         where = f"figures.accuracy_vs_pruned.{key}"
         names = [curve.baseline, *(s for line in curve.lines.values() for s in line)]
-        refs += [(where, s, c.splits) for s in names]
+        refs += [(where, s, c.trained) for s in names]
         refs += [(f"{where}.sets", s, tests) for s in curve.sets]
     for a, b, test_set_name in c.figures.contrasts:
-        refs += [("figures.contrasts", s, c.splits) for s in (a, b)]
+        refs += [("figures.contrasts", s, c.trained) for s in (a, b)]
         refs.append(("figures.contrasts", test_set_name, tests))
     return refs

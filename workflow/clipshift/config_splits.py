@@ -132,6 +132,11 @@ class Recipe(Block):
         "pruned) that says which part of it. `pruned` needs a negative tolerance to remove "
         "anything: no reference point is closer than the closest.",
     )
+    seeds: list[int] | None = Field(
+        default=None,
+        description="Training seeds of this split (default: the study's). `[]`: the split is made, "
+        "but no model is trained on it.",
+    )
 
 
 class Full(Recipe):

@@ -3,17 +3,21 @@
 `load(spec, device)` gives an `Encoder`; the path is the same on CPU and CUDA.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from clipshift.config import EfficientNetLiteEncoder, OpenClipEncoder
+from clipshift import models
+from clipshift.config import EfficientNetLiteEncoder, OpenClipEncoder, RunEncoder
 from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError
+from clipshift.files import read_json
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ def load(spec: Any, device: str = "auto") -> Encoder:
     where = pick_device(device)
     if isinstance(spec, EfficientNetLiteEncoder):
         return _efficientnet_lite0(spec, where)
+    if isinstance(spec, RunEncoder):
+        return _run(spec)
     return _open_clip(spec, where)
 
 
@@ -91,6 +97,16 @@ def _efficientnet_lite0(spec: EfficientNetLiteEncoder, device: torch.device) -> 
         return pooled
 
     return Encoder(preprocess, forward, spec.batch, device)
+
+
+def _run(spec: RunEncoder) -> Encoder:
+    folder = Path("results/models") / spec.run
+    record = read_json(folder / "record.json")
+    with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
+        clip = models.load(
+            record["model"], record["training"]["model"], folder / "model.pt", Path(scratch)
+        )
+    return Encoder(clip.preprocess, clip.model.encode_image, spec.batch, clip.device)
 
 
 def _open_clip(spec: OpenClipEncoder, device: torch.device) -> Encoder:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from clipshift.config import Config, driving_sets
+from clipshift.config import Config, RunEncoder, driving_sets
 
 
 def as_json(value: Any) -> str:
@@ -88,6 +88,13 @@ class Layout:
             for part, suffix in (("img_emb/img_emb", "npy"), ("metadata/metadata", "parquet"))
         ]
 
+    def encoder_files(self, encoder: str) -> list[str]:
+        """The weights of an encoder that this study trains."""
+        spec = self.cfg.encoders[encoder]
+        if not isinstance(spec, RunEncoder):
+            return []
+        return [f"results/models/{spec.run}/{name}" for name in ("record.json", "model.pt")]
+
     def clusters(self, pool: str, encoder: str) -> list[str]:
         """Clusters of a pool's shards; none where all pairs are compared."""
         if self.cfg.dedup.clusters == 1:
@@ -155,6 +162,10 @@ class Layout:
 
     # Splits and models ---------------------------------------------------------------------------
 
+    def recipe(self, split: str) -> str:
+        """What makes the split: not the seeds of its trainings, or more seeds would make it again."""
+        return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude={"seeds"}))
+
     def driving_sets(self, split: str) -> list[str]:
         """Test sets whose similarities a split's recipe reads."""
         return driving_sets(self.cfg.splits[split])
@@ -201,7 +212,7 @@ class Layout:
 
     def runs(self, split: str) -> list[str]:
         """The runs of a split with the study's model, one per seed."""
-        return [f"{split}-{self.cfg.model}-s{seed}" for seed in self.cfg.seeds]
+        return [f"{split}-{self.cfg.model}-s{seed}" for seed in self.cfg.seeds_of(split)]
 
     def evaluations(self, splits: Iterable[str]) -> list[str]:
         return [f"results/eval/{split}.json" for split in splits]
@@ -229,7 +240,7 @@ class Layout:
             "reference": cfg.reference,
             "encoder": cfg.encoder,
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
-            "runs": [run for split in cfg.splits for run in self.runs(split)],
+            "runs": [run for split in cfg.trained for run in self.runs(split)],
             "curves": list(cfg.figures.accuracy_vs_pruned),
             "deduplicated": cfg.dedup.rule != "none",
             "contrasts": bool(cfg.figures.contrasts),
@@ -250,7 +261,7 @@ class Layout:
             ),
             *self.dedup_record(),
             *(f"results/splits/{s}.json" for s in cfg.splits),
-            *(f"results/models/{run}/record.json" for s in cfg.splits for run in self.runs(s)),
+            *(f"results/models/{run}/record.json" for s in cfg.trained for run in self.runs(s)),
             *(f"results/tables/{t}.csv" for t in tables),
             "results/figures/similarity_gap.svg",
             *(

@@ -27,7 +27,9 @@ STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
     "pool": Step(1, ("pool.py", "select.py", "shards.py")),
-    "embed": Step(1, ("embed.py", "embeddings.py", "encoders.py", "device.py", "shards.py")),
+    "embed": Step(
+        1, ("embed.py", "embeddings.py", "encoders.py", "models.py", "device.py", "shards.py")
+    ),
     "dedup_clusters": Step(
         1,
         ("dedup/clusters.py", "dedup/sample.py", "similarity.py", "embeddings.py", "device.py"),
@@ -61,6 +63,7 @@ STEPS = {
             "similarity.py",
             "embeddings.py",
             "encoders.py",
+            "models.py",
             "device.py",
             "intervals.py",
             "shards.py",

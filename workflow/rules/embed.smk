@@ -9,6 +9,7 @@ rule embed:
     input:
         tar=lambda w: at.tar(w.dataset, w.shard),
         table=lambda w: at.table(w.dataset, w.shard),
+        weights=lambda w: at.encoder_files(w.encoder),
     output:
         "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
         "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",

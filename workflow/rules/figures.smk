@@ -94,7 +94,7 @@ rule split_samples:
 rule accuracy_table:
     """Split x test set, with n and intervals."""
     input:
-        at.evaluations(cfg.splits),
+        at.evaluations(cfg.trained),
     output:
         report("results/tables/accuracy.csv", category="Accuracy"),
     log:

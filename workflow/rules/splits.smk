@@ -25,7 +25,7 @@ rule split:
         mem_mb=1500,
         runtime=20,
     params:
-        recipe=lambda w: as_json(cfg.splits[w.split]),
+        recipe=lambda w: at.recipe(w.split),
         scores=lambda w: at.score_arguments(w.split),
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         version=version_of("splits"),
