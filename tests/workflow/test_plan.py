@@ -37,7 +37,7 @@ def test_dry_run_plans_the_jobs_of_the_configuration(
 
 def test_the_default_study_plans(tmp_path: Path) -> None:
     jobs = planned(tmp_path, config=MINI)
-    assert jobs["train"] == 25
+    assert jobs["train"] == 26
     assert jobs["report_page"] == 1
 
 
