@@ -163,7 +163,7 @@ class Layout:
     # Splits and models ---------------------------------------------------------------------------
 
     def recipe(self, split: str) -> str:
-        """What makes the split: not the seeds of its trainings, or more seeds would make it again."""
+        """What makes the split; seeds of its trainings are left out: they change no row of it."""
         return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude={"seeds"}))
 
     def driving_sets(self, split: str) -> list[str]:
