@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Holdout, Name, Package, Pool, Rendering, Source, TestSet
-from clipshift.config_splits import Dedup, Split
+from clipshift.config_figures import Figures
+from clipshift.config_splits import Dedup, Pruned, Split
 
 
 class OpenClipEncoder(Block):
@@ -103,26 +104,6 @@ class Evaluation(Block):
     )
     precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
     batch: int = Field(default=64, ge=1, description="Batch size; part of the result's identity.")
-
-
-class Curve(Block):
-    """Accuracy against points pruned: the splits of each line, drawn with their intervals."""
-
-    baseline: Name = Field(description="Split drawn as the star at zero points pruned.")
-    lines: dict[str, list[Name]] = Field(description="Line label -> its splits.")
-    sets: list[Name] = Field(min_length=1, description="Test sets, one panel each.")
-
-
-class Figures(Block):
-    """Figures and tables of the study; each is a file target."""
-
-    accuracy_vs_pruned: dict[Name, Curve] = Field(
-        default={}, description="Name -> `results/figures/accuracy_vs_pruned_{name}.svg`."
-    )
-    contrasts: list[tuple[Name, Name, Name]] = Field(
-        default=[],
-        description="[split, other split, test set]: differences with intervals.",
-    )
 
 
 class Config(Block):
@@ -233,11 +214,16 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         if isinstance(keep := getattr(split.reference, "keep", None), str):
             refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
-    for key, curve in c.figures.accuracy_vs_pruned.items():
-        where = f"figures.accuracy_vs_pruned.{key}"
-        names = [curve.baseline, *(s for line in curve.lines.values() for s in line)]
-        refs += [(where, s, c.trained) for s in names]
-        refs += [(f"{where}.sets", s, tests) for s in curve.sets]
+    known: dict[str, Any] = {
+        "split": c.trained,
+        "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],
+        "pruned split": [n for n in c.trained if isinstance(c.splits[n], Pruned)],
+        "set": tests,
+        "base": [*c.splits, c.pool, c.reference],
+        "encoder": c.encoders,
+    }
+    for kind, key, figure in c.figures.blocks():
+        refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]
     for a, b, test_set_name in c.figures.contrasts:
         refs += [("figures.contrasts", s, c.trained) for s in (a, b)]
         refs.append(("figures.contrasts", test_set_name, tests))

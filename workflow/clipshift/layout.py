@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clipshift.config import Config, RunEncoder, driving_sets
+from clipshift.layout_figures import figure_outputs
 
 
 def as_json(value: Any) -> str:
@@ -130,10 +131,12 @@ class Layout:
     def thresholds(self, testset: str) -> str:
         return f"results/thresholds/{self.cfg.encoder}/{self.reference}/{testset}.parquet"
 
-    def margins(self, testset: str, dataset: str | None = None) -> list[str]:
+    def margins(
+        self, testset: str, dataset: str | None = None, encoder: str | None = None
+    ) -> list[str]:
         """The margins of the pool's (or another data set's) shards."""
         dataset = dataset or self.pool
-        folder = f"results/margins/{self.cfg.encoder}/{dataset}/{testset}"
+        folder = f"results/margins/{encoder or self.cfg.encoder}/{dataset}/{testset}"
         return [f"{folder}/{shard}.parquet" for shard in self.shards(dataset)]
 
     def neighbours(self, base: str, testset: str, encoder: str | None = None) -> str:
@@ -151,14 +154,6 @@ class Layout:
 
     def base_split(self, base: str) -> list[str]:
         return [f"results/splits/{base}.parquet"] if base in self.cfg.splits else []
-
-    def gap_arguments(self) -> str:
-        """The command line's words for the similarity gap of every test set."""
-        words = []
-        for name in self.cfg.test_sets:
-            words.append(f"--reference {name}={self.thresholds(name)}")
-            words.append(f"--nearest {name}={self.neighbours(self.pool, name)}")
-        return " ".join(words)
 
     # Splits and models ---------------------------------------------------------------------------
 
@@ -219,10 +214,6 @@ class Layout:
 
     # Figures and report --------------------------------------------------------------------------
 
-    def curve_splits(self, figure: str) -> list[str]:
-        curve = self.cfg.figures.accuracy_vs_pruned[figure]
-        return sorted({curve.baseline, *(s for line in curve.lines.values() for s in line)})
-
     def contrast_splits(self) -> list[str]:
         return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
 
@@ -241,14 +232,14 @@ class Layout:
             "encoder": cfg.encoder,
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.trained for run in self.runs(split)],
-            "curves": list(cfg.figures.accuracy_vs_pruned),
+            "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
             "deduplicated": cfg.dedup.rule != "none",
             "contrasts": bool(cfg.figures.contrasts),
         }
 
     def report_inputs(self) -> list[str]:
         cfg = self.cfg
-        tables = ["accuracy", "similarity_gap"] + ["contrasts"] * bool(cfg.figures.contrasts)
+        tables = ["accuracy"] + ["contrasts"] * bool(cfg.figures.contrasts)
         embedded = f"results/embeddings/{cfg.encoder}"
         return [
             *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
@@ -263,11 +254,7 @@ class Layout:
             *(f"results/splits/{s}.json" for s in cfg.splits),
             *(f"results/models/{run}/record.json" for s in cfg.trained for run in self.runs(s)),
             *(f"results/tables/{t}.csv" for t in tables),
-            "results/figures/similarity_gap.svg",
-            *(
-                f"results/figures/accuracy_vs_pruned_{c}.svg"
-                for c in cfg.figures.accuracy_vs_pruned
-            ),
+            *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
             *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
             *(f"results/figures/samples/split_{s}.jpg" for s in cfg.splits),
         ]

@@ -6,7 +6,6 @@ from the sources to the splits and refuses when they do not agree.
 
 import argparse
 import base64
-import csv
 import json
 from importlib.metadata import version
 from importlib.resources import files
@@ -18,6 +17,7 @@ from jinja2 import Environment
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, write_text
 from clipshift.ledger import Ledger
+from clipshift.report_figures import pruned_matrix, read_table, shown
 
 MIME = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
@@ -96,11 +96,6 @@ def data_uri(path: Path) -> str:
     return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
-
-
 def percent(text: str) -> str:
     return f"{100 * float(text):.1f}"
 
@@ -116,7 +111,7 @@ def accuracy_matrix(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str,
 def page(contents: dict[str, Any], results: Path) -> str:
     """The report's html."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"percent": percent, "data_uri": data_uri, "path": Path}
+    environment.filters |= {"percent": percent, "data_uri": data_uri, "matrix": pruned_matrix}
     template = files("clipshift").joinpath("data/report.html.j2").read_text()
     records = [read_json(results / f"models/{run}/record.json") for run in contents["runs"]]
     sources = {n: read_json(results / f"sources/{n}/manifest.json") for n in contents["sources"]}
@@ -126,12 +121,12 @@ def page(contents: dict[str, Any], results: Path) -> str:
         accounts=accounts(contents, results),
         accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")),
         contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
-        gap=read_table(tables / "similarity_gap.csv"),
+        figures=shown(contents["figures"], results),
         dedup=_deduplication(contents, results),
         records=records,
         sources=sources,
         sets={n: read_json(results / f"sets/{n}/manifest.json") for n in contents["sets"]},
-        figures=results / "figures",
+        samples=results / "figures/samples",
         version=version("clipshift"),
     )
 

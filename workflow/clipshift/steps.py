@@ -50,9 +50,21 @@ STEPS = {
     ),
     "summary": Step(1, ("summary.py", "intervals.py")),
     "figures": Step(
-        1, ("figures", "tables.py", "summary.py", "intervals.py", "select.py", "shards.py")
+        2,
+        (
+            "figures",
+            "tables.py",
+            "pruned_table.py",
+            "published.py",
+            "data/published_similarity_pruning.json",
+            "correlation.py",
+            "summary.py",
+            "intervals.py",
+            "select.py",
+            "shards.py",
+        ),
     ),
-    "report": Step(1, ("report.py", "data/report.html.j2")),
+    "report": Step(2, ("report.py", "report_figures.py", "data/report.html.j2")),
     "audit": Step(
         1,
         (

@@ -69,7 +69,12 @@ def summarise(name: str, runs: Sequence[Path], account: Path, out: Path) -> None
 
 
 def correctness(predictions: Sequence[Path], test_set: str) -> np.ndarray:
-    """(S, N) bool: correctness per seed and image of one set, images in the order of keys.
+    """(S, N) bool: correctness per seed and image of one set, images in the order of keys."""
+    return correct_images(predictions, test_set)[1]
+
+
+def correct_images(predictions: Sequence[Path], test_set: str) -> tuple[list[str], np.ndarray]:
+    """The keys of one set, sorted, and (S, N) bool: correctness per seed and image.
 
     Raises:
         ClipshiftError: the files speak of different images.
@@ -79,7 +84,7 @@ def correctness(predictions: Sequence[Path], test_set: str) -> np.ndarray:
     for path, table in zip(predictions, mine, strict=True):
         if not table["key"].equals(mine[0]["key"]):
             raise ClipshiftError(f"{path}: other images of {test_set} than in {predictions[0]}")
-    return np.stack([table["correct"].to_numpy() for table in mine])
+    return mine[0]["key"].to_pylist(), np.stack([table["correct"].to_numpy() for table in mine])
 
 
 def main() -> None:

@@ -8,6 +8,12 @@ from clipshift import config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
 from clipshift.layout import Layout, as_json
+from clipshift.layout_figures import (
+    FIGURE_KINDS,
+    figure_files,
+    figure_inputs,
+    figure_study,
+)
 from clipshift.steps import version_of
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.

@@ -1,55 +1,74 @@
 # Figures and tables: evaluations and scores -> what people look at.
-#   in   results/eval/{split}.json, thresholds, nearest points, sample tables
-#   out  results/figures/{name}.svg, results/figures/samples/*.jpg, results/tables/{name}.csv
+#   in   results/eval/{split}.json, predictions, neighbours, margins, sample tables and tars
+#   out  results/figures/{kind}_{name}.svg and .pdf, its numbers results/tables/{kind}_{name}.csv;
+#        results/tables/{accuracy,contrasts}.csv, results/figures/samples/*.jpg
 
 
-rule similarity_gap:
-    """How close the test images are to the pool, and to the reference set."""
+rule figure:
+    """One figure of the configuration, `figures.KIND.NAME`, with its numbers."""
     input:
-        reference=[at.thresholds(name) for name in cfg.test_sets],
-        nearest=[at.neighbours(cfg.pool, name) for name in cfg.test_sets],
+        lambda w: figure_inputs(at, w.kind, w.figure),
     output:
-        figure=report(
-            "results/figures/similarity_gap.svg",
-            caption="../report/similarity_gap.rst",
-            category="Similarity",
+        svg=report(
+            "results/figures/{kind}_{figure}.svg",
+            caption="../report/figure.rst",
+            category="{kind}",
+            labels={"figure": "{figure}"},
         ),
-        table="results/tables/similarity_gap.csv",
+        pdf="results/figures/{kind}_{figure}.pdf",
+        table="results/tables/{kind}_{figure}.csv",
     log:
-        "results/logs/figures/similarity_gap.log",
+        "results/logs/figures/{kind}_{figure}.log",
+    wildcard_constraints:
+        kind="|".join(FIGURE_KINDS),
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        block=lambda w: as_json(getattr(cfg.figures, w.kind)[w.figure]),
+        study=lambda w: as_json(figure_study(at, w.kind, w.figure)),
+        files=lambda w: as_json(figure_files(at, w.kind, w.figure)),
+        version=version_of("figures"),
+    shell:
+        "python -m clipshift.figures.{wildcards.kind} --block {params.block:q}"
+        " --study {params.study:q} --files {params.files:q} --csv {output.table}"
+        " --out {output.svg} {output.pdf} > {log} 2>&1"
+
+
+use rule figure as accuracy_vs_similarity with:
+    output:
+        svg=report(
+            "results/figures/{kind}_{figure}.svg",
+            caption="../report/figure.rst",
+            category="{kind}",
+            labels={"figure": "{figure}"},
+        ),
+        pdf="results/figures/{kind}_{figure}.pdf",
+        table="results/tables/{kind}_{figure}.csv",
+        rho="results/tables/{kind}_{figure}.rho.csv",
+    wildcard_constraints:
+        kind="accuracy_vs_similarity",
+
+
+rule pruned_table:
+    """Splits: points removed, accuracy per test set, published numbers beside."""
+    input:
+        lambda w: figure_inputs(at, "pruned", w.figure),
+    output:
+        report("results/tables/pruned_{figure}.csv", category="Accuracy"),
+    log:
+        "results/logs/tables/pruned_{figure}.log",
     resources:
         mem_mb=1000,
         runtime=10,
     params:
-        files=at.gap_arguments(),
+        block=lambda w: as_json(cfg.figures.pruned[w.figure]),
+        study=lambda w: as_json(figure_study(at, "pruned", w.figure)),
+        files=lambda w: as_json(figure_files(at, "pruned", w.figure)),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.figures.similarity_gap {params.files}"
-        " --csv {output.table} --out {output.figure} > {log} 2>&1"
-
-
-rule accuracy_vs_pruned:
-    """Accuracy against points pruned, one line per way of pruning."""
-    input:
-        lambda w: at.evaluations(at.curve_splits(w.figure)),
-    output:
-        report(
-            "results/figures/accuracy_vs_pruned_{figure}.svg",
-            caption="../report/accuracy_vs_pruned.rst",
-            category="Accuracy",
-            labels={"driving set": "{figure}"},
-        ),
-    log:
-        "results/logs/figures/accuracy_vs_pruned_{figure}.log",
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        curve=lambda w: as_json(cfg.figures.accuracy_vs_pruned[w.figure]),
-        version=version_of("figures"),
-    shell:
-        "python -m clipshift.figures.accuracy_vs_pruned --curve {params.curve:q}"
-        " --eval results/eval --out {output} > {log} 2>&1"
+        "python -m clipshift.pruned_table --block {params.block:q} --study {params.study:q}"
+        " --files {params.files:q} --csv {output} > {log} 2>&1"
 
 
 rule source_samples:

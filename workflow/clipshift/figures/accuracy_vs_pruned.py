@@ -1,87 +1,156 @@
-"""Accuracy against the number of pool points pruned, one line per way of pruning.
+"""Accuracy against the pool points pruned, one line per way of pruning.
 
-`python -m clipshift.figures.accuracy_vs_pruned --curve JSON --eval FOLDER --out FILE`. Points are
-means over seeds with Clopper-Pearson intervals over the n test images; small dots are single seeds.
+Points are means over seeds with Clopper-Pearson intervals over the n test images; small dots are
+single seeds. Published points, where the block asks for them, are hollow and marked.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
-
-from clipshift.config import Curve
+from clipshift.config_figures import Curve
 from clipshift.errors import run
-from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, save
-from clipshift.files import read_json
+from clipshift.figures.command import arguments
+from clipshift.figures.style import (
+    COLOURS,
+    GREY,
+    PUBLISHED,
+    house_style,
+    label_below,
+    legend_above,
+    look,
+    panels,
+    save,
+    title,
+)
+from clipshift.files import read_json, write_csv
+from clipshift.published import MARK, published
+
+Rows = list[dict[str, Any]]
 
 
-def draw(curve: Curve, results: dict[str, dict[str, Any]], out: Path) -> None:
-    """One panel per test set.
+def rows(curve: Curve, results: dict[str, dict[str, Any]]) -> Rows:
+    """One row per test set, line and split; the baseline opens every line.
 
     Args:
         results: evaluation JSON of every split of the curve.
     """
-    with house_style():
-        figure, axes = plt.subplots(
-            1, len(curve.sets), figsize=(2.7 * len(curve.sets), 3.0), sharey=True, squeeze=False
-        )
-        for axis, test_set in zip(axes[0], curve.sets, strict=True):
-            base = results[curve.baseline]
-            for i, (label, splits) in enumerate(curve.lines.items()):
-                points = sorted(
-                    (results[s] for s in [curve.baseline, *splits]),
-                    key=lambda r: r["points_pruned"],
+    found: Rows = []
+    for name in curve.sets:
+        for line, splits in curve.lines.items():
+            for split in [curve.baseline, *splits]:
+                result, entry = results[split], results[split]["sets"][name]
+                pruned = result["points_pruned"]
+                found.append(
+                    {
+                        "test_set": name,
+                        "line": line,
+                        "series": "ours",
+                        "split": split,
+                        "points_pruned": pruned,
+                        "share_pruned": pruned / (pruned + result["points_kept"]),
+                        "seeds": len(result["runs"]),
+                        "n": entry["n"],
+                        "top1": entry["top1"],
+                        "top1_low": entry["top1_low"],
+                        "top1_high": entry["top1_high"],
+                        "top1_of_seeds": " ".join(
+                            f"{v:.6f}" for v in entry["top1_of_seeds"].values()
+                        ),
+                    }
                 )
-                offset = (i - (len(curve.lines) - 1) / 2) * 0.008 * points[-1]["points_pruned"]
-                _line(axis, points, test_set, offset=offset, label=label, i=i)
-            top = base["sets"][test_set]["top1"]
+        found += _published_rows(curve, name, list(found[0]))
+    return found
+
+
+def _published_rows(curve: Curve, name: str, columns: list[str]) -> Rows:
+    if curve.published is None or name not in curve.published.sets:
+        return []
+    other = curve.published.sets[name]
+    source, pool = published()["curves"], published()["pool"]["points"]
+    return [
+        dict.fromkeys(columns)
+        | {
+            "test_set": name,
+            "line": line,
+            "series": f"{MARK}: {other}",
+            "split": theirs,
+            "points_pruned": pruned,
+            "share_pruned": pruned / pool,
+            "seeds": 1,
+            "n": published()["sizes"][other],
+            "top1": top1,
+        }
+        for line, theirs in curve.published.lines.items()
+        for pruned, top1 in zip(source["points_pruned"], source[other][theirs], strict=True)
+    ]
+
+
+def draw(curve: Curve, numbers: Rows, levels: dict[str, dict[str, float]], out: list[Path]) -> None:
+    """One panel per test set.
+
+    Args:
+        levels: per test set its `chance` and `majority`.
+    """
+    key, scale = ("points_pruned", 1) if curve.axis == "number" else ("share_pruned", 100)
+    with house_style():
+        figure, axes = panels(len(curve.sets), sharex=True, sharey=True)
+        for axis, name in zip(axes, curve.sets, strict=True):
+            mine = [r for r in numbers if r["test_set"] == name]
+            ours = [r for r in mine if r["series"] == "ours"]
+            widest = max(scale * r[key] for r in ours)
+            for i, line in enumerate(curve.lines):
+                shift = (i - (len(curve.lines) - 1) / 2) * 0.008 * widest
+                theirs = [r for r in mine if r["series"] != "ours" and r["line"] == line]
+                _published(axis, theirs, scale, key, COLOURS[i % len(COLOURS)])
+                points = sorted((r for r in ours if r["line"] == line), key=lambda r: r[key])
+                x = [scale * p[key] + (shift if p[key] else 0) for p in points]
+                _line(axis, x, points, line, i)
+            star = next(r for r in ours if r["split"] == curve.baseline)
             axis.plot(
-                [base["points_pruned"]], [100 * top], "*", ms=12, color="black", zorder=5,
+                [scale * star[key]], [100 * star["top1"]], "*", ms=11, color="black", zorder=5,
                 label=f"{curve.baseline} (no pruning)",
             )  # fmt: skip
-            chance = 100 * base["sets"][test_set]["chance"]
-            axis.axhline(chance, color=GREY, lw=1, ls=":", label="chance")
-            majority = 100 * base["sets"][test_set]["majority"]
-            axis.axhline(majority, color=GREY, lw=1, ls="-.", label="largest class")
-            axis.set_title(f"{test_set} (n = {base['sets'][test_set]['n']})", fontsize=9)
-        tops = (r["sets"][s]["top1_high"] for r in results.values() for s in curve.sets)
-        axes[0][0].set_ylim(0, 105 * max(tops))  # shared by all panels
-        axes[0][0].set_ylabel("zero-shot top-1 accuracy, %")
-        seeds = len(next(iter(results.values()))["runs"])
-        figure.supxlabel(
-            f"pool points pruned (bars: 95 % interval; mean of {seeds} seeds)", fontsize=9
-        )
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+            for label, level, dashes in (
+                ("chance", "chance", ":"),
+                ("largest class", "majority", "-."),
+            ):
+                axis.axhline(100 * levels[name][level], color=GREY, lw=1, ls=dashes, label=label)
+            title(axis, name, star["n"])
+        highest = max(r["top1_high"] or r["top1"] for r in numbers)
+        axes[0].set_ylim(0, 105 * highest)  # shared by all panels
+        figure.supylabel("zero-shot top-1 accuracy, %", fontsize=9)
+        seeds = numbers[0]["seeds"]
+        what = "pool points pruned" + (", % of the pool" if curve.axis == "share" else "")
+        of = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+        label_below(figure, f"{what} (bars: 95 % interval; {of})")
+        legend_above(figure, axes)
         save(figure, out)
-        plt.close(figure)
 
 
-def _line(
-    axis: Any, points: list[dict[str, Any]], test_set: str, *, offset: float, label: str, i: int
-) -> None:
-    x = [p["points_pruned"] + (offset if p["points_pruned"] else 0) for p in points]
-    y = [100 * p["sets"][test_set]["top1"] for p in points]
-    low = [v - 100 * p["sets"][test_set]["top1_low"] for v, p in zip(y, points, strict=True)]
-    high = [100 * p["sets"][test_set]["top1_high"] - v for v, p in zip(y, points, strict=True)]
-    look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-    axis.errorbar(x, y, [low, high], lw=1.4, ms=5, capsize=2.5, label=label, **look)
+def _line(axis: Any, x: list[float], points: Rows, label: str, i: int) -> None:
+    y = [100 * p["top1"] for p in points]
+    low = [v - 100 * p["top1_low"] for v, p in zip(y, points, strict=True)]
+    high = [100 * p["top1_high"] - v for v, p in zip(y, points, strict=True)]
+    axis.errorbar(x, y, [low, high], lw=1.4, ms=4.5, capsize=2.5, label=label, **look(i))
     for at, point in zip(x, points, strict=True):
-        seeds = [100 * v for v in point["sets"][test_set]["top1_of_seeds"].values()]
-        axis.plot([at] * len(seeds), seeds, ".", ms=3, color=look["color"], alpha=0.6)
+        seeds = [100 * float(v) for v in point["top1_of_seeds"].split()]
+        axis.plot([at] * len(seeds), seeds, ".", ms=3, color=look(i)["color"], alpha=0.6)
+
+
+def _published(axis: Any, points: Rows, scale: int, key: str, colour: str) -> None:
+    if points:
+        x = [scale * p[key] for p in points]
+        y = [100 * p["top1"] for p in points]
+        axis.plot(x, y, marker="D", color=colour, **PUBLISHED)
+        axis.plot([], [], marker="D", color=GREY, label=f"{MARK}, same colours", **PUBLISHED)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--curve", required=True, help="JSON of the curve block")
-    parser.add_argument("--eval", type=Path, required=True, help="folder of the evaluations")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    curve = Curve.model_validate_json(args.curve)
-    names = dict.fromkeys([curve.baseline, *(s for line in curve.lines.values() for s in line)])
-    results = {name: read_json(args.eval / f"{name}.json") for name in names}
-    draw(curve, results, args.out)
+    curve, files, args = arguments(Curve, __doc__)
+    results = {name: read_json(Path(path)) for name, path in files["evaluations"].items()}
+    numbers = rows(curve, results)
+    write_csv(args.csv, numbers)
+    draw(curve, numbers, results[curve.baseline]["sets"], args.out)
 
 
 if __name__ == "__main__":

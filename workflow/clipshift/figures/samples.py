@@ -13,9 +13,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from clipshift.errors import run
+from clipshift.figures.pictures import picture_bytes
 from clipshift.files import atomic, read_parquet
 from clipshift.select import seeded_order
-from clipshift.shards import read_tar
 
 COLUMNS = 12
 THUMB = 72
@@ -32,11 +32,9 @@ def choose(keys: list[str], count: int) -> list[str]:
 def pictures(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
     """Thumbnails of the wanted keys."""
     found = {}
-    for tar in tars:
-        for sample in read_tar(tar):
-            if sample.key in wanted:
-                image = Image.open(io.BytesIO(sample.image)).convert("RGB")
-                found[sample.key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
+    for key, data in picture_bytes(tars, wanted):
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        found[key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
     return found
 
 

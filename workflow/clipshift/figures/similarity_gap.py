@@ -1,92 +1,108 @@
-"""The similarity gap: how close are the test images to the pool, and to the reference set?
+"""The similarity gap: how close are the test images to each base (pool splits, reference set)?
 
-`python -m clipshift.figures.similarity_gap --reference NAME=FILE... --nearest NAME=FILE...
---out FILE`. Per test set the distribution of the nearest-neighbour similarity of its images, to the
-pool (before de-duplication) and to the reference set.
+Per test set the distribution of the nearest-neighbour similarity of its images to each base, the
+median as a vertical line. The table says how many images are closer to a base than to the first.
 """
 
-import argparse
 from pathlib import Path
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from clipshift.config_figures import Gap
 from clipshift.errors import run
-from clipshift.figures.style import COLOURS, house_style, save
-from clipshift.files import named_paths, read_parquet, write_csv
+from clipshift.figures.command import arguments
+from clipshift.figures.nearest import read_nearest, read_training
+from clipshift.figures.style import (
+    COLOURS,
+    LINES,
+    base_name,
+    house_style,
+    label_below,
+    legend_above,
+    panels,
+    save,
+    title,
+)
+from clipshift.files import write_csv
+from clipshift.layout_figures import Files
+
+Values = dict[str, dict[str, np.ndarray]]  # test set -> base -> (M,) similarities
 
 
-def nearest_in_pool(file: Path) -> pa.Table:
-    """`test_key, similarity` of the nearest point, in the order of test keys."""
-    near = read_parquet(file, ["test_key", "rank", "similarity"])
-    return near.filter(pc.equal(near["rank"], 0)).sort_by("test_key")
+def read(files: Files) -> Values:
+    """Nearest-neighbour similarities, images of a set in one order for all bases.
 
-
-def draw(gaps: dict[str, tuple[np.ndarray, np.ndarray]], out: Path) -> None:
-    """One panel per test set.
-
-    Args:
-        gaps: per set, similarities (M,) to the reference set and to the pool.
+    A base without points is left out.
     """
-    values = np.concatenate([v for pair in gaps.values() for v in pair])
-    low, high = np.floor(values.min() * 20) / 20, 1.0
-    bins = np.linspace(low, high, max(2, round((high - low) / 0.025) + 1))
-    with house_style():
-        figure, axes = plt.subplots(
-            1, len(gaps), figsize=(2.6 * len(gaps), 2.7), sharex=True, sharey=True, squeeze=False
-        )
-        looks = (("to the reference set", COLOURS[1], "-"), ("to the pool", COLOURS[0], "--"))
-        for axis, (name, pair) in zip(axes[0], gaps.items(), strict=True):
-            for value, (label, colour, line) in zip(pair, looks, strict=True):
-                share = np.full(len(value), 100 / len(value))
-                axis.hist(value, bins, weights=share, color=colour, alpha=0.25)
-                axis.hist(
-                    value, bins, weights=share, histtype="step", color=colour, ls=line, lw=1.4,
-                    label=label,
-                )  # fmt: skip
-                axis.axvline(float(np.median(value)), color=colour, ls=line, lw=1)
-            share_closer = float((pair[1] > pair[0]).mean())
-            axis.set_title(
-                f"{name} (n = {len(pair[0])})\n{share_closer:.0%} closer to the pool", fontsize=9
+    values: Values = {}
+    for name, bases in files["neighbours"].items():
+        read_training(list(bases.values()))  # one of them has points, all the same test images
+        parts = {base: read_nearest(Path(path)) for base, path in bases.items()}
+        values[name] = {b: part.similarity for b, part in parts.items() if part.keys}
+    return values
+
+
+def rows(values: Values) -> list[dict[str, Any]]:
+    """One row per test set and base."""
+    found = []
+    for name, bases in values.items():
+        first = next(iter(bases))
+        for base, value in bases.items():
+            quantiles = np.quantile(value, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
+            marks = ("lowest", "q05", "q25", "median", "q75", "q95", "highest")
+            found.append(
+                {"test_set": name, "base": base, "n": len(value), "mean": float(value.mean())}
+                | dict(zip(marks, map(float, quantiles), strict=True))
+                | {
+                    "compared_with": first,
+                    "share_closer": float((value > bases[first]).mean()),
+                    "share_equal": float((value == bases[first]).mean()),
+                }
             )
-        axes[0][0].set_ylabel("test images, %")
-        figure.supxlabel("nearest-neighbour similarity (cosine; vertical line: median)", fontsize=9)
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=2)
+    return found
+
+
+def edges(values: list[np.ndarray], width: float) -> np.ndarray:
+    """Edges of bars on multiples of the width, one bar at least, that hold all values."""
+    low = np.floor(round(float(min(v.min() for v in values)) / width, 9))
+    high = np.floor(round(float(max(v.max() for v in values)) / width, 9)) + 1
+    edge: np.ndarray = np.arange(int(low), int(high) + 1) * width
+    return edge
+
+
+def histogram(
+    axis: Any, value: np.ndarray, bins: np.ndarray, label: str, colour: str, line: str
+) -> None:
+    """Share of the values per bar, %, with the median."""
+    share = np.full(len(value), 100 / len(value))
+    axis.hist(value, bins, weights=share, color=colour, alpha=0.15)
+    axis.hist(
+        value, bins, weights=share, histtype="step", color=colour, ls=line, lw=1.4, label=label
+    )
+    axis.axvline(float(np.median(value)), color=colour, ls=line, lw=0.9)
+
+
+def draw(block: Gap, values: Values, reference: str, out: list[Path]) -> None:
+    bins = edges([v for bases in values.values() for v in bases.values()], block.width)
+    with house_style():
+        figure, axes = panels(len(values), size=(2.4, 2.0), sharex=True, sharey=True)
+        for axis, (name, bases) in zip(axes, values.items(), strict=True):
+            for i, (base, value) in enumerate(bases.items()):
+                colour, line = COLOURS[i % len(COLOURS)], LINES[i % len(LINES)]
+                histogram(axis, value, bins, f"to {base_name(base, reference)}", colour, line)
+            title(axis, name, len(next(iter(bases.values()))))
+        figure.supylabel("test images, %", fontsize=9)
+        label_below(figure, "nearest-neighbour similarity (vertical line: median)")
+        legend_above(figure, axes)
         save(figure, out)
-        plt.close(figure)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", action="append", required=True, metavar="SET=FILE")
-    parser.add_argument("--nearest", action="append", required=True, metavar="SET=FILE")
-    parser.add_argument("--csv", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    nearest = named_paths(args.nearest)
-    gaps = {}
-    rows = []
-    for name, (file,) in named_paths(args.reference).items():
-        reference = read_parquet(file, ["test_key", "similarity"]).sort_by("test_key")
-        pool = nearest_in_pool(nearest[name][0])
-        assert reference["test_key"].equals(pool["test_key"]), name
-        pair = (reference["similarity"].to_numpy(), pool["similarity"].to_numpy())
-        gaps[name] = pair
-        closer = pc.mean(pc.greater(pool["similarity"], reference["similarity"])).as_py()
-        rows.append(
-            {
-                "test_set": name,
-                "n": len(pair[0]),
-                "median_to_reference": float(np.median(pair[0])),
-                "median_to_pool": float(np.median(pair[1])),
-                "share_closer_to_pool": closer,
-            }
-        )
-    write_csv(args.csv, rows)
-    draw(gaps, args.out)
+    block, files, args = arguments(Gap, __doc__)
+    values = read(files)
+    write_csv(args.csv, rows(values))
+    draw(block, values, args.study["reference"], args.out)
 
 
 if __name__ == "__main__":

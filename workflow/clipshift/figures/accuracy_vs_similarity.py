@@ -1,0 +1,226 @@
+"""Accuracy against the nearest-neighbour similarity of the test images, in bins.
+
+The similarity of a test image is that of its nearest neighbour in the training data: the points
+that the split keeps and, where it adds the reference set, that too. The table has one row per bin
+and test set, ours and published; beside it (`.rho.csv`) Spearman's rho over the bins and over the
+images.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.config_figures import Binned
+from clipshift.correlation import bootstrap, spearman
+from clipshift.errors import ClipshiftError, run
+from clipshift.figures.command import arguments
+from clipshift.figures.nearest import read_training
+from clipshift.figures.style import (
+    COLOURS,
+    GREY,
+    PUBLISHED,
+    RHO,
+    house_style,
+    label_below,
+    legend_above,
+    panels,
+    save,
+    title,
+)
+from clipshift.files import write_csv
+from clipshift.intervals import clopper_pearson
+from clipshift.layout_figures import Files
+from clipshift.published import MARK, published
+from clipshift.summary import correct_images
+
+Rows = list[dict[str, Any]]
+
+
+def bin_of(similarity: np.ndarray, width: float) -> np.ndarray:
+    """Number of the bin [b * width, (b + 1) * width) of each similarity; the last one is closed.
+
+    >>> bin_of(np.array([0.1, 0.149, 0.15, 0.999, 1.0, 1.0004]), 0.05).tolist()
+    [2, 2, 3, 19, 19, 19]
+    """
+    last = int(np.ceil(round(1 / width, 9))) - 1
+    # 0.15 / 0.05 is 2.9999999999999996: an edge belongs to the bin above it all the same.
+    number = np.floor(np.round(similarity / width, 9)).astype(int)
+    bins: np.ndarray = np.minimum(number, last)
+    return bins
+
+
+def bin_rows(similarity: np.ndarray, correct: np.ndarray, width: float) -> Rows:
+    """One row per bin that holds images.
+
+    Args:
+        similarity: (N,) of the test images.
+        correct: (S, N), per seed and image.
+    """
+    number = bin_of(similarity, width)
+    rows = []
+    for b in np.unique(number):
+        here = number == b
+        n = int(here.sum())
+        top1 = float(correct[:, here].mean())
+        low, high = clopper_pearson(top1 * n, n)
+        rows.append(
+            {
+                "bin_low": round(float(b) * width, 9),
+                "bin_high": round(float(b + 1) * width, 9),
+                "n": n,
+                "similarity": float(similarity[here].mean()),
+                "top1": top1,
+                "top1_low": low,
+                "top1_high": high,
+            }
+        )
+    return rows
+
+
+def rho_over_bins(similarity: np.ndarray, correct: np.ndarray, width: float) -> float | None:
+    """Spearman's rho between mean similarity and accuracy of the bins.
+
+    Args:
+        similarity, correct: (N,) of the test images, the latter a mean over seeds.
+    """
+    number = bin_of(similarity, width)
+    number = number - number.min()  # embeddings may point away from each other
+    n = np.bincount(number)
+    filled = n > 0
+    means = (np.bincount(number, v)[filled] / n[filled] for v in (similarity, correct))
+    # Equal accuracies of two bins must stay equal, whatever the order of summation.
+    return spearman(*(np.round(mean, 12) for mean in means))
+
+
+def rho_rows(similarity: np.ndarray, correct: np.ndarray, block: Binned) -> Rows:
+    """Spearman's rho over bins and over images; images and seeds are drawn with replacement."""
+    seeds, n = correct.shape
+
+    def over_bins(x: np.ndarray, y: np.ndarray) -> float | None:
+        return rho_over_bins(x, y, block.width)
+
+    rows = []
+    for over, statistic in (("bins", over_bins), ("images", spearman)):
+
+        def drawn(
+            images: np.ndarray, rng: np.random.Generator, statistic: Any = statistic
+        ) -> float | None:
+            chosen = correct[rng.integers(0, seeds, seeds)].mean(0)
+            value: float | None = statistic(similarity[images], chosen[images])
+            return value
+
+        low, high = bootstrap(drawn, n, block.draws, block.seed) or (None, None)
+        rho = statistic(similarity, correct.mean(0))
+        count = len(np.unique(bin_of(similarity, block.width))) if over == "bins" else n
+        rows.append({"over": over, "n": count, "rho": rho, "rho_low": low, "rho_high": high})
+    return rows
+
+
+def published_rows(name: str) -> tuple[Rows, Rows]:
+    """Published bins and their rho, in the columns of ours; what was not published is empty."""
+    series = published()["bins"][name]
+    bins = [
+        dict.fromkeys(("bin_low", "bin_high", "n"))
+        | {"similarity": x, "top1": y, "top1_low": None, "top1_high": None}
+        for x, y in zip(series["similarity"], series["top1"], strict=True)
+    ]
+    rho = {"over": "bins", "n": len(bins), "rho": series["rho"], "rho_low": None, "rho_high": None}
+    return bins, [rho]
+
+
+def numbers(block: Binned, files: Files) -> tuple[Rows, Rows]:
+    """All rows of the bins and of the correlations.
+
+    Raises:
+        ClipshiftError: similarities and predictions are about different images.
+    """
+    bins: Rows = []
+    rhos: Rows = []
+    for name in block.sets:
+        nearest = read_training(files["neighbours"][name])
+        keys, correct = correct_images([Path(f) for f in files["predictions"]], name)
+        if keys != nearest.keys:
+            raise ClipshiftError(
+                f"{files['predictions'][0]} and {files['neighbours'][name][0]} are about different "
+                f"images of {name}; delete both and run again"
+            )
+        ours = {"test_set": name, "series": block.split, "seeds": len(correct)}
+        bins += [ours | row for row in bin_rows(nearest.similarity, correct, block.width)]
+        rhos += [ours | row for row in rho_rows(nearest.similarity, correct, block)]
+        if name in block.published:
+            other = block.published[name]
+            theirs = {"test_set": name, "series": f"{MARK}: {other}", "seeds": 1}
+            found = published_rows(other)
+            bins += [theirs | row for row in found[0]]
+            rhos += [theirs | row for row in found[1]]
+    return bins, rhos
+
+
+def draw(block: Binned, bins: Rows, rhos: Rows, out: list[Path]) -> None:
+    with house_style():
+        figure, axes = panels(len(block.sets), sharex=True, sharey=True)
+        for axis, name in zip(axes, block.sets, strict=True):
+            mine = [r for r in bins if r["test_set"] == name]
+            ours = [r for r in mine if r["series"] == block.split]
+            theirs = [r for r in mine if r["series"] != block.split]
+            if theirs:
+                x = [r["similarity"] for r in theirs]
+                y = [100 * r["top1"] for r in theirs]
+                axis.plot(x, y, marker="D", color=GREY, label=MARK, **PUBLISHED)
+            _ours(axis, ours, f"trained on {block.split}")
+            title(axis, name, sum(r["n"] for r in ours))
+            text = [_rho_text(r, block.split) for r in rhos if r["test_set"] == name]
+            axis.text(
+                0.03, 0.985, "\n".join(text), transform=axis.transAxes, va="top", fontsize=6.5,
+                linespacing=1.35, bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 1},
+            )  # fmt: skip
+        longest = max(len(f"{r['n']:,}") for r in bins if r["n"] is not None)
+        axes[0].set_ylim(-8 - 4.8 * longest, 138)
+        axes[0].set_yticks(range(0, 101, 20))
+        figure.supylabel("zero-shot top-1 accuracy, %", fontsize=9)
+        label_below(
+            figure,
+            "nearest-neighbour similarity to the training data "
+            "(bars: 95 % interval; small numbers: n)",
+        )
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def _ours(axis: Any, rows: Rows, label: str) -> None:
+    x = [r["similarity"] for r in rows]
+    y = [100 * r["top1"] for r in rows]
+    low = [100 * (r["top1"] - r["top1_low"]) for r in rows]
+    high = [100 * (r["top1_high"] - r["top1"]) for r in rows]
+    axis.errorbar(
+        x, y, [low, high], color=COLOURS[0], marker="o", ms=4.5, lw=1.4, capsize=2, label=label
+    )
+    for r in rows:
+        axis.text(
+            r["similarity"], -5, f"{r['n']:,}", rotation=90, ha="center", va="top", fontsize=5,
+            color=GREY,
+        )  # fmt: skip
+
+
+def _rho_text(row: dict[str, Any], split: str) -> str:
+    digits = 2 if row["series"] == split else 3  # published ones as they were published
+    who = "" if row["series"] == split else ", published"
+    if row["rho"] is None:
+        return f"{RHO} over {row['over']}{who}: undefined"
+    text = f"{RHO} over {row['n']:,} {row['over']}{who}: {row['rho']:.{digits}f}"
+    if row["rho_low"] is not None:
+        text += f" [{row['rho_low']:.2f}, {row['rho_high']:.2f}]"
+    return text
+
+
+def main() -> None:
+    block, files, args = arguments(Binned, __doc__)
+    bins, rhos = numbers(block, files)
+    write_csv(args.csv, bins)
+    write_csv(args.csv.with_suffix(".rho.csv"), rhos)
+    draw(block, bins, rhos, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

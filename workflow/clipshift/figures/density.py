@@ -1,0 +1,108 @@
+"""Density: how many points of each base lie above a similarity, per test image.
+
+The nearest neighbour alone does not say how many neighbours there are. Per test set and base the
+median over the test images of the number of points above each similarity of the grid, and the band
+between two quantiles.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.config_figures import Density
+from clipshift.errors import ClipshiftError, run
+from clipshift.figures.command import arguments
+from clipshift.figures.style import (
+    COLOURS,
+    LINES,
+    base_name,
+    house_style,
+    label_below,
+    legend_above,
+    panels,
+    save,
+    title,
+)
+from clipshift.files import read_parquet, write_csv
+from clipshift.layout_figures import Files
+
+
+def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The grid (G,) ascending, and counts (M, G) of the test images in the order of keys.
+
+    Raises:
+        ClipshiftError: a test image lacks a similarity of the grid.
+    """
+    table = read_parquet(path, ["test_key", "above", "count"]).sort_by(
+        [("test_key", "ascending"), ("above", "ascending")]
+    )
+    grid = np.unique(table["above"].to_numpy())
+    images = len(table) // max(1, len(grid))
+    above = table["above"].to_numpy()
+    if not images or not np.array_equal(above, np.tile(grid, images)):
+        raise ClipshiftError(f"{path} has no whole grid for every image; delete it and run again")
+    return grid, table["count"].to_numpy().reshape(images, len(grid))
+
+
+def rows(block: Density, files: Files) -> list[dict[str, Any]]:
+    """One row per test set, base and similarity of the grid."""
+    found = []
+    for name, bases in files["density"].items():
+        for base, path in bases.items():
+            grid, counts = read(Path(path))
+            low, median, high = np.quantile(counts, [block.band[0], 0.5, block.band[1]], axis=0)
+            for g, above in enumerate(grid):
+                found.append(
+                    {
+                        "test_set": name,
+                        "base": base,
+                        "n": len(counts),
+                        "above": float(above),
+                        "median": float(median[g]),
+                        "low": float(low[g]),
+                        "high": float(high[g]),
+                        "mean": float(counts[:, g].mean()),
+                        "share_without": float((counts[:, g] == 0).mean()),
+                    }
+                )
+    return found
+
+
+def draw(block: Density, numbers: list[dict[str, Any]], reference: str, out: list[Path]) -> None:
+    with house_style():
+        figure, axes = panels(len(block.sets), sharex=True, sharey=True)
+        for axis, name in zip(axes, block.sets, strict=True):
+            for i, base in enumerate(block.bases):
+                mine = [r for r in numbers if (r["test_set"], r["base"]) == (name, base)]
+                x = [r["above"] for r in mine]
+                colour = COLOURS[i % len(COLOURS)]
+                low, high = ([r[k] for r in mine] for k in ("low", "high"))
+                axis.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+                median = [r["median"] for r in mine]
+                ends = median.index(0) + 1 if 0 in median else len(median)  # zero from there on
+                axis.plot(
+                    x[:ends], median[:ends], color=colour, ls=LINES[i % len(LINES)],
+                    marker="os^Dv"[i % 5], ms=3, lw=1.4, label=base_name(base, reference),
+                )  # fmt: skip
+            title(axis, name, next(r["n"] for r in numbers if r["test_set"] == name))
+        axes[0].set_yscale("symlog", linthresh=1, linscale=0.5)
+        axes[0].set_ylim(bottom=0)
+        band = " to ".join(f"{100 * q:g}" for q in block.band)
+        figure.supylabel("points above", fontsize=9)
+        label_below(
+            figure, f"similarity (line: median over the test images; band: {band} % of them)"
+        )
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def main() -> None:
+    block, files, args = arguments(Density, __doc__)
+    numbers = rows(block, files)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.study["reference"], args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,135 @@
+"""Example test pictures with their nearest neighbours in each base, with their similarities.
+
+The examples are spread over the similarities: the test images, in the order of their similarity to
+the bases together, are cut into equal parts, and a seeded hash picks one of each.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.config_figures import Examples
+from clipshift.errors import ClipshiftError, run
+from clipshift.figures.command import arguments
+from clipshift.figures.nearest import read_neighbours, read_training
+from clipshift.figures.pictures import Picture, fetch
+from clipshift.figures.sheet import Sheet, short
+from clipshift.figures.style import GREY, house_style
+from clipshift.files import write_csv
+from clipshift.layout_figures import Files
+from clipshift.select import seeded_order
+
+Rows = list[dict[str, Any]]
+
+SIDE, GAP, LETTERS = 0.72, 0.08, 0.40  # inches: picture, space between, texts below
+GROUP = 0.16  # more space between the query and the groups of neighbours
+HEAD = 0.44
+
+
+def choose(keys: list[str], similarity: np.ndarray, count: int, seed: int) -> list[str]:
+    """One key from each of `count` equal parts of the order of similarity, largest first.
+
+    Fewer test images than parts give all of them.
+    """
+    order = np.lexsort((np.array(keys), -similarity))
+    parts = [part for part in np.array_split(order, count) if len(part)]
+    return [
+        min((keys[i] for i in part), key=lambda k: (seeded_order(seed, k), k)) for part in parts
+    ]
+
+
+def rows(block: Examples, files: Files) -> Rows:
+    """One row per query, base and rank, in the order of the figure."""
+    found = []
+    for name in block.sets:
+        bases = files["neighbours"][name]
+        nearest = read_training(list(bases.values()))
+        chosen = choose(nearest.keys, nearest.similarity, block.queries, block.seed)
+        place = {key: i for i, key in enumerate(chosen)}
+        for base, path in bases.items():
+            for r in read_neighbours(Path(path), block.shown).to_pylist():
+                if r["test_key"] in place:
+                    found.append({"test_set": name, "base": base, **r})
+        start = len(found) - len([r for r in found if r["test_set"] == name])
+        found[start:] = sorted(
+            found[start:],
+            key=lambda r: (place[r["test_key"]], block.bases.index(r["base"]), r["rank"]),
+        )
+    if not found:
+        raise ClipshiftError(f"no neighbours of {block.sets}; delete them and run again")
+    return found
+
+
+def pictures(files: Files, numbers: Rows) -> dict[str, dict[str, Picture]]:
+    """The pictures of the queries per test set, and under "" those of the neighbours."""
+    tests = {
+        name: fetch([source], {r["test_key"] for r in numbers if r["test_set"] == name})
+        for name, source in files["tests"].items()
+    }
+    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in numbers})}
+
+
+def draw(
+    block: Examples, numbers: Rows, found: dict[str, dict[str, Picture]], reference: str,
+    out: list[Path],
+) -> None:  # fmt: skip
+    """A block of rows per test set: the query, then the neighbours of each base."""
+    step = SIDE + GAP
+    lines = {
+        s: list(dict.fromkeys(r["test_key"] for r in numbers if r["test_set"] == s))
+        for s in block.sets
+    }
+    width = 2 * GAP + step * (1 + block.shown * len(block.bases)) + GROUP * len(block.bases)
+    height = GAP + sum(HEAD + (SIDE + LETTERS) * len(keys) for keys in lines.values())
+    with house_style(arranged=False):
+        sheet = Sheet(width, height)
+        top = 0.0
+        for name, keys in lines.items():
+            _head(sheet, top, block, name, reference)
+            top += HEAD
+            for key in keys:
+                query = found[name][key]
+                sheet.picture(GAP, top, SIDE, query.pixels)
+                sheet.text(GAP + SIDE / 2, top + SIDE + 0.03, short(query.caption, 17, 3), 5.2)
+                for r in numbers:
+                    if (r["test_set"], r["test_key"]) == (name, key):
+                        at = _left(block, r["base"]) + step * r["rank"]
+                        _neighbour(sheet, at, top, r, found[""][r["key"]])
+                top += SIDE + LETTERS
+        sheet.save(out)
+
+
+def _left(block: Examples, base: str) -> float:
+    """Where the neighbours in a base begin."""
+    group = block.bases.index(base)
+    return GAP + (SIDE + GAP) * (1 + group * block.shown) + GROUP * (group + 1)
+
+
+def _head(sheet: Sheet, top: float, block: Examples, name: str, reference: str) -> None:
+    sheet.text(GAP, top + 0.2, name, 8, ha="left", weight="bold")
+    step = SIDE + GAP
+    for base in block.bases:
+        left, right = _left(block, base), _left(block, base) + step * block.shown - GAP
+        what = f"{base}, the reference set" if base == reference else f"the pool ({base})"
+        sheet.text((left + right) / 2, top + 0.2, f"nearest in {what}", 8)
+        sheet.line([left, right], [top + 0.385] * 2)
+
+
+def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], picture: Picture) -> None:
+    sheet.picture(x, y, SIDE, picture.pixels)
+    middle = x + SIDE / 2
+    sheet.text(middle, y + SIDE + 0.025, f"{r['similarity']:.3f}", 6.5, weight="bold")
+    sheet.text(middle, y + SIDE + 0.145, short(picture.caption, 17), 5.2, color=GREY)
+
+
+def main() -> None:
+    block, files, args = arguments(Examples, __doc__)
+    numbers = rows(block, files)
+    found = pictures(files, numbers)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, found, args.study["reference"], args.out)
+
+
+if __name__ == "__main__":
+    run(main)

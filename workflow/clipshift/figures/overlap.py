@@ -1,0 +1,84 @@
+"""What similarity-gap pruning removes by two encoders: sizes, and the Jaccard index of both."""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_figures import Overlap
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.figures.removal import count, margins_of, removed
+from clipshift.figures.style import COLOURS, house_style, label_below, legend_above, panels, save
+from clipshift.files import write_csv
+from clipshift.layout_figures import Files
+
+Rows = list[dict[str, Any]]
+
+
+def rows(block: Overlap, files: Files) -> Rows:
+    """One row per test set and tolerance; points that de-duplication left, by the study's encoder.
+
+    `jaccard` is empty where neither encoder removes a point.
+    """
+    found = []
+    for name in block.sets:
+        both = {encoder: files["margins"][encoder][name] for encoder in block.encoders}
+        with margins_of(both, files["candidates"]) as db:
+            for tolerance in sorted(block.tolerances):
+                one, other = (removed([i], tolerance) for i in (0, 1))
+                union = count(db, f"{one} OR {other}")
+                shared = count(db, f"{one} AND {other}")
+                found.append(
+                    {"test_set": name, "tolerance": tolerance, "candidates": count(db)}
+                    | {f"removed_by_{block.encoders[0]}": count(db, one)}
+                    | {f"removed_by_{block.encoders[1]}": count(db, other)}
+                    | {"removed_by_both": shared, "jaccard": shared / union if union else None}
+                )
+    return found
+
+
+def draw(block: Overlap, numbers: Rows, out: list[Path]) -> None:
+    """Bars per tolerance: removed by the first alone, by both, by the second alone."""
+    first, second = block.encoders
+    with house_style():
+        height = 0.9 + 0.28 * len(block.tolerances)
+        figure, axes = panels(len(block.sets), size=(2.4, height), sharex=True, sharey=True)
+        for axis, name in zip(axes, block.sets, strict=True):
+            mine = [r for r in numbers if r["test_set"] == name]
+            for place, r in enumerate(mine):
+                both = r["removed_by_both"]
+                a, b = r[f"removed_by_{first}"] - both, r[f"removed_by_{second}"] - both
+                looks = ((a, COLOURS[0], "", first), (both, "#444444", "", "both"))
+                left = 0.0
+                for width, colour, hatch, who in (*looks, (b, COLOURS[1], "///", second)):
+                    share = 100 * width / r["candidates"]
+                    label = f"only {who}" if who != "both" else "both"
+                    axis.barh(
+                        place, share, 0.62, left=left, color=colour, hatch=hatch, ec="white",
+                        lw=0.4, label=label,
+                    )  # fmt: skip
+                    left += share
+                text = "J undefined" if r["jaccard"] is None else f"J = {r['jaccard']:.2f}"
+                axis.text(left + 1.5, place, text, va="center", fontsize=7)
+            axis.set_title(name, fontsize=9)
+        axes[0].set_yticks(
+            range(len(block.tolerances)), [f"{t:g}" for t in sorted(block.tolerances)]
+        )
+        axes[0].set_ylim(len(block.tolerances) - 0.5, -0.5)
+        axes[0].set_xlim(0, 118)
+        axes[0].set_xticks(range(0, 101, 25))
+        figure.supylabel("tolerance", fontsize=9)
+        total = numbers[0]["candidates"]
+        label_below(figure, f"removed, % of {total:,} pool points (J: Jaccard index)")
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def main() -> None:
+    block, files, args = arguments(Overlap, __doc__)
+    numbers = rows(block, files)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,142 @@
+"""Accuracy per class, with the mean nearest-neighbour similarity of the class's test images.
+
+Similarity is to the training data of each split: the points it keeps and, where it adds it, the
+reference set. Accuracies are means over seeds, with Clopper-Pearson intervals over the n images.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from clipshift.config_figures import PerClass
+from clipshift.correlation import spearman
+from clipshift.errors import ClipshiftError, run
+from clipshift.figures.command import arguments
+from clipshift.figures.nearest import read_training
+from clipshift.figures.style import (
+    RHO,
+    house_style,
+    label_below,
+    legend_above,
+    look,
+    panels,
+    save,
+    title,
+)
+from clipshift.files import read_json, read_parquet, write_csv
+from clipshift.intervals import clopper_pearson
+from clipshift.layout_figures import Files
+from clipshift.summary import correct_images
+
+# More classes than this are points of a scatter plot, fewer have a line with their name.
+NAMED = 25
+
+Rows = list[dict[str, Any]]
+
+
+def rows(block: PerClass, files: Files) -> Rows:
+    """One row per split, test set and class that has images.
+
+    Raises:
+        ClipshiftError: predictions and neighbours are about different images.
+    """
+    found = []
+    for split, predictions in files["predictions"].items():
+        result = read_json(Path(files["evaluations"][split]))
+        for name in block.sets:
+            names = result["sets"][name]["classes"]
+            keys, correct = correct_images([Path(p) for p in predictions], name)
+            nearest = read_training(files["neighbours"][split][name])
+            if nearest.keys != keys:
+                raise ClipshiftError(
+                    f"{predictions[0]} and {files['neighbours'][split][name][0]} are about "
+                    f"different images of {name}; delete both and run again"
+                )
+            table = read_parquet(Path(predictions[0]), ["test_set", "key", "label"])
+            table = table.filter(pc.equal(table["test_set"], name)).sort_by("key")
+            labels = table["label"].to_numpy()
+            for label in np.unique(labels):
+                here = labels == label
+                n, top1 = int(here.sum()), float(correct[:, here].mean())
+                low, high = clopper_pearson(top1 * n, n)
+                found.append(
+                    {"split": split, "model": result["model"], "seeds": len(correct)}
+                    | {"test_set": name, "class": names[label], "n": n}
+                    | {"top1": top1, "top1_low": low, "top1_high": high}
+                    | {"similarity": float(nearest.similarity[here].mean())}
+                )
+    return found
+
+
+def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
+    """One panel per test set: classes by name where they are few, else by their similarity."""
+    per_set = {s: [r for r in numbers if r["test_set"] == s] for s in block.sets}
+    most = max(len({r["class"] for r in mine}) for mine in per_set.values())
+    few = most <= NAMED
+    with house_style():
+        size = (2.7, 0.8 + (0.12 + 0.09 * len(block.splits)) * most) if few else (2.4, 2.4)
+        figure, axes = panels(len(block.sets), size=size, sharex=True, sharey=not few)
+        for axis, (name, mine) in zip(axes, per_set.items(), strict=True):
+            (_by_name if few else _by_similarity)(axis, mine, block.splits)
+            first = [r for r in mine if r["split"] == block.splits[0]]
+            title(axis, name, sum(r["n"] for r in first))
+        if few:
+            axes[0].set_xlim(-4, 104)
+            axes[0].set_xticks(range(0, 101, 25))
+            label_below(
+                figure,
+                "zero-shot top-1 accuracy, % (bars: 95 % interval; in brackets: mean "
+                f"nearest-neighbour similarity to the training data of {block.splits[0]}, n)",
+            )
+        else:
+            axes[0].set_ylim(0, 100)
+            figure.supylabel("zero-shot top-1 accuracy of the class, %", fontsize=9)
+            label_below(figure, "mean nearest-neighbour similarity of the class")
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def _by_name(axis: Any, mine: Rows, splits: list[str]) -> None:
+    first = sorted((r for r in mine if r["split"] == splits[0]), key=lambda r: -r["similarity"])
+    place = {r["class"]: i for i, r in enumerate(first)}
+    for i, split in enumerate(splits):
+        points = [r for r in mine if r["split"] == split]
+        offset = (i - (len(splits) - 1) / 2) * 0.7 / len(splits)
+        y = [place[r["class"]] + offset for r in points]
+        x = [100 * r["top1"] for r in points]
+        low = [v - 100 * r["top1_low"] for v, r in zip(x, points, strict=True)]
+        high = [100 * r["top1_high"] - v for v, r in zip(x, points, strict=True)]
+        axis.errorbar(
+            x, y, xerr=[low, high], ls="none", lw=1.0, ms=3.5, capsize=1.5, label=split, **look(i)
+        )
+    labels = [f"{r['class']} [{r['similarity']:.2f}, {r['n']}]" for r in first]
+    axis.set_yticks(range(len(first)), labels, fontsize=7)
+    axis.set_ylim(len(first) - 0.5, -0.5)
+
+
+def _by_similarity(axis: Any, mine: Rows, splits: list[str]) -> None:
+    for i, split in enumerate(splits):
+        points = [r for r in mine if r["split"] == split]
+        x, y = (np.array([r[k] for r in points]) for k in ("similarity", "top1"))
+        rho = spearman(x, y)
+        label = f"{split}" if len(splits) > 1 else f"{split}, single classes"
+        style = {"color": look(i)["color"], "marker": look(i)["marker"]}
+        axis.plot(x, 100 * y, ls="none", ms=2.5, alpha=0.6, label=label, **style)
+        text = f"{RHO} = {rho:.2f}" if rho is not None else f"{RHO} undefined"
+        axis.text(
+            0.03, 0.97 - 0.08 * i, text, transform=axis.transAxes, va="top", fontsize=7,
+            color=style["color"],
+        )  # fmt: skip
+
+
+def main() -> None:
+    block, files, args = arguments(PerClass, __doc__)
+    numbers = rows(block, files)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,106 @@
+"""Accuracy over seeds: trainings of one arm (split and model) that differ in nothing else.
+
+Mean, sample standard deviation and Student's t interval over the seeds. It speaks of the chance of
+training, the Clopper-Pearson interval beside it of the choice of test images.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_figures import Seeds
+from clipshift.correlation import mean_interval
+from clipshift.errors import ClipshiftError, run
+from clipshift.figures.command import arguments
+from clipshift.figures.style import (
+    COLOURS,
+    GREY,
+    house_style,
+    label_below,
+    legend_above,
+    panels,
+    save,
+    title,
+)
+from clipshift.files import read_json, write_csv
+from clipshift.intervals import clopper_pearson
+from clipshift.layout_figures import Files
+
+# What all runs of an arm share.
+SAME = ("split", "model", "samples_seen", "precision", "batch")
+
+
+def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
+    """One row per split and test set.
+
+    Raises:
+        ClipshiftError: two runs differ in more than their seed.
+    """
+    found = []
+    for split, paths in files["runs"].items():
+        runs = [read_json(Path(path)) for path in paths]
+        for path, one in zip(paths, runs, strict=True):
+            for key in SAME:
+                if one[key] != runs[0][key]:
+                    raise ClipshiftError(
+                        f"{path}: {key} is {one[key]!r}, but {runs[0][key]!r} in {paths[0]}: these "
+                        "differ in more than the seed; delete both and run again"
+                    )
+        for name in block.sets:
+            entries = {one["seed"]: one["sets"][name] for one in runs}
+            values = [entry["top1"] for entry in entries.values()]
+            n = runs[0]["sets"][name]["n"]
+            over = mean_interval(values)
+            mean = sum(values) / len(values)
+            low, high = clopper_pearson(min(max(mean * n, 0), n), n)
+            found.append(
+                {"split": split, "model": runs[0]["model"], "test_set": name, "seeds": len(values)}
+                | {"n": n, "mean": over["mean"], "sd": over["sd"]}
+                | {"t_low": over["low"], "t_high": over["high"]}
+                | {"images_low": low, "images_high": high}
+                | {"top1_of_seeds": " ".join(f"{s}:{e['top1']:.6f}" for s, e in entries.items())}
+            )
+    return found
+
+
+def draw(block: Seeds, numbers: list[dict[str, Any]], out: list[Path]) -> None:
+    """One panel per test set, one line per split."""
+    height = 0.24 * len(block.splits) + 0.5
+    with house_style():
+        figure, axes = panels(len(block.sets), size=(2.2, height), sharex=True, sharey=True)
+        for axis, name in zip(axes, block.sets, strict=True):
+            mine = [r for r in numbers if r["test_set"] == name]
+            for place, r in enumerate(mine):
+                _row(axis, place, r)
+            title(axis, name, mine[0]["n"])
+        axes[0].set_yticks(range(len(block.splits)), block.splits)
+        axes[0].set_ylim(len(block.splits) - 0.5, -0.5)
+        axes[0].set_xlim(0, 100)
+        axes[0].set_xticks(range(0, 81, 20))  # the end of a panel is the beginning of the next
+        label_below(figure, "zero-shot top-1 accuracy, %")
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def _row(axis: Any, place: int, r: dict[str, Any]) -> None:
+    colour = COLOURS[0]
+    axis.plot(
+        [100 * r["images_low"], 100 * r["images_high"]], [place, place], color=COLOURS[1], lw=5,
+        alpha=0.45, solid_capstyle="butt", label="95 % interval over images",
+    )  # fmt: skip
+    if r["sd"] is not None:
+        ends = [max(0.0, 100 * r["t_low"]), min(100.0, 100 * r["t_high"])]
+        axis.plot(ends, [place, place], color=colour, lw=1.2, label="95 % interval over seeds (t)")
+    single = [100 * float(v.split(":")[1]) for v in r["top1_of_seeds"].split()]
+    axis.plot(single, [place] * len(single), "|", ms=7, color=GREY, label="single seeds")
+    axis.plot([100 * r["mean"]], [place], "o", ms=4.5, color=colour, label="mean")
+
+
+def main() -> None:
+    block, files, args = arguments(Seeds, __doc__)
+    numbers = rows(block, files)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,103 @@
+"""Points removed by similarity-gap pruning over a grid of tolerances, and what models say of some.
+
+The counts need no training: they come from stored margins. Where splits with a tolerance were
+trained, their accuracy stands beside.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_figures import Tolerance
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.figures.removal import count, margins_of, removed
+from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
+from clipshift.files import read_json, write_csv
+from clipshift.layout_figures import Files
+
+Rows = list[dict[str, Any]]
+EMPTY = dict.fromkeys(("split", "test_set", "seeds", "n", "top1", "top1_low", "top1_high"))
+
+
+def sweep(block: Tolerance, files: Files) -> Rows:
+    """One row per driving set (several: also their union) and tolerance."""
+    driving = {name: [i] for i, name in enumerate(block.sets)}
+    if len(driving) > 1:
+        driving["union"] = list(range(len(block.sets)))
+    with margins_of(files["margins"], files["candidates"]) as db:
+        total = count(db)
+        return [
+            {"driven_by": name, "tolerance": tolerance, "candidates": total, "removed": gone}
+            | {"share_removed": gone / total}
+            | EMPTY
+            for name, columns in driving.items()
+            for tolerance in sorted(block.tolerances)
+            for gone in [count(db, removed(columns, tolerance))]
+        ]
+
+
+def trained(block: Tolerance, files: Files, recipes: dict[str, dict[str, Any]]) -> Rows:
+    """One row per trained split and test set."""
+    rows = []
+    for split, path in files["evaluations"].items():
+        result, recipe = read_json(Path(path)), recipes[split]
+        total = result["points_kept"] + result["points_pruned"]
+        same = set(recipe["sets"]) == set(block.sets) and len(block.sets) > 1
+        for name in block.sets:
+            entry = result["sets"][name]
+            rows.append(
+                {"driven_by": "union" if same else "+".join(recipe["sets"])}
+                | {"tolerance": recipe["tolerance"], "candidates": total}
+                | {"removed": result["points_pruned"]}
+                | {"share_removed": result["points_pruned"] / total}
+                | {"split": split, "test_set": name, "seeds": len(result["runs"])}
+                | {key: entry[key] for key in ("n", "top1", "top1_low", "top1_high")}
+            )
+    return rows
+
+
+def draw(block: Tolerance, numbers: Rows, out: list[Path]) -> None:
+    swept = [r for r in numbers if r["split"] is None]
+    models = [r for r in numbers if r["split"] is not None]
+    driven = list(dict.fromkeys(r["driven_by"] for r in swept))
+    with house_style():
+        figure, axes = panels(1 + bool(models), size=(3.1, 2.5), sharex=True)
+        for i, name in enumerate(driven):
+            mine = [r for r in swept if r["driven_by"] == name]
+            x, y = [r["tolerance"] for r in mine], [100 * r["share_removed"] for r in mine]
+            axes[0].plot(x, y, lw=1.4, ms=3.5, label=name, **look(i))
+        total = swept[0]["candidates"]
+        axes[0].set_ylim(bottom=0)
+        axes[0].set_title("removed, by driving test set", fontsize=9)
+        axes[0].set_ylabel(f"removed, % of {total:,} pool points")
+        axes[0].axvline(0, color="black", lw=0.8, zorder=1)
+        if models:
+            _models(axes[1], models, block.sets)
+            axes[1].axvline(0, color="black", lw=0.8, zorder=1)
+        label_below(figure, "tolerance: a point is removed iff its margin is larger")
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def _models(axis: Any, models: Rows, sets: list[str]) -> None:
+    for i, name in enumerate(sets):
+        mine = sorted((r for r in models if r["test_set"] == name), key=lambda r: r["tolerance"])
+        x = [r["tolerance"] for r in mine]
+        y = [100 * r["top1"] for r in mine]
+        low = [100 * (r["top1"] - r["top1_low"]) for r in mine]
+        high = [100 * (r["top1_high"] - r["top1"]) for r in mine]
+        axis.errorbar(x, y, [low, high], lw=1.2, ms=4.5, capsize=2, label=name, **look(i))
+    axis.set_ylim(bottom=0)
+    axis.set_title("accuracy of trained splits, by test set", fontsize=9)
+    axis.set_ylabel("zero-shot top-1, % (95 % interval)")
+
+
+def main() -> None:
+    block, files, args = arguments(Tolerance, __doc__)
+    numbers = sweep(block, files) + trained(block, files, args.study["recipes"])
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

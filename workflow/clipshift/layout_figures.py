@@ -1,0 +1,215 @@
+"""What each figure reads: the files of a block of the configuration, by role.
+
+Pure string work, as in `layout`. A figure's step gets the files of its block as one JSON word. The
+files of a pool's shards stand there as a pattern with their number: a large pool has more shards
+than a command line has room for.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from clipshift.config_figures import (
+    Binned,
+    Curve,
+    Density,
+    Encoders,
+    Examples,
+    Gap,
+    OfSplits,
+    Overlap,
+    PerClass,
+    PrunedTable,
+    Ruler,
+    Tolerance,
+)
+
+if TYPE_CHECKING:
+    from clipshift.layout import Layout
+
+Files = dict[str, Any]
+
+# Kinds that are tables only.
+TABLES = ("pruned",)
+
+
+def figure_outputs(kind: str, name: str) -> list[str]:
+    """What the report needs of a figure."""
+    table = f"results/tables/{kind}_{name}.csv"
+    if kind == "accuracy_vs_similarity":
+        return [figure_path(kind, name), table, table.replace(".csv", ".rho.csv")]
+    return [table] if kind in TABLES else [figure_path(kind, name), table]
+
+
+def figure_path(kind: str, name: str) -> str:
+    return f"results/figures/{kind}_{name}.svg"
+
+
+def figure_files(at: "Layout", kind: str, name: str) -> Files:
+    """The files that a figure reads, by role."""
+    return FILES[kind](at, getattr(at.cfg.figures, kind)[name])
+
+
+def figure_inputs(at: "Layout", kind: str, name: str) -> list[str]:
+    """The same, as a flat list without repetition."""
+    return list(dict.fromkeys(leaves(figure_files(at, kind, name))))
+
+
+def figure_study(at: "Layout", kind: str, name: str) -> dict[str, Any]:
+    """What a figure has to know of the study beyond its own block."""
+    study: dict[str, Any] = {"reference": at.reference}
+    if kind == "tolerance":
+        splits = at.cfg.figures.tolerance[name].splits
+        study["recipes"] = {s: at.cfg.splits[s].model_dump(mode="json") for s in splits}
+    return study
+
+
+def leaves(value: Any) -> Iterator[str]:
+    """Every path in the files of a figure, those of patterns spelled out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict) and "pattern" in value:
+        yield from sharded(value)
+    else:
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from leaves(part)
+
+
+def sharded(files: Files) -> list[str]:
+    """The paths of `{"pattern": "…/{shard}.parquet", "shards": n}`."""
+    return [files["pattern"].replace("{shard}", f"{i:05d}") for i in range(files["shards"])]
+
+
+def _pattern(paths: list[str]) -> Files:
+    """The pattern of the paths of a data set's shards."""
+    pattern = {"pattern": paths[0].replace("00000", "{shard}"), "shards": len(paths)}
+    if sharded(pattern) != paths:
+        raise ValueError(f"these are not the files of numbered shards: {paths[:2]} ...")
+    return pattern
+
+
+def _pictures(at: "Layout", dataset: str) -> Files:
+    """Sample tables and tars of a data set."""
+    if dataset in at.cfg.pools:
+        shards = at.shards(dataset)
+        return {
+            "tables": _pattern([at.table(dataset, shard) for shard in shards]),
+            "tars": _pattern([at.tar(dataset, shard) for shard in shards]),
+        }
+    return {"tables": [at.table(dataset)], "tars": [at.tar(dataset)]}
+
+
+def _neighbours(at: "Layout", block: Any, encoder: str | None = None) -> Files:
+    return {s: {b: at.neighbours(b, s, encoder) for b in block.bases} for s in block.sets}
+
+
+def _training(at: "Layout", split: str, sets: list[str]) -> Files:
+    """Per test set, the neighbours files that make up a split's training data."""
+    recipe = at.cfg.splits[split]
+    bases = [split] * (recipe.recipe != "none") + [at.reference] * bool(recipe.reference)
+    return {s: [at.neighbours(base, s) for base in bases] for s in sets}
+
+
+def _evaluations(splits: list[str]) -> Files:
+    return {split: f"results/eval/{split}.json" for split in splits}
+
+
+def _runs(at: "Layout", splits: list[str]) -> Files:
+    """Per split the evaluations of its runs."""
+    return {split: [f"results/eval/{run}.json" for run in at.runs(split)] for split in splits}
+
+
+def _predictions(at: "Layout", splits: list[str]) -> Files:
+    """Per split the predictions of its runs."""
+    return {
+        split: [f"results/eval/{run}.predictions.parquet" for run in at.runs(split)]
+        for split in splits
+    }
+
+
+def _pictured(at: "Layout", block: Examples | Ruler) -> Files:
+    bases = {at.reference if b == at.reference else at.pool for b in block.bases}
+    return {
+        "neighbours": _neighbours(at, block),
+        "tests": {s: _pictures(at, s) for s in block.sets},
+        "bases": {b: _pictures(at, b) for b in sorted(bases)},
+    }
+
+
+def _binned(at: "Layout", block: Binned) -> Files:
+    return {
+        "neighbours": _training(at, block.split, block.sets),
+        "predictions": _predictions(at, [block.split])[block.split],
+    }
+
+
+def _curve(at: "Layout", block: Curve) -> Files:
+    return {"evaluations": _evaluations(block.splits)}
+
+
+def _gap(at: "Layout", block: Gap) -> Files:
+    return {"neighbours": _neighbours(at, block)}
+
+
+def _density(at: "Layout", block: Density) -> Files:
+    return {"density": {s: {b: at.density(b, s) for b in block.bases} for s in block.sets}}
+
+
+def _pruned(at: "Layout", block: PrunedTable) -> Files:
+    return {
+        "evaluations": _evaluations(block.splits),
+        "accounts": {split: f"results/splits/{split}.json" for split in block.splits},
+    }
+
+
+def _per_class(at: "Layout", block: PerClass) -> Files:
+    return {
+        "evaluations": _evaluations(block.splits),
+        "predictions": _predictions(at, block.splits),
+        "neighbours": {split: _training(at, split, block.sets) for split in block.splits},
+    }
+
+
+def _seeds(at: "Layout", block: OfSplits) -> Files:
+    return {"runs": _runs(at, block.splits)}
+
+
+def _removable(at: "Layout", sets: list[str], encoder: str | None = None) -> Files:
+    return {s: _pattern(at.margins(s, encoder=encoder)) for s in sets}
+
+
+def _tolerance(at: "Layout", block: Tolerance) -> Files:
+    return {
+        "candidates": _pattern(at.embedded()),
+        "margins": _removable(at, block.sets),
+        "evaluations": _evaluations(block.splits),
+    }
+
+
+def _encoders(at: "Layout", block: Encoders) -> Files:
+    return {"neighbours": {e: _neighbours(at, block, e) for e in block.encoders}}
+
+
+def _overlap(at: "Layout", block: Overlap) -> Files:
+    return {
+        "candidates": _pattern(at.embedded()),
+        "margins": {e: _removable(at, block.sets, e) for e in block.encoders},
+    }
+
+
+FILES: dict[str, Callable[["Layout", Any], Files]] = {
+    "neighbours": _pictured,
+    "ruler": _pictured,
+    "accuracy_vs_similarity": _binned,
+    "accuracy_vs_pruned": _curve,
+    "similarity_gap": _gap,
+    "density": _density,
+    "pruned": _pruned,
+    "per_class": _per_class,
+    "seeds": _seeds,
+    "tolerance": _tolerance,
+    "encoders": _encoders,
+    "overlap": _overlap,
+}
+
+# Kinds whose outputs are a figure and one table; the others have a rule of their own.
+FIGURE_KINDS = [kind for kind in FILES if kind not in (*TABLES, "accuracy_vs_similarity")]
