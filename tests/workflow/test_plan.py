@@ -50,8 +50,8 @@ def test_the_fuller_study_adds_to_the_default_one(tmp_path: Path) -> None:
 
 def test_one_figure_needs_only_its_inputs(tmp_path: Path) -> None:
     jobs = planned(tmp_path, "results/figures/similarity_gap_test_sets.svg")
-    assert jobs["neighbours"] == 2
-    assert not jobs.keys() & {"train", "evaluate", "split", "dedup_apply", "report_page"}
+    assert jobs["neighbours"] == 4
+    assert not jobs.keys() & {"train", "evaluate", "margins", "report_page"}
 
 
 def test_one_evaluation_needs_only_its_split(tmp_path: Path) -> None:
