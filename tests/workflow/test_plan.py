@@ -20,7 +20,10 @@ MINI = ROOT / "config/mini.yaml"
             {"pools.test_pool.shards": 7},
             {"pool_shard": 7, "margins": 15, "embed": 10, "dedup_assign": 7},
         ),
-        ({"figures": {}}, {"figure": 0, "accuracy_vs_similarity": 0, "contrasts_table": 0, "train": 6}),
+        (
+            {"figures": {}},
+            {"figure": 0, "accuracy_vs_similarity": 0, "contrasts_table": 0, "train": 6},
+        ),
         (
             {"splits": {"test_full": {"recipe": "full", "reference": False}}, "figures": {}},
             {"train": 1, "caption_reference": 0, "margins": 0},
