@@ -51,7 +51,7 @@ def clustered(
     result = []
     for group in range(jobs):
         with gather(folder, names, files, group, jobs) as rows:
-            result.append(score(rows, 0.5, block_bytes=300))
+            result.append(score(rows, 0.5, screen="int8"))
     return result
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clipshift import margins
 from clipshift.embeddings import Embeddings
 from clipshift.errors import ClipshiftError
-from clipshift.similarity import earlier_neighbour, nearest
+from clipshift.similarity import nearest
 from tests.conftest import embeddings, shuffled, tied_vectors, unit
 
 
@@ -105,17 +105,6 @@ def test_thresholds_of_another_test_set_are_refused() -> None:
         margins.shard_table(pool, tests, margins.reference_table(pool, other))
 
 
-@given(cases(), st.integers(1, 3000))
-@settings(max_examples=60)
-def test_earlier_neighbour_equals_brute_force_for_any_block(case: Any, block_bytes: int) -> None:
-    vectors = case[0]
-    value, index = earlier_neighbour(vectors, block_bytes=block_bytes)
-    s = brute(vectors, vectors)
-    assert (value[0], index[0]) == (-np.inf, -1)
-    for i in range(1, len(vectors)):
-        assert (value[i], index[i]) == (s[i, :i].max(), s[i, :i].argmax())
-
-
 @given(cases(), st.integers(1, 5), st.integers(1, 4000), st.integers(0, 99))
 @settings(max_examples=60)
 def test_nearest_equals_brute_force_for_any_block(
@@ -132,18 +121,3 @@ def test_nearest_equals_brute_force_for_any_block(
         assert row[i].tolist() == [*order, *[-1] * missing]
         assert similarity[i].tolist() == [*s[order, i], *[-np.inf] * missing]
         assert count[i].tolist() == [(s[keep, i] > g).sum() for g in grid]
-
-
-@given(cases(), st.integers(1, 3000), st.floats(-1, 1))
-@settings(max_examples=60)
-def test_pairs_above_a_floor_are_all_there(case: Any, block_bytes: int, floor: float) -> None:
-    vectors = case[0]
-    listed = np.arange(len(vectors)) % 3 != 1
-    found: list[Any] = []
-    earlier_neighbour(
-        vectors, "cpu", block_bytes, lambda *p: found.extend(zip(*p, strict=True)), floor, listed
-    )
-    s = brute(vectors, vectors)
-    rows = np.flatnonzero(listed)
-    truth = {(i, j, s[i, j]) for i in rows for j in rows if j < i and s[i, j] > floor}
-    assert len(found) == len(truth) and set(found) == truth

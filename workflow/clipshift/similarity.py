@@ -9,7 +9,7 @@ depend on block sizes, threads, BLAS or device. For float32 embeddings the error
 D * 2^-53.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -119,48 +119,3 @@ def _comparable(pool: np.ndarray, tests: np.ndarray) -> None:
         raise ValueError(f"embeddings of different dimensions: {pool.shape} and {tests.shape}")
     if not len(tests):
         raise ValueError(f"nothing to compare: {len(pool)} pool rows, 0 test rows")
-
-
-def earlier_neighbour(
-    vectors: np.ndarray,
-    device: str = "auto",
-    block_bytes: int = BLOCK_BYTES,
-    on_pairs: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None,
-    floor: float = 1.0,
-    listed: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each row the largest similarity to an earlier row, and the first such row.
-
-    Args:
-        vectors: (N, D) float16, rows L2-normalised, in the order that decides who is earlier; may
-            be memory-mapped.
-        on_pairs: called with (P,) rows, (P,) earlier rows and (P,) similarities of the pairs more
-            similar than `floor`, some of them at a time.
-        listed: (N,) bool, the rows whose pairs are wanted; all where None.
-
-    Returns:
-        (N,) float64 and (N,) int64; -inf and -1 for row 0, which has no earlier row.
-    """
-    where = pick_device(device)
-    n, d = vectors.shape
-    value = np.full(n, -np.inf)
-    index = np.full(n, -1, dtype=np.int64)
-    take = np.ones(n, dtype=bool) if listed is None else listed
-    step = max(1, min(n, int((block_bytes / 8) ** 0.5), block_bytes // (16 * d)))
-    for start in range(0, n, step):
-        later = torch.from_numpy(vectors[start : start + step].astype(np.float64)).to(where)
-        for other in range(0, start + 1, step):
-            earlier = torch.from_numpy(vectors[other : other + step].astype(np.float64)).to(where)
-            s = later @ earlier.T  # (B, B')
-            if other == start:
-                s = s.masked_fill(torch.ones_like(s, dtype=torch.bool).triu(), -torch.inf)
-            block_value, block_index = (x.cpu().numpy() for x in first_max(s, dim=1))
-            part = slice(start, start + len(later))
-            better = block_value > value[part]
-            value[part] = np.where(better, block_value, value[part])
-            index[part] = np.where(better, block_index + other, index[part])
-            if on_pairs and block_value.max() > floor:
-                close = (s > floor).cpu().numpy() & take[part, None]
-                i, j = np.nonzero(close & take[None, other : other + len(earlier)])
-                on_pairs(i + start, j + other, s.cpu().numpy()[i, j])
-    return value, index

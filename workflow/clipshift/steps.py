@@ -34,7 +34,7 @@ STEPS = {
         1,
         ("dedup/clusters.py", "dedup/sample.py", "engine", "embeddings.py", "device.py"),
     ),
-    "dedup_scores": Step(1, ("dedup/scores.py", "similarity.py", "embeddings.py", "device.py")),
+    "dedup_scores": Step(1, ("dedup/scores.py", "engine", "embeddings.py", "device.py")),
     "dedup_rules": Step(1, ("dedup/rules.py",)),
     "dedup_check": Step(
         1, ("dedup/check.py", "dedup/sample.py", "similarity.py", "embeddings.py", "device.py")

@@ -23,9 +23,11 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from clipshift.embeddings import open_shard
+from clipshift.engine.earlier import Earlier
+from clipshift.engine.plan import spread
+from clipshift.engine.scan import SAMPLE, Screen
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_parquet
-from clipshift.similarity import BLOCK_BYTES, earlier_neighbour
 
 COPY_ROWS = 65_536
 PAIRS = pa.schema(
@@ -103,9 +105,10 @@ def gather(
 
 
 def score(
-    group: Group, floor: float | None, device: str = "auto", block_bytes: int = BLOCK_BYTES
+    group: Group, floor: float | None, device: str = "auto", screen: Screen = "auto"
 ) -> tuple[pa.Table, pa.Table]:
     """The tables of scores and of pairs."""
+    engine = Earlier(np.array(spread(group.vectors, SAMPLE)), device, screen)
     n = len(group.keys)
     similarity, index = np.full(n, -np.inf), np.full(n, -1, dtype=np.int64)
     pairs: list[Pairs] = []
@@ -113,7 +116,7 @@ def score(
     progress = tqdm(total=work, desc="pairs", unit_scale=True, mininterval=5, file=sys.stderr)
     for part in group.clusters():
         vectors = group.vectors[part]
-        value, earlier, found = _cluster(vectors, floor, device, block_bytes)
+        value, earlier, found = _cluster(vectors, floor, engine)
         similarity[part] = value
         index[part] = np.where(earlier >= 0, earlier + part.start, -1)
         pairs += [(i + part.start, j + part.start, *rest) for i, j, *rest in found]
@@ -131,11 +134,11 @@ def score(
 
 
 def _cluster(
-    vectors: np.ndarray, floor: float | None, device: str, block_bytes: int
+    vectors: np.ndarray, floor: float | None, engine: Earlier
 ) -> tuple[np.ndarray, np.ndarray, list[Pairs]]:
-    """`earlier_neighbour` of one cluster, and its pairs above the floor."""
+    """Each row's best earlier row in one cluster, and the cluster's pairs above the floor."""
     if floor is None:
-        return (*earlier_neighbour(vectors, device, block_bytes), [])
+        return (*engine.find(vectors), [])
     whole = np.ascontiguousarray(vectors).view(np.dtype((np.void, vectors[:1].nbytes)))[:, 0]
     _, first, which = np.unique(whole, return_index=True, return_inverse=True)
     original = first[which]  # per row the first row of the same vector
@@ -143,10 +146,12 @@ def _cluster(
     copies = np.flatnonzero(~listed)
     norms = (vectors[copies].astype(np.float64) ** 2).sum(1)
     pairs = [(copies, original[copies], norms, np.ones(len(copies), dtype=bool))]
-    value, index = earlier_neighbour(
-        vectors, device, block_bytes,
-        lambda i, j, s: pairs.append((i, j, s, np.zeros(len(i), dtype=bool))), floor, listed,
-    )  # fmt: skip
+    value, index = engine.find(
+        vectors,
+        lambda i, j, s: pairs.append((i, j, s, np.zeros(len(i), dtype=bool))),
+        floor,
+        listed,
+    )
     return value, index, pairs
 
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from clipshift.engine.best import Best, Counts
 from clipshift.engine.columns import GROUP, Tile
 from clipshift.engine.refine import Screened, refine
+from clipshift.engine.refine import above as refine_above
 from clipshift.engine.screen import SLACK, Codes, Kind, Projection, encode_rows, multiply
 
 
@@ -53,17 +55,15 @@ def scan_block(
     vectors = x if plan.compiled else x.double()
     counts = Counts()
     for tile in plan.tiles:
-        products, tops = _products(rows, tile, scratch)
-        screened = Screened(tile, products, tops, rows, vectors)
-        raise_maxima = _compiled if plan.compiled else refine
-        counts.computed += raise_maxima(screened, similarity[tile.of], margin[tile.of])
+        screened = screen(rows, vectors, tile, scratch)
+        counts.computed += maxima(plan, screened, similarity[tile.of], margin[tile.of])
         counts.pairs += len(x) * tile.size
         counts.bound = max(counts.bound, _widest(rows, tile))
     return similarity, margin, counts
 
 
-def _products(rows: Codes, tile: Tile, scratch: Scratch) -> tuple[torch.Tensor, torch.Tensor]:
-    """Products of the codes, strip by strip (n, B, W), and the largest of each group (B, G)."""
+def screen(rows: Codes, vectors: torch.Tensor, tile: Tile, scratch: Scratch) -> Screened:
+    """Products of the codes, strip by strip, and the largest of each group."""
     n, _, w = tile.codes.shape
     b = len(rows.codes)
     products = scratch.get((n, b, w), tile.codes)
@@ -71,13 +71,52 @@ def _products(rows: Codes, tile: Tile, scratch: Scratch) -> tuple[torch.Tensor, 
     for strip, codes in enumerate(tile.codes):
         multiply(rows.codes, codes, products[strip])
         torch.amax(products[strip].view(b, -1, GROUP), 2, out=tops[strip])
-    return products, tops.transpose(0, 1).reshape(b, -1)
+    return Screened(tile, products, tops.transpose(0, 1).reshape(b, -1), rows, vectors)
+
+
+def maxima(plan: Plan, screened: Screened, similarity: Best, margin: Best) -> int:
+    """Raise the maxima of a block by a tile; returns the pairs computed in float64."""
+    return (_compiled if plan.compiled else refine)(screened, similarity, margin)
 
 
 def _widest(rows: Codes, tile: Tile) -> float:
     """The largest distance between an estimate and its bound."""
     largest = torch.stack([rows.error.amax(), rows.norm.amax(), rows.outside.amax()])
     return float(largest @ tile.bounds.amax(1)) + SLACK
+
+
+def above(
+    plan: Plan, screened: Screened, floor: float, wanted: np.ndarray, taken: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and similarities of the pairs more similar than `floor`.
+
+    Args:
+        wanted, taken: (B,) and (T,) bool, the rows and the columns that count.
+    """
+    if not plan.compiled:
+        where = screened.tops.device
+        masks = (torch.from_numpy(mask).to(where) for mask in (wanted, taken))
+        r, c, value = (t.cpu().numpy() for t in refine_above(screened, floor, *masks))
+        return r, c, value
+    from clipshift.engine import kernel
+
+    rows, tile = screened.rows, screened.tile
+    errors = torch.stack([rows.error, rows.norm, rows.outside], 1)
+    arguments = [
+        a.numpy()
+        for a in (
+            screened.products, screened.tops, rows.scale, errors, screened.vectors, tile.scale,
+            tile.bounds, tile.errors, tile.vectors,
+        )
+    ]  # fmt: skip
+    call: Any = kernel.above
+    room = 4096
+    while True:
+        found, similarity = np.empty((room, 2), dtype=np.int64), np.empty(room)
+        count = call(*arguments, wanted, taken, SLACK, floor, found, similarity)
+        if count <= room:
+            return found[:count, 0], found[:count, 1], similarity[:count]
+        room = count
 
 
 def _compiled(screened: Screened, similarity: Best, margin: Best) -> int:
@@ -89,6 +128,6 @@ def _compiled(screened: Screened, similarity: Best, margin: Best) -> int:
         screened.products, screened.tops, rows.scale, errors, screened.vectors, tile.scale,
         tile.bounds, tile.errors, tile.low, tile.middle, tile.limits, tile.vectors, tile.index,
     )  # fmt: skip
-    maxima = (similarity.value, similarity.index, margin.value, margin.index)
+    found = (similarity.value, similarity.index, margin.value, margin.index)
     call: Any = kernel.refine
-    return int(call(*(a.numpy() for a in arguments), SLACK, *(m.numpy() for m in maxima)))
+    return int(call(*(a.numpy() for a in arguments), SLACK, *(m.numpy() for m in found)))

@@ -59,6 +59,16 @@ class Tile:
     vectors: torch.Tensor
     index: torch.Tensor
 
+    def leading(self, strips: int) -> "Tile":
+        """The tile of the first strips alone."""
+        width = strips * self.codes.shape[2]
+        groups = width // GROUP
+        return Tile(
+            self.of, min(self.size, width), self.codes[:strips], self.scale[:groups],
+            self.errors[:width], self.bounds[:, :groups].contiguous(), self.low[:groups],
+            self.middle[:groups], self.limits[:width], self.vectors[:width], self.index[:width],
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Shape:

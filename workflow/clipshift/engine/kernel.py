@@ -103,3 +103,47 @@ def refine(  # noqa: PLR0912, PLR0915 (calls between compiled functions would pa
                 if gap > margin[r] or (gap == margin[r] and index[t] < margin_first[r]):
                     margin[r], margin_first[r] = gap, index[t]
     return computed
+
+
+@numba.njit(nogil=True, cache=True)
+def above(
+    products: np.ndarray, tops: np.ndarray, scale: np.ndarray, errors: np.ndarray, rows: np.ndarray,
+    tile_scale: np.ndarray, bounds: np.ndarray, own: np.ndarray, columns: np.ndarray,
+    wanted: np.ndarray, taken: np.ndarray, slack: float, floor: float, found: np.ndarray,
+    similarity: np.ndarray,
+) -> int:  # fmt: skip
+    """All pairs of a block and a tile more similar than `floor`.
+
+    Args:
+        wanted, taken: (B,) and (T,) bool, the rows and the columns that count.
+        found: (P, 2) int64, row and column; similarity: (P,) float64. Both are filled as far as
+            they reach.
+
+    Returns:
+        The number of pairs, which may exceed P: call again with more room.
+    """
+    groups, strip = tops.shape[1], products.shape[2]
+    width = products.shape[0] * strip // groups
+    count = 0
+    for r in range(products.shape[1]):
+        if not wanted[r]:
+            continue
+        e0, e1, e2 = np.float64(errors[r, 0]), np.float64(errors[r, 1]), np.float64(errors[r, 2])
+        for g in range(groups):
+            at, base = np.float64(scale[r]) * tile_scale[g], g * width
+            wide = e0 * bounds[0, g] + e1 * bounds[1, g] + e2 * bounds[2, g] + slack
+            if np.float64(tops[r, g]) * at + wide < floor:
+                continue
+            part = products[base // strip, r, base % strip : base % strip + width]
+            for j in range(width):
+                t = base + j
+                bound = part[j] * at + e0 * own[t, 0] + e1 * own[t, 1] + e2 * own[t, 2] + slack
+                if bound < floor or not taken[t]:
+                    continue
+                s = _dot(rows[r], columns[t])
+                if s > floor:
+                    if count < found.shape[0]:
+                        found[count, 0], found[count, 1] = r, t
+                        similarity[count] = s
+                    count += 1
+    return count

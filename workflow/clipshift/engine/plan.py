@@ -38,26 +38,44 @@ def shape_of(where: torch.device) -> Shape:
 
 def make(
     sample: np.ndarray, sets: Sequence[ColumnSet], where: torch.device, compiled: bool,
-    kind: Kind | None = None, k: int | None = None, shape: Shape | None = None,
+    kind: Kind | None = None, k: int | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a scan.
 
     Args:
         sample: (S, D) some of the rows; what is known of them decides the speed only.
-        kind, k, shape: fixed, or chosen where None.
+        kind, k: fixed, or chosen where None.
     """
-    if kind is None:
-        kind = "int8" if integers_are_exact(where) else "float32"
-    sample = sample[np.isfinite(sample).all(1)]  # a bad row is named when its block is read
-    columns = np.concatenate([spread(s.vectors, FIT // len(sets)) for s in sets])
-    axes = principal_axes(columns, sample)
-    if k is None:
-        k = _number_of_axes(axes, sample, sets, kind)
-    p = projection(axes, k)
+    kind = kind or best_kind(where)
+    vectors = [s.vectors for s in sets]
+    p = choose(sample, vectors, sum(len(v) for v in vectors), kind, k)
+    return with_tiles(p, sets, where, compiled, kind, shape_of(where))
+
+
+def best_kind(where: torch.device) -> Kind:
+    return "int8" if integers_are_exact(where) else "float32"
+
+
+def with_tiles(
+    p: Projection, sets: Sequence[ColumnSet], where: torch.device, compiled: bool, kind: Kind,
+    shape: Shape,
+) -> Plan:  # fmt: skip
     dtype = torch.float32 if compiled else torch.float64
-    tiles = cut(sets, p, kind, where, shape or shape_of(where), dtype)
+    tiles = cut(sets, p, kind, where, shape, dtype)
     matrix = torch.from_numpy(p.matrix.astype(np.float32)).to(where)
     return Plan(p, matrix, tiles, len(sets), kind, compiled)
+
+
+def choose(
+    sample: np.ndarray, columns: Sequence[np.ndarray], total: int, kind: Kind, k: int | None = None
+) -> Projection:
+    """The projection for rows like `sample` and the columns of some sets, `total` of them."""
+    sample = sample[np.isfinite(sample).all(1)]  # a bad row is named when its block is read
+    some = np.concatenate([spread(vectors, FIT // len(columns)) for vectors in columns])
+    axes = principal_axes(some, sample)
+    if k is None:
+        k = _number_of_axes(axes, sample, columns, total, kind)
+    return projection(axes, k)
 
 
 def spread(vectors: np.ndarray, most: int) -> np.ndarray:
@@ -68,13 +86,12 @@ def spread(vectors: np.ndarray, most: int) -> np.ndarray:
 
 
 def _number_of_axes(
-    axes: np.ndarray, sample: np.ndarray, sets: Sequence[ColumnSet], kind: Kind
+    axes: np.ndarray, sample: np.ndarray, sets: Sequence[np.ndarray], total: int, kind: Kind
 ) -> int:
     """The number with the least expected work for a row, from a trial on a few rows and columns."""
     d = axes.shape[0]
     rows = torch.from_numpy(spread(sample, TRIAL_ROWS).astype(np.float32))
-    some = [spread(s.vectors, TRIAL_COLUMNS // len(sets)) for s in sets]
-    total = sum(len(s.vectors) for s in sets)
+    some = [spread(vectors, TRIAL_COLUMNS // len(sets)) for vectors in sets]
     ends = np.cumsum([len(s) for s in some])
     columns = np.concatenate(some)
     truth = rows @ torch.from_numpy(columns.astype(np.float32)).T

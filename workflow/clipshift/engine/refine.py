@@ -98,3 +98,25 @@ def _compute(
     similarity.improve(r, value, tile.index[c])
     margin.improve(r, value - tile.limits[c], tile.index[c])
     return len(r)
+
+
+def above(
+    screened: Screened, floor: float, wanted: torch.Tensor, taken: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Rows, columns and similarities of the pairs more similar than `floor`.
+
+    Args:
+        wanted, taken: (B,) and (T,) bool, the rows and the columns that count.
+    """
+    rows, tile = screened.rows, screened.tile
+    errors = torch.stack([rows.error, rows.norm, rows.outside], 1)
+    estimate = screened.tops * (rows.scale[:, None] * tile.scale)
+    bound = torch.addmm(estimate, errors, tile.bounds).add_(SLACK)
+    r, g = ((bound >= floor) & wanted[:, None]).nonzero(as_tuple=True)
+    width = (bound - estimate)[r, g][:, None]
+    at, inside = (screened.group(r, g) + width >= floor).nonzero(as_tuple=True)
+    r, c = r[at], g[at] * GROUP + inside
+    r, c = r[taken[c]], c[taken[c]]
+    value = dots(screened.vectors, tile.vectors, r, c)
+    close = value > floor
+    return r[close], c[close], value[close]

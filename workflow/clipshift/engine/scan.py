@@ -6,11 +6,8 @@ its own and the operating system reads ahead of them; a GPU gets one worker and 
 Results do not depend on blocks, workers or device (docs/engine.md).
 """
 
-import threading
-from collections import deque
+import mmap
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +20,7 @@ from clipshift.engine.best import Best, Counts
 from clipshift.engine.block import Plan, Scratch, scan_block
 from clipshift.engine.columns import ColumnSet
 from clipshift.engine.plain import scan_plain
+from clipshift.engine.workers import in_order
 
 Screen = Literal["auto", "int8", "float32", "none"]
 Refinement = Literal["auto", "compiled", "torch"]
@@ -130,42 +128,28 @@ class Scanner:
             raise ValueError(f"rows of shape {rows.shape}, columns of dimension {self.d}")
         for start in range(0, len(rows), PIECE):
             stop = min(start + PIECE, len(rows))
-            yield self._piece(rows, start, stop, workers)
+            piece = self._piece(rows, start, stop, workers)
+            _release(rows)
+            yield piece
 
     def _piece(self, rows: np.ndarray, start: int, stop: int, workers: int | None) -> Piece:
         counts = Counts()
         done: list[list[Maxima]] = []
-        for maxima, some in self._blocks(rows, start, stop, workers):
-            done.append(maxima)
-            counts.add(some)
+        starts = range(start, stop, self.block)
+        spans = ((first, min(first + self.block, stop)) for first in starts)
+
+        def work(span: tuple[int, int], scratch: Scratch) -> list[tuple[list[Maxima], Counts]]:
+            return self._block(rows, *span, scratch)
+
+        for parts in in_order(work, spans, self.where, workers):
+            for maxima, some in parts:
+                done.append(maxima)
+                counts.add(some)
         joined = [
             Maxima(*(np.concatenate([getattr(b[i], name) for b in done]) for name in _FIELDS))
             for i in range(len(self.sets))
         ]
         return Piece(start, stop, joined, counts)
-
-    def _blocks(
-        self, rows: np.ndarray, start: int, stop: int, workers: int | None
-    ) -> Iterator[tuple[list[Maxima], Counts]]:
-        """Results of the blocks in order; a few blocks per worker are under way at a time."""
-        own = threading.local()
-        threads = 1 if self.where.type != "cpu" else workers or torch.get_num_threads()
-
-        def work(first: int, last: int) -> list[tuple[list[Maxima], Counts]]:
-            if not hasattr(own, "scratch"):
-                own.scratch = Scratch()
-                if threads > 1:
-                    torch.set_num_threads(1)
-            return self._block(rows, first, last, own.scratch)
-
-        with _threads_restored(), ThreadPoolExecutor(threads) as pool:
-            pending: deque[Future[list[tuple[list[Maxima], Counts]]]] = deque()
-            for first in range(start, stop, self.block):
-                pending.append(pool.submit(work, first, min(first + self.block, stop)))
-                if len(pending) > 4 * threads:
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
 
     def _block(
         self, rows: np.ndarray, first: int, last: int, scratch: Scratch
@@ -211,6 +195,16 @@ class Scanner:
         return found, counts
 
 
+def _release(rows: np.ndarray) -> None:
+    """Let go of a mapped file's pages, which would count as this process's memory.
+
+    They stay in the system's cache, from where a page that is needed again comes back.
+    """
+    mapped = getattr(rows, "_mmap", None)
+    if mapped is not None and hasattr(mapped, "madvise"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _check(x: torch.Tensor, first: int) -> None:
     norms = torch.linalg.vector_norm(x, dim=1)
     bad = ~((norms - 1).abs() <= NORM_TOLERANCE)  # also NaN
@@ -220,16 +214,6 @@ def _check(x: torch.Tensor, first: int) -> None:
 
 
 _FIELDS = ("value", "index", "margin", "margin_index")
-
-
-@contextmanager
-def _threads_restored() -> Iterator[None]:
-    """Worker threads set torch's number of threads, part of which is global."""
-    before = torch.get_num_threads()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def scan(

@@ -66,7 +66,8 @@ def principal_axes(columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
     for side in (columns, rows):
         wide = np.asarray(side, dtype=np.float32)
         moment += (wide.T @ wide).astype(np.float64) / max(1, len(wide))
-    return torch.linalg.eigh(torch.from_numpy(moment))[1].numpy()[:, ::-1]
+    axes: np.ndarray = torch.linalg.eigh(torch.from_numpy(moment))[1].numpy()
+    return axes[:, ::-1]
 
 
 def projection(axes: np.ndarray, k: int, seed: int = 0) -> Projection:
