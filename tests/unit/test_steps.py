@@ -15,10 +15,13 @@ RECORD = ROOT / "tests/step_digests.json"
 NEUTRAL = {
     "config",
     "config_data",
+    "config_costs",
+    "config_folders",
     "config_splits",
     "errors",
     "files",
     "ledger",
+    "ranges",
     "steps",
     "__init__",
 }

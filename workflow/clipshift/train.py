@@ -1,6 +1,6 @@
 """Train one model on one split with open_clip's training program.
 
-`python -m clipshift.train --run NAME --split FILE --tar FILE... --training JSON --seed N
+`python -m clipshift.train --run NAME --split FILE --tar WORD... --training JSON --seed N
 --work FOLDER --out FOLDER`. The kept samples are copied, shuffled, into the work folder; the
 program runs there, saves a checkpoint after each part, and continues at the last one when it is
 started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the results.
@@ -35,6 +35,7 @@ from clipshift.files import (
 )
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
+from clipshift.tars import add_arguments, tars_of
 
 # Shards of the training copy: enough for their order to matter, few enough to open quickly.
 COPY_SHARDS = 8
@@ -268,14 +269,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True)
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--tar", type=Path, action="append", required=True)
+    add_arguments(parser)
     parser.add_argument("--training", required=True, help="JSON of the model block")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     training = Training.model_validate_json(args.training)
-    train(args.run, args.split, args.tar, training, args.seed, args.work, args.out)
+    tars = tars_of(args.tar, args.data)
+    train(args.run, args.split, tars, training, args.seed, args.work, args.out)
     print(json.dumps({"run": args.run, "plan": plan(training)}))
 
 
