@@ -110,3 +110,14 @@ def test_train_and_evaluate_on_folders(folders: Path) -> None:
     assert result["sets"]["fold_val"]["templates"] == ["a {c}"]
     record = read_json(folders / "results/models/fold_far-fold_nano-s0/record.json")
     assert record["split_samples"] == 12
+
+
+def test_train_through_the_filter(folders: Path) -> None:
+    """Without a copy: neither of the pool's samples nor of the reference set."""
+    study = STUDY | {"models": {"fold_pipe": STUDY["models"]["fold_nano"] | {"read": "filter"}}}
+    (folders / "pipe.yaml").write_text(yaml.safe_dump(study | {"model": "fold_pipe"}))
+    snakemake(folders, "results/eval/fold_far.json", config=folders / "pipe.yaml")
+    record = read_json(folders / "results/models/fold_far-fold_pipe-s0/record.json")
+    assert (record["split_samples"], record["samples_seen"]) == (12, 32)
+    log = (folders / "results/logs/train/fold_far-fold_pipe-s0.log").read_text()
+    assert "Handling webdataset error" not in log

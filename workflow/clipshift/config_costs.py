@@ -60,7 +60,7 @@ class Costs(Block):
         "(published for OpenCLIP on LAION-400M).",
     )
     cpu_rows_per_second: float = _assumed(
-        50_000, "Rows of a table that a core reads, joins, sorts and writes per second. Assumed."
+        200_000, "Rows of a table that a core reads, joins, sorts and writes per second. Assumed."
     )
     cpu_pictures_per_second: float = _assumed(
         400, "Pictures that a core decodes, copies or hashes per second. Assumed."

@@ -4,6 +4,7 @@ Pure string work, imported while the Snakefile is parsed; nothing here looks at 
 """
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
@@ -94,7 +95,7 @@ class Layout:
 
     def word(self, files: list[str]) -> str:
         """Files as words of a command line (quoted, since a shell would spell ranges out)."""
-        return " ".join(f"'{word}'" for word in compact(files))
+        return " ".join(shlex.quote(word) for word in compact(files))
 
     def folder_set(self, testset: str) -> str:
         """What the table of a set that is a folder depends on."""
@@ -239,9 +240,29 @@ class Layout:
         pruned = not isinstance(self.cfg.splits[split].reference, bool)
         return self.pool_tars() + ([self.tars(self.reference)] if pruned else [])
 
-    def training_tars(self, split: str) -> list[str]:
-        captioned = [f"results/sets/{self.reference}/captioned.tar"]
-        return self.pool_tars() + (captioned if self.cfg.splits[split].reference else [])
+    def training_tars(self, split: str, model: str) -> list[str]:
+        """Words of what a training reads; its captions are made on the way where it filters."""
+        outside = self.filters(model) and self.reference in self.cfg.folders
+        captioned = f"results/sets/{self.reference}/captioned.tar"
+        reference = self.tars(self.reference) if outside else captioned
+        return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
+
+    def filters(self, model: str) -> bool:
+        """Whether a model reads the pool's own tars through a filter."""
+        return self.cfg.models[model].read == "filter"
+
+    def filter_files(self, model: str) -> list[str]:
+        """What such a filter is prepared from."""
+        names = [f"results/sets/{self.reference}/classnames.txt"]
+        return self.pool_tables() + names if self.filters(model) else []
+
+    def filter_arguments(self, model: str) -> str:
+        if not self.filters(model):
+            return ""
+        names = f"results/sets/{self.reference}/classnames.txt"
+        template = shlex.quote(self.cfg.reference_caption)
+        tables = self.word(self.pool_tables())
+        return f" --table {tables} --classnames {names} --template {template}"
 
     def runs(self, split: str) -> list[str]:
         """The runs of a split with the study's model, one per seed."""

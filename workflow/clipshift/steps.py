@@ -55,7 +55,7 @@ STEPS = {
     "margins": Step(2, ("margins.py", "similarity.py", "embeddings.py", "device.py")),
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
-    "train": Step(1, ("train.py", "trainer.py", "select.py", "tars.py", "shards.py")),
+    "train": Step(1, ("train.py", "trainer.py", "filter.py", "select.py", "tars.py", "shards.py")),
     "evaluate": Step(
         1,
         (

@@ -1,5 +1,6 @@
 # What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
+import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -38,8 +39,8 @@ def there(words):
 
 
 def tar_arguments(words):
-    """`--tar WORD` for each word, quoted: the shell would spell a range out."""
-    return " ".join(f"--tar '{word}'" for word in words)
+    """`--tar WORD` for each word; a range is quoted, for the shell would spell it out."""
+    return " ".join(f"--tar {shlex.quote(word)}" for word in words)
 
 
 NAME = "[a-z0-9][A-Za-z0-9_]*"

@@ -29,8 +29,9 @@ rule caption_reference:
 rule train:
     """Train one model, or continue its training, with open_clip's program."""
     input:
+        lambda w: at.filter_files(w.model),
         split="results/splits/{split}.parquet",
-        tars=lambda w: there(at.training_tars(w.split)),
+        tars=lambda w: there(at.training_tars(w.split, w.model)),
     output:
         model="results/models/{split}-{model}-s{seed}/model.pt",
         record="results/models/{split}-{model}-s{seed}/record.json",
@@ -46,7 +47,8 @@ rule train:
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
         training=lambda w: as_json(cfg.models[w.model]),
-        tars=lambda w: tar_arguments(at.training_tars(w.split)),
+        tars=lambda w: tar_arguments(at.training_tars(w.split, w.model))
+        + at.filter_arguments(w.model),
         run="{split}-{model}-s{seed}",
         version=version_of("train"),
     shell:
