@@ -276,6 +276,10 @@ class Layout:
     def contrast_splits(self) -> list[str]:
         return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
 
+    def sampled(self) -> list[str]:
+        """Splits of which the report shows pictures: none where the pool is too large to search."""
+        return [] if self.pool in self.cfg.folders else list(self.cfg.splits)
+
     def report_contents(self, files: list[str]) -> dict[str, Any]:
         """What the report shows, by name; the step knows where each thing lies."""
         cfg = self.cfg
@@ -289,6 +293,7 @@ class Layout:
             "pool": cfg.pool,
             "reference": cfg.reference,
             "encoder": cfg.encoder,
+            "sampled": self.sampled(),
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.trained for run in self.runs(split)],
             "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
@@ -315,5 +320,5 @@ class Layout:
             *(f"results/tables/{t}.csv" for t in tables),
             *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
             *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
-            *(f"results/figures/samples/split_{s}.jpg" for s in cfg.splits),
+            *(f"results/figures/samples/split_{s}.jpg" for s in self.sampled()),
         ]
