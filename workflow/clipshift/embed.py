@@ -8,7 +8,9 @@ import argparse
 import io
 import json
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +22,47 @@ from tqdm import tqdm
 
 from clipshift import encoders
 from clipshift.config import Encoder
+from clipshift.device import available_cores
 from clipshift.embeddings import read_shard, write_shard
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet, write_json
 from clipshift.ledger import Ledger
+from clipshift.shards import Sample
 from clipshift.tars import add_arguments, read_tars, tars_of
 
 CHECKED_ROWS = 4
+# Pictures decoded ahead, per core.
+AHEAD = 4
 # A row embedded alone may differ from its row in a batch by float32 rounding, then by float16.
 CHECK_TOLERANCE = 1e-3
 
 
 def pictures(tars: Path | Sequence[Path], ledger: Ledger) -> Iterator[tuple[str, Image.Image]]:
-    """Decoded pictures of some tars by key; undecodable ones are counted and left out."""
-    for sample in read_tars(tars):
+    """Decoded pictures of some tars by key, in order; undecodable ones are counted and left out."""
+    for key, decoded in _ahead(read_tars(tars)):
         ledger.came_in += 1
         try:
-            image = Image.open(io.BytesIO(sample.image))
-            yield sample.key, image.convert("RGB")
+            yield key, decoded.result()
         except StopIteration:
             ledger.rejected["no picture in the sample"] += 1
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
             ledger.rejected["undecodable picture"] += 1
+
+
+def _ahead(samples: Iterator[Sample]) -> Iterator[tuple[str, Future[Image.Image]]]:
+    """Keys of samples and their pictures, which all cores decode a little ahead."""
+    cores = available_cores()
+    waiting: deque[tuple[str, Future[Image.Image]]] = deque()
+    with ThreadPoolExecutor(cores) as pool:
+        for sample in samples:
+            waiting.append((sample.key, pool.submit(_decode, sample)))
+            if len(waiting) > AHEAD * cores:
+                yield waiting.popleft()
+        yield from waiting
+
+
+def _decode(sample: Sample) -> Image.Image:
+    return Image.open(io.BytesIO(sample.image)).convert("RGB")
 
 
 def embed(
