@@ -140,10 +140,10 @@ def test_inventory_tells_all_that_is_missing_at_once(tmp_path: Path) -> None:
         f"{tmp_path}/web  (pools.web.folder)",
         "1 tars without a _stats.json were never finished: 00003; run img2dataset again",
         "1 tables without their tar: 00002",
-        "to get it: img2dataset --x",
+        "to get it:\n      img2dataset --x",
         f"{tmp_path}/set  (sets.gone.folder)",
         "there is no such folder",
-        "to get it: ask for it",
+        "to get it:\n      ask for it",
         f"{tmp_path}/half  (sets.half.folder)",
         "it has no classnames.txt",
         "nshards.txt says 2 tars, but 1 are missing, the first 1.tar",
@@ -178,6 +178,23 @@ def test_truncated_tar_is_named(tmp_path: Path) -> None:
     tar.write_bytes(tar.read_bytes()[:2500])
     with pytest.raises(ClipshiftError, match=r"00000\.tar is truncated or damaged"):
         list(read_tars(tars_of(["data:web/{00000..00000}.tar"], tmp_path)))
+
+
+def test_row_without_a_sample_is_not_lost_silently(tmp_path: Path) -> None:
+    import torch
+
+    from clipshift import embed, encoders
+    from clipshift.shards import write_tar
+
+    folder = write_pool(tmp_path / "p", {0: 3})
+    group(folder, tmp_path, 1)
+    write_tar(folder / "00000.tar", list(read_tars(folder / "00000.tar"))[:2])
+    encoder = encoders.Encoder(
+        lambda _: torch.ones(3, 2, 2), lambda x: x.flatten(1), 4, torch.device("cpu")
+    )
+    table = tmp_path / "out/00000.parquet"
+    with pytest.raises(ClipshiftError, match=r"lists 3 samples.*hold 2"):
+        embed.embed(encoder, [folder / "00000.tar"], table, "00000", tmp_path / "e")
 
 
 @pytest.mark.parametrize(

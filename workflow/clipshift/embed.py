@@ -71,7 +71,7 @@ def embed(
     """Embed one shard and return its account. A large shard is in memory as vectors and keys only.
 
     Raises:
-        ClipshiftError: a sample without a row, or no picture at all.
+        ClipshiftError: a sample without a row, a row without a sample, or no picture at all.
     """
     ledger = Ledger("embed", shard)
     tar = tars if isinstance(tars, Path) else tars[0]
@@ -94,6 +94,11 @@ def embed(
         chunks.append(encoder.encode(batch).astype(np.float16))
     if not keys:
         raise ClipshiftError(f"{tar}: no picture of {ledger.came_in} samples could be embedded")
+    if ledger.came_in < len(known):
+        raise ClipshiftError(
+            f"{table} lists {len(known)} samples, but its tars ({tar} ...) hold "
+            f"{ledger.came_in}; get the tars that go with their tables again"
+        )
     ledger.went_out = len(keys)
     image_path = pa.array(keys)
     mine = rows.combine_chunks().take(pc.index_in(image_path, rows["key"]))

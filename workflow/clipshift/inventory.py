@@ -40,7 +40,8 @@ def take_stock(folders: Folders, data: Path) -> dict[str, Any]:
         found[name] = {"kind": "pool" if pool else "set", "folder": block.folder} | entry
         if what:
             lines = [f"{place}  ({key})", *(f"  {line}" for line in what)]
-            lines += [f"  to get it: {line}" for line in block.obtain.strip().splitlines()]
+            how = block.obtain.strip().splitlines()
+            lines += ["  to get it:"] * bool(how) + [f"    {line}" for line in how]
             faults += lines
     if faults:
         raise ClipshiftError(

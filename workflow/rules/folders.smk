@@ -16,6 +16,7 @@ rule external_data:
         INVENTORY,
     log:
         "results/logs/external.log",
+    retries: 0  # one message, not three
     params:
         data=cfg.data,
         folders=lambda w: as_json(
@@ -23,7 +24,7 @@ rule external_data:
         ),
     shell:
         "python -m clipshift.inventory --data {params.data:q} --folders {params.folders:q}"
-        " --out {output} 2>&1 | tee {log}"
+        " --out {output} > {log} 2>&1"
 
 
 rule folder_pool:
