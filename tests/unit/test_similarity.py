@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from clipshift import margins
 from clipshift.embeddings import Embeddings
 from clipshift.errors import ClipshiftError
-from clipshift.similarity import earlier_neighbour, nearest, scan
+from clipshift.similarity import earlier_neighbour, nearest
 from tests.conftest import embeddings, shuffled, tied_vectors, unit
 
 
@@ -35,64 +35,6 @@ def brute(pool: np.ndarray, tests: np.ndarray) -> np.ndarray:
 def tables(pool: Embeddings, tests: Embeddings, reference: Embeddings) -> tuple[Any, Any]:
     thresholds = margins.reference_table(reference, tests)
     return thresholds, margins.shard_table(pool, tests, thresholds)
-
-
-@given(cases(), st.integers(1, 4000))
-@settings(max_examples=60)
-def test_scan_equals_brute_force_for_any_block(case: Any, block_bytes: int) -> None:
-    pool, tests, reference = case
-    s = brute(pool, tests)
-    limits = brute(reference, tests).max(0)
-    found = scan(pool, tests, limits, block_bytes=block_bytes)
-    np.testing.assert_array_equal(found.max_similarity, s.max(1))
-    np.testing.assert_array_equal(found.nearest_test, s.argmax(1))
-    np.testing.assert_array_equal(found.margin, (s - limits).max(1))
-    np.testing.assert_array_equal(found.margin_test, (s - limits).argmax(1))
-    np.testing.assert_array_equal(found.test_similarity, s.max(0))
-    np.testing.assert_array_equal(found.test_nearest, s.argmax(0))
-
-
-def test_scan_is_exact_at_real_width() -> None:
-    """Blocks, order of summation and library do not move a bit of a 1280-d product."""
-    rng = np.random.default_rng(0)
-    pool, tests = unit(rng.normal(size=(50, 1280))), unit(rng.normal(size=(9, 1280)))
-    exact = [[sum(int(a) * int(b) for a, b in zip(x, t, strict=True)) for t in _integers(tests)]
-             for x in _integers(pool)]  # fmt: skip
-    truth = np.array([[value / 2**48 for value in line] for line in exact])
-    for block_bytes in (1, 40_000, 1 << 28):
-        found = scan(pool, tests, block_bytes=block_bytes)
-        np.testing.assert_array_equal(found.max_similarity, truth.max(1))
-        np.testing.assert_array_equal(found.test_similarity, truth.max(0))
-
-
-def _integers(vectors: np.ndarray) -> np.ndarray:
-    """float16 values in units of 2^-24, of which each is a whole number."""
-    scaled = vectors.astype(np.float64) * 2**24
-    assert (scaled == np.round(scaled)).all()
-    return scaled.astype(np.int64)
-
-
-def test_without_thresholds_the_margin_is_the_similarity() -> None:
-    found = scan(tied_vectors(0, 20), tied_vectors(1, 3))
-    np.testing.assert_array_equal(found.margin, found.max_similarity)
-
-
-def test_memory_mapped_pool(tmp_path: Any) -> None:
-    pool, tests = tied_vectors(0, 30), tied_vectors(1, 4)
-    np.save(tmp_path / "pool.npy", pool)
-    mapped = np.load(tmp_path / "pool.npy", mmap_mode="r")
-    found, again = scan(pool, tests), scan(mapped, tests, block_bytes=200)
-    np.testing.assert_array_equal(found.margin, again.margin)
-    np.testing.assert_array_equal(found.test_nearest, again.test_nearest)
-
-
-@pytest.mark.parametrize(
-    ("pool", "tests"),
-    [((3, 4), (2, 5)), ((0, 4), (2, 4)), ((3, 4), (0, 4)), ((4,), (2, 4)), ((3, 4), (4,))],
-)
-def test_scan_refuses_what_cannot_be_compared(pool: Any, tests: Any) -> None:
-    with pytest.raises(ValueError, match=r"different dimensions|nothing to compare"):
-        scan(np.ones(pool, np.float16), np.ones(tests, np.float16))
 
 
 @given(cases(), st.integers(0, 99))

@@ -10,16 +10,19 @@ from clipshift.steps import HERE, STEPS, _code, digest
 from tests.conftest import ROOT
 
 RECORD = ROOT / "tests/step_digests.json"
-# Not part of any digest: messages, writing whole files, accounts. The configuration's values are
-# parameters of the rules already.
+# Not part of any digest: messages, writing whole files, accounts. The configuration's values, and
+# the paths made of them, are parameters and inputs of the rules already.
 NEUTRAL = {
     "config",
     "config_data",
     "config_costs",
     "config_folders",
+    "config_figures",
     "config_splits",
     "errors",
     "files",
+    "layout",
+    "layout_figures",
     "ledger",
     "ranges",
     "steps",

@@ -22,7 +22,10 @@ LAION = ROOT / "config/laion400m.yaml"
             {"pools.test_pool.shards": 7},
             {"pool_shard": 7, "margins": 15, "embed": 10, "dedup_assign": 7},
         ),
-        ({"figures": {}}, {"accuracy_vs_pruned": 0, "contrasts_table": 0, "train": 6}),
+        (
+            {"figures": {}},
+            {"figure": 0, "accuracy_vs_similarity": 0, "contrasts_table": 0, "train": 6},
+        ),
         (
             {"splits": {"test_full": {"recipe": "full", "reference": False}}, "figures": {}},
             {"train": 1, "caption_reference": 0, "margins": 0},
@@ -51,9 +54,9 @@ def test_the_fuller_study_adds_to_the_default_one(tmp_path: Path) -> None:
 
 
 def test_one_figure_needs_only_its_inputs(tmp_path: Path) -> None:
-    jobs = planned(tmp_path, "results/figures/similarity_gap.svg")
-    assert jobs["neighbours"] == 2
-    assert not jobs.keys() & {"train", "evaluate", "split", "dedup_apply", "report_page"}
+    jobs = planned(tmp_path, "results/figures/similarity_gap_test_sets.svg")
+    assert jobs["neighbours"] == 4
+    assert not jobs.keys() & {"train", "evaluate", "margins", "report_page"}
 
 
 def test_one_evaluation_needs_only_its_split(tmp_path: Path) -> None:

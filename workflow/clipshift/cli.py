@@ -3,15 +3,17 @@
 `clipshift check FILE...` validates a configuration (several files are merged), `clipshift
 config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prints or records the
 digests of the steps' code, `clipshift plan` previews what a study costs, `clipshift audit` says how
-much of a test set lies in a training set.
+much of a test set lies in a training set, `clipshift margins` and `clipshift verify` run the
+similarity engine on any embedding folders.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
-from clipshift import __version__, config_docs, config_load, plan
+from clipshift import __version__, config_docs, config_load, margins_options, plan
 from clipshift.audit.options import add_arguments, read_options
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
@@ -58,7 +60,29 @@ def _audit(args: argparse.Namespace) -> None:
     audit(options, ["clipshift", *sys.argv[1:]])
 
 
+def _margins(args: argparse.Namespace) -> None:
+    tests = margins_options.named_tests(args.test)
+    from clipshift import margins_folder
+
+    record = margins_folder.margins(
+        args.pool, tests, args.reference, args.out, args.device, args.screen, args.k, args.grid
+    )
+    print(f"{record['rows']} points; closer to a test image than the reference set:")
+    for name, above in record["above_threshold"].items():
+        share = above / record["rows"] if record["rows"] else 0
+        print(f"  {name}: {above} ({100 * share:.2f} %)")
+
+
+def _verify(args: argparse.Namespace) -> None:
+    from clipshift import margins_folder
+
+    checked = margins_folder.verify(args.out, args.sample, args.seed)
+    print(f"{checked['points']} points ({checked['pairs']} pairs) agree with float64")
+
+
 def main() -> None:
+    # Two waiting OpenMP threads on busy cores slow each other down several times.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parser = argparse.ArgumentParser(prog="clipshift", description=__doc__)
     parser.add_argument("--version", action="version", version=f"clipshift {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -77,6 +101,14 @@ def main() -> None:
     audit = commands.add_parser("audit", help="near-duplicates of a test set in a training set")
     add_arguments(audit)
     audit.set_defaults(run=_audit)
+    margins = commands.add_parser("margins", help="margins of an embedding folder to test sets")
+    margins_options.add_arguments(margins)
+    margins.set_defaults(run=_margins)
+    verify = commands.add_parser("verify", help="compute a sample of finished margins again")
+    verify.add_argument("out", type=Path, help="what `clipshift margins` wrote")
+    verify.add_argument("--sample", type=int, default=1000, help="points of each shard")
+    verify.add_argument("--seed", type=int, default=0)
+    verify.set_defaults(run=_verify)
     args = parser.parse_args(sys.argv[1:])
     run(lambda: args.run(args))
 

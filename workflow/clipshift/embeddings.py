@@ -14,7 +14,7 @@ import pyarrow as pa
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet, write_npy, write_parquet
 
-# float16 rounding moves a unit vector's norm by less than this.
+# As in the engine (`engine.scan`), which must not be imported for a constant: torch takes seconds.
 NORM_TOLERANCE = 2e-3
 NORM_ROWS = 65_536
 
@@ -82,6 +82,25 @@ def open_shard(folder: Path, shard: str) -> Embeddings:
     return Embeddings(vectors, keys)
 
 
+def open_rows(folder: Path, shard: str) -> tuple[np.ndarray, pa.ChunkedArray]:
+    """One shard of any size: memory-mapped vectors (N, D), and keys (N,) that never become objects.
+
+    Raises:
+        ClipshiftError: unreadable, another layout than rows of native float16 or float32, row
+            counts differ, or a key occurs twice. Norms are for the reader of the rows to check.
+    """
+    image, table = shard_paths(folder, shard)
+    for path in (image, table):
+        if not path.exists():
+            raise ClipshiftError(f"{path} is missing: a shard is an npy file and its metadata")
+    vectors = _load(image, mmap=True)
+    keys = read_parquet(table, ["image_path"])["image_path"].cast(pa.string())
+    check_layout(vectors, len(keys), image)
+    if len(keys.unique()) < len(keys):
+        _unique(keys.to_pylist(), image)
+    return vectors, keys
+
+
 def read_all(folder: Path, shards: list[str] | None = None) -> Embeddings:
     """All shards of a (small) folder, rows in shard order.
 
@@ -111,14 +130,23 @@ def _load(image: Path, mmap: bool) -> np.ndarray:
     return vectors
 
 
-def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
-    """Raise `ClipshiftError` on anything that would become a wrong similarity."""
+def check_layout(vectors: np.ndarray, keys: int, where: Path) -> None:
+    """Raise `ClipshiftError` unless `vectors` are native float16 or float32 rows, one a key."""
+    remedy = "Write it again with np.save(path, np.ascontiguousarray(x, dtype=np.float16))"
     if vectors.ndim != 2 or vectors.dtype not in (np.float16, np.float32):
         raise ClipshiftError(
-            f"{where}: expected (N, D) float16 or float32, found {vectors.shape} {vectors.dtype}"
+            f"{where}: expected (N, D) float16 or float32, found {vectors.shape} {vectors.dtype}. "
+            f"{remedy}"
         )
-    if len(vectors) != len(keys):
-        raise ClipshiftError(f"{where}: {len(vectors)} vectors, but {len(keys)} rows of metadata")
+    if not vectors.flags.c_contiguous:
+        raise ClipshiftError(f"{where}: the array is in Fortran order. {remedy}")
+    if len(vectors) != keys:
+        raise ClipshiftError(f"{where}: {len(vectors)} vectors, but {keys} rows of metadata")
+
+
+def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
+    """Raise `ClipshiftError` on anything that would become a wrong similarity."""
+    check_layout(vectors, len(keys), where)
     norms = _norms(vectors)
     for bad, what in (
         (~np.isfinite(norms), "NaN or infinite"),

@@ -167,8 +167,18 @@ class Layout:
             return self.duplicates()
         return [f for f in self.embeddings(self.pool, self.cfg.encoder) if "/metadata/" in f]
 
-    def thresholds(self, testset: str) -> str:
-        return f"results/thresholds/{self.cfg.encoder}/{self.reference}/{testset}.parquet"
+    def thresholds(self, testset: str, encoder: str | None = None) -> str:
+        folder = f"results/thresholds/{encoder or self.cfg.encoder}"
+        return f"{folder}/{self.reference}/{testset}.parquet"
+
+    def side_arguments(self, encoder: str, tables: Iterable[str]) -> str:
+        """The command line's words for the test sets of a margins step."""
+        words = [
+            f"--test {t}=results/embeddings/{encoder}/{t}"
+            f" --thresholds {t}={self.thresholds(t, encoder)} --out {t}={table}"
+            for t, table in zip(self.cfg.test_sets, tables, strict=True)
+        ]
+        return " ".join(words)
 
     def margins(
         self, testset: str, dataset: str | None = None, encoder: str | None = None

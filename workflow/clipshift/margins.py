@@ -1,53 +1,238 @@
-"""Similarity of one shard to one test set, and the reference set's thresholds.
+"""Similarity of a pool to test sets: thresholds, margins, certificates.
 
 `python -m clipshift.margins reference ...` writes, per test image, its similarity to the reference
-set. `python -m clipshift.margins shard ...` writes one row per point (the contract of the margins).
+set. `python -m clipshift.margins shard ...` writes, for one shard and all test sets in one pass, a
+row per point (the contract of the margins) and the certificate of how the pairs were decided.
+`clipshift margins` (`margins_folder`) does both for whole folders.
 """
 
 import argparse
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from clipshift.embeddings import Embeddings, in_key_order, read_all, read_shard
+from clipshift.embeddings import Embeddings, in_key_order, open_rows, read_all, shard_paths
+from clipshift.engine.best import Counts
+from clipshift.engine.columns import ColumnSet
+from clipshift.engine.exact import rounding
+from clipshift.engine.plan import spread
+from clipshift.engine.scan import SAMPLE, BadVector, Maxima, Scanner, Screen, best_over, scan
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import read_parquet, write_parquet
-from clipshift.similarity import scan
+from clipshift.files import atomic_path, named_paths, read_parquet, sha256_file, write_json
+from clipshift.files import write_parquet as write_table
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("max_similarity", pa.float32()),
+        ("nearest_test_key", pa.string()),
+        ("margin", pa.float32()),
+        ("margin_test_key", pa.string()),
+    ]
+)
+# Reference vectors that are made ready for a scan at a time.
+PART = 65_536
+# Keys of points that rounding leaves undecided which a certificate lists.
+LISTED = 1000
+
+
+@dataclass(frozen=True)
+class Tests:
+    """A test set: its keys in ascending order, vectors and thresholds in the same order."""
+
+    keys: pa.Array
+    columns: ColumnSet
+
+    @classmethod
+    def of(cls, tests: Embeddings, thresholds: pa.Table | None) -> "Tests":
+        """Raises `ClipshiftError` where the thresholds are not those of this test set."""
+        tests = in_key_order(tests)
+        if thresholds is None:
+            return cls(pa.array(tests.keys), ColumnSet(tests.vectors))
+        if thresholds["test_key"].to_pylist() != tests.keys:
+            raise ClipshiftError(
+                "the thresholds were made for other test images; delete and run again"
+            )
+        limits = thresholds["similarity"].to_numpy()
+        return cls(pa.array(tests.keys), ColumnSet(tests.vectors, limits))
 
 
 def reference_table(reference: Embeddings, tests: Embeddings, device: str = "auto") -> pa.Table:
     """s_i: `test_key, similarity (float64, exact), nearest_key`, one row per test image."""
     reference, tests = in_key_order(reference), in_key_order(tests)
-    found = scan(reference.vectors, tests.vectors, device=device)
-    nearest = [reference.keys[i] for i in found.test_nearest]
-    return pa.table(
-        {"test_key": tests.keys, "similarity": found.test_similarity, "nearest_key": nearest}
-    )
+    starts = range(0, len(reference.vectors), PART)
+    parts = [reference.vectors[start : start + PART] for start in starts]
+    value, index = best_over(tests.vectors, parts, device)
+    nearest = pa.array(reference.keys).take(pa.array(index))
+    return pa.table({"test_key": tests.keys, "similarity": value, "nearest_key": nearest})
 
 
 def shard_table(
     points: Embeddings, tests: Embeddings, thresholds: pa.Table, device: str = "auto"
 ) -> pa.Table:
-    """Margins, one row per point, in the order of keys.
+    """Margins of points in memory to one test set, one row per point, in the order of keys."""
+    points, side = in_key_order(points), Tests.of(tests, thresholds)
+    (found,), _ = scan(points.vectors, [side.columns], device)
+    return rows_table(pa.array(points.keys), found, side.keys)
+
+
+def rows_table(keys: pa.Array, found: Maxima, tests: pa.Array) -> pa.Table:
+    """Rows of the contract; keys of the points and of the tests' columns."""
+    columns = [
+        keys,
+        found.value.astype(np.float32),
+        tests.take(pa.array(found.index)),
+        # Rounding to float32 keeps the sign, and zero: differences are multiples of 2^-48.
+        found.margin.astype(np.float32),
+        tests.take(pa.array(found.margin_index)),
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def prepare(
+    folder: Path, shards: Sequence[str], tests: Mapping[str, Tests], device: str = "auto",
+    screen: Screen = "auto",
+) -> Scanner:  # fmt: skip
+    """The engine, made ready for test sets and the shards of a folder.
 
     Raises:
-        ClipshiftError: the thresholds are not those of this test set.
+        ClipshiftError: a shard cannot be read, or dimensions differ.
     """
-    points, tests = in_key_order(points), in_key_order(tests)
-    if thresholds["test_key"].to_pylist() != tests.keys:
-        raise ClipshiftError("the thresholds were made for other test images; delete and run again")
-    found = scan(points.vectors, tests.vectors, thresholds["similarity"].to_numpy(), device)
-    return pa.table(
-        {
-            "key": points.keys,
-            "max_similarity": found.max_similarity.astype(np.float32),
-            "nearest_test_key": [tests.keys[i] for i in found.nearest_test],
-            # Rounding to float32 keeps the sign, and zero: differences are multiples of 2^-48.
-            "margin": found.margin.astype(np.float32),
-            "margin_test_key": [tests.keys[i] for i in found.margin_test],
-        }
+    opened = [open_rows(folder, shard)[0] for shard in shards]
+    for shard, rows in zip(shards, opened, strict=True):
+        _same_dimension(shard_paths(folder, shard)[0], rows, tests)
+    some = [rows for rows in opened if len(rows)][:: max(1, len(opened) // 4)][:4]
+    sample = [np.array(spread(rows, SAMPLE // len(some))) for rows in some]
+    sides = [side.columns for side in tests.values()]
+    nothing = np.empty((0, sides[0].vectors.shape[1]), np.float16)
+    return Scanner(
+        sides, np.concatenate(sample or [nothing]), sum(map(len, opened)), device, screen
     )
+
+
+def _same_dimension(where: Path, rows: np.ndarray, tests: Mapping[str, Tests]) -> None:
+    for name, side in tests.items():
+        if side.columns.vectors.shape[1] != rows.shape[1]:
+            raise ClipshiftError(
+                f"{where}: vectors of dimension {rows.shape[1]}, those of the test set {name} have "
+                f"{side.columns.vectors.shape[1]}. Embed both with the same encoder"
+            )
+
+
+def write_shard(
+    folder: Path, shard: str, tests: Mapping[str, Tests], scanner: Scanner,
+    out: Mapping[str, Path], certificate: Path, progress: Any = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Margins of one shard to all test sets in one pass, in the order of its rows.
+
+    Args:
+        scanner: made ready for these test sets, see `prepare`.
+        out: the table of each test set.
+        certificate: written last, so that a shard which has one is whole.
+        progress: its `update` is called with numbers of rows.
+
+    Memory does not depend on the shard's rows but for their keys.
+
+    Raises:
+        ClipshiftError: the shard cannot be read (see `open_rows`), a row is no unit vector, or
+            dimensions differ.
+    """
+    rows, keys = open_rows(folder, shard)
+    where = shard_paths(folder, shard)[0]
+    names = list(tests)
+    _same_dimension(where, rows, tests)
+    half = {a.dtype == np.float16 for a in (rows, *(t.columns.vectors for t in tests.values()))}
+    bound = 2 * rounding(rows.shape[1], half == {True})
+    account = _Account(names, bound)
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(
+                pq.ParquetWriter(
+                    stack.enter_context(atomic_path(out[name])), SCHEMA, compression="zstd"
+                )
+            )
+            for name in names
+        ]
+        try:
+            for piece in scanner.scan(rows):
+                mine = keys.slice(piece.start, piece.stop - piece.start).combine_chunks()
+                for writer, name, found in zip(writers, names, piece.maxima, strict=True):
+                    writer.write_table(rows_table(mine, found, tests[name].keys))
+                    account.add(name, mine, found)
+                account.counts.add(piece.counts)
+                if progress is not None:
+                    progress.update(len(mine))
+        except BadVector as error:
+            raise ClipshiftError(
+                f"{where}: {error} (key {keys[error.row].as_py()!r}). Embed this shard again"
+            ) from error
+    record = account.as_json(scanner, shard, len(rows), tests)
+    record["inputs"] = {p.name: identity(p) for p in shard_paths(folder, shard)}
+    write_json(certificate, record)
+    return record
+
+
+def identity(path: Path) -> dict[str, Any]:
+    """What a file was when it was read."""
+    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+
+
+class _Account:
+    """What a certificate says of the margins."""
+
+    def __init__(self, names: Sequence[str], bound: float) -> None:
+        self.bound = bound
+        self.counts = Counts()
+        self.smallest = dict.fromkeys(names, np.inf)
+        self.above = dict.fromkeys(names, 0)
+        self.undecided: dict[str, list[str]] = {name: [] for name in names}
+
+    def add(self, name: str, keys: pa.Array, found: Maxima) -> None:
+        size = np.abs(found.margin)
+        self.smallest[name] = min(self.smallest[name], float(size.min()))
+        self.above[name] += int((found.margin > 0).sum())
+        if self.bound:
+            self.undecided[name] += keys.filter(pa.array(size <= self.bound)).to_pylist()
+
+    def as_json(
+        self, scanner: Scanner, shard: str, rows: int, tests: Mapping[str, Tests]
+    ) -> dict[str, Any]:
+        counts = self.counts
+        return {
+            "shard": shard,
+            "rows": rows,
+            "pairs": {
+                "all": counts.pairs,
+                "decided_by_screen": counts.pairs - counts.computed,
+                "computed_in_float64": counts.computed,
+            },
+            "screen": {
+                "kind": scanner.kind,
+                "axes": scanner.axes[0],
+                "dimension": scanner.axes[1],
+                "bound": counts.bound,
+            },
+            "float64_rounding": self.bound,
+            "tests": {
+                name: {
+                    "images": len(side.keys),
+                    "above_threshold": self.above[name],
+                    "smallest_margin": self.smallest[name] if rows else None,
+                    "undecided": len(self.undecided[name]),
+                    "undecided_keys": self.undecided[name][:LISTED],
+                }
+                for name, side in tests.items()
+            },
+            "device": scanner.where.type,
+            "version": version("clipshift"),
+        }
 
 
 def main() -> None:
@@ -55,22 +240,32 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     reference = commands.add_parser("reference")
     reference.add_argument("--reference", type=Path, required=True, help="embedding folder")
+    reference.add_argument("--tests", type=Path, required=True, help="embedding folder")
+    reference.add_argument("--out", type=Path, required=True)
     shard = commands.add_parser("shard")
     shard.add_argument("--pool", type=Path, required=True, help="embedding folder")
     shard.add_argument("--shard", required=True)
-    shard.add_argument("--thresholds", type=Path, required=True)
+    for name in ("test", "thresholds", "out"):
+        shard.add_argument(f"--{name}", action="append", required=True, metavar="SET=PATH")
+    shard.add_argument("--certificate", type=Path, required=True)
     for command in (reference, shard):
-        command.add_argument("--tests", type=Path, required=True, help="embedding folder")
-        command.add_argument("--device", default="auto")
-        command.add_argument("--out", type=Path, required=True)
+        command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     args = parser.parse_args()
-    tests = read_all(args.tests)
     if args.command == "reference":
-        write_parquet(args.out, reference_table(read_all(args.reference), tests, args.device))
+        found = reference_table(read_all(args.reference), read_all(args.tests), args.device)
+        write_table(args.out, found)
         return
-    thresholds = read_parquet(args.thresholds, ["test_key", "similarity"])
-    pool = read_shard(args.pool, args.shard)
-    write_parquet(args.out, shard_table(pool, tests, thresholds, args.device))
+    tests, limits, out = (
+        {name: path for name, (path,) in named_paths(words).items()}
+        for words in (args.test, args.thresholds, args.out)
+    )
+    columns = ["test_key", "similarity"]
+    sides = {
+        name: Tests.of(read_all(path), read_parquet(limits[name], columns))
+        for name, path in tests.items()
+    }
+    scanner = prepare(args.pool, [args.shard], sides, args.device)
+    write_shard(args.pool, args.shard, sides, scanner, out, args.certificate)
 
 
 if __name__ == "__main__":

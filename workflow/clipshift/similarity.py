@@ -10,7 +10,6 @@ D * 2^-53.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,75 +18,6 @@ from clipshift.device import pick_device
 
 # Memory of one block of similarities, bytes.
 BLOCK_BYTES = 256 << 20
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Reductions of the similarity matrix s(t_i, x_j) between N pool rows and M test rows.
-
-    Attributes:
-        max_similarity, nearest_test: (N,) float64 and int64, max over i and its first i.
-        margin, margin_test: (N,) float64 and int64, max over i of s(t_i, x_j) - threshold_i.
-        test_similarity, test_nearest: (M,) float64 and int64, max over j and its first j.
-    """
-
-    max_similarity: np.ndarray
-    nearest_test: np.ndarray
-    margin: np.ndarray
-    margin_test: np.ndarray
-    test_similarity: np.ndarray
-    test_nearest: np.ndarray
-
-
-def scan(
-    pool: np.ndarray,
-    tests: np.ndarray,
-    thresholds: np.ndarray | None = None,
-    device: str = "auto",
-    block_bytes: int = BLOCK_BYTES,
-) -> Scan:
-    """Reduce all N x M similarities, one block of pool rows at a time.
-
-    Args:
-        pool: (N, D) float16 or float32, rows L2-normalised; may be memory-mapped.
-        tests: (M, D), the same.
-        thresholds: (M,) float64, s_i of the reference set; zeros where None.
-
-    Ties take the first row, so rows in the order of their keys give the lowest key.
-
-    Raises:
-        ValueError: dimensions differ, or one side is empty.
-    """
-    _comparable(pool, tests)
-    n, m = len(pool), len(tests)
-    if not n:
-        raise ValueError(f"nothing to compare: 0 pool rows, {m} test rows")
-    where = pick_device(device)
-    queries = torch.from_numpy(np.asarray(tests, dtype=np.float64)).to(where).T  # (D, M)
-    limits = torch.zeros(m, dtype=torch.float64)
-    if thresholds is not None:
-        limits = torch.from_numpy(np.array(thresholds, dtype=np.float64))
-    limits = limits.to(where)
-    rows = np.empty((2, n))
-    firsts = np.empty((2, n), dtype=np.int64)
-    best = torch.full((m,), -torch.inf, dtype=torch.float64, device=where)
-    best_row = torch.zeros(m, dtype=torch.int64, device=where)
-    step = max(1, block_bytes // (8 * (m + pool.shape[1])))
-    for start in range(0, n, step):
-        part = slice(start, min(start + step, n))
-        block = torch.from_numpy(np.asarray(pool[part], dtype=np.float64)).to(where)
-        s = block @ queries  # (B, M)
-        value, row = first_max(s, dim=0)
-        better = value > best  # strict: the earlier block keeps a tie
-        best = torch.where(better, value, best)
-        best_row = torch.where(better, row + start, best_row)
-        for which in (0, 1):
-            value, column = first_max(s, dim=1)
-            rows[which, part], firsts[which, part] = value.cpu().numpy(), column.cpu().numpy()
-            s -= limits
-    return Scan(
-        rows[0], firsts[0], rows[1], firsts[1], best.cpu().numpy(), best_row.cpu().numpy()
-    )  # fmt: skip
 
 
 def first_max(s: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -43,7 +43,7 @@ STEPS = {
     ),
     "dedup_clusters": Step(
         1,
-        ("dedup/clusters.py", "dedup/sample.py", "similarity.py", "embeddings.py", "device.py"),
+        ("dedup/clusters.py", "dedup/sample.py", "engine", "embeddings.py", "device.py"),
     ),
     "dedup_scores": Step(1, ("dedup/scores.py", "similarity.py", "embeddings.py", "device.py")),
     "dedup_rules": Step(1, ("dedup/rules.py",)),
@@ -52,7 +52,7 @@ STEPS = {
     ),
     "dedup_record": Step(1, ("dedup/record.py", "dedup/rules.py", "intervals.py")),
     "neighbours": Step(1, ("neighbours.py", "similarity.py", "embeddings.py", "device.py")),
-    "margins": Step(2, ("margins.py", "similarity.py", "embeddings.py", "device.py")),
+    "margins": Step(3, ("margins.py", "engine", "embeddings.py", "device.py")),
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
     "train": Step(1, ("train.py", "trainer.py", "filter.py", "select.py", "tars.py", "shards.py")),
@@ -85,7 +85,7 @@ STEPS = {
             "shards.py",
         ),
     ),
-    "report": Step(2, ("report.py", "report_figures.py", "data/report.html.j2")),
+    "report": Step(2, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
     "audit": Step(
         1,
         (

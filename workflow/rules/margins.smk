@@ -1,7 +1,7 @@
 # Similarity: embeddings -> thresholds, margins, neighbours.
 #   in   embeddings of the pool, the reference set and the test sets
 #   out  results/thresholds/{encoder}/{dataset}/{testset}.parquet
-#        results/margins/{encoder}/{dataset}/{testset}/{shard}.parquet
+#        results/margins/{encoder}/{dataset}/{testset}/{shard}.parquet, certificates/{shard}.json
 #        results/neighbours/{encoder}/{base}/{testset}.parquet and {testset}.density.parquet
 
 
@@ -27,28 +27,32 @@ rule thresholds:
 
 
 rule margins:
-    """Per point of a shard its similarity to a test set, and its largest margin."""
+    """Per point of a shard its similarity to each test set, and its largest margin, in one pass."""
     input:
         lambda w: at.embeddings(w.dataset, w.encoder, [w.shard]),
-        lambda w: at.embeddings(w.testset, w.encoder),
-        thresholds=f"results/thresholds/{{encoder}}/{cfg.reference}/{{testset}}.parquet",
+        lambda w: [f for t in cfg.test_sets for f in at.embeddings(t, w.encoder)],
+        thresholds=lambda w: [at.thresholds(t, w.encoder) for t in cfg.test_sets],
     output:
-        "results/margins/{encoder}/{dataset}/{testset}/{shard}.parquet",
+        tables=[
+            f"results/margins/{{encoder}}/{{dataset}}/{t}/{{shard}}.parquet"
+            for t in cfg.test_sets
+        ],
+        certificate="results/margins/{encoder}/{dataset}/certificates/{shard}.json",
     log:
-        "results/logs/margins/{encoder}.{dataset}.{testset}.{shard}.log",
+        "results/logs/margins/{encoder}.{dataset}.{shard}.log",
     benchmark:
-        "results/benchmarks/margins/{encoder}.{dataset}.{testset}.{shard}.tsv"
+        "results/benchmarks/margins/{encoder}.{dataset}.{shard}.tsv"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
+        sides=lambda w, output: at.side_arguments(w.encoder, output.tables),
         version=version_of("margins"),
     shell:
         "python -m clipshift.margins shard"
         " --pool results/embeddings/{wildcards.encoder}/{wildcards.dataset}"
-        " --shard {wildcards.shard} --thresholds {input.thresholds}"
-        " --tests results/embeddings/{wildcards.encoder}/{wildcards.testset}"
-        " --out {output} > {log} 2>&1"
+        " --shard {wildcards.shard} {params.sides}"
+        " --certificate {output.certificate} > {log} 2>&1"
 
 
 rule neighbours:

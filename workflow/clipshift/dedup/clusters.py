@@ -12,9 +12,10 @@ import numpy as np
 
 from clipshift.dedup.sample import draw
 from clipshift.embeddings import read_shard
+from clipshift.engine.columns import ColumnSet
+from clipshift.engine.scan import scan
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_npy
-from clipshift.similarity import scan
 
 
 def fit(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndarray:
@@ -53,7 +54,8 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, device: str = "auto") -> 
     """(N,) int32: the nearest centroid of each row; of equals the first."""
     if not len(vectors):
         return np.empty(0, dtype=np.int32)
-    return scan(vectors, centroids, device=device).nearest_test.astype(np.int32)
+    (found,), _ = scan(vectors, [ColumnSet(centroids)], device)
+    return found.index.astype(np.int32)
 
 
 def main() -> None:

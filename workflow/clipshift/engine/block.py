@@ -1,0 +1,94 @@
+"""One block of rows against all tiles: the screen's products, then their refinement."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from clipshift.engine.best import Best, Counts
+from clipshift.engine.columns import GROUP, Tile
+from clipshift.engine.refine import Screened, refine
+from clipshift.engine.screen import SLACK, Codes, Kind, Projection, encode_rows, multiply
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all blocks of a scan share.
+
+    Attributes:
+        matrix: the projection's, (D, K) float32 on the device.
+        compiled: refine with the compiled kernel (CPU only).
+    """
+
+    projection: Projection
+    matrix: torch.Tensor
+    tiles: list[Tile]
+    sets: int
+    kind: Kind
+    compiled: bool
+
+
+@dataclass
+class Scratch:
+    """Buffers of one worker, used again for every block."""
+
+    tensors: dict[tuple[object, ...], torch.Tensor] = field(default_factory=dict)
+
+    def get(self, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """A buffer of products of codes like `like`."""
+        dtype = torch.int32 if like.dtype == torch.int8 else torch.float32
+        key = (shape, dtype)
+        if key not in self.tensors:
+            self.tensors[key] = torch.empty(shape, dtype=dtype, device=like.device)
+        return self.tensors[key]
+
+
+def scan_block(
+    plan: Plan, x: torch.Tensor, scratch: Scratch
+) -> tuple[list[Best], list[Best], Counts]:
+    """Maxima of similarity and of margin, per set, of (B, D) float32 stored rows on the device."""
+    similarity = [Best.empty(len(x), x.device) for _ in range(plan.sets)]
+    margin = [Best.empty(len(x), x.device) for _ in range(plan.sets)]
+    rows = encode_rows(x, plan.matrix, plan.projection, plan.kind)
+    vectors = x if plan.compiled else x.double()
+    counts = Counts()
+    for tile in plan.tiles:
+        products, tops = _products(rows, tile, scratch)
+        screened = Screened(tile, products, tops, rows, vectors)
+        raise_maxima = _compiled if plan.compiled else refine
+        counts.computed += raise_maxima(screened, similarity[tile.of], margin[tile.of])
+        counts.pairs += len(x) * tile.size
+        counts.bound = max(counts.bound, _widest(rows, tile))
+    return similarity, margin, counts
+
+
+def _products(rows: Codes, tile: Tile, scratch: Scratch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Products of the codes, strip by strip (n, B, W), and the largest of each group (B, G)."""
+    n, _, w = tile.codes.shape
+    b = len(rows.codes)
+    products = scratch.get((n, b, w), tile.codes)
+    tops = scratch.get((n, b, w // GROUP), tile.codes)
+    for strip, codes in enumerate(tile.codes):
+        multiply(rows.codes, codes, products[strip])
+        torch.amax(products[strip].view(b, -1, GROUP), 2, out=tops[strip])
+    return products, tops.transpose(0, 1).reshape(b, -1)
+
+
+def _widest(rows: Codes, tile: Tile) -> float:
+    """The largest distance between an estimate and its bound."""
+    largest = torch.stack([rows.error.amax(), rows.norm.amax(), rows.outside.amax()])
+    return float(largest @ tile.bounds.amax(1)) + SLACK
+
+
+def _compiled(screened: Screened, similarity: Best, margin: Best) -> int:
+    from clipshift.engine import kernel  # compiles, or loads what it compiled before
+
+    rows, tile = screened.rows, screened.tile
+    errors = torch.stack([rows.error, rows.norm, rows.outside], 1)
+    arguments = (
+        screened.products, screened.tops, rows.scale, errors, screened.vectors, tile.scale,
+        tile.bounds, tile.errors, tile.low, tile.middle, tile.limits, tile.vectors, tile.index,
+    )  # fmt: skip
+    maxima = (similarity.value, similarity.index, margin.value, margin.index)
+    call: Any = kernel.refine
+    return int(call(*(a.numpy() for a in arguments), SLACK, *(m.numpy() for m in maxima)))

@@ -1,0 +1,105 @@
+"""The refinement of a block and a tile on a CPU: one compiled pass over the screen's products.
+
+The same steps as `refine` (torch, any device) takes, a row at a time: between two
+similarities of a row nothing leaves the first cache, and a floor rises with every pair that is
+computed.
+"""
+
+import numba
+import numpy as np
+
+# A sum of products of float16 values is exact in any order; of float32 values right to D 2^-53.
+_ORDER = {"reassoc", "contract"}
+
+
+@numba.njit(nogil=True, fastmath=_ORDER, cache=True)
+def _dot(a: np.ndarray, b: np.ndarray) -> float:
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += np.float64(a[i]) * np.float64(b[i])
+    return total
+
+
+@numba.njit(nogil=True, cache=True)
+def refine(  # noqa: PLR0912, PLR0915 (calls between compiled functions would pass everything on)
+    products: np.ndarray, tops: np.ndarray, scale: np.ndarray, errors: np.ndarray, rows: np.ndarray,
+    tile_scale: np.ndarray, bounds: np.ndarray, own: np.ndarray, low: np.ndarray,
+    middle: np.ndarray, limits: np.ndarray, columns: np.ndarray, index: np.ndarray, slack: float,
+    value: np.ndarray, first: np.ndarray, margin: np.ndarray, margin_first: np.ndarray,
+) -> int:  # fmt: skip
+    """Raise the maxima of a block's rows by a tile's columns.
+
+    Args:
+        products: (n, B, W) int32 or float32, of n strips of W columns; tops: (B, G), of each group.
+        scale, errors, rows: of the rows, (B,), (B, 3) and (B, D) float32.
+        tile_scale, bounds, own, low, middle: of the tile, see `columns.Tile`.
+        limits: (T,) float64; columns: (T, D) float32; index: (T,) int64, -1 for padding.
+        value, first, margin, margin_first: (B,) float64 and int64, changed in place.
+
+    Returns:
+        The number of pairs that were computed in float64.
+    """
+    groups, strip = low.shape[0], products.shape[2]
+    width = products.shape[0] * strip // groups
+    computed = 0
+    for r in range(products.shape[1]):
+        e0, e1, e2 = np.float64(errors[r, 0]), np.float64(errors[r, 1]), np.float64(errors[r, 2])
+        size = np.float64(scale[r])
+        # The groups of the most promising column for either maximum.
+        best, best_margin = 0, 0
+        most, most_margin = -np.inf, -np.inf
+        for g in range(groups):
+            estimate = np.float64(tops[r, g]) * (size * tile_scale[g])
+            if estimate > most:
+                most, best = estimate, g
+            if estimate - middle[g] > most_margin:
+                most_margin, best_margin = estimate - middle[g], g
+        # Seeds: those columns, so that most others need not be computed.
+        seed = other = -1
+        for which in range(2):
+            g = best if which == 0 else best_margin
+            wide = e0 * bounds[0, g] + e1 * bounds[1, g] + e2 * bounds[2, g] + slack
+            bound = np.float64(tops[r, g]) * (size * tile_scale[g]) + wide
+            if bound < value[r] and bound - low[g] < margin[r]:
+                continue
+            at, base = size * tile_scale[g], g * width
+            part = products[base // strip, r, base % strip : base % strip + width]
+            found, chosen = -np.inf, -1
+            for j in range(width):
+                guess = part[j] * at - (limits[base + j] if which == 1 else 0.0)
+                if guess > found and index[base + j] >= 0:
+                    found, chosen = guess, base + j
+            if chosen < 0 or chosen == seed:
+                continue
+            seed, other = chosen, seed
+            computed += 1
+            s = _dot(rows[r], columns[chosen])
+            if s > value[r] or (s == value[r] and index[chosen] < first[r]):
+                value[r], first[r] = s, index[chosen]
+            gap = s - limits[chosen]
+            if gap > margin[r] or (gap == margin[r] and index[chosen] < margin_first[r]):
+                margin[r], margin_first[r] = gap, index[chosen]
+        # Every other column whose bound reaches what the row has.
+        for g in range(groups):
+            wide = e0 * bounds[0, g] + e1 * bounds[1, g] + e2 * bounds[2, g] + slack
+            bound = np.float64(tops[r, g]) * (size * tile_scale[g]) + wide
+            if bound < value[r] and bound - low[g] < margin[r]:
+                continue
+            at, base = size * tile_scale[g], g * width
+            part = products[base // strip, r, base % strip : base % strip + width]
+            for j in range(width):
+                t = base + j
+                guess = part[j] * at
+                need = min(value[r], margin[r] + limits[t])
+                if guess + wide < need or t in (seed, other) or index[t] < 0:
+                    continue
+                if guess + e0 * own[t, 0] + e1 * own[t, 1] + e2 * own[t, 2] + slack < need:
+                    continue
+                computed += 1
+                s = _dot(rows[r], columns[t])
+                if s > value[r] or (s == value[r] and index[t] < first[r]):
+                    value[r], first[r] = s, index[t]
+                gap = s - limits[t]
+                if gap > margin[r] or (gap == margin[r] and index[t] < margin_first[r]):
+                    margin[r], margin_first[r] = gap, index[t]
+    return computed

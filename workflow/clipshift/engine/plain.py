@@ -1,0 +1,37 @@
+"""The plain float64 product: it defines the truth, and is quicker where there is little to do."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from clipshift.engine.best import Best
+from clipshift.engine.columns import ColumnSet
+
+# Memory of one block of similarities, bytes.
+BLOCK_BYTES = 64 << 20
+
+
+def scan_plain(x: torch.Tensor, sets: Sequence[ColumnSet]) -> tuple[list[Best], list[Best]]:
+    """Maxima of similarity and of margin, per set, of (B, D) float64 stored rows."""
+    step = max(1, BLOCK_BYTES // (8 * (len(x) + x.shape[1])))
+    similarity, margin = [], []
+    for columns in sets:
+        found, gap = Best.empty(len(x), x.device), Best.empty(len(x), x.device)
+        for start in range(0, len(columns.vectors), step):
+            part = slice(start, start + step)
+            wide = torch.from_numpy(columns.vectors[part].astype(np.float64)).to(x.device)
+            s = x @ wide.T  # (B, step)
+            found.join(_first_max(s), start)
+            if columns.thresholds is not None:
+                s -= torch.from_numpy(columns.thresholds[part].astype(np.float64)).to(x.device)
+            gap.join(_first_max(s), start)
+        similarity.append(found)
+        margin.append(gap)
+    return similarity, margin
+
+
+def _first_max(s: torch.Tensor) -> Best:
+    """Largest of each row and the first column that has it."""
+    index = s.argmax(1)
+    return Best(s.gather(1, index[:, None])[:, 0], index)

@@ -1,0 +1,117 @@
+"""Choosing the screen of a scan: kind of codes, axes, and how many of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from clipshift.engine.block import Plan
+from clipshift.engine.columns import ColumnSet, Shape, cut
+from clipshift.engine.screen import (
+    STEP,
+    Codes,
+    Kind,
+    Projection,
+    encode_columns,
+    encode_rows,
+    integers_are_exact,
+    principal_axes,
+    projection,
+)
+
+CPU = Shape(block=512, tile=8192, strip=512)
+GPU = Shape(block=4096, tile=16384, strip=16384)
+
+# Columns that the axes are fitted on, and rows and columns on which numbers of axes are compared.
+FIT = 32_768
+TRIAL_ROWS, TRIAL_COLUMNS = 128, 4096
+# Nanoseconds, measured on one core with AVX-512: a coordinate of a screened pair, of a projection,
+# and of a pair computed in float64. Only their ratios matter, and only for speed.
+SCREENED = {"int8": 0.0023, "float32": 0.02}
+PROJECTED = 0.025
+COMPUTED = 0.5
+
+
+def shape_of(where: torch.device) -> Shape:
+    return CPU if where.type == "cpu" else GPU
+
+
+def make(
+    sample: np.ndarray, sets: Sequence[ColumnSet], where: torch.device, compiled: bool,
+    kind: Kind | None = None, k: int | None = None, shape: Shape | None = None,
+) -> Plan:  # fmt: skip
+    """The plan of a scan.
+
+    Args:
+        sample: (S, D) some of the rows; what is known of them decides the speed only.
+        kind, k, shape: fixed, or chosen where None.
+    """
+    if kind is None:
+        kind = "int8" if integers_are_exact(where) else "float32"
+    sample = sample[np.isfinite(sample).all(1)]  # a bad row is named when its block is read
+    columns = np.concatenate([spread(s.vectors, FIT // len(sets)) for s in sets])
+    axes = principal_axes(columns, sample)
+    if k is None:
+        k = _number_of_axes(axes, sample, sets, kind)
+    p = projection(axes, k)
+    dtype = torch.float32 if compiled else torch.float64
+    tiles = cut(sets, p, kind, where, shape or shape_of(where), dtype)
+    matrix = torch.from_numpy(p.matrix.astype(np.float32)).to(where)
+    return Plan(p, matrix, tiles, len(sets), kind, compiled)
+
+
+def spread(vectors: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the vectors, evenly spread."""
+    if len(vectors) <= most:
+        return vectors
+    return vectors[np.linspace(0, len(vectors) - 1, max(1, most)).astype(np.int64)]
+
+
+def _number_of_axes(
+    axes: np.ndarray, sample: np.ndarray, sets: Sequence[ColumnSet], kind: Kind
+) -> int:
+    """The number with the least expected work for a row, from a trial on a few rows and columns."""
+    d = axes.shape[0]
+    rows = torch.from_numpy(spread(sample, TRIAL_ROWS).astype(np.float32))
+    some = [spread(s.vectors, TRIAL_COLUMNS // len(sets)) for s in sets]
+    total = sum(len(s.vectors) for s in sets)
+    ends = np.cumsum([len(s) for s in some])
+    columns = np.concatenate(some)
+    truth = rows @ torch.from_numpy(columns.astype(np.float32)).T
+    costs = {}
+    for k in _choices(d):
+        p = projection(axes, k)
+        coded = encode_rows(rows, torch.from_numpy(p.matrix.astype(np.float32)), p, kind)
+        bound = _bounds(coded, encode_columns(columns, p, kind, 1))
+        open_pairs = sum(
+            int((bound[:, a:b] >= truth[:, a:b].amax(1, keepdim=True)).sum())
+            for a, b in zip([0, *ends[:-1]], ends, strict=True)
+        )
+        # The margins leave about as many pairs open again.
+        computed = 2 * open_pairs / len(rows)
+        costs[k] = total * k * SCREENED[kind] + d * k * PROJECTED + computed * d * COMPUTED
+    return min(costs, key=lambda k: costs[k])
+
+
+def _choices(d: int) -> list[int]:
+    """Multiples of STEP in steps of about a fifth, and D itself."""
+    found, k = [], 2 * STEP
+    while k < d:
+        found.append(k)
+        k = max(k + STEP, k * 5 // 4 // STEP * STEP)
+    return [*found, d]
+
+
+def _bounds(rows: Codes, columns: Codes) -> torch.Tensor:
+    """(S, M) upper bounds of all pairs."""
+    estimate = (rows.codes.float() * rows.scale[:, None]) @ (
+        columns.codes.float() * columns.scale[:, None]
+    ).T
+    left = torch.stack([rows.error, rows.norm, rows.outside], 1)
+    right = torch.stack([columns.norm, columns.error, columns.outside], 1)
+    return estimate + left @ right.T
+
+
+def whole_axes(p: Projection) -> tuple[int, int]:
+    """K and D."""
+    return p.matrix.shape[1], p.matrix.shape[0]
