@@ -57,8 +57,9 @@ format: env ## format everything
 	ruff check --fix .
 	snakefmt Snakefile workflow/rules
 
-plan: env ## what would run, without running it
-	snakemake --cores $(CORES) --dry-run --quiet rules
+CONFIG ?= config/mini.yaml
+plan: env ## what would run and what it costs, without running it (CONFIG=FILE TARGET=FILE)
+	clipshift plan --configfile $(CONFIG) -- $(TARGET)
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt

@@ -15,6 +15,8 @@ RECORD = ROOT / "tests/step_digests.json"
 NEUTRAL = {
     "config",
     "config_data",
+    "config_costs",
+    "config_folders",
     "config_figures",
     "config_splits",
     "errors",
@@ -22,6 +24,7 @@ NEUTRAL = {
     "layout",
     "layout_figures",
     "ledger",
+    "ranges",
     "steps",
     "__init__",
 }

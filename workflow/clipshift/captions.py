@@ -1,25 +1,28 @@
 """Give a labelled set captions from a template, so that it can be training data.
 
-`python -m clipshift.captions --tar FILE --table FILE --template TEXT --out FILE`.
+`python -m clipshift.captions --tar WORD --table FILE --template TEXT --out FILE`.
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet
-from clipshift.shards import Sample, read_tar, write_tar
+from clipshift.shards import Sample, write_tar
+from clipshift.tars import add_arguments, read_tars, tars_of
 
 
-def captioned(tar: Path, rows: dict[str, dict[str, str]], template: str) -> Iterator[Sample]:
+def captioned(
+    tars: Path | Sequence[Path], rows: dict[str, dict[str, str]], template: str
+) -> Iterator[Sample]:
     """Samples with picture and caption.
 
     Args:
         rows: `class_name` and `caption` of each key.
         template: with `{class}`, and `{caption}` for the source's own.
     """
-    for sample in read_tar(tar):
+    for sample in read_tars(tars):
         row = rows[sample.key]
         text = template.replace("{class}", row["class_name"]).replace("{caption}", row["caption"])
         yield Sample(sample.key, {"jpg": sample.image, "txt": text.encode()})
@@ -27,7 +30,7 @@ def captioned(tar: Path, rows: dict[str, dict[str, str]], template: str) -> Iter
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tar", type=Path, required=True)
+    add_arguments(parser)
     parser.add_argument("--table", type=Path, required=True)
     parser.add_argument("--template", required=True)
     parser.add_argument("--out", type=Path, required=True)
@@ -36,7 +39,7 @@ def main() -> None:
         raise ClipshiftError(f"reference_caption {args.template!r} has no {{class}}")
     table = read_parquet(args.table, ["key", "class_name", "caption"]).to_pylist()
     rows = {row["key"]: row for row in table}
-    count = write_tar(args.out, captioned(args.tar, rows, args.template))
+    count = write_tar(args.out, captioned(tars_of(args.tar, args.data), rows, args.template))
     print(f"{count} samples captioned")
 
 

@@ -2,8 +2,9 @@
 
 `clipshift check FILE...` validates a configuration (several files are merged), `clipshift
 config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prints or records the
-digests of the steps' code, `clipshift audit` says how much of a test set lies in a training set,
-`clipshift margins` and `clipshift verify` run the similarity engine on any embedding folders.
+digests of the steps' code, `clipshift plan` previews what a study costs, `clipshift audit` says how
+much of a test set lies in a training set, `clipshift margins` and `clipshift verify` run the
+similarity engine on any embedding folders.
 """
 
 import argparse
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clipshift import __version__, config_docs, config_load, margins_options
+from clipshift import __version__, config_docs, config_load, margins_options, plan
 from clipshift.audit.options import add_arguments, read_options
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
@@ -46,6 +47,10 @@ def _steps(args: argparse.Namespace) -> None:
     else:
         for name, entry in digests.items():
             print(f"{name:10} version {entry['version']}  {entry['digest'][:16]}")
+
+
+def _plan(args: argparse.Namespace) -> None:
+    print(plan.preview(args))
 
 
 def _audit(args: argparse.Namespace) -> None:
@@ -90,6 +95,9 @@ def main() -> None:
     steps = commands.add_parser("steps", help="versions and code digests of the steps")
     steps.add_argument("--record", type=Path, help="write the digests to this file")
     steps.set_defaults(run=_steps)
+    planning = commands.add_parser("plan", help="what a study costs: jobs, hours, bytes")
+    plan.add_arguments(planning)
+    planning.set_defaults(run=_plan)
     audit = commands.add_parser("audit", help="near-duplicates of a test set in a training set")
     add_arguments(audit)
     audit.set_defaults(run=_audit)

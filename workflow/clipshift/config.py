@@ -9,8 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Holdout, Name, Package, Pool, Rendering, Source, TestSet
+from clipshift.config_costs import Costs
+from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
 from clipshift.config_figures import Figures
+from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
 from clipshift.config_splits import Dedup, Pruned, Split
 
 
@@ -73,7 +75,7 @@ class Training(Block):
         ge=1,
         description="Checkpoints on the way; a killed training continues at the last.",
     )
-    batch: int = Field(default=256, ge=2, description="Batch size.")
+    batch: int = Field(default=256, ge=2, description="Batch size, over all GPUs together.")
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
     warmup: int = Field(default=50, ge=0, description="Warm-up steps.")
     weight_decay: float = Field(default=0.1, ge=0, description="Weight decay.")
@@ -87,16 +89,34 @@ class Training(Block):
         default=None,
         description="Store the training copy of the pictures at this size (faster decoding).",
     )
+    read: Literal["copy", "filter"] = Field(
+        default="copy",
+        description="`copy`: the kept samples are copied into shuffled tars first; `filter`: the "
+        "tars of a pool that is a folder are read where they are, and only the kept samples pass.",
+    )
     arguments: list[str] = Field(
         default=[], description="Further arguments of open_clip's trainer."
     )
     gpus: int = Field(default=0, ge=0, description="GPUs of one training job.")
 
+    @model_validator(mode="after")
+    def _fits(self) -> "Training":
+        if self.gpus and self.batch % self.gpus:
+            raise ValueError(f"batch {self.batch} cannot be shared equally by {self.gpus} GPUs")
+        if self.read == "filter" and self.cache_px is not None:
+            raise ValueError("`read: filter` makes no copy whose pictures could be `cache_px` wide")
+        return self
+
+
+Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
+
 
 class Evaluation(Block):
     """Zero-shot classification."""
 
-    templates: list[str] = Field(min_length=1, description="Prompt templates with `{c}`.")
+    templates: Templates = Field(
+        description="Prompt templates with `{c}`; or `openai_imagenet`: OpenAI's 80 of open_clip."
+    )
     words: dict[str, list[str]] = Field(
         default={},
         description="Words for a class, each filled into every template and averaged like them "
@@ -110,16 +130,22 @@ class Config(Block):
     """A study: one configuration of the one chain."""
 
     study: Name = Field(description="Name of the study, e.g. for the report's title.")
+    data: str = Field(
+        default="data", description="Folder of the data that the user already has (`folder`)."
+    )
     packages: dict[Name, Package] = Field(default={}, description="Files to fetch, by short name.")
     sources: dict[Name, Source] = Field(default={}, description="Sources of image-caption pairs.")
     rendering: Rendering = Field(default=Rendering(), description="How pictures become pixels.")
     classes: dict[str, list[str]] = Field(
+        default={},
         description="Class name -> category paths (`family/category[/concept]`); the longest match "
-        "wins. The order is the order of the class indices."
+        "wins. The order is the order of the class indices.",
     )
-    holdout: Holdout = Field(description="Which concepts are kept for testing.")
-    pools: dict[Name, Pool] = Field(min_length=1, description="Pools.")
-    sets: dict[Name, TestSet] = Field(min_length=1, description="Test sets and reference sets.")
+    holdout: Holdout | None = Field(
+        default=None, description="Which concepts are kept for testing (where sources are taken)."
+    )
+    pools: dict[Name, AnyPool] = Field(min_length=1, description="Pools.")
+    sets: dict[Name, AnySet] = Field(min_length=1, description="Test sets and reference sets.")
     encoders: dict[Name, Encoder] = Field(min_length=1, description="Image encoders.")
     pool: Name = Field(description="The pool that the splits are made of.")
     reference: Name = Field(description="The reference set of the similarity gap.")
@@ -137,11 +163,18 @@ class Config(Block):
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
+    costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
     @property
     def test_sets(self) -> list[str]:
         """Names of the sets in the role of test, in the order of the file."""
         return [name for name, s in self.sets.items() if s.role == "test"]
+
+    @property
+    def folders(self) -> dict[str, FolderPool | FolderSet]:
+        """Pools and sets that the user already has, by name."""
+        every = {**self.pools, **self.sets}
+        return {name: block for name, block in every.items() if isinstance(block, Folder)}
 
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""
@@ -170,6 +203,21 @@ class Config(Block):
             raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
         return self
 
+    @model_validator(mode="after")
+    def _built_or_outside(self) -> "Config":
+        built = [n for n, b in {**self.pools, **self.sets}.items() if takes(b)]
+        for key, given in (("classes", self.classes), ("holdout", self.holdout)):
+            if built and not given:
+                raise ValueError(f"{key}: needed by what is taken from sources: {built}")
+        if not isinstance(self.pools[self.pool], FolderPool):
+            reading = [name for name, m in self.models.items() if m.read == "filter"]
+            if reading:
+                raise ValueError(
+                    f"models {reading}: `read: filter` needs a pool that is a folder, and "
+                    f"{self.pool!r} is built"
+                )
+        return self
+
 
 def source_packages(source: Any) -> list[str]:
     """Short names of the packages that a source reads, sorted."""
@@ -195,7 +243,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         refs += [(f"sources.{key}", p, c.packages) for p in source_packages(source)]
     for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
         for key, block in blocks.items():
-            refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in block.take]
+            refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in takes(block)]
     for key, encoder in c.encoders.items():
         if isinstance(encoder, RunEncoder):
             refs.append((f"encoders.{key}.split", encoder.split, c.splits))
@@ -203,7 +251,8 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
             seeds = [str(s) for s in c.seeds_of(encoder.split)]
             refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
     for key, test_set in c.sets.items():
-        refs += [(f"sets.{key}.classes", name, c.classes) for name in test_set.classes or []]
+        named = [] if isinstance(test_set, FolderSet) else test_set.classes or []
+        refs += [(f"sets.{key}.classes", name, c.classes) for name in named]
     for key, split in c.splits.items():
         refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
         refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]

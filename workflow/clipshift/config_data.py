@@ -190,6 +190,6 @@ class TestSet(Block):
     )
 
     @property
-    def folder(self) -> str:
-        """CLIP_benchmark's name of the split."""
+    def split(self) -> str:
+        """CLIP_benchmark's name of the folder of the tars."""
         return "train" if self.role == "reference" else "test"

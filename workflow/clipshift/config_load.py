@@ -7,7 +7,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
 from clipshift.config import Config
 from clipshift.errors import ClipshiftError
@@ -102,8 +102,12 @@ def _is_block(model: Any) -> bool:
 
 
 def _strip(annotation: Any) -> Any:
+    """An annotation without its metadata; of `X | None`, X."""
     while hasattr(annotation, "__metadata__"):
         annotation = annotation.__origin__
+    if get_origin(annotation) in (Union, UnionType):
+        members = [m for m in get_args(annotation) if m is not type(None)]
+        return _strip(members[0]) if len(members) == 1 else annotation
     return annotation
 
 
@@ -112,7 +116,10 @@ def _member(model: Any, tag: Any) -> Any:
     model = _strip(model)
     if get_origin(model) not in (Union, UnionType):
         return None
-    for member in map(_strip, get_args(model)):
+    for tagged in get_args(model):
+        member = _strip(tagged)
+        if any(isinstance(m, Tag) and m.tag == tag for m in getattr(tagged, "__metadata__", ())):
+            return member
         if _is_block(member):
             for field in member.model_fields.values():
                 if tag in get_args(field.annotation):
@@ -126,9 +133,6 @@ def _child(model: Any, part: Any) -> Any:
     if _is_block(model):
         field = model.model_fields.get(part)
         return _strip(field.annotation) if field else None
-    if get_origin(model) in (Union, UnionType):  # Optional[...]
-        members = [m for m in get_args(model) if m is not type(None)]
-        return _child(members[0], part) if len(members) == 1 else None
     if get_origin(model) in (dict, list, tuple):
         return _strip(get_args(model)[-1])
     return None

@@ -5,6 +5,7 @@
 
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from PIL import Image
 
 from clipshift import models
 from clipshift.config import EfficientNetLiteEncoder, OpenClipEncoder, RunEncoder
-from clipshift.device import pick_device
+from clipshift.device import available_cores, pick_device
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json
 
@@ -42,11 +43,10 @@ class Encoder:
             ClipshiftError: a vector is NaN, infinite or zero.
         """
         chunks = []
-        with torch.inference_mode():
+        with torch.inference_mode(), ThreadPoolExecutor(available_cores()) as pool:
             for start in range(0, len(images), self.batch):
-                pixels = torch.stack(
-                    [self.preprocess(i) for i in images[start : start + self.batch]]
-                )
+                some = images[start : start + self.batch]
+                pixels = torch.stack(list(pool.map(self.preprocess, some)))
                 chunks.append(self.forward(pixels.to(self.device)).double().cpu().numpy())
         vectors = np.concatenate(chunks)  # (N, D)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,6 +1,6 @@
 """Zero-shot evaluation of one trained model.
 
-`python -m clipshift.evaluate --record FILE --weights FILE --set NAME=FOLDER,TAR... --out FILE`
+`python -m clipshift.evaluate --record FILE --weights FILE --set NAME=FOLDER,WORD... --out FILE`
 writes `{run}.json`, per-sample predictions as parquet, and the same numbers for CLIP_benchmark and
 open_clip.
 """
@@ -32,14 +32,14 @@ from clipshift.files import (
 )
 from clipshift.intervals import clopper_pearson
 from clipshift.labels import check_labels
-from clipshift.shards import read_tar
+from clipshift.tars import add_data, read_tars, tars_of
 
 # Of the evaluation JSON; raised when a reader would have to change.
 SCHEMA_VERSION = 1
 
 
 def predict(
-    clip: models.Clip, prompts: Sequence[Sequence[str]], tar: Path, batch: int
+    clip: models.Clip, prompts: Sequence[Sequence[str]], tars: Path | Sequence[Path], batch: int
 ) -> tuple[list[str], np.ndarray]:
     """Zero-shot logits of every picture of a set.
 
@@ -63,7 +63,7 @@ def predict(
             scores.append((features @ classifier).cpu().numpy())
             pictures.clear()
 
-        for sample in read_tar(tar):
+        for sample in read_tars(tars):
             keys.append(sample.key)
             pictures.append(clip.preprocess(Image.open(io.BytesIO(sample.image)).convert("RGB")))
             if len(pictures) == batch:
@@ -124,22 +124,22 @@ def measure(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 def evaluate_run(
     record: Path,
     weights: Path,
-    sets: dict[str, tuple[Path, Path]],
+    sets: dict[str, tuple[Path, Path | Sequence[Path]]],
     evaluation: Evaluation,
     out: Path,
 ) -> None:
-    """Evaluate one model on `sets` (name -> folder, tar) and write `out` and its companions."""
+    """Evaluate one model on `sets` (name -> folder, tars) and write `out` and its companions."""
     trained = read_json(record)
     training = Training.model_validate(trained["training"])
     with tempfile.TemporaryDirectory() as scratch:
         clip = models.load("clipshift-eval", training.model, weights, Path(scratch))
     results: dict[str, Any] = {}
     tables = []
-    for name, (folder, tar) in sets.items():
+    for name, (folder, tars) in sets.items():
         templates = (folder / "zeroshot_classification_templates.txt").read_text().splitlines()
-        names, labels = check_labels(folder, tar)
+        names, labels = check_labels(folder, tars)
         prompts = prompts_of(names, templates, evaluation.words)
-        keys, scores = predict(clip, prompts, tar, evaluation.batch)
+        keys, scores = predict(clip, prompts, tars, evaluation.batch)
         truth = np.array([labels[key] for key in keys])
         results[name] = measure(scores, truth) | {
             "classes": names,
@@ -213,11 +213,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--record", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--set", action="append", required=True, metavar="NAME=FOLDER,TAR")
+    parser.add_argument("--set", action="append", required=True, metavar="NAME=FOLDER,WORD")
+    add_data(parser)
     parser.add_argument("--evaluation", required=True, help="JSON of the evaluation block")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    sets = {name: (folder, tar) for name, (folder, tar) in named_paths(args.set).items()}
+    sets: dict[str, tuple[Path, Path | Sequence[Path]]] = {
+        name: (folder, tars_of([str(word)], args.data))
+        for name, (folder, word) in named_paths(args.set).items()
+    }
     evaluation = Evaluation.model_validate_json(args.evaluation)
     evaluate_run(args.record, args.weights, sets, evaluation, args.out)
 

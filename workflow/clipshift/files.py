@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.errors import ClipshiftError
+from clipshift.ranges import spread
 
 
 @contextmanager
@@ -136,4 +137,7 @@ def named_paths(words: Iterable[str]) -> dict[str, list[Path]]:
     True
     """
     split = (word.partition("=") for word in words)
-    return {name: [Path(path) for path in paths.split(",")] for name, _, paths in split}
+    return {
+        name: [path for part in paths.split(",") for path in spread(part)]
+        for name, _, paths in split
+    }

@@ -1,14 +1,15 @@
 """Reading the labels of a set, after checking that its files agree with each other."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
-from clipshift.shards import read_tar
+from clipshift.tars import read_tars
 
 
-def check_labels(folder: Path, tar: Path) -> tuple[list[str], dict[str, int]]:
-    """Class names and labels of a set, after checking that tar, table and class list agree.
+def check_labels(folder: Path, tars: Path | Sequence[Path]) -> tuple[list[str], dict[str, int]]:
+    """Class names and labels of a set, after checking that tars, table and class list agree.
 
     Returns:
         class names in index order, and {key: class index}.
@@ -20,7 +21,8 @@ def check_labels(folder: Path, tar: Path) -> tuple[list[str], dict[str, int]]:
     table = read_parquet(folder / "samples.parquet", ["key", "class_name"]).to_pylist()
     expected = {row["key"]: row["class_name"] for row in table}
     labels: dict[str, int] = {}
-    for sample in read_tar(tar):
+    tar = tars if isinstance(tars, Path) else tars[0]
+    for sample in read_tars(tars):
         label = int(sample.parts["cls"])
         if not 0 <= label < len(names):
             raise ClipshiftError(

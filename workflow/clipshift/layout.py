@@ -4,16 +4,27 @@ Pure string work, imported while the Snakefile is parsed; nothing here looks at 
 """
 
 import json
+import shlex
 from collections.abc import Iterable
 from typing import Any
 
 from clipshift.config import Config, RunEncoder, driving_sets
+from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
+from clipshift.ranges import compact
+
+# The record of the folders that the user already has; stands for them among a rule's inputs.
+INVENTORY = "results/external.json"
 
 
 def as_json(value: Any) -> str:
     """A block of the configuration as one word of a command line."""
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
+
+
+def _pattern(names: Iterable[str]) -> str:
+    """A wildcard pattern of some names; one that no name has where there are none."""
+    return "|".join(sorted(names)) or "NONE"
 
 
 class Layout:
@@ -31,10 +42,17 @@ class Layout:
         count = self.cfg.pools[dataset].shards if dataset in self.cfg.pools else 1
         return [f"{i:05d}" for i in range(count)]
 
-    def tar(self, dataset: str, shard: str = "00000") -> str:
+    def tars(self, dataset: str, shard: str = "00000") -> str:
+        """The pictures of a shard, as a word (see `clipshift.tars`)."""
+        block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
+        if isinstance(block, FolderPool):
+            first, last = block.group(int(shard))
+            return f"{EXTERNAL}{block.folder}/{{{first:05d}..{last:05d}}}.tar"
+        if isinstance(block, FolderSet):
+            return f"{EXTERNAL}{block.folder}/{block.split}"
         if dataset in self.cfg.pools:
             return f"results/pools/{dataset}/{shard}.tar"
-        return f"results/sets/{dataset}/{self.cfg.sets[dataset].folder}/{int(shard)}.tar"
+        return f"results/sets/{dataset}/{self.cfg.sets[dataset].split}/{int(shard)}.tar"
 
     def table(self, dataset: str, shard: str = "00000") -> str:
         """The sample table of a shard."""
@@ -43,31 +61,52 @@ class Layout:
         return f"results/sets/{dataset}/samples.parquet"
 
     def pool_tars(self) -> list[str]:
-        return [self.tar(self.pool, shard) for shard in self.shards(self.pool)]
+        """The pictures of the whole pool, as words."""
+        block = self.cfg.pools[self.pool]
+        if isinstance(block, FolderPool):
+            return [f"{EXTERNAL}{block.folder}/{{00000..{block.tars - 1:05d}}}.tar"]
+        return [self.tars(self.pool, shard) for shard in self.shards(self.pool)]
 
     def pool_tables(self) -> list[str]:
         return [self.table(self.pool, shard) for shard in self.shards(self.pool)]
 
     def set_pattern(self, role: str) -> str:
-        """Wildcard pattern of the sets in a role; a name that no set has where there are none."""
-        return "|".join(n for n, s in self.cfg.sets.items() if s.role == role) or "NONE"
+        """Wildcard pattern of the built sets in a role."""
+        sets = self.cfg.sets.items()
+        return _pattern(n for n, s in sets if s.role == role and n not in self.cfg.folders)
+
+    def pool_pattern(self) -> str:
+        """Wildcard pattern of the built pools."""
+        return _pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
+
+    def folder_pattern(self, datasets: Iterable[str]) -> str:
+        """Wildcard pattern of those of some data sets that are folders."""
+        return _pattern(name for name in datasets if name in self.cfg.folders)
 
     def set_files(self, testset: str) -> list[str]:
-        """What an evaluation reads of a set."""
+        """What an evaluation reads of a set, beside its tars."""
         names = ["classnames.txt", "zeroshot_classification_templates.txt", "samples.parquet"]
-        return [self.tar(testset), *(f"results/sets/{testset}/{name}" for name in names)]
+        return [f"results/sets/{testset}/{name}" for name in names]
 
     def set_arguments(self) -> str:
         """The command line's words for the test sets of an evaluation."""
         names = self.cfg.test_sets
-        return " ".join(f"--set {name}=results/sets/{name},{self.tar(name)}" for name in names)
+        return " ".join(f"--set {name}=results/sets/{name},{self.tars(name)}" for name in names)
+
+    def word(self, files: list[str]) -> str:
+        """Files as words of a command line (quoted, since a shell would spell ranges out)."""
+        return " ".join(shlex.quote(word) for word in compact(files))
+
+    def folder_set(self, testset: str) -> str:
+        """What the table of a set that is a folder depends on."""
+        return json.dumps(self.cfg.folders[testset].model_dump(mode="json", exclude={"obtain"}))
 
     # Sources -------------------------------------------------------------------------------------
 
     def sources(self, dataset: str) -> list[str]:
         """Names of a data set's sources."""
         block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
-        return sorted({take.source for take in block.take})
+        return sorted({take.source for take in takes(block)})
 
     def source_files(self, dataset: str) -> list[str]:
         return [
@@ -191,10 +230,10 @@ class Layout:
     def score_arguments(self, split: str) -> str:
         words = []
         for name in self.driving_sets(split):
-            words.append(f"--margins {name}={','.join(self.margins(name))}")
+            words.append(f"--margins '{name}={','.join(compact(self.margins(name)))}'")
         for name in self.reference_driving_sets(split):
-            files = ",".join(self.margins(name, self.reference))
-            words.append(f"--reference-margins {name}={files}")
+            files = ",".join(compact(self.margins(name, self.reference)))
+            words.append(f"--reference-margins '{name}={files}'")
         words += [f"--thresholds {n}={file}" for n, file in self.split_thresholds(split).items()]
         return " ".join(words)
 
@@ -209,11 +248,31 @@ class Layout:
     def split_tars(self, split: str) -> list[str]:
         """Pictures that a split chooses among."""
         pruned = not isinstance(self.cfg.splits[split].reference, bool)
-        return self.pool_tars() + ([self.tar(self.reference)] if pruned else [])
+        return self.pool_tars() + ([self.tars(self.reference)] if pruned else [])
 
-    def training_tars(self, split: str) -> list[str]:
-        captioned = [f"results/sets/{self.reference}/captioned.tar"]
-        return self.pool_tars() + (captioned if self.cfg.splits[split].reference else [])
+    def training_tars(self, split: str, model: str) -> list[str]:
+        """Words of what a training reads; its captions are made on the way where it filters."""
+        outside = self.filters(model) and self.reference in self.cfg.folders
+        captioned = f"results/sets/{self.reference}/captioned.tar"
+        reference = self.tars(self.reference) if outside else captioned
+        return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
+
+    def filters(self, model: str) -> bool:
+        """Whether a model reads the pool's own tars through a filter."""
+        return self.cfg.models[model].read == "filter"
+
+    def filter_files(self, model: str) -> list[str]:
+        """What such a filter is prepared from."""
+        names = [f"results/sets/{self.reference}/classnames.txt"]
+        return self.pool_tables() + names if self.filters(model) else []
+
+    def filter_arguments(self, model: str) -> str:
+        if not self.filters(model):
+            return ""
+        names = f"results/sets/{self.reference}/classnames.txt"
+        template = shlex.quote(self.cfg.reference_caption)
+        tables = self.word(self.pool_tables())
+        return f" --table {tables} --classnames {names} --template {template}"
 
     def runs(self, split: str) -> list[str]:
         """The runs of a split with the study's model, one per seed."""
@@ -226,6 +285,10 @@ class Layout:
 
     def contrast_splits(self) -> list[str]:
         return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
+
+    def sampled(self) -> list[str]:
+        """Splits of which the report shows pictures: none where the pool is too large to search."""
+        return [] if self.pool in self.cfg.folders else list(self.cfg.splits)
 
     def report_contents(self, files: list[str]) -> dict[str, Any]:
         """What the report shows, by name; the step knows where each thing lies."""
@@ -240,6 +303,7 @@ class Layout:
             "pool": cfg.pool,
             "reference": cfg.reference,
             "encoder": cfg.encoder,
+            "sampled": self.sampled(),
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.trained for run in self.runs(split)],
             "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
@@ -266,5 +330,5 @@ class Layout:
             *(f"results/tables/{t}.csv" for t in tables),
             *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
             *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
-            *(f"results/figures/samples/split_{s}.jpg" for s in cfg.splits),
+            *(f"results/figures/samples/split_{s}.jpg" for s in self.sampled()),
         ]

@@ -91,11 +91,12 @@ def _pictures(at: "Layout", dataset: str) -> Files:
     """Sample tables and tars of a data set."""
     if dataset in at.cfg.pools:
         shards = at.shards(dataset)
+        tars = [at.tars(dataset, shard) for shard in shards]
         return {
             "tables": _pattern([at.table(dataset, shard) for shard in shards]),
-            "tars": _pattern([at.tar(dataset, shard) for shard in shards]),
+            "tars": tars if dataset in at.cfg.folders else _pattern(tars),
         }
-    return {"tables": [at.table(dataset)], "tars": [at.tar(dataset)]}
+    return {"tables": [at.table(dataset)], "tars": [at.tars(dataset)]}
 
 
 def _neighbours(at: "Layout", block: Any, encoder: str | None = None) -> Files:

@@ -6,9 +6,12 @@ follows from its key alone, so a new item changes one shard and no other.
 
 import argparse
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import duckdb
 
 from clipshift.config_data import Pool
 from clipshift.errors import ClipshiftError, run
@@ -60,13 +63,19 @@ def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
     """Sum the shards' accounts; keys must be unique over the whole pool."""
     entries = [read_json(path) for path in accounts]
     ledger = Ledger("pool", name)
-    seen: set[str] = set()
-    for path, entry in zip(accounts, entries, strict=True):
+    for entry in entries:
         ledger.add(Ledger.from_json(entry["account"]))
-        keys = read_parquet(path.with_suffix(".parquet"), ["key"])["key"].to_pylist()
-        if twice := seen.intersection(keys):
-            raise ClipshiftError(f"{path.with_suffix('.tar')}: the key {min(twice)!r} occurs twice")
-        seen.update(keys)
+    tables = [str(path.with_suffix(".parquet")) for path in accounts]
+    with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
+        db.execute(f"SET temp_directory = '{scratch}'")  # the keys may exceed memory
+        twice = db.execute(
+            "SELECT key, max(filename) FROM read_parquet($1, filename = true) "
+            "GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1",
+            [tables],
+        ).fetchone()
+    if twice:
+        tar = Path(twice[1]).with_suffix(".tar")
+        raise ClipshiftError(f"{tar}: the key {twice[0]!r} occurs twice")
     return {"account": ledger.as_json(), "shards": [entry["shard"] for entry in entries]}
 
 

@@ -38,6 +38,8 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
         for name, folder in folders.items()
     }
     for name, ledger in datasets.items():
+        if not contents["datasets"][name]:
+            continue  # a folder of the user's: its account is the first
         given = sum(sources[source].went_out for source in contents["datasets"][name])
         _same(ledger, given, "its sources gave out")
     embedded = [

@@ -45,7 +45,7 @@ def build(
             f"set {name}: fewer than {spec.minimum_per_class} items in {short}. Take more sources, "
             f"hold out more concepts, or name the set's own `classes`"
         )
-    tar = out / spec.folder / "0.tar"
+    tar = out / spec.split / "0.tar"
     index = {c: str(i).encode() for i, c in enumerate(names)}
     labels = {row["key"]: index[row["class_name"]] for row in rows}
     ledger.went_out = write_tar(

@@ -23,6 +23,7 @@ from clipshift.config_splits import Full, Split
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
 from clipshift.ledger import Ledger
+from clipshift.ranges import spread
 from clipshift.recipes import Margins, Paths, count, listed, select
 
 
@@ -195,9 +196,9 @@ def _stream_npy(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--recipe", required=True, help="JSON of the split block")
-    parser.add_argument("--pool", type=Path, nargs="+", required=True, help="sample tables")
+    parser.add_argument("--pool", nargs="+", required=True, help="sample tables")
     parser.add_argument(
-        "--embedded", type=Path, nargs="+", required=True,
+        "--embedded", nargs="+", required=True,
         help="tables of the de-duplication, or metadata of the embeddings",
     )  # fmt: skip
     parser.add_argument("--margins", action="append", default=[], metavar="SET=FILE[,FILE...]")
@@ -209,8 +210,8 @@ def main() -> None:
     args = parser.parse_args()
     thresholds = {name: file for name, (file,) in named_paths(args.thresholds).items()}
     scores = Scores(
-        args.pool,
-        args.embedded,
+        [path for word in args.pool for path in spread(word)],
+        [path for word in args.embedded for path in spread(word)],
         Margins(named_paths(args.margins), thresholds),
         args.reference,
         Margins(named_paths(args.reference_margins), thresholds),

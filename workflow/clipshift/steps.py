@@ -25,10 +25,21 @@ class Step:
 
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
+    "folder_pool": Step(1, ("folder_pool.py", "tars.py", "shards.py")),
+    "folder_set": Step(1, ("folder_set.py", "prompts.py", "tars.py", "shards.py")),
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
     "pool": Step(1, ("pool.py", "select.py", "shards.py")),
     "embed": Step(
-        1, ("embed.py", "embeddings.py", "encoders.py", "models.py", "device.py", "shards.py")
+        1,
+        (
+            "embed.py",
+            "embeddings.py",
+            "encoders.py",
+            "models.py",
+            "device.py",
+            "tars.py",
+            "shards.py",
+        ),
     ),
     "dedup_clusters": Step(
         1,
@@ -43,10 +54,19 @@ STEPS = {
     "neighbours": Step(1, ("neighbours.py", "similarity.py", "embeddings.py", "device.py")),
     "margins": Step(3, ("margins.py", "engine", "embeddings.py", "device.py")),
     "splits": Step(2, ("splits.py", "recipes.py")),
-    "captions": Step(1, ("captions.py", "shards.py")),
-    "train": Step(1, ("train.py", "trainer.py", "select.py", "shards.py")),
+    "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
+    "train": Step(1, ("train.py", "trainer.py", "filter.py", "select.py", "tars.py", "shards.py")),
     "evaluate": Step(
-        1, ("evaluate.py", "models.py", "device.py", "intervals.py", "labels.py", "shards.py")
+        1,
+        (
+            "evaluate.py",
+            "models.py",
+            "device.py",
+            "intervals.py",
+            "labels.py",
+            "tars.py",
+            "shards.py",
+        ),
     ),
     "summary": Step(1, ("summary.py", "intervals.py")),
     "figures": Step(
@@ -61,6 +81,7 @@ STEPS = {
             "summary.py",
             "intervals.py",
             "select.py",
+            "tars.py",
             "shards.py",
         ),
     ),

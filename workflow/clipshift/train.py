@@ -1,6 +1,6 @@
 """Train one model on one split with open_clip's training program.
 
-`python -m clipshift.train --run NAME --split FILE --tar FILE... --training JSON --seed N
+`python -m clipshift.train --run NAME --split FILE --tar WORD... --training JSON --seed N
 --work FOLDER --out FOLDER`. The kept samples are copied, shuffled, into the work folder; the
 program runs there, saves a checkpoint after each part, and continues at the last one when it is
 started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the results.
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Set
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import torch
 from PIL import Image
 
 from clipshift.config import Training
+from clipshift.config_folders import EXTERNAL
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import (
     atomic,
@@ -33,11 +35,16 @@ from clipshift.files import (
     write_csv,
     write_json,
 )
+from clipshift.filter import prepare, shard_url, write_settings
+from clipshift.ranges import spread
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
+from clipshift.tars import add_arguments, located, tars_of
 
 # Shards of the training copy: enough for their order to matter, few enough to open quickly.
 COPY_SHARDS = 8
+# Processes per GPU that read and decode; each needs a shard of its own.
+WORKERS = 4
 # Pictures held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
@@ -82,7 +89,10 @@ def identity_of(split: Path, tars: list[Path], training: Training, seed: int) ->
     }
 
 
-def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path) -> int:
+def copy_split(
+    split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path,
+    parts: int = COPY_SHARDS,
+) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
     `done.json` is written last; a copy that has it is used again.
@@ -98,11 +108,11 @@ def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, o
     kept = set(table.filter(table["kept"])["key"].to_pylist())
     order = sorted(kept, key=lambda key: (seeded_order(seed, key), key))
     # As many shards in one pass over the tars as memory allows.
-    size = max(1, sum(tar.stat().st_size for tar in tars) // COPY_SHARDS)
-    group = max(1, min(COPY_SHARDS, COPY_BYTES // size))
-    for first in range(0, COPY_SHARDS, group):
-        shards = range(first, min(first + group, COPY_SHARDS))
-        wanted = {key for shard in shards for key in order[shard::COPY_SHARDS]}
+    size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
+    group = max(1, min(parts, COPY_BYTES // size))
+    for first in range(0, parts, group):
+        shards = range(first, min(first + group, parts))
+        wanted = {key for shard in shards for key in order[shard::parts]}
         found = _find(wanted, tars, cache_px)
         if missing := wanted - found.keys():
             raise ClipshiftError(
@@ -110,7 +120,7 @@ def copy_split(split: Path, tars: list[Path], cache_px: int | None, seed: int, o
                 f"e.g. {min(missing)!r}; delete the split and run again"
             )
         for shard in shards:
-            mine = (found[key] for key in order[shard::COPY_SHARDS])
+            mine = (found[key] for key in order[shard::parts])
             write_tar(out / f"{shard:05d}.tar", mine)
     write_json(done, {"samples": len(order)})
     return len(order)
@@ -136,22 +146,62 @@ def _training_sample(sample: Sample, cache_px: int | None) -> Sample:
     return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts["txt"]})
 
 
-def arguments(run_name: str, training: Training, seed: int, data: Path, work: Path) -> list[str]:
-    """Arguments of open_clip's training program."""
+@dataclass(frozen=True)
+class Filtered:
+    """What `read: filter` needs beside the tars: the first word of them is the pool.
+
+    Attributes:
+        tables: sample tables of the pool's shards.
+        classnames: of a reference set without captions, and the template to give it some.
+    """
+
+    tables: list[Path]
+    classnames: Path | None
+    template: str
+
+
+def filtered(
+    split: Path, words: list[str], data: Path, how: Filtered, work: Path
+) -> tuple[str, int]:
+    """Open the user's tars through a filter; the shards to train on, and the number of samples."""
+    keep = work / "keep"
+    pool, *reference = words
+    done = keep / "done.json"
+    if not done.exists():
+        count = prepare(split, how.tables, tars_of([pool], data), keep)
+        write_json(done, {"samples": count})
+    write_settings(keep / "pool.json", keep / "pool")
+    urls = [shard_url(keep / "pool.json", str(located(pool, data).absolute()))]
+    for word in reference:
+        outside = word.startswith(EXTERNAL)
+        settings = keep / "reference.json"
+        names = how.classnames if outside else None
+        write_settings(settings, keep / "reference.npy", names, how.template)
+        urls += [shard_url(settings, str(tar.absolute())) for tar in tars_of([word], data)]
+    return "::".join(urls), int(read_json(done)["samples"])
+
+
+def copy_shards(training: Training) -> int:
+    """Shards of a training copy: one at least for each process that reads."""
+    return max(COPY_SHARDS, WORKERS * training.gpus)
+
+
+def arguments(run_name: str, training: Training, seed: int, data: str, work: Path) -> list[str]:
+    """Arguments of open_clip's training program; `data` are its shards."""
     steps = plan(training)
     named = {
         "model": _model_name(run_name),
-        "train-data": f"{data}/{{00000..{COPY_SHARDS - 1:05d}}}.tar",
+        "train-data": data,
         "train-num-samples": steps["samples_per_part"],
         "dataset-type": "webdataset",
         "epochs": steps["parts"],
-        "batch-size": training.batch,
+        "batch-size": training.batch // max(1, training.gpus),
         "lr": training.lr,
         "warmup": training.warmup,
         "wd": training.weight_decay,
         "precision": training.precision,
         "seed": seed,
-        "workers": 0 if training.gpus == 0 else 4,
+        "workers": WORKERS if training.gpus else 0,
         "device": "cuda" if training.gpus else "cpu",
         "logs": work / "logs",
         "name": run_name,
@@ -176,19 +226,28 @@ def _literal(value: object) -> str:
 
 
 def train(
-    run_name: str, split: Path, tars: list[Path], training: Training, seed: int, work: Path,
-    out: Path,
+    run_name: str, split: Path, words: list[str], training: Training, seed: int, work: Path,
+    out: Path, where: Path = Path("data"), how: Filtered | None = None,
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
+
+    Args:
+        words: the tars to read (see `clipshift.tars`); `where` is the folder of the user's data.
+        how: for `read: filter`.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, or the program failed.
     """
     started = time.time()
+    tars = tars_of(words, where)
     if claim(work, identity_of(split, tars, training, seed)):
         print(f"continuing in {work}", file=sys.stderr)
-    data = work / "data"
-    samples = copy_split(split, tars, training.cache_px, seed, data)
+    if training.read == "filter" and how:
+        data, samples = filtered(split, words, where, how, work)
+    else:
+        parts = copy_shards(training)
+        samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts)
+        data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
     if samples < training.batch:
         raise ClipshiftError(
             f"the split {split.stem} keeps {samples} samples, fewer than one batch of "
@@ -268,14 +327,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True)
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--tar", type=Path, action="append", required=True)
+    add_arguments(parser)
+    parser.add_argument("--table", nargs="*", default=[], help="sample tables of the pool")
+    parser.add_argument("--classnames", type=Path, help="of a reference set without captions")
+    parser.add_argument("--template", default="", help="caption of such a set")
     parser.add_argument("--training", required=True, help="JSON of the model block")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     training = Training.model_validate_json(args.training)
-    train(args.run, args.split, args.tar, training, args.seed, args.work, args.out)
+    tables = [path for word in args.table for path in spread(word)]
+    how = Filtered(tables, args.classnames, args.template) if tables else None
+    train(
+        args.run, args.split, args.tar, training, args.seed, args.work, args.out, args.data, how
+    )  # fmt: skip
     print(json.dumps({"run": args.run, "plan": plan(training)}))
 
 

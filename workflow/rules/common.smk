@@ -1,5 +1,6 @@
 # What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
+import shlex
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -7,7 +8,8 @@ from snakemake.exceptions import WorkflowError
 from clipshift import config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
-from clipshift.layout import Layout, as_json
+from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
+from clipshift.layout import INVENTORY, Layout, as_json
 from clipshift.layout_figures import (
     FIGURE_KINDS,
     figure_files,
@@ -25,6 +27,21 @@ except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 
 at = Layout(cfg)
+
+# Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.
+os.environ[DATA_VARIABLE] = cfg.data
+
+
+def there(words):
+    """Inputs behind some words: the folders that the user has are checked once, and never newer."""
+    own = [word for word in words if not word.startswith(EXTERNAL)]
+    return own + [ancient(INVENTORY)] * (len(own) < len(words))
+
+
+def tar_arguments(words):
+    """`--tar WORD` for each word; a range is quoted, for the shell would spell it out."""
+    return " ".join(f"--tar {shlex.quote(word)}" for word in words)
+
 
 NAME = "[a-z0-9][A-Za-z0-9_]*"
 

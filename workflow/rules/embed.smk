@@ -1,5 +1,5 @@
 # Embeddings: shards of a pool or a set -> vectors, in clip-retrieval's layout.
-#   in   the shard's tar and sample table
+#   in   the shard's tars and sample table
 #   out  results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy (N, D) float16,
 #        metadata/metadata_{shard}.parquet (row r of both belong together), account/
 
@@ -7,7 +7,7 @@
 rule embed:
     """Embed one shard; a few rows are embedded again and compared."""
     input:
-        tar=lambda w: at.tar(w.dataset, w.shard),
+        tars=lambda w: there([at.tars(w.dataset, w.shard)]),
         table=lambda w: at.table(w.dataset, w.shard),
         weights=lambda w: at.encoder_files(w.encoder),
     output:
@@ -23,8 +23,9 @@ rule embed:
         runtime=60,
     params:
         encoder=lambda w: as_json(cfg.encoders[w.encoder]),
+        tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
         version=version_of("embed"),
     shell:
-        "python -m clipshift.embed --encoder {params.encoder:q} --tar {input.tar}"
+        "python -m clipshift.embed --encoder {params.encoder:q} {params.tars}"
         " --table {input.table} --shard {wildcards.shard}"
         " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"

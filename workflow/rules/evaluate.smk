@@ -10,6 +10,7 @@ rule evaluate:
         record="results/models/{split}-{model}-s{seed}/record.json",
         weights="results/models/{split}-{model}-s{seed}/model.pt",
         sets=[f for name in cfg.test_sets for f in at.set_files(name)],
+        tars=there([at.tars(name) for name in cfg.test_sets]),
     output:
         result="results/eval/{split}-{model}-s{seed}.json",
         predictions="results/eval/{split}-{model}-s{seed}.predictions.parquet",

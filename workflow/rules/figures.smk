@@ -7,7 +7,7 @@
 rule figure:
     """One figure of the configuration, `figures.KIND.NAME`, with its numbers."""
     input:
-        lambda w: figure_inputs(at, w.kind, w.figure),
+        lambda w: there(figure_inputs(at, w.kind, w.figure)),
     output:
         svg=report(
             "results/figures/{kind}_{figure}.svg",
@@ -31,7 +31,8 @@ rule figure:
         version=version_of("figures"),
     shell:
         "python -m clipshift.figures.{wildcards.kind} --block {params.block:q}"
-        " --study {params.study:q} --files {params.files:q} --csv {output.table}"
+        " --study {params.study:q} --files {params.files:q}"
+        " --csv {output.table}"
         " --out {output.svg} {output.pdf} > {log} 2>&1"
 
 
@@ -93,7 +94,7 @@ rule source_samples:
 rule split_samples:
     """A grid of what a split keeps and what it removes."""
     input:
-        tars=lambda w: at.split_tars(w.split),
+        tars=lambda w: there(at.split_tars(w.split)),
         split="results/splits/{split}.parquet",
     output:
         "results/figures/samples/split_{split}.jpg",
@@ -103,11 +104,11 @@ rule split_samples:
         mem_mb=1000,
         runtime=10,
     params:
-        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
+        tars=lambda w: tar_arguments(at.split_tars(w.split)),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.figures.samples {params.tars} --split {input.split} --out {output}"
-        " > {log} 2>&1"
+        "python -m clipshift.figures.samples {params.tars}"
+        " --split {input.split} --out {output} > {log} 2>&1"
 
 
 rule accuracy_table:

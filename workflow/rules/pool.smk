@@ -18,6 +18,8 @@ rule pool_shard:
         account="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
+    wildcard_constraints:
+        pool=at.pool_pattern(),
     resources:
         mem_mb=1500,
         runtime=30,

@@ -58,4 +58,4 @@ rule set_templates:
     params:
         templates=lambda w: cfg.evaluation.templates,
     shell:
-        r"printf '%s\n' {params.templates:q} > {output} 2> {log}"
+        "python -m clipshift.prompts --out {output} {params.templates:q} > {log} 2>&1"

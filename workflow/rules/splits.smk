@@ -26,10 +26,12 @@ rule split:
         runtime=20,
     params:
         recipe=lambda w: at.recipe(w.split),
+        pool=lambda w: at.word(at.pool_tables()),
+        embedded=lambda w: at.word(at.embedded()),
         scores=lambda w: at.score_arguments(w.split),
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         version=version_of("splits"),
     shell:
         "python -m clipshift.splits --recipe {params.recipe:q}"
-        " --pool {input.pool} --embedded {input.embedded} {params.scores}"
+        " --pool {params.pool} --embedded {params.embedded} {params.scores}"
         " {params.like} --reference {input.reference} --out {output.split} > {log} 2>&1"

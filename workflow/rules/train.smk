@@ -8,7 +8,7 @@
 rule caption_reference:
     """The reference set with its template captions, as training data."""
     input:
-        tar=at.tar(cfg.reference),
+        tars=there([at.tars(cfg.reference)]),
         table=at.table(cfg.reference),
     output:
         f"results/sets/{cfg.reference}/captioned.tar",
@@ -18,18 +18,20 @@ rule caption_reference:
         mem_mb=1000,
         runtime=20,
     params:
+        tars=tar_arguments([at.tars(cfg.reference)]),
         template=lambda w: cfg.reference_caption,
         version=version_of("captions"),
     shell:
-        "python -m clipshift.captions --tar {input.tar} --table {input.table}"
+        "python -m clipshift.captions {params.tars} --table {input.table}"
         " --template {params.template:q} --out {output} > {log} 2>&1"
 
 
 rule train:
     """Train one model, or continue its training, with open_clip's program."""
     input:
+        lambda w: at.filter_files(w.model),
         split="results/splits/{split}.parquet",
-        tars=lambda w: at.training_tars(w.split),
+        tars=lambda w: there(at.training_tars(w.split, w.model)),
     output:
         model="results/models/{split}-{model}-s{seed}/model.pt",
         record="results/models/{split}-{model}-s{seed}/record.json",
@@ -45,7 +47,8 @@ rule train:
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
         training=lambda w: as_json(cfg.models[w.model]),
-        tars=lambda w, input: " ".join(f"--tar {t}" for t in input.tars),
+        tars=lambda w: tar_arguments(at.training_tars(w.split, w.model))
+        + at.filter_arguments(w.model),
         run="{split}-{model}-s{seed}",
         version=version_of("train"),
     shell:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from clipshift.config_data import Block
 from clipshift.layout_figures import Files
+from clipshift.tars import add_data
 
 B = TypeVar("B", bound=Block)
 
@@ -24,6 +25,7 @@ def arguments(model: type[B], doc: str | None) -> tuple[B, Files, argparse.Names
     parser.add_argument("--files", required=True, help="JSON of the files to read, by role")
     parser.add_argument("--csv", type=Path, required=True, help="the numbers")
     parser.add_argument("--out", type=Path, nargs="*", default=[], help="the figure: svg, pdf")
+    add_data(parser)
     args = parser.parse_args()
     files: dict[str, Any] = json.loads(args.files)
     return model.model_validate_json(args.block), files, args

@@ -61,13 +61,13 @@ def rows(block: Examples, files: Files) -> Rows:
     return found
 
 
-def pictures(files: Files, numbers: Rows) -> dict[str, dict[str, Picture]]:
+def pictures(files: Files, numbers: Rows, data: Path) -> dict[str, dict[str, Picture]]:
     """The pictures of the queries per test set, and under "" those of the neighbours."""
     tests = {
-        name: fetch([source], {r["test_key"] for r in numbers if r["test_set"] == name})
+        name: fetch([source], {r["test_key"] for r in numbers if r["test_set"] == name}, data)
         for name, source in files["tests"].items()
     }
-    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in numbers})}
+    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in numbers}, data)}
 
 
 def draw(
@@ -126,7 +126,7 @@ def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], picture: Pic
 def main() -> None:
     block, files, args = arguments(Examples, __doc__)
     numbers = rows(block, files)
-    found = pictures(files, numbers)
+    found = pictures(files, numbers, args.data)
     write_csv(args.csv, numbers)
     draw(block, numbers, found, args.study["reference"], args.out)
 

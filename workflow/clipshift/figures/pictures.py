@@ -14,6 +14,7 @@ from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
 from clipshift.layout_figures import Files, leaves
 from clipshift.shards import read_tar
+from clipshift.tars import tars_of
 
 # Side of an embedded picture, pixels: sharp in print at the size of a thumbnail.
 SIDE = 112
@@ -27,8 +28,10 @@ class Picture:
     pixels: np.ndarray
 
 
-def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Picture]:
-    """The wanted samples of some data sets (each: its `tables` and the `tars` beside them).
+def fetch(datasets: Sequence[Files], wanted: Set[str], data: Path) -> dict[str, Picture]:
+    """The wanted samples of some data sets (each: its `tables` and the `tars` of each).
+
+    `data` is the folder of the data that the user has, see `clipshift.tars`.
 
     Only the tars of shards that hold a wanted key are opened.
 
@@ -40,8 +43,8 @@ def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Picture]:
         for table, tar in zip(leaves(dataset["tables"]), leaves(dataset["tars"]), strict=True):
             captions = _captions(Path(table), wanted)
             if captions:
-                for key, data in picture_bytes([Path(tar)], captions.keys()):
-                    found[key] = Picture(captions[key], thumbnail(data, SIDE))
+                for key, image in picture_bytes(tars_of([tar], data), captions.keys()):
+                    found[key] = Picture(captions[key], thumbnail(image, SIDE))
     if missing := sorted(wanted - found.keys()):
         where = ", ".join(next(leaves(dataset["tables"])) for dataset in datasets)
         raise ClipshiftError(

@@ -104,7 +104,7 @@ def _scale(
 def main() -> None:
     block, files, args = arguments(Ruler, __doc__)
     numbers = rows(block, files)
-    found = pictures(files, numbers)
+    found = pictures(files, numbers, args.data)
     write_csv(args.csv, numbers)
     draw(numbers, found, args.out)
 

@@ -1,6 +1,6 @@
 """A grid of sample pictures: of a source, a set, or what a split keeps and removes.
 
-`python -m clipshift.figures.samples --tar FILE... [--split FILE] --out FILE.jpg`. Samples are
+`python -m clipshift.figures.samples --tar WORD... [--split FILE] --out FILE.jpg`. Samples are
 chosen by a hash of their key, so the grid is the same every time. With a split the grid has two
 halves: kept above, removed below (duplicates left aside).
 """
@@ -16,6 +16,7 @@ from clipshift.errors import run
 from clipshift.figures.pictures import picture_bytes
 from clipshift.files import atomic, read_parquet
 from clipshift.select import seeded_order
+from clipshift.tars import add_arguments, tars_of
 
 COLUMNS = 12
 THUMB = 72
@@ -59,7 +60,7 @@ def grid(groups: dict[str, list[str]], tars: list[Path], rows: int) -> Image.Ima
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tar", type=Path, action="append", required=True)
+    add_arguments(parser)
     parser.add_argument("--table", type=Path, action="append", default=[])
     parser.add_argument("--split", type=Path)
     parser.add_argument("--rows", type=int, default=3)
@@ -76,7 +77,7 @@ def main() -> None:
         keys = [k for t in args.table for k in read_parquet(t, ["key"])["key"].to_pylist()]
         groups["samples"] = keys
     with atomic(args.out) as stream:
-        grid(groups, args.tar, args.rows).save(stream, "JPEG", quality=85)
+        grid(groups, tars_of(args.tar, args.data), args.rows).save(stream, "JPEG", quality=85)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""The LAION study: its literal command, its jobs, and its preview; no data is there."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clipshift import config_load
+from clipshift.layout import Layout
+from tests.workflow.runner import ROOT, environment
+
+CONFIG = ROOT / "config/laion400m.yaml"
+TARGET = "results/eval/pruned_100M.json"
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Output of `snakemake --profile slurm -n TARGET` from the root, as the README says."""
+    folder = tmp_path_factory.mktemp("plan")
+    words = ["--profile", "slurm", "-n", TARGET, "--directory", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
+    assert not list(folder.glob("results/*"))
+    return done.stdout + done.stderr
+
+
+def test_jobs_of_the_core_set(plan: str) -> None:
+    jobs = {r: int(n) for r, n in re.findall(r"^([a-z_]+) +(\d+)$", plan, flags=re.M)}
+    expected = {
+        "external_data": 1, "folder_pool": 448, "folder_set": 7, "embed": 455, "split": 1,
+        "train": 1, "evaluate": 1, "dedup_assign": 448, "dedup_score": 32,
+    }  # fmt: skip
+    assert {rule: jobs.get(rule) for rule in expected} == expected
+    assert jobs["margins"] % 448 == 0
+    # What the planning of a cluster's every job can bear.
+    assert jobs["total"] < 5000
+
+
+def test_resources_of_the_profile(plan: str) -> None:
+    train = plan.split("rule train:")[1].split("\n[", maxsplit=1)[0]
+    assert "gpu=8" in train and "gpu_model=a100" in train and "runtime=10080" in train
+    embed = plan.split("rule embed:")[1].split("\n[", maxsplit=1)[0]
+    assert "gpu=1" in embed and "slurm_partition=a100" in embed and "mem_mb=24000" in embed
+
+
+def test_command_lines_fit_the_shell() -> None:
+    """A shell takes one word of at most 128 KiB, and Snakemake gives it the whole command."""
+    at = Layout(config_load.load(CONFIG))
+    words = [at.word(at.pool_tables()), at.word(at.embedded()), at.filter_arguments("vit_b32")]
+    words += [at.score_arguments(split) for split in at.cfg.splits]
+    words.append(" ".join(f"results/pools/laion400m/{s}.json" for s in at.shards("laion400m")))
+    assert max(map(len, words)) < 32_000
+
+
+def test_groups_cover_every_tar_once() -> None:
+    pool = config_load.load(CONFIG).pools["laion400m"]
+    ranges = [pool.group(i) for i in range(pool.shards)]
+    numbers = [i for first, last in ranges for i in range(first, last + 1)]
+    assert numbers == list(range(41408))
+    assert {last - first for first, last in ranges} == {91, 92}
+
+
+def test_the_trainings_of_the_study() -> None:
+    cfg = config_load.load(CONFIG)
+    assert sum(len(cfg.seeds_of(split)) for split in cfg.splits) == 27
+    assert (cfg.splits["pruned_100M"].keep, len(cfg.splits["pruned_100M"].sets)) == (10**8, 6)
+    sizes = {name: (cfg.sets[name].samples, cfg.sets[name].classes) for name in cfg.test_sets}
+    assert sum(n for n, _ in sizes.values()) == 166_963
+    assert sizes["objectnet"] == (18_574, 113)
+
+
+def test_preview(tmp_path: Path) -> None:
+    words = ["plan", "--configfile", str(CONFIG), "--directory", str(tmp_path), "--", TARGET]
+    done = subprocess.run(
+        [sys.executable, "-m", "clipshift.cli", *words],
+        env=environment(), capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^embed +455 ", done.stdout, flags=re.M)
+    assert re.search(r"^total +\d,\d{3} ", done.stdout, flags=re.M)
+    assert "laion400m (laion400m)" in done.stdout  # not there yet

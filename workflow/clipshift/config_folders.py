@@ -1,0 +1,97 @@
+"""Configuration blocks of data that the user already has, as folders outside the project.
+
+A pool or a set is either built from sources (`take`) or such a folder (`folder`). Which of the two
+a block is follows from its keys; `AnyPool` and `AnySet` are the types that a configuration holds.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from clipshift.config_data import Block, Pool, TestSet
+
+# Begins the name of a file below the folder `data` (see `tars`).
+EXTERNAL = "data:"
+# Environment variable that tells the steps where that folder is.
+DATA_VARIABLE = "CLIPSHIFT_DATA"
+
+
+class Folder(Block):
+    """What every folder of the user's declares."""
+
+    folder: str = Field(
+        description="The folder. A relative one is below the top-level key `data`, so that "
+        "`--config data=/somewhere` moves all of them; nothing is computed again then."
+    )
+    samples: int = Field(ge=1, description="Number of samples expected.")
+    obtain: str = Field(
+        default="", description="How to get it; printed where the folder is missing or incomplete."
+    )
+
+
+class FolderPool(Folder):
+    """A pool that img2dataset wrote: `{00000..}.tar`, each with its `.parquet` and `_stats.json`.
+
+    Numbers without a tar are counted, not refused. The tars are read where they are.
+    """
+
+    tars: int = Field(ge=1, le=100_000, description="Tars are numbered from 0 to one below this.")
+    shards: int = Field(
+        ge=1,
+        le=100_000,
+        description="Groups of consecutive tars. A group is one sample table, one shard of "
+        "embeddings and of margins, one job each: 10 to 30 minutes of embedding.",
+    )
+
+    @model_validator(mode="after")
+    def _groups_are_not_empty(self) -> "FolderPool":
+        if self.shards > self.tars:
+            raise ValueError(f"{self.shards} shards share {self.tars} tars; lower `shards`")
+        return self
+
+    def group(self, shard: int) -> tuple[int, int]:
+        """First and last tar of a group; groups differ by one tar at most.
+
+        >>> pool = FolderPool(folder="p", tars=5, shards=2, samples=9)
+        >>> pool.group(0), pool.group(1)
+        ((0, 1), (2, 4))
+        """
+        first, end = (self.tars * i // self.shards for i in (shard, shard + 1))
+        return first, end - 1
+
+
+class FolderSet(Folder):
+    """A labelled set in CLIP_benchmark's webdataset layout: `{split}/{0..}.tar`, `classnames.txt`.
+
+    `samples` and `classes` are checked against what the folder holds.
+    """
+
+    split: str = Field(default="test", description="Folder of the tars and of `nshards.txt`.")
+    classes: int = Field(ge=2, description="Number of classes expected.")
+    names: Literal["file", "openai_imagenet"] = Field(
+        default="file",
+        description="Class names for the prompts: those of `classnames.txt`, or OpenAI's for the "
+        "1,000 classes of ImageNet, from open_clip (the file must have the same order).",
+    )
+    role: Literal["test", "reference"] = Field(
+        default="test",
+        description="`reference`: labelled training data, the role of ImageNet-Train.",
+    )
+
+
+def _kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    return "outside" if "folder" in keys else "built"
+
+
+AnyPool = Annotated[
+    Annotated[Pool, Tag("built")] | Annotated[FolderPool, Tag("outside")], Discriminator(_kind)
+]
+AnySet = Annotated[
+    Annotated[TestSet, Tag("built")] | Annotated[FolderSet, Tag("outside")], Discriminator(_kind)
+]
+
+
+def takes(block: Pool | TestSet | Folder) -> list[Any]:
+    """What a pool or a set takes from sources; nothing where it is a folder."""
+    return [] if isinstance(block, Folder) else list(block.take)

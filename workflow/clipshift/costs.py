@@ -1,0 +1,229 @@
+"""The cost model of `clipshift plan`: what one job of a rule costs, from a study's configuration.
+
+Pure functions of the configuration; nothing is measured and no file is looked at.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from clipshift.config import Config, OpenClipEncoder
+from clipshift.config_folders import FolderPool, FolderSet
+
+# Kept shares of splits whose size nobody knows before count as 1.
+UNKNOWN_SHARE = 1.0
+# A page of a mapped file: the least that a row costs to read.
+PAGE = 4096
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work of one job: seconds of one core, seconds of one GPU, bytes; and the GPUs it holds."""
+
+    cpu: float = 0.0
+    gpu: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    gpus: int = 0
+
+    def seconds(self, cfg: Config) -> float:
+        """Wall-clock time of the job: its slowest part, after its start."""
+        c = cfg.costs
+        cores = max(1, self.gpus * c.cores_per_gpu)
+        moved = (self.read + self.written) / c.disk_bytes_per_second
+        return c.small_job_seconds + max(self.cpu / cores, self.gpu / max(1, self.gpus), moved)
+
+
+def points(cfg: Config, dataset: str) -> float:
+    """Samples of a whole data set: as configured, or assumed where it is built."""
+    block = {**cfg.pools, **cfg.sets}[dataset]
+    if isinstance(block, FolderPool | FolderSet):
+        return block.samples
+    return cfg.costs.built_samples * getattr(block, "shards", 1)
+
+
+def shard_points(cfg: Config, dataset: str) -> float:
+    """Samples of one shard, on average."""
+    return points(cfg, dataset) / getattr(cfg.pools.get(dataset), "shards", 1)
+
+
+def test_images(cfg: Config) -> float:
+    return sum(points(cfg, name) for name in cfg.test_sets)
+
+
+def kept_share(cfg: Config, split: str) -> float:
+    """Share of the pool that a split keeps, where its size is known before; else 1."""
+    keep = getattr(cfg.splits[split], "keep", None)
+    if isinstance(keep, int):
+        return min(1.0, keep / points(cfg, cfg.pool))
+    return keep if isinstance(keep, float) else UNKNOWN_SHARE
+
+
+def _vectors(cfg: Config, rows: float) -> float:
+    """Bytes of float16 embeddings."""
+    return rows * cfg.costs.dimensions * 2
+
+
+def _products(cfg: Config, pairs: float) -> float:
+    """GPU-seconds of the dot products of pairs of embeddings."""
+    c = cfg.costs
+    return pairs * 2 * c.dimensions / (c.gpu_flops * c.similarity_share)
+
+
+def _rows(cfg: Config, rows: float) -> float:
+    """Core-seconds of table work."""
+    return rows / cfg.costs.cpu_rows_per_second
+
+
+def _folder_pool(cfg: Config, w: Mapping[str, str]) -> Work:
+    n = shard_points(cfg, w["pool"])
+    return Work(cpu=_rows(cfg, n), read=n * cfg.costs.row_bytes, written=n * cfg.costs.row_bytes)
+
+
+def _set(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, w["testset"]), cfg.costs
+    return Work(n / c.cpu_pictures_per_second, read=n * c.picture_bytes, written=n * c.row_bytes)
+
+
+def _pool_shard(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["pool"]), cfg.costs
+    size = n * c.picture_bytes
+    return Work(n / c.cpu_pictures_per_second, read=size, written=size)
+
+
+def embed_rate(cfg: Config, encoder: str) -> float:
+    """Pictures per second and GPU: the slower of preparing them and of the encoder."""
+    c = cfg.costs
+    if not isinstance(cfg.encoders[encoder], OpenClipEncoder):
+        return c.embed_per_second
+    return min(c.embed_per_second, c.gpu_flops * c.encoder_share / c.embed_flops)
+
+
+def _embed(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["dataset"]), cfg.costs
+    return Work(
+        cpu=n / c.cpu_pictures_per_second,
+        gpu=n / embed_rate(cfg, w["encoder"]),
+        read=2 * n * c.picture_bytes,  # once more to verify a few rows
+        written=_vectors(cfg, n) + n * c.row_bytes,
+        gpus=1,
+    )
+
+
+def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
+    block, n = cfg.dedup, points(cfg, w["pool"])
+    pairs = block.sample * block.clusters * block.iterations
+    # On a CPU: a hundredth of a GPU's rate a core.
+    seconds = _products(cfg, pairs) * 100
+    return Work(cpu=seconds, read=min(_vectors(cfg, n), block.sample * PAGE))
+
+
+def _dedup_assign(cfg: Config, w: Mapping[str, str]) -> Work:
+    n = shard_points(cfg, w["pool"])
+    gpu = _products(cfg, n * cfg.dedup.clusters)
+    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n, gpus=1)
+
+
+def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, block = points(cfg, w["pool"]), cfg.dedup
+    mine = n / block.jobs
+    pairs = cfg.costs.cluster_spread * n * n / block.clusters / 2 / block.jobs
+    read = min(_vectors(cfg, n), mine * PAGE) + n * cfg.costs.row_bytes
+    written = 2 * _vectors(cfg, mine) + mine * cfg.costs.score_bytes
+    return Work(_rows(cfg, n), _products(cfg, pairs), read, written, gpus=1)
+
+
+def _dedup_apply(cfg: Config, w: Mapping[str, str]) -> Work:
+    n = points(cfg, w["pool"]) / cfg.dedup.jobs
+    size = n * cfg.costs.score_bytes
+    return Work(_rows(cfg, n), read=size, written=size)
+
+
+def _dedup_check(cfg: Config, w: Mapping[str, str]) -> Work:
+    n = points(cfg, w["pool"])
+    return Work(gpu=_products(cfg, n * cfg.dedup.check), read=_vectors(cfg, n), gpus=1)
+
+
+def _thresholds(cfg: Config, w: Mapping[str, str]) -> Work:
+    tests = points(cfg, w["testset"]) if "testset" in w else test_images(cfg)
+    reference = points(cfg, w.get("dataset", cfg.reference))
+    read = _vectors(cfg, reference + tests)
+    return Work(gpu=_products(cfg, reference * tests), read=read, gpus=1)
+
+
+def _margins(cfg: Config, w: Mapping[str, str]) -> Work:
+    """Of one test set, or of all where one job compares with them all."""
+    sets = [w["testset"]] if "testset" in w else cfg.test_sets
+    tests = sum(points(cfg, name) for name in sets)
+    n = shard_points(cfg, w["dataset"])
+    written = n * len(sets) * cfg.costs.score_bytes
+    read = _vectors(cfg, n + tests)
+    return Work(gpu=_products(cfg, n * tests), read=read, written=written, gpus=1)
+
+
+def _neighbours(cfg: Config, w: Mapping[str, str]) -> Work:
+    base = w["base"] if w["base"] in {**cfg.pools, **cfg.sets} else cfg.pool
+    n, tests = points(cfg, base), points(cfg, w["testset"])
+    return Work(_rows(cfg, n), _products(cfg, n * tests), _vectors(cfg, n), gpus=1)
+
+
+def _split(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, cfg.pool), cfg.costs
+    sets = len(getattr(cfg.splits[w["split"]], "sets", []))
+    read = n * (c.row_bytes + c.score_bytes * (1 + sets))
+    return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
+
+
+def _train(cfg: Config, w: Mapping[str, str]) -> Work:
+    c, block, share = cfg.costs, cfg.models[w["model"]], kept_share(cfg, w["split"])
+    gpu = block.samples / c.train_samples_per_gpu_hour * 3600
+    seen = block.samples * c.picture_bytes
+    if block.read == "filter":  # what is not kept is read, too
+        return Work(gpu=gpu, read=seen / share, gpus=max(1, block.gpus))
+    copy = points(cfg, cfg.pool) * share * c.picture_bytes
+    whole = points(cfg, cfg.pool) * c.picture_bytes
+    return Work(gpu=gpu, read=seen + whole, written=copy, gpus=max(1, block.gpus))
+
+
+def _evaluate(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = test_images(cfg), cfg.costs
+    return Work(
+        cpu=2 * n / c.cpu_pictures_per_second,
+        gpu=n / c.embed_per_second,
+        read=2 * n * c.picture_bytes,  # labels are checked first
+        gpus=1,
+    )
+
+
+def _caption(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, cfg.reference), cfg.costs
+    size = n * c.picture_bytes
+    return Work(n / c.cpu_pictures_per_second, read=size, written=size)
+
+
+RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
+    "folder_pool": _folder_pool,
+    "folder_set": _set,
+    "test_set": _set,
+    "reference_set": _set,
+    "pool_shard": _pool_shard,
+    "embed": _embed,
+    "dedup_fit": _dedup_fit,
+    "dedup_assign": _dedup_assign,
+    "dedup_score": _dedup_score,
+    "dedup_apply": _dedup_apply,
+    "dedup_check": _dedup_check,
+    "thresholds": _thresholds,
+    "margins": _margins,
+    "neighbours": _neighbours,
+    "split": _split,
+    "train": _train,
+    "evaluate": _evaluate,
+    "caption_reference": _caption,
+}
+
+
+def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str]) -> Work:
+    """What one job costs; rules that are not listed are small."""
+    work = RULES[rule](cfg, wildcards) if rule in RULES else Work()
+    start = cfg.costs.small_job_seconds
+    return Work(work.cpu + start, work.gpu, work.read, work.written, work.gpus)

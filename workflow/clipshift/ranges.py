@@ -1,0 +1,51 @@
+"""Numbered files as one word, `FOLDER/{00000..00447}.parquet`, and back.
+
+A command line has no room for the shards of a large pool, one by one. Imported at parse time.
+"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+# The five-digit number that ends the name of a shard, a group or a tar.
+_NUMBER = re.compile(r"(.*?)(\d{5})([^/\d]*)")
+
+
+def spread(word: str) -> list[Path]:
+    """The paths of a numbered range, or of a plain path; see `compact`.
+
+    A command line has no room for the shards of a large pool, one by one.
+
+    >>> [str(path) for path in spread("a/{08..10}.npy")]
+    ['a/08.npy', 'a/09.npy', 'a/10.npy']
+    """
+    found = _RANGE.search(word)
+    if not found:
+        return [Path(word)]
+    first, last = found.groups()
+    before, after = word[: found.start()], word[found.end() :]
+    numbers = range(int(first), int(last) + 1)
+    return [Path(f"{before}{i:0{len(first)}d}{after}") for i in numbers]
+
+
+def compact(paths: Sequence[str]) -> list[str]:
+    """Paths as words of a command line: a row of consecutive numbers becomes one range.
+
+    >>> compact(["a/00000.npy", "a/00001.npy", "b.npy"])
+    ['a/{00000..00001}.npy', 'b.npy']
+    """
+    words: list[tuple[str, str, str, str]] = []  # before, first, last, after
+    for path in paths:
+        found = _NUMBER.fullmatch(path)
+        before, number, after = found.groups() if found else (path, "", "")
+        if words and number and words[-1][0::3] == (before, after):
+            _, first, last, _ = words[-1]
+            if last and int(number) == int(last) + 1 and len(number) == len(last):
+                words[-1] = (before, first, number, after)
+                continue
+        words.append((before, number, number, after))
+    return [
+        f"{before}{first}{after}" if first == last else f"{before}{{{first}..{last}}}{after}"
+        for before, first, last, after in words
+    ]

@@ -1,0 +1,73 @@
+# Data that the user already has: folders outside -> their tables, as if they had been built here.
+#   in   the folders of `pools.*.folder` and `sets.*.folder`, below the key `data`
+#   out  results/external.json: what is there; the one check, with one message for all that is not
+#        results/pools/{pool}/{shard}.parquet and .json (the tars stay where they are)
+#        results/sets/{testset}/samples.parquet, classnames.txt, dataset_type.txt, manifest.json
+# No folder is an input of any rule: a file in it that is newer computes nothing again.
+
+
+localrules:
+    external_data,
+
+
+rule external_data:
+    """Whether every folder is there and whole; says all that is missing at once."""
+    output:
+        INVENTORY,
+    log:
+        "results/logs/external.log",
+    retries: 0  # one message, not three
+    params:
+        data=cfg.data,
+        folders=lambda w: as_json(
+            {n: b.model_dump(mode="json") for n, b in cfg.folders.items()}
+        ),
+    shell:
+        "python -m clipshift.inventory --data {params.data:q} --folders {params.folders:q}"
+        " --out {output} > {log} 2>&1"
+
+
+rule folder_pool:
+    """The sample table of a group of tars, from img2dataset's own tables."""
+    input:
+        lambda w: there([at.tars(w.pool, w.shard)]),
+    output:
+        table="results/pools/{pool}/{shard}.parquet",
+        account="results/pools/{pool}/{shard}.json",
+    log:
+        "results/logs/pool/{pool}.{shard}.log",
+    wildcard_constraints:
+        pool=at.folder_pattern(cfg.pools),
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        tars=lambda w: at.tars(w.pool, w.shard),
+        version=version_of("folder_pool"),
+    shell:
+        "python -m clipshift.folder_pool --name {wildcards.pool} --tars {params.tars:q}"
+        " --out {output.table} > {log} 2>&1"
+
+
+rule folder_set:
+    """The table of a labelled set, after checking its samples and classes."""
+    input:
+        lambda w: there([at.tars(w.testset)]),
+    output:
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+    log:
+        "results/logs/sets/{testset}.log",
+    wildcard_constraints:
+        testset=at.folder_pattern(cfg.sets),
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        testset=lambda w: at.folder_set(w.testset),
+        version=version_of("folder_set"),
+    shell:
+        "python -m clipshift.folder_set --name {wildcards.testset} --set {params.testset:q}"
+        " --out results/sets/{wildcards.testset} > {log} 2>&1"
