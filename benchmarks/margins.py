@@ -158,7 +158,7 @@ def main() -> None:
             "dim": args.dim,
             "tests": ours["pairs"]["all"] // args.pool,
             "reference": args.reference,
-        },  # fmt: skip
+        },
         "ours": ours | {"pairs_per_second": rate},
         "peers": peers,
         "faiss_flat_with_avx512": best,

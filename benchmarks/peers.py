@@ -58,7 +58,7 @@ def torch_blocked(pool: np.ndarray, sets: Sequence[ColumnSet]) -> np.ndarray:
     """A plain blocked float32 matmul with both reductions."""
     sides = []
     for columns in sets:
-        limits = torch.from_numpy(columns.thresholds).float()
+        limits = torch.tensor(columns.thresholds, dtype=torch.float32)
         sides.append((torch.from_numpy(columns.vectors.astype(np.float32)).T, limits))
     found = []
     for rows in blocks(pool, BLOCK):

@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
     ]
 )
 # Reference vectors that are made ready for a scan at a time.
-PART = 65_536
+PART = 16_384
 # Keys of points that rounding leaves undecided which a certificate lists.
 LISTED = 1000
 
@@ -66,12 +66,30 @@ class Tests:
 
 def reference_table(reference: Embeddings, tests: Embeddings, device: str = "auto") -> pa.Table:
     """s_i: `test_key, similarity (float64, exact), nearest_key`, one row per test image."""
-    reference, tests = in_key_order(reference), in_key_order(tests)
+    return reference_tables(reference, {"": tests}, device)[""]
+
+
+def reference_tables(
+    reference: Embeddings, tests: Mapping[str, Embeddings], device: str = "auto"
+) -> dict[str, pa.Table]:
+    """The same for several test sets in one pass over the reference set."""
+    reference, sorted_tests = (
+        in_key_order(reference),
+        {n: in_key_order(t) for n, t in tests.items()},
+    )
     starts = range(0, len(reference.vectors), PART)
     parts = [reference.vectors[start : start + PART] for start in starts]
-    value, index = best_over(tests.vectors, parts, device)
+    rows = np.concatenate([t.vectors for t in sorted_tests.values()])
+    value, index = best_over(rows, parts, device)
     nearest = pa.array(reference.keys).take(pa.array(index))
-    return pa.table({"test_key": tests.keys, "similarity": value, "nearest_key": nearest})
+    found, start = {}, 0
+    for name, some in sorted_tests.items():
+        part = slice(start, start + len(some.keys))
+        found[name] = pa.table(
+            {"test_key": some.keys, "similarity": value[part], "nearest_key": nearest[part]}
+        )
+        start = part.stop
+    return found
 
 
 def shard_table(

@@ -19,7 +19,7 @@ from clipshift.engine.exact import rounding
 from clipshift.engine.scan import Maxima, scan
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet, write_json, write_parquet
-from clipshift.margins import Tests, identity, prepare, reference_table, rows_table, write_shard
+from clipshift.margins import Tests, identity, prepare, reference_tables, rows_table, write_shard
 from clipshift.neighbours import Neighbours
 
 COLUMNS = ["test_key", "similarity"]
@@ -102,14 +102,12 @@ def _claim(at: Folder, inputs: dict[str, Path]) -> None:
 def _sides(
     at: Folder, embedded: dict[str, Embeddings], reference: Path, device: str
 ) -> dict[str, Tests]:
-    sides = {}
-    for name, tests in embedded.items():
-        path = at.thresholds(name)
-        if not path.exists():
-            print(f"thresholds of {name}", file=sys.stderr)
-            write_parquet(path, reference_table(read_all(reference), tests, device))
-        sides[name] = Tests.of(tests, read_parquet(path, COLUMNS))
-    return sides
+    missing = {n: tests for n, tests in embedded.items() if not at.thresholds(n).exists()}
+    if missing:
+        print(f"thresholds of {', '.join(missing)}", file=sys.stderr)
+        for name, table in reference_tables(read_all(reference), missing, device).items():
+            write_parquet(at.thresholds(name), table)
+    return {n: Tests.of(t, read_parquet(at.thresholds(n), COLUMNS)) for n, t in embedded.items()}
 
 
 def _done(at: Folder, pool: Path, shard: str, sides: dict[str, Tests]) -> dict[str, Any] | None:

@@ -38,17 +38,19 @@ def shape_of(where: torch.device) -> Shape:
 
 def make(
     sample: np.ndarray, sets: Sequence[ColumnSet], where: torch.device, compiled: bool,
-    kind: Kind | None = None, k: int | None = None,
+    kind: Kind | None = None, k: int | None = None, like: Plan | None = None,
 ) -> Plan:  # fmt: skip
     """The plan of a scan.
 
     Args:
         sample: (S, D) some of the rows; what is known of them decides the speed only.
         kind, k: fixed, or chosen where None.
+        like: a plan for similar rows and columns, whose projection is taken over.
     """
     kind = kind or best_kind(where)
     vectors = [s.vectors for s in sets]
-    p = choose(sample, vectors, sum(len(v) for v in vectors), kind, k)
+    total = sum(len(v) for v in vectors)
+    p = like.projection if like else choose(sample, vectors, total, kind, k)
     return with_tiles(p, sets, where, compiled, kind, shape_of(where))
 
 

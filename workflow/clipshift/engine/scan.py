@@ -88,8 +88,13 @@ class Scanner:
     def __init__(
         self, sets: Sequence[ColumnSet], sample: np.ndarray, rows: int, device: str = "auto",
         screen: Screen = "auto", refinement: Refinement = "auto", k: int | None = None,
+        like: Plan | None = None,
     ) -> None:  # fmt: skip
         """Prepare `sets` for `rows` rows of which `sample` (S, D) are some.
+
+        Args:
+            k: number of axes of the screen; chosen where None.
+            like: a plan for similar rows and columns, whose projection is taken over.
 
         Raises:
             ValueError: dimensions differ, or a set is empty.
@@ -104,7 +109,7 @@ class Scanner:
             compiled = self.where.type == "cpu" and refinement != "torch"
             kind = None if screen == "auto" else screen
             some = plan.spread(sample, SAMPLE)
-            self.plan = plan.make(some, self.sets, self.where, compiled, kind, k)
+            self.plan = plan.make(some, self.sets, self.where, compiled, kind, k, like)
         self.block = plan.shape_of(self.where).block
 
     @property
@@ -244,11 +249,14 @@ def best_over(
     The place counts on from part to part; of equals the first.
     """
     best = Best.empty(len(rows), torch.device("cpu"))
-    seen = 0
+    seen, like = 0, None
     for part in parts:
         if len(part):
-            (found,), _ = scan(rows, [ColumnSet(part)], device, screen)
-            best.join(Best(torch.from_numpy(found.value), torch.from_numpy(found.index)), seen)
+            scanner = Scanner([ColumnSet(part)], rows, len(rows), device, screen, like=like)
+            like = scanner.plan
+            pieces = [piece.maxima[0] for piece in scanner.scan(rows)]
+            value, index = (np.concatenate([getattr(m, f) for m in pieces]) for f in _FIELDS[:2])
+            best.join(Best(torch.from_numpy(value), torch.from_numpy(index)), seen)
         seen += len(part)
     return best.value.numpy(), best.index.numpy()
 
