@@ -174,7 +174,12 @@ def test_what_gives_no_picture(data: bytes, reason: str) -> None:
         render(data, RENDERING)
 
 
-def test_unpack_refuses_a_path_that_leaves_its_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("filters", [True, False], ids=["filters", "before-3.11.4"])
+def test_unpack_refuses_a_path_that_leaves_its_folder(
+    tmp_path: Path, filters: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not filters:
+        monkeypatch.delattr("tarfile.data_filter", raising=False)
     for number, name in enumerate(("../escaped.txt", "a/../../escaped.txt")):
         file = pack(tmp_path / f"{number}.tgz", {name: "x"})
         with pytest.raises(ClipshiftError, match=rf"{number}\.tgz.*cannot be unpacked|escaped"):
@@ -186,6 +191,19 @@ def test_unpack_refuses_a_path_that_leaves_its_folder(tmp_path: Path) -> None:
         wheel.writestr("../escaped.txt", "x")
     unpack(tmp_path / "w.whl", tmp_path / "wheel")
     assert [f.parent.name for f in tmp_path.rglob("escaped.txt")] in ([], ["wheel"])
+
+
+def test_unpack_without_filters_gives_the_same_files(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpack(package, tmp_path / "new")
+    monkeypatch.delattr("tarfile.data_filter", raising=False)
+    unpack(package, tmp_path / "old")
+    new, old = (
+        {f.relative_to(root): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+        for root in (tmp_path / "new", tmp_path / "old")
+    )
+    assert new == old and new
 
 
 @pytest.mark.parametrize("size", [0, 40, -20])

@@ -156,10 +156,23 @@ def unpack(file: Path, folder: Path) -> Path:
     else:
         try:
             with tarfile.open(file) as archive:
-                archive.extractall(folder, filter="data")
+                _extract(archive, folder)
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
     return folder
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Extract files and folders that stay inside `folder`."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+        return
+    # Python 3.11 before 3.11.4, e.g. Debian 12's, has no filters. Packages hold no links.
+    for member in archive:
+        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+        if not inside or not (member.isfile() or member.isdir()):
+            raise tarfile.ExtractError(f"{member.name!r} leaves its folder or is no plain file")
+        archive.extract(member, folder, set_attrs=False)
 
 
 def main() -> None:
