@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env browser mini test lint format plan lock clean
+.PHONY: help env browser mini test lint format plan bench lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -60,6 +60,9 @@ format: env ## format everything
 CONFIG ?= config/mini.yaml
 plan: env ## what would run and what it costs, without running it (CONFIG=FILE TARGET=FILE)
 	clipshift plan --configfile $(CONFIG) -- $(TARGET)
+
+bench: env ## time the similarity engine against its peers (about 10 minutes, quiet machine)
+	cd benchmarks && python margins.py && python dedup.py && python growth.py
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt

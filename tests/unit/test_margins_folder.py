@@ -200,7 +200,18 @@ def scaled(factor: float) -> np.ndarray:
         (clip_like(50, 41)[0], "expected \\(N, D\\)"),
         (np.array([[None, "x"]], dtype=object), "not a readable npy file"),
     ],
-    ids="nan inf zero norm float64 big-endian fortran dimension one-dimension object".split(),
+    ids=[
+        "nan",
+        "inf",
+        "zero",
+        "norm",
+        "float64",
+        "big-endian",
+        "fortran",
+        "dimension",
+        "one-dimension",
+        "object",
+    ],
 )
 def test_hostile_vectors_are_refused(case: dict[str, Any], vectors: Any, message: str) -> None:
     write(case["pool"], "1", vectors, None)
@@ -247,7 +258,7 @@ def test_wrong_names_of_test_sets(
 ) -> None:
     monkeypatch.chdir(case["pool"].parent)
     given = [w for word in words for w in ("--test", word)]
-    start = "clipshift margins --pool pool --reference ref --out o".split()
+    start = ["clipshift", "margins", "--pool", "pool", "--reference", "ref", "--out", "o"]
     monkeypatch.setattr("sys.argv", [*start, *given])
     with pytest.raises(SystemExit, match=message):
         main()

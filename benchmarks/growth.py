@@ -1,0 +1,82 @@
+"""How the engine's time grows: with the pool, the test images and the dimension, beside faiss.
+
+    python benchmarks/growth.py
+
+Writes benchmarks/results/growth.json and docs/images/engine_growth.svg. Everything is in memory;
+peers get a tenth of the rows, to which they are linear, and their time is scaled.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from data import Source
+from peers import faiss_flat
+
+from clipshift.engine.columns import ColumnSet
+from clipshift.engine.scan import Scanner
+from clipshift.figures.style import house_style
+from clipshift.files import write_json
+
+HERE = Path(__file__).parent
+BASE = {"pool": 100_000, "tests": 20_000, "dim": 512}
+GRID = {
+    "pool": [25_000, 50_000, 100_000, 200_000],
+    "tests": [2_500, 5_000, 10_000, 20_000, 40_000],
+    "dim": [128, 256, 512, 768, 1024],
+}
+LABELS = {"pool": "pool points", "tests": "test images", "dim": "dimension"}
+
+
+def measure(pool: int, tests: int, dim: int) -> dict[str, float]:
+    """Seconds of preparing and scanning, and of faiss' IndexFlatIP, for one test set."""
+    source = Source(dim)
+    rows, vectors = source.rows(0, pool), source.rows(100, tests)
+    limits = np.random.default_rng(0).normal(0.8, 0.05, tests)
+    sets = [ColumnSet(vectors, limits)]
+    Scanner(sets, rows[:4096], pool, screen="int8").scan(rows[:1024]).__next__()  # compiled, warm
+    start = time.perf_counter()
+    scanner = Scanner(sets, rows[:: max(1, pool // 4096)], pool, screen="int8")
+    ready = time.perf_counter()
+    margins = np.concatenate([piece.maxima[0].margin for piece in scanner.scan(rows)])
+    done = time.perf_counter()
+    theirs = faiss_flat(rows[: pool // 10], sets)[:, 0]
+    seconds = time.perf_counter() - done
+    assert np.abs(theirs - margins[: pool // 10]).max() < 1e-5
+    return {
+        "prepare": ready - start,
+        "scan": done - ready,
+        "faiss_flat": 10 * seconds,
+        "axes": scanner.axes[0],
+    }
+
+
+def main() -> None:
+    record = {
+        axis: [BASE | {axis: value} | measure(**(BASE | {axis: value})) for value in values]
+        for axis, values in GRID.items()
+    }
+    write_json(HERE / "results/growth.json", record)
+    with house_style():
+        figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", sharey=True)
+        for ax, (axis, rows) in zip(axes, record.items(), strict=True):
+            x = [row[axis] for row in rows]
+            ax.loglog(x, [r["faiss_flat"] for r in rows], "s--", label="faiss IndexFlatIP, margins")
+            ax.loglog(x, [r["scan"] for r in rows], "o-", label="clipshift, scan")
+            total = [r["scan"] + r["prepare"] for r in rows]
+            ax.loglog(x, total, "^:", label="with its preparation")
+            ax.set_xlabel(LABELS[axis])
+        axes[0].set_ylabel("seconds, two cores")
+        axes[0].legend()
+        figure.suptitle("100,000 points x 20,000 test images x 512, unless varied", fontsize=9)
+        figure.savefig(HERE.parent / "docs/images/engine_growth.svg", metadata={"Date": None})
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
