@@ -21,6 +21,13 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
 
 
 @numba.njit(nogil=True, cache=True)
+def _improve(value: np.ndarray, first: np.ndarray, r: int, new: float, place: int) -> None:
+    """Raise the maximum of row r; of equals the lowest place stays."""
+    if new > value[r] or (new == value[r] and place < first[r]):
+        value[r], first[r] = new, place
+
+
+@numba.njit(nogil=True, cache=True)
 def refine(  # noqa: PLR0912, PLR0915 (calls between compiled functions would pass everything on)
     products: np.ndarray, tops: np.ndarray, scale: np.ndarray, errors: np.ndarray, rows: np.ndarray,
     tile_scale: np.ndarray, bounds: np.ndarray, own: np.ndarray, low: np.ndarray,
@@ -74,11 +81,8 @@ def refine(  # noqa: PLR0912, PLR0915 (calls between compiled functions would pa
             seed, other = chosen, seed
             computed += 1
             s = _dot(rows[r], columns[chosen])
-            if s > value[r] or (s == value[r] and index[chosen] < first[r]):
-                value[r], first[r] = s, index[chosen]
-            gap = s - limits[chosen]
-            if gap > margin[r] or (gap == margin[r] and index[chosen] < margin_first[r]):
-                margin[r], margin_first[r] = gap, index[chosen]
+            _improve(value, first, r, s, index[chosen])
+            _improve(margin, margin_first, r, s - limits[chosen], index[chosen])
         # Every other column whose bound reaches what the row has.
         for g in range(groups):
             wide = e0 * bounds[0, g] + e1 * bounds[1, g] + e2 * bounds[2, g] + slack
@@ -97,11 +101,8 @@ def refine(  # noqa: PLR0912, PLR0915 (calls between compiled functions would pa
                     continue
                 computed += 1
                 s = _dot(rows[r], columns[t])
-                if s > value[r] or (s == value[r] and index[t] < first[r]):
-                    value[r], first[r] = s, index[t]
-                gap = s - limits[t]
-                if gap > margin[r] or (gap == margin[r] and index[t] < margin_first[r]):
-                    margin[r], margin_first[r] = gap, index[t]
+                _improve(value, first, r, s, index[t])
+                _improve(margin, margin_first, r, s - limits[t], index[t])
     return computed
 
 
