@@ -28,7 +28,7 @@ def _improve(value: np.ndarray, first: np.ndarray, r: int, new: float, place: in
 
 
 @numba.njit(nogil=True, cache=True)
-def refine(  # noqa: PLR0912, PLR0915 (calls between compiled functions would pass everything on)
+def refine(  # noqa: PLR0912 (calls between compiled functions would pass everything on)
     products: np.ndarray, tops: np.ndarray, scale: np.ndarray, errors: np.ndarray, rows: np.ndarray,
     tile_scale: np.ndarray, bounds: np.ndarray, own: np.ndarray, low: np.ndarray,
     middle: np.ndarray, limits: np.ndarray, columns: np.ndarray, index: np.ndarray, slack: float,
