@@ -22,7 +22,7 @@ from clipshift.embeddings import Embeddings, in_key_order, open_rows, read_all, 
 from clipshift.engine.best import Counts
 from clipshift.engine.columns import ColumnSet
 from clipshift.engine.exact import rounding
-from clipshift.engine.plan import spread
+from clipshift.engine.plan import runs
 from clipshift.engine.scan import SAMPLE, BadVector, Maxima, Scanner, Screen, best_over, scan
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_parquet, sha256_file, write_json
@@ -127,7 +127,7 @@ def prepare(
     for shard, rows in zip(shards, opened, strict=True):
         _same_dimension(shard_paths(folder, shard)[0], rows, tests)
     some = [rows for rows in opened if len(rows)][:: max(1, len(opened) // 4)][:4]
-    sample = [np.array(spread(rows, SAMPLE // len(some))) for rows in some]
+    sample = [runs(rows, SAMPLE // len(some)) for rows in some]
     sides = [side.columns for side in tests.values()]
     nothing = np.empty((0, sides[0].vectors.shape[1]), np.float16)
     return Scanner(

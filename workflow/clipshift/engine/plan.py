@@ -87,6 +87,14 @@ def spread(vectors: np.ndarray, most: int) -> np.ndarray:
     return vectors[np.linspace(0, len(vectors) - 1, max(1, most)).astype(np.int64)]
 
 
+def runs(vectors: np.ndarray, most: int, length: int = 32) -> np.ndarray:
+    """At most `most` of the vectors in short runs: of a mapped file few pages are touched."""
+    if len(vectors) <= most:
+        return np.array(vectors)
+    starts = np.linspace(0, len(vectors) - length, max(1, most // length)).astype(np.int64)
+    return np.concatenate([vectors[start : start + length] for start in starts])
+
+
 def _number_of_axes(
     axes: np.ndarray, sample: np.ndarray, sets: Sequence[np.ndarray], total: int, kind: Kind
 ) -> int:
