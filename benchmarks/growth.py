@@ -6,7 +6,7 @@ Writes benchmarks/results/growth.json and docs/images/engine_growth.svg. Everyth
 peers get a tenth of the rows, to which they are linear, and their time is scaled.
 """
 
-import json
+import argparse
 import time
 from pathlib import Path
 
@@ -16,12 +16,13 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from data import Source
+from matplotlib.ticker import NullLocator
 from peers import faiss_flat
 
 from clipshift.engine.columns import ColumnSet
 from clipshift.engine.scan import Scanner
 from clipshift.figures.style import house_style
-from clipshift.files import write_json
+from clipshift.files import read_json, write_json
 
 HERE = Path(__file__).parent
 BASE = {"pool": 100_000, "tests": 20_000, "dim": 512}
@@ -57,25 +58,33 @@ def measure(pool: int, tests: int, dim: int) -> dict[str, float]:
 
 
 def main() -> None:
-    record = {
-        axis: [BASE | {axis: value} | measure(**(BASE | {axis: value})) for value in values]
-        for axis, values in GRID.items()
-    }
-    write_json(HERE / "results/growth.json", record)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--draw", action="store_true", help="only draw what was measured before")
+    if not parser.parse_args().draw:
+        record = {
+            axis: [BASE | {axis: value} | measure(**(BASE | {axis: value})) for value in values]
+            for axis, values in GRID.items()
+        }
+        write_json(HERE / "results/growth.json", record)
+    draw(read_json(HERE / "results/growth.json"))
+
+
+def draw(record: dict[str, list[dict[str, float]]]) -> None:
     with house_style():
         figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", sharey=True)
-        for ax, (axis, rows) in zip(axes, record.items(), strict=True):
+        for ax, (axis, rows) in zip(axes, ((name, record[name]) for name in GRID), strict=True):
             x = [row[axis] for row in rows]
             ax.loglog(x, [r["faiss_flat"] for r in rows], "s--", label="faiss IndexFlatIP, margins")
             ax.loglog(x, [r["scan"] for r in rows], "o-", label="clipshift, scan")
             total = [r["scan"] + r["prepare"] for r in rows]
             ax.loglog(x, total, "^:", label="with its preparation")
             ax.set_xlabel(LABELS[axis])
+            ax.set_xticks(x, [f"{value:,}" for value in x], rotation=30)
+            ax.xaxis.set_minor_locator(NullLocator())
         axes[0].set_ylabel("seconds, two cores")
         axes[0].legend()
         figure.suptitle("100,000 points x 20,000 test images x 512, unless varied", fontsize=9)
         figure.savefig(HERE.parent / "docs/images/engine_growth.svg", metadata={"Date": None})
-    print(json.dumps(record, indent=1))
 
 
 if __name__ == "__main__":

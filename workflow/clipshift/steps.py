@@ -85,7 +85,7 @@ STEPS = {
             "shards.py",
         ),
     ),
-    "report": Step(2, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
     "audit": Step(
         1,
         (
