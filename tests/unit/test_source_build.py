@@ -194,16 +194,18 @@ def test_unpack_refuses_a_path_that_leaves_its_folder(
 
 
 def test_unpack_without_filters_gives_the_same_files(
-    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    files = {"p/a/robin.txt": "A robin", "p/link.txt": Path("a/robin.txt"), "p/b.txt": "b"}
+    package = pack(tmp_path / "p.tgz", files)
     unpack(package, tmp_path / "new")
     monkeypatch.delattr("tarfile.data_filter", raising=False)
     unpack(package, tmp_path / "old")
     new, old = (
-        {f.relative_to(root): f.read_bytes() for f in root.rglob("*") if f.is_file()}
+        {f.relative_to(root): (f.is_symlink(), f.read_bytes()) for f in root.rglob("*.txt")}
         for root in (tmp_path / "new", tmp_path / "old")
     )
-    assert new == old and new
+    assert new == old and len(new) == 3
 
 
 @pytest.mark.parametrize("size", [0, 40, -20])

@@ -167,10 +167,15 @@ def _extract(archive: tarfile.TarFile, folder: Path) -> None:
     if hasattr(tarfile, "data_filter"):
         archive.extractall(folder, filter="data")
         return
-    # Python 3.11 before 3.11.4, e.g. Debian 12's, has no filters. Packages hold no links.
+    # Python 3.11 before 3.11.4, e.g. Debian 12's, has no filters.
+    root = folder.resolve()
     for member in archive:
-        inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
-        if not inside or not (member.isfile() or member.isdir()):
+        path = folder / member.name
+        ends = [path]
+        if member.issym() or member.islnk():
+            ends.append((path.parent if member.issym() else folder) / member.linkname)
+        plain = member.isfile() or member.isdir() or len(ends) > 1
+        if not plain or not all(end.resolve().is_relative_to(root) for end in ends):
             raise tarfile.ExtractError(f"{member.name!r} leaves its folder or is no plain file")
         archive.extract(member, folder, set_attrs=False)
 
