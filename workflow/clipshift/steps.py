@@ -23,6 +23,9 @@ class Step:
     modules: tuple[str, ...]
 
 
+# What every step on the similarity engine is made of.
+ENGINE = ("engine", "similarity.py", "embeddings.py", "device.py")
+
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "folder_pool": Step(1, ("folder_pool.py", "tars.py", "shards.py")),
@@ -43,16 +46,23 @@ STEPS = {
     ),
     "dedup_clusters": Step(
         1,
-        ("dedup/clusters.py", "dedup/sample.py", "engine", "embeddings.py", "device.py"),
+        (
+            "dedup/clusters.py",
+            "dedup/sample.py",
+            "engine",
+            "similarity.py",
+            "embeddings.py",
+            "device.py",
+        ),
     ),
-    "dedup_scores": Step(1, ("dedup/scores.py", "engine", "embeddings.py", "device.py")),
+    "dedup_scores": Step(1, ("dedup/scores.py", *ENGINE)),
     "dedup_rules": Step(1, ("dedup/rules.py",)),
     "dedup_check": Step(
         1, ("dedup/check.py", "dedup/sample.py", "similarity.py", "embeddings.py", "device.py")
     ),
     "dedup_record": Step(1, ("dedup/record.py", "dedup/rules.py", "intervals.py")),
     "neighbours": Step(1, ("neighbours.py", "similarity.py", "embeddings.py", "device.py")),
-    "margins": Step(3, ("margins.py", "engine", "embeddings.py", "device.py")),
+    "margins": Step(3, ("margins.py", *ENGINE)),
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
     "train": Step(1, ("train.py", "trainer.py", "filter.py", "select.py", "tars.py", "shards.py")),

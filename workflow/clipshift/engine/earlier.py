@@ -19,6 +19,7 @@ from clipshift.engine.columns import ColumnSet, Shape
 from clipshift.engine.scan import Refinement, Screen
 from clipshift.engine.screen import Kind, Projection, encode_rows
 from clipshift.engine.workers import in_order
+from clipshift.similarity import first_max
 
 # Called with (P,) rows, (P,) earlier rows and (P,) similarities, some of the pairs at a time.
 OnPairs = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
@@ -190,8 +191,7 @@ class Earlier:
         s = x @ y.T  # (B, B')
         late = torch.arange(since, until)[None] >= torch.arange(start, stop)[:, None]
         s = s.masked_fill(late.to(self.where), -torch.inf)
-        index = s.argmax(1)
-        value = s.gather(1, index[:, None])[:, 0]
+        value, index = first_max(s, 1)
         pairs: list[Pairs] = []
         if floor is not None:
             close = (s > floor).cpu() & torch.from_numpy(listed[start:stop])[:, None]

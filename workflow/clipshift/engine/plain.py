@@ -7,6 +7,7 @@ import torch
 
 from clipshift.engine.best import Best
 from clipshift.engine.columns import ColumnSet
+from clipshift.similarity import first_max
 
 # Memory of one block of similarities, bytes.
 BLOCK_BYTES = 64 << 20
@@ -22,16 +23,10 @@ def scan_plain(x: torch.Tensor, sets: Sequence[ColumnSet]) -> tuple[list[Best], 
             part = slice(start, start + step)
             wide = torch.from_numpy(columns.vectors[part].astype(np.float64)).to(x.device)
             s = x @ wide.T  # (B, step)
-            found.join(_first_max(s), start)
+            found.join(Best(*first_max(s, 1)), start)
             if columns.thresholds is not None:
                 s -= torch.from_numpy(columns.thresholds[part].astype(np.float64)).to(x.device)
-            gap.join(_first_max(s), start)
+            gap.join(Best(*first_max(s, 1)), start)
         similarity.append(found)
         margin.append(gap)
     return similarity, margin
-
-
-def _first_max(s: torch.Tensor) -> Best:
-    """Largest of each row and the first column that has it."""
-    index = s.argmax(1)
-    return Best(s.gather(1, index[:, None])[:, 0], index)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from clipshift.device import pick_device
+from clipshift.embeddings import NORM_TOLERANCE
 from clipshift.engine import plan
 from clipshift.engine.best import Best, Counts
 from clipshift.engine.block import Plan, Scratch, scan_block
@@ -30,11 +31,6 @@ SMALL = 200_000_000
 # Rows are given out in pieces of this many, e.g. the row groups of a table.
 PIECE = 65_536
 SAMPLE = 4096
-
-
-# Stored vectors are normalised before they are rounded to float16, which moves a norm by less than
-# this.
-NORM_TOLERANCE = 2e-3
 
 
 class BadVector(ValueError):
