@@ -115,6 +115,20 @@ def test_a_folder_of_other_inputs_is_refused(case: dict[str, Any], tmp_path: Pat
         margins_folder.margins(**(case | {"reference": other}))
 
 
+@pytest.mark.parametrize("which", ["reference", "val"])
+def test_other_vectors_under_the_same_path_are_refused(case: dict[str, Any], which: str) -> None:
+    """Their thresholds would be those of the vectors before."""
+    margins_folder.margins(**case)
+    folder = case["reference"] if which == "reference" else case["tests"]["val"]
+    write(folder, "0", clip_like(40, 79))
+    for again in (
+        lambda: margins_folder.margins(**case),
+        lambda: margins_folder.verify(case["out"], 10, 0),
+    ):
+        with pytest.raises(ClipshiftError, match=r"margins of other inputs \(files differ\)"):
+            again()
+
+
 def test_verify_finds_a_wrong_value(case: dict[str, Any]) -> None:
     margins_folder.margins(**case)
     assert margins_folder.verify(case["out"], 1000, 0) == {"points": 453, "pairs": 453 * 80}

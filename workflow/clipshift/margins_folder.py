@@ -89,7 +89,13 @@ def margins(
 
 def _claim(at: Folder, inputs: dict[str, Path]) -> None:
     """Refuse a folder that holds the margins of other inputs."""
-    words = {name: str(path.resolve()) for name, path in inputs.items()}
+    words: dict[str, Any] = {name: str(path.resolve()) for name, path in inputs.items()}
+    # Shards of the pool are in their certificates; the other sides decide every shard.
+    words["files"] = {
+        name: {p.name: identity(p) for s in list_shards(path) for p in shard_paths(path, s)}
+        for name, path in inputs.items()
+        if name != "pool"
+    }
     if at.run.exists() and (before := read_json(at.run)) != words:
         changed = sorted(k for k in {*words, *before} if words.get(k) != before.get(k))
         raise ClipshiftError(
@@ -149,7 +155,9 @@ def verify(out: Path, sample: int, seed: int) -> dict[str, int]:
     at = Folder(out)
     if not at.run.exists():
         raise ClipshiftError(f"{at.run} is missing: `clipshift margins` writes it first")
-    inputs = {name: Path(path) for name, path in read_json(at.run).items()}
+    words = read_json(at.run)
+    inputs = {name: Path(path) for name, path in words.items() if name != "files"}
+    _claim(at, inputs)
     pool = inputs["pool"]
     tests = {n.removeprefix("test "): read_all(p) for n, p in inputs.items() if n[:5] == "test "}
     sides = {n: Tests.of(t, read_parquet(at.thresholds(n), COLUMNS)) for n, t in tests.items()}
