@@ -23,6 +23,7 @@ if not workflow.configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/folders.smk"
+include: "workflow/rules/urls.smk"
 include: "workflow/rules/pool.smk"
 include: "workflow/rules/sets.smk"
 include: "workflow/rules/embed.smk"

@@ -7,7 +7,7 @@ nothing heavy belongs here.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
@@ -69,13 +69,27 @@ class Training(Block):
     model: dict[str, Any] = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
     )
-    samples: int = Field(ge=1, description="Samples seen by every model, whatever its split.")
+    samples: int = Field(
+        ge=1,
+        description="Samples seen by every model, whatever its split; rounded up to whole batches "
+        "in each part between two checkpoints. They are counted, and the record holds the number.",
+    )
     checkpoints: int = Field(
         default=4,
         ge=1,
         description="Checkpoints on the way; a killed training continues at the last.",
     )
-    batch: int = Field(default=256, ge=2, description="Batch size, over all GPUs together.")
+    batch: int = Field(
+        default=256,
+        ge=2,
+        description="Samples of one step, over all processes and accumulated parts together.",
+    )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="Parts in which a step's samples pass, one after the other, where memory is "
+        "too small for all at once (`--accum-freq`; costs a second forward pass).",
+    )
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
     warmup: int = Field(default=50, ge=0, description="Warm-up steps.")
     weight_decay: float = Field(default=0.1, ge=0, description="Weight decay.")
@@ -92,20 +106,47 @@ class Training(Block):
     read: Literal["copy", "filter"] = Field(
         default="copy",
         description="`copy`: the kept samples are copied into shuffled tars first; `filter`: the "
-        "tars of a pool that is a folder are read where they are, and only the kept samples pass.",
+        "pool's tars are read where they are, and only the kept samples pass.",
+    )
+    grad_checkpointing: bool = Field(
+        default=False,
+        description="Compute activations again in the backward pass instead of keeping them.",
     )
     arguments: list[str] = Field(
         default=[], description="Further arguments of open_clip's trainer."
     )
-    gpus: int = Field(default=0, ge=0, description="GPUs of one training job.")
+    gpus: int = Field(
+        default=0, ge=0, description="GPUs of one training job, on one machine: a process on each."
+    )
+    processes: int = Field(
+        default=1, ge=1, description="Processes of a training without GPUs, a core for each."
+    )
+
+    @property
+    def world(self) -> int:
+        """Processes of one training."""
+        return self.gpus or self.processes
 
     @model_validator(mode="after")
     def _fits(self) -> "Training":
-        if self.gpus and self.batch % self.gpus:
-            raise ValueError(f"batch {self.batch} cannot be shared equally by {self.gpus} GPUs")
+        if self.gpus and self.processes > 1:
+            raise ValueError("`processes` is for trainings without GPUs; `gpus` has one on each")
+        if self.batch % (self.world * self.accumulation):
+            raise ValueError(
+                f"batch {self.batch} cannot be shared equally by {self.world} "
+                f"{'GPUs' if self.gpus else 'processes'}"
+                + f" in {self.accumulation} parts each"
+                * (self.accumulation > 1)
+            )
         if self.read == "filter" and self.cache_px is not None:
             raise ValueError("`read: filter` makes no copy whose pictures could be `cache_px` wide")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are left out at their default: trainings made before them stay."""
+        later = {"accumulation": 1, "grad_checkpointing": False, "processes": 1}
+        return {k: v for k, v in handler(self).items() if later.get(k, ...) != v}
 
 
 Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
@@ -209,13 +250,6 @@ class Config(Block):
         for key, given in (("classes", self.classes), ("holdout", self.holdout)):
             if built and not given:
                 raise ValueError(f"{key}: needed by what is taken from sources: {built}")
-        if not isinstance(self.pools[self.pool], FolderPool):
-            reading = [name for name, m in self.models.items() if m.read == "filter"]
-            if reading:
-                raise ValueError(
-                    f"models {reading}: `read: filter` needs a pool that is a folder, and "
-                    f"{self.pool!r} is built"
-                )
         return self
 
 

@@ -1,7 +1,8 @@
 """Configuration blocks of data that the user already has, as folders outside the project.
 
-A pool or a set is either built from sources (`take`) or such a folder (`folder`). Which of the two
-a block is follows from its keys; `AnyPool` and `AnySet` are the types that a configuration holds.
+A pool or a set is either built from sources (`take`) or such a folder (`folder`); a pool may also
+be downloaded (`urls`). Which of them a block is follows from its keys; `AnyPool` and `AnySet` are
+the types that a configuration holds.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from clipshift.config_data import Block, Pool, TestSet
+from clipshift.config_urls import UrlPool
 
 # Begins the name of a file below the folder `data` (see `tars`).
 EXTERNAL = "data:"
@@ -81,17 +83,22 @@ class FolderSet(Folder):
 
 def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
+    if "urls" in keys:
+        return "downloaded"
     return "outside" if "folder" in keys else "built"
 
 
 AnyPool = Annotated[
-    Annotated[Pool, Tag("built")] | Annotated[FolderPool, Tag("outside")], Discriminator(_kind)
+    Annotated[Pool, Tag("built")]
+    | Annotated[FolderPool, Tag("outside")]
+    | Annotated[UrlPool, Tag("downloaded")],
+    Discriminator(_kind),
 ]
 AnySet = Annotated[
     Annotated[TestSet, Tag("built")] | Annotated[FolderSet, Tag("outside")], Discriminator(_kind)
 ]
 
 
-def takes(block: Pool | TestSet | Folder) -> list[Any]:
-    """What a pool or a set takes from sources; nothing where it is a folder."""
-    return [] if isinstance(block, Folder) else list(block.take)
+def takes(block: Pool | TestSet | Folder | UrlPool) -> list[Any]:
+    """What a pool or a set takes from sources; nothing where it is none that is built."""
+    return list(block.take) if isinstance(block, Pool | TestSet) else []

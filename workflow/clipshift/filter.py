@@ -24,7 +24,7 @@ from clipshift.shards import Sample, read_tar
 
 
 def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path) -> int:
-    """Write the kept keys of each tar of a folder pool, and of the reference set.
+    """Write the kept keys of each tar of a pool, and of the reference set.
 
     Args:
         tables: sample tables of the pool's shards, with their accounts (rows of each tar) beside.
@@ -52,7 +52,7 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
             within = f"SELECT key {source} AND key BETWEEN ? AND ?"
             kept = np.isin(keys, _keys(db, within, [ends["min"], ends["max"]]))
             start = 0
-            for name, rows in read_json(table.with_suffix(".json"))["shard"]["tars"].items():
+            for name, rows in _rows_of_tars(table).items():
                 mine = np.sort(keys[start : start + rows][kept[start : start + rows]])
                 start += rows
                 found += len(mine)
@@ -65,6 +65,12 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
             f"of the {len(tables)} tables of the pool; delete the split and run again"
         )
     return total
+
+
+def _rows_of_tars(table: Path) -> dict[str, int]:
+    """Name -> samples of the tars behind a table: several of a folder pool's, else the shard's."""
+    shard = read_json(table.with_suffix(".json"))["shard"]
+    return dict(shard.get("tars") or {table.stem: shard["samples"]})
 
 
 def _keys(db: duckdb.DuckDBPyConnection, query: str, values: Sequence[str] = ()) -> np.ndarray:

@@ -77,7 +77,7 @@ class Layout:
 
     def pool_pattern(self) -> str:
         """Wildcard pattern of the built pools."""
-        return _pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
+        return _pattern(name for name, block in self.cfg.pools.items() if takes(block))
 
     def folder_pattern(self, datasets: Iterable[str]) -> str:
         """Wildcard pattern of those of some data sets that are folders."""
@@ -255,7 +255,8 @@ class Layout:
         outside = self.filters(model) and self.reference in self.cfg.folders
         captioned = f"results/sets/{self.reference}/captioned.tar"
         reference = self.tars(self.reference) if outside else captioned
-        return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
+        pool = compact(self.pool_tars()) if self.filters(model) else self.pool_tars()
+        return pool + ([reference] if self.cfg.splits[split].reference else [])
 
     def filters(self, model: str) -> bool:
         """Whether a model reads the pool's own tars through a filter."""

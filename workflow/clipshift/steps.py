@@ -30,6 +30,20 @@ STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "folder_pool": Step(1, ("folder_pool.py", "tars.py", "shards.py")),
     "folder_set": Step(1, ("folder_set.py", "prompts.py", "tars.py", "shards.py")),
+    "url_list": Step(1, ("urls/listing.py",)),
+    "fetch_urls": Step(
+        1,
+        (
+            "urls/fetch.py",
+            "urls/fetcher.py",
+            "urls/addresses.py",
+            "urls/web.py",
+            "urls/reasons.py",
+            "urls/listing.py",
+        ),
+    ),
+    "placeholders": Step(1, ("urls/placeholders.py",)),
+    "url_pool_shard": Step(1, ("urls/shard.py", "urls/listing.py", "urls/fetch.py", "shards.py")),
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
     "pool": Step(1, ("pool.py", "select.py", "shards.py")),
     "embed": Step(
@@ -65,7 +79,20 @@ STEPS = {
     "margins": Step(3, ("margins.py", *ENGINE)),
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
-    "train": Step(1, ("train.py", "trainer.py", "filter.py", "select.py", "tars.py", "shards.py")),
+    "train": Step(
+        1,
+        (
+            "train.py",
+            "trainer.py",
+            "launch.py",
+            "train_data.py",
+            "checkpoints.py",
+            "filter.py",
+            "select.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
     "evaluate": Step(
         1,
         (

@@ -9,10 +9,8 @@ started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the 
 import argparse
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Set
@@ -24,6 +22,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from clipshift import checkpoints, launch
 from clipshift.config import Training
 from clipshift.config_folders import EXTERNAL
 from clipshift.errors import ClipshiftError, run
@@ -40,11 +39,8 @@ from clipshift.ranges import spread
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
 from clipshift.tars import add_arguments, located, tars_of
+from clipshift.train_data import trained
 
-# Shards of the training copy: enough for their order to matter, few enough to open quickly.
-COPY_SHARDS = 8
-# Processes per GPU that read and decode; each needs a shard of its own.
-WORKERS = 4
 # Pictures held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
@@ -91,7 +87,7 @@ def identity_of(split: Path, tars: list[Path], training: Training, seed: int) ->
 
 def copy_split(
     split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path,
-    parts: int = COPY_SHARDS,
+    parts: int = launch.COPY_SHARDS,
 ) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
@@ -181,13 +177,10 @@ def filtered(
     return "::".join(urls), int(read_json(done)["samples"])
 
 
-def copy_shards(training: Training) -> int:
-    """Shards of a training copy: one at least for each process that reads."""
-    return max(COPY_SHARDS, WORKERS * training.gpus)
-
-
-def arguments(run_name: str, training: Training, seed: int, data: str, work: Path) -> list[str]:
-    """Arguments of open_clip's training program; `data` are its shards."""
+def arguments(
+    run_name: str, training: Training, seed: int, data: str, shards: int, work: Path
+) -> list[str]:
+    """Arguments of open_clip's training program; `data` are its shards, by number `shards`."""
     steps = plan(training)
     named = {
         "model": _model_name(run_name),
@@ -195,13 +188,13 @@ def arguments(run_name: str, training: Training, seed: int, data: str, work: Pat
         "train-num-samples": steps["samples_per_part"],
         "dataset-type": "webdataset",
         "epochs": steps["parts"],
-        "batch-size": training.batch // max(1, training.gpus),
+        "batch-size": launch.share(training),
         "lr": training.lr,
         "warmup": training.warmup,
         "wd": training.weight_decay,
         "precision": training.precision,
         "seed": seed,
-        "workers": WORKERS if training.gpus else 0,
+        "workers": launch.workers(training, shards),
         "device": "cuda" if training.gpus else "cpu",
         "logs": work / "logs",
         "name": run_name,
@@ -210,6 +203,13 @@ def arguments(run_name: str, training: Training, seed: int, data: str, work: Pat
     }
     listed = [text for key, value in named.items() for text in (f"--{key}", str(value))]
     listed += ["--save-most-recent"]
+    if training.accumulation > 1:
+        listed += ["--accum-freq", str(training.accumulation)]
+    if training.grad_checkpointing:
+        listed += ["--grad-checkpointing"]
+    if training.world > 1:
+        # Each process its own rows against all columns: together the gradient of one process.
+        listed += ["--local-loss", "--gather-with-grad"]
     if training.augmentation:
         pairs = (f"{key}={_literal(value)}" for key, value in training.augmentation.items())
         listed += ["--aug-cfg", *pairs]
@@ -239,13 +239,15 @@ def train(
         ClipshiftError: the split is smaller than a batch, or the program failed.
     """
     started = time.time()
+    launch.check_gpus(training)
     tars = tars_of(words, where)
     if claim(work, identity_of(split, tars, training, seed)):
         print(f"continuing in {work}", file=sys.stderr)
     if training.read == "filter" and how:
         data, samples = filtered(split, words, where, how, work)
+        parts = len(tars)
     else:
-        parts = copy_shards(training)
+        parts = launch.copy_shards(training)
         samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts)
         data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
     if samples < training.batch:
@@ -255,21 +257,26 @@ def train(
         )
     name = _model_name(run_name)
     write_json(work / f"{name}.json", training.model)
-    program = [sys.executable, "-m"]
-    if training.gpus > 1:
-        program += ["torch.distributed.run", f"--nproc-per-node={training.gpus}", "-m"]
-    program += ["clipshift.trainer", str(work / f"{name}.json")]
-    command = [*program, *arguments(run_name, training, seed, data, work)]
+    options = arguments(run_name, training, seed, data, parts, work)
+    command = [*launch.program(training), str(work / f"{name}.json"), *options]
+    logs = work / "logs" / run_name
+    if whole := checkpoints.settle(logs / "checkpoints"):
+        print(f"{whole} of {training.checkpoints} parts are done", file=sys.stderr)
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    done = subprocess.run(command, env=os.environ | quiet, check=False)
+    code = launch.start(command, quiet)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
-    checkpoint = work / "logs" / run_name / "checkpoints" / "epoch_latest.pt"
-    log = work / "logs" / run_name / "out.log"
-    state = _finished(checkpoint, training.checkpoints)
-    if done.returncode or state is None:
+    log = logs / "out.log"
+    state = _finished(logs / "checkpoints" / checkpoints.LATEST, training.checkpoints)
+    if code or state is None:
         raise ClipshiftError(
-            f"the training {run_name} failed (exit {done.returncode}); its log is {log}. Run again "
+            f"the training {run_name} failed (exit {code}); its log is {log}. Run again "
             f"to continue from the last checkpoint, or delete {work} to start anew"
+        )
+    steps, seen = plan(training), trained(logs / "samples", training.checkpoints)
+    if seen != steps["samples_seen"]:
+        raise ClipshiftError(
+            f"the training {run_name} saw {seen} samples, planned were {steps['samples_seen']}; "
+            f"delete {work} to start anew"
         )
     losses = read_losses(log, training)
     # As text: the loss as the program printed it.
@@ -279,7 +286,6 @@ def train(
     # To a stream: given a path, torch puts the file's name into its bytes.
     with atomic(out / "model.pt") as stream:
         torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
-    steps = plan(training)
     record = {
         "run": run_name,
         "split": split.stem,
@@ -291,7 +297,7 @@ def train(
         "seed": seed,
         "training": training.model_dump(mode="json"),
         "plan": steps,
-        "samples_seen": steps["samples_seen"],
+        "samples_seen": seen,
         "final_loss": losses[-1][2] if losses else None,
         "command": command,
         "seconds_of_last_start": round(time.time() - started, 1),

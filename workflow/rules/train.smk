@@ -41,8 +41,9 @@ rule train:
     benchmark:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
     retries: 1
+    threads: lambda w: cfg.models[w.model].processes
     resources:
-        mem_mb=2000,
+        mem_mb=lambda w: 2000 * cfg.models[w.model].processes,
         runtime=240,
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
