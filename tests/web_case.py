@@ -1,23 +1,41 @@
 """A web server on loopback, good and bad, for downloads: it counts what it is asked for."""
 
+import io
 import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.conftest import picture
+import numpy as np
+from PIL import Image
+from sklearn.datasets import load_sample_image
 
-# A server for pictures that are gone, as some hosts have it: status 200 and a picture of its own.
+from tests.conftest import hash_number, picture
+
+# What some hosts send for a picture that is gone: status 200 and a picture of their own.
 REMOVED = picture(999, (40, 30))
 
 
+@cache
+def _photographs() -> list[Image.Image]:
+    """The two photographs that scikit-learn brings, 640 x 427."""
+    return [Image.fromarray(load_sample_image(name)) for name in ("china.jpg", "flower.jpg")]
+
+
+@cache
 def photo(name: str) -> bytes:
-    """A picture of its own for each name."""
-    return picture(sum(name.encode()) * 131 % 9973, (48, 36))
+    """A part of a photograph, another one for each name, as JPEG."""
+    rng = np.random.default_rng(hash_number(name))
+    left, top = (int(rng.integers(0, end)) for end in (480, 307))
+    whole = _photographs()[int(rng.integers(0, 2))]
+    out = io.BytesIO()
+    whole.crop((left, top, left + 160, top + 120)).save(out, "JPEG")
+    return out.getvalue()
 
 
 class Web:
@@ -32,7 +50,7 @@ class Web:
         self.port = port
         self.asked: Counter[str] = Counter()
         self.gone: set[str] = set()
-        self.delay = 5.0
+        self.delay = 20.0
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}/{path}"

@@ -89,7 +89,7 @@ def read_shard(urls: Path, shard: int) -> pa.Table:
     """`key, url, caption` of a shard, in the order of keys."""
     with duckdb.connect() as db:
         query = "SELECT key, url, caption FROM read_parquet(?) WHERE shard = ? ORDER BY key"
-        return db.execute(query, [str(urls), shard]).to_arrow_table()
+        return db.sql(query, params=[str(urls), shard]).to_arrow_table()
 
 
 def main() -> None:
