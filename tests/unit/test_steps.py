@@ -19,6 +19,7 @@ NEUTRAL = {
     "config_folders",
     "config_figures",
     "config_splits",
+    "config_urls",
     "errors",
     "files",
     "layout",

@@ -198,6 +198,33 @@ def test_lost_answers_are_an_error(web: Web, tmp_path: Path) -> None:
         )
 
 
+@needs_img2dataset
+def test_a_folder_that_img2dataset_wrote_by_itself_is_a_pool(web: Web, tmp_path: Path) -> None:
+    """The other way: its own program, its own layout, read where it is (`folder_pool`)."""
+    from clipshift import folder_pool
+
+    urls = write_urls(web, tmp_path, ["photo/1.jpg", "missing/1", "photo/2.jpg", "page/1"])
+    words = {
+        "url_list": urls, "input_format": "csv", "url_col": "url", "caption_col": "caption",
+        "output_format": "webdataset", "output_folder": tmp_path / "web", "image_size": 32,
+        "number_sample_per_shard": 4, "thread_count": 4, "timeout": 5,
+    }  # fmt: skip
+    program = fetch.find_python().with_name("img2dataset")
+    subprocess.run(
+        [str(program), *(f"--{k}={v}" for k, v in words.items())],
+        env=os.environ | {"NO_ALBUMENTATIONS_UPDATE": "1", "PYTHONPATH": ""},
+        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    tars = [tmp_path / f"web/0000{i}.tar" for i in range(2)]
+    ledger = folder_pool.write_group("w", tars, tmp_path / "out/00000.parquet")
+    assert (ledger.came_in, ledger.went_out) == (8, 3)  # one URL is listed twice
+    assert ledger.rejected == {"failed_to_download": 4, "failed_to_resize": 1}
+    captions = read_parquet(tmp_path / "out/00000.parquet")["caption"].to_pylist()
+    assert sorted(captions) == [
+        "a caption before it", "it shows photo/1.jpg", "it shows photo/2.jpg",
+    ]  # fmt: skip
+
+
 def test_the_list_depends_on_neither_order_nor_form(tmp_path: Path) -> None:
     rows = [{"TEXT": f"t{i}", "URL": f"https://a/{i % 40}.jpg"} for i in range(50)]
     lines = "".join(f"{row['URL']},{row['TEXT']}\n" for row in rows)

@@ -26,8 +26,9 @@ from clipshift.config_urls import Fetching
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, read_parquet, write_json, write_parquet
 from clipshift.processes import run_bound
-from clipshift.urls.fetcher import BLOCK_DIGITS, stats
+from clipshift.urls.fetcher import stats
 from clipshift.urls.listing import read_shard
+from clipshift.urls.paths import attempt_folder, attempt_folders
 from clipshift.urls.reasons import reason
 
 # Environment variable that names the Python of img2dataset's environment.
@@ -78,17 +79,8 @@ def fetch(urls: Path, shard: int, fetching: Fetching, work: Path, python: Path, 
     print(json.dumps(dict(counts.most_common()), indent=2))
 
 
-def attempt_folders(work: Path) -> list[Path]:
-    return sorted(work.glob("attempt-*"))
-
-
 def is_done(attempt: Path) -> bool:
     return (attempt / "done.json").exists()
-
-
-def tar_of(work: Path, attempt: int, number: str) -> Path:
-    """The tar that holds a sample: the first digits of its number are its block."""
-    return work / f"attempt-{attempt:03d}" / f"{number[:BLOCK_DIGITS]}.tar"
 
 
 def answers(work: Path) -> dict[str, dict[str, Any]]:
@@ -123,7 +115,7 @@ def _new_attempt(
     todo = [{"sample": r["key"], "url": r["url"]} for r in rows if r["key"] not in known]
     if not todo:
         return
-    folder = work / f"attempt-{len(attempt_folders(work)):03d}"
+    folder = attempt_folder(work, len(attempt_folders(work)))
     table = pa.Table.from_pylist(todo).replace_schema_metadata({BLOCK: str(fetching.block)})
     with atomic(folder / "todo.parquet") as stream:  # one row group per block
         pq.write_table(table, stream, row_group_size=fetching.block)

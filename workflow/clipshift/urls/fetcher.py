@@ -15,10 +15,8 @@ from typing import Any
 
 from clipshift.processes import die_with_parent
 from clipshift.urls.addresses import Policy
+from clipshift.urls.paths import BLOCK_DIGITS
 from clipshift.urls.web import opener
-
-# Digits of a block's number and of a row within it, as in img2dataset's names and keys.
-BLOCK_DIGITS = 5
 
 
 def stats(folder: Path, block: int) -> Path:

@@ -15,7 +15,6 @@ import pyarrow as pa
 from clipshift.errors import run
 from clipshift.files import write_json, write_parquet
 from clipshift.ranges import spread
-from clipshift.recipes import listed
 
 REASON = "placeholder: the same bytes from many URLs"
 SCHEMA = pa.schema([("sha256", pa.string()), ("urls", pa.int64()), ("example", pa.string())])
@@ -32,10 +31,11 @@ def find(fetched: Sequence[Path], at_least: int | None, out: Path) -> int:
     """
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
         db.execute(f"SET temp_directory = '{scratch}'")
+        files = ", ".join(f"'{path}'" for path in fetched)
         db.execute(
             f"""CREATE TEMP TABLE repeated AS
             SELECT sha256, count(*) AS urls, min(url) AS example
-            FROM read_parquet({listed(fetched)}) WHERE reason IS NULL
+            FROM read_parquet([{files}]) WHERE reason IS NULL
             GROUP BY sha256 HAVING count(*) > 1"""
         )
         limit = "NULL" if at_least is None else str(at_least)

@@ -16,8 +16,8 @@ from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet, sha256_bytes, write_json
 from clipshift.ledger import Ledger
 from clipshift.shards import Sample, shard_entry, write_table, write_tar
-from clipshift.urls.fetch import tar_of
 from clipshift.urls.listing import read_shard
+from clipshift.urls.paths import tar_of
 from clipshift.urls.placeholders import REASON
 
 
