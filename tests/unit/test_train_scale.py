@@ -150,6 +150,12 @@ def test_two_processes_train_through_the_filter(pool: dict[str, Any], tmp_path: 
     assert record["samples_seen"] == plan(settings(samples=40, checkpoints=1))["samples_seen"]
 
 
+def test_two_processes_have_the_gradient_of_one() -> None:
+    """Of the loss as the processes share it (`--local-loss --gather-with-grad`)."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    subprocess.run([*words, str(Path(__file__).with_name("shared_loss.py"))], check=True)
+
+
 def captions(data: str, rank: int, world: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What one process of several reads in one pass over its tars, by open_clip's own pipeline."""
     from argparse import Namespace
