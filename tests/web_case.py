@@ -2,6 +2,7 @@
 
 import io
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
@@ -138,9 +139,11 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def served() -> Iterator[Web]:
-    """A server on 127.0.0.1 (and nothing else) while the block runs."""
+def served(tls: ssl.SSLContext | None = None) -> Iterator[Web]:
+    """A server on 127.0.0.1 (and nothing else) while the block runs, of https with `tls`."""
     server = _Server(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     web = Web(server.server_address[1])
     server.RequestHandlerClass = _handler(web)
     thread = threading.Thread(target=server.serve_forever, daemon=True)

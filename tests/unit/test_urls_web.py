@@ -2,9 +2,13 @@
 
 import http.client
 import ipaddress
+import shutil
 import socket
+import ssl
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +25,7 @@ def web() -> Iterator[Web]:
         yield web
 
 
-LOOPBACK = Policy.of(["127.0.0.1/32"])
+LOOPBACK = Policy.of(["127.0.0.1/32", "::1/128"])
 
 
 def get(url: str, policy: Policy = LOOPBACK, seconds: float = 5, limit: int = 200_000) -> bytes:
@@ -137,6 +141,35 @@ def test_slow_answers_end_in_time(web: Web, path: str) -> None:
     started = time.monotonic()
     assert failure(web.url(path), seconds=0.5) == "timeout"
     assert time.monotonic() - started < 2
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="openssl makes the certificate")
+def test_https_through_the_same_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    words = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    words += ["-addext", "subjectAltName=DNS:localhost"]
+    words += ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(["openssl", *words], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with served(context) as web:
+        url = web.url("a.jpg", "localhost").replace("http:", "https:")
+        assert failure(url) == "TLS failed"  # nobody we know has signed it
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert get(url) == photo("a.jpg")
+        assert failure(url.replace("a.jpg", "short/a.jpg")) == "truncated"
+        assert failure(url.replace("a.jpg", "dribble/a"), seconds=1) == "timeout"
+        assert failure(url, policy=Policy()) == "refused: loopback address"
 
 
 def test_hosts_that_are_not_there() -> None:

@@ -7,7 +7,6 @@ from tests.unit.test_urls import ANSWERS, needs_img2dataset, write_urls
 from tests.web_case import served
 from tests.workflow.runner import changed_config, digests, planned, snakemake
 
-pytestmark = needs_img2dataset
 POOL = {
     "urls": ["urls.csv"],
     "shards": 2,
@@ -19,6 +18,19 @@ POOL = {
 MANIFEST = "results/pools/test_web/manifest.json"
 
 
+def test_a_study_on_a_downloaded_pool_plans(tmp_path: Path) -> None:
+    """The pool of every split, down to the report, one model reading it through the filter."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/urls.csv").write_text("url,caption\n")
+    change = {"pools.test_pool": POOL, "models.nano.read": "filter", "models.nano.cache_px": None}
+    jobs = planned(tmp_path, config=changed_config(tmp_path, change))
+    expected = {"url_list": 1, "fetch_urls": 2, "placeholders": 1, "url_pool_shard": 2}
+    assert {rule: jobs.get(rule) for rule in expected} == expected
+    assert jobs["train"] == 6
+    assert not jobs.keys() & {"pool_shard", "folder_pool"}
+
+
+@needs_img2dataset
 def test_from_urls_to_embeddings(tmp_path: Path) -> None:
     config = changed_config(tmp_path, {"pools.test_web": POOL})
     embedded = [

@@ -255,8 +255,12 @@ class Layout:
         outside = self.filters(model) and self.reference in self.cfg.folders
         captioned = f"results/sets/{self.reference}/captioned.tar"
         reference = self.tars(self.reference) if outside else captioned
-        pool = compact(self.pool_tars()) if self.filters(model) else self.pool_tars()
-        return pool + ([reference] if self.cfg.splits[split].reference else [])
+        return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
+
+    def training_words(self, split: str, model: str) -> list[str]:
+        """The same for the command line: a pool that is filtered is one word, the first."""
+        tars = self.training_tars(split, model)
+        return compact(tars) if self.filters(model) else tars
 
     def filters(self, model: str) -> bool:
         """Whether a model reads the pool's own tars through a filter."""

@@ -48,7 +48,7 @@ rule train:
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
         training=lambda w: as_json(cfg.models[w.model]),
-        tars=lambda w: tar_arguments(at.training_tars(w.split, w.model))
+        tars=lambda w: tar_arguments(at.training_words(w.split, w.model))
         + at.filter_arguments(w.model),
         run="{split}-{model}-s{seed}",
         version=version_of("train"),

@@ -12,6 +12,7 @@ So the step run again (`--forcerun fetch_urls`) asks only for what failed.
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from clipshift.urls.reasons import reason
 PYTHON = "CLIPSHIFT_IMG2DATASET"
 # Says in an attempt's list how large its blocks are, whatever the configuration says later.
 BLOCK = "clipshift.block"
+TODO = "todo.parquet"
 NO_ANSWER = "img2dataset lost it"
 OUTCOME = pa.schema(
     [
@@ -57,6 +59,8 @@ def fetch(urls: Path, shard: int, fetching: Fetching, work: Path, python: Path, 
     """
     rows = read_shard(urls, shard).to_pylist()
     attempts = attempt_folders(work)
+    if attempts and not (attempts[-1] / TODO).exists():  # killed before its list was whole
+        shutil.rmtree(attempts.pop())
     if attempts and not is_done(attempts[-1]):
         print(f"continuing {attempts[-1].name}", file=sys.stderr)
         _attempt(attempts[-1], fetching, python)
@@ -117,17 +121,14 @@ def _new_attempt(
         return
     folder = attempt_folder(work, len(attempt_folders(work)))
     table = pa.Table.from_pylist(todo).replace_schema_metadata({BLOCK: str(fetching.block)})
-    with atomic(folder / "todo.parquet") as stream:  # one row group per block
+    with atomic(folder / TODO) as stream:  # one row group per block
         pq.write_table(table, stream, row_group_size=fetching.block)
     _attempt(folder, fetching, python)
 
 
 def _attempt(folder: Path, fetching: Fetching, python: Path) -> None:
     """Run img2dataset on an attempt's list; blocks that are done are left out."""
-    todo = folder / "todo.parquet"
-    if not todo.exists():  # killed before the list was whole
-        folder.rmdir()
-        return
+    todo = folder / TODO
     with pq.ParquetFile(todo) as file:
         groups = file.metadata
         size = int(file.schema_arrow.metadata[BLOCK.encode()])
