@@ -22,6 +22,8 @@ from clipshift.ledger import Ledger
 
 # Rows of a row group: what a job that wants one shard reads at least.
 GROUP = 20_000
+# Beyond it the list is sorted on disk.
+MEMORY = "4GB"
 # The same as `shards.url_hash`.
 KEY = "substr(sha256(url), 1, 32)"
 FAULT = """CASE WHEN coalesce(url, '') = '' THEN 'no URL'
@@ -43,7 +45,7 @@ def write_list(
     """
     ledger = Ledger("urls", name)
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
-        db.execute(f"SET temp_directory = '{scratch}'")
+        db.execute(f"SET temp_directory = '{scratch}'; SET memory_limit = '{MEMORY}'")
         parts = " UNION ALL ".join(_rows(db, file, columns) for file in files)
         db.execute(f"CREATE TEMP TABLE given AS SELECT *, {FAULT} AS fault FROM ({parts})")
         counts = db.execute("SELECT fault, count(*) FROM given GROUP BY fault").fetchall()

@@ -30,7 +30,7 @@ def find(fetched: Sequence[Path], at_least: int | None, out: Path) -> int:
         at_least: URLs that make a picture a placeholder; None: none is one.
     """
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
-        db.execute(f"SET temp_directory = '{scratch}'")
+        db.execute(f"SET temp_directory = '{scratch}'")  # the hashes may exceed memory
         files = ", ".join(f"'{path}'" for path in fetched)
         db.execute(
             f"""CREATE TEMP TABLE repeated AS
