@@ -47,8 +47,24 @@ class RunEncoder(Block):
         return f"{self.split}-{self.model}-s{self.seed}"
 
 
+class FolderEncoder(Block):
+    """Embeddings that the user has in clip-retrieval's layout, e.g. those of LAION-400M."""
+
+    kind: Literal["folder"] = Field(description="Selects this kind of encoder.")
+    folders: dict[Name, str] = Field(
+        min_length=1,
+        description="Pool or set -> its folder of `img_emb/` and `metadata/`, below `data`.",
+    )
+    join: Literal["image_path", "url"] = Field(
+        default="image_path",
+        description="Column of the metadata by which samples find their vectors: `image_path` "
+        "holds our keys, `url` the samples' URLs (keys of somebody else's download are not ours).",
+    )
+
+
 Encoder = Annotated[
-    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder, Field(discriminator="kind")
+    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder | FolderEncoder,
+    Field(discriminator="kind"),
 ]
 
 
@@ -197,6 +213,10 @@ class Config(Block):
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
             )
+        own = self.encoders[self.encoder]
+        needed = {self.pool, *self.sets} if isinstance(own, FolderEncoder) else set()
+        if isinstance(own, FolderEncoder) and (lacking := needed - own.folders.keys()):
+            raise ValueError(f"encoders.{self.encoder}.folders: none for {sorted(lacking)}")
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
@@ -250,6 +270,9 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
             refs.append((f"encoders.{key}.model", encoder.model, c.models))
             seeds = [str(s) for s in c.seeds_of(encoder.split)]
             refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
+        if isinstance(encoder, FolderEncoder):
+            every = {**c.pools, **c.sets}
+            refs += [(f"encoders.{key}.folders", name, every) for name in encoder.folders]
     for key, test_set in c.sets.items():
         named = [] if isinstance(test_set, FolderSet) else test_set.classes or []
         refs += [(f"sets.{key}.classes", name, c.classes) for name in named]

@@ -13,6 +13,8 @@ from clipshift.config_folders import FolderPool, FolderSet
 UNKNOWN_SHARE = 1.0
 # A page of a mapped file: the least that a row costs to read.
 PAGE = 4096
+# Bytes of a key or URL in an index, compressed.
+KEY = 20
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,17 @@ def _embed(cfg: Config, w: Mapping[str, str]) -> Work:
         written=_vectors(cfg, n) + n * c.row_bytes,
         gpus=1,
     )
+
+
+def _embedding_index(cfg: Config, w: Mapping[str, str]) -> Work:
+    n = points(cfg, w["dataset"])
+    return Work(n / cfg.costs.cpu_rows_per_second, read=n * KEY, written=n * KEY)
+
+
+def _folder_embeddings(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["dataset"]), cfg.costs
+    size = _vectors(cfg, n) + n * c.row_bytes
+    return Work(n / c.cpu_rows_per_second, read=size + _vectors(cfg, n), written=size)
 
 
 def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -207,6 +220,8 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "reference_set": _set,
     "pool_shard": _pool_shard,
     "embed": _embed,
+    "embedding_index": _embedding_index,
+    "folder_embeddings": _folder_embeddings,
     "dedup_fit": _dedup_fit,
     "dedup_assign": _dedup_assign,
     "dedup_score": _dedup_score,

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from clipshift.config import Config, RunEncoder, driving_sets
+from clipshift.config import Config, FolderEncoder, RunEncoder, driving_sets
 from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
@@ -134,6 +134,17 @@ class Layout:
         if not isinstance(spec, RunEncoder):
             return []
         return [f"results/models/{spec.run}/{name}" for name in ("record.json", "model.pt")]
+
+    def encoder_pattern(self, folders: bool) -> str:
+        """Wildcard pattern of the encoders whose embeddings the user has, or of the others."""
+        every = self.cfg.encoders.items()
+        return _pattern(n for n, e in every if isinstance(e, FolderEncoder) == folders)
+
+    def embedding_folder(self, encoder: str, dataset: str) -> str:
+        """The folder of the user's embeddings of a data set, as a word."""
+        spec = self.cfg.encoders[encoder]
+        assert isinstance(spec, FolderEncoder)
+        return EXTERNAL + spec.folders[dataset]
 
     def clusters(self, pool: str, encoder: str) -> list[str]:
         """Clusters of a pool's shards; none where all pairs are compared."""

@@ -44,6 +44,7 @@ STEPS = {
             "shards.py",
         ),
     ),
+    "folder_embeddings": Step(1, ("folder_embeddings.py", "embeddings.py", "tars.py", "shards.py")),
     "dedup_clusters": Step(
         1,
         (

@@ -36,6 +36,8 @@ rule folder_pool:
         account="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
+    benchmark:
+        "results/benchmarks/pool/{pool}.{shard}.tsv"
     wildcard_constraints:
         pool=at.folder_pattern(cfg.pools),
     resources:
@@ -60,6 +62,8 @@ rule folder_set:
         "results/sets/{testset}/manifest.json",
     log:
         "results/logs/sets/{testset}.log",
+    benchmark:
+        "results/benchmarks/sets/{testset}.tsv"
     wildcard_constraints:
         testset=at.folder_pattern(cfg.sets),
     resources:

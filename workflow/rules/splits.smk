@@ -21,6 +21,8 @@ rule split:
         sizes="results/splits/{split}.sizes.json",
     log:
         "results/logs/splits/{split}.log",
+    benchmark:
+        "results/benchmarks/splits/{split}.tsv"
     resources:
         mem_mb=1500,
         runtime=20,
