@@ -10,7 +10,6 @@ benchmarks/README.md for what the numbers mean.
 
 import argparse
 import json
-import os
 import platform
 import resource
 import subprocess
@@ -34,7 +33,6 @@ from clipshift.files import read_json, read_parquet, write_json
 HERE = Path(__file__).parent
 # float32 sums of 512 products are right to this; nearer decisions are not compared.
 ROUNDING = 1e-5
-FAISS = ["faiss_flat", "faiss_flat_margins"]
 
 
 def sgemm_rate(n: int = 3072) -> dict[str, float]:
@@ -129,18 +127,6 @@ def blas_kernels() -> list[str]:
     return sorted({f"{i['internal_api']}:{i.get('architecture')}" for i in threadpool_info()})
 
 
-def faiss_at_its_best(folder: Path, args: argparse.Namespace) -> dict[str, Any] | None:
-    """IndexFlatIP with its BLAS' AVX-512 kernel, which it does not choose by itself everywhere."""
-    if "avx512f" not in Path("/proc/cpuinfo").read_text():
-        return None
-    out = folder / "best.json"
-    words = [sys.executable, __file__, "--only-faiss", str(folder), "--out", str(out),
-             "--peer-rows", str(args.peer_rows)]  # fmt: skip
-    quiet = os.environ | {"OPENBLAS_CORETYPE": "SkylakeX"}
-    subprocess.run(words, check=True, env=quiet)
-    return dict(read_json(out))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pool", type=int, default=1_000_000)
@@ -149,14 +135,8 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--share", type=float, default=1.0, help="of the 20,000 test images")
     parser.add_argument("--peers", nargs="*", default=list(PEERS))
-    parser.add_argument("--only-faiss", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=HERE / "results/margins.json")
     args = parser.parse_args()
-    if args.only_faiss:
-        tests = {p.name: p for p in sorted((args.only_faiss / "tests").iterdir())}
-        found = run_peers(args.only_faiss, tests, FAISS, args.peer_rows)
-        write_json(args.out, found | {"blas": blas_kernels()})
-        return
     with tempfile.TemporaryDirectory(prefix="clipshift-") as name:
         folder, source = Path(name), Source(args.dim)
         write_folder(folder / "pool", source, 0, args.pool, "p")
@@ -166,7 +146,6 @@ def main() -> None:
         print(json.dumps(ours, indent=1), file=sys.stderr)
         in_memory = run_in_memory(folder, tests)
         peers = run_peers(folder, tests, args.peers, args.peer_rows)
-        best = faiss_at_its_best(folder, args)
     gemm = sgemm_rate()
     command = ours["pairs"]["all"] / ours["seconds"]
     record = {
@@ -185,16 +164,12 @@ def main() -> None:
         "ours": ours | {"pairs_per_second": command},
         "ours_in_memory": in_memory,
         "peers": peers,
-        "faiss_with_avx512": best,
         "ratio_to": ratios(in_memory["pairs_per_second"], peers),
         "ratio_of_the_command_to": ratios(command, peers),
         "ratio_to_sgemm": in_memory["pairs_per_second"] * 2 * args.dim / 1e9 / max(gemm.values()),
     }
     if "faiss_flat" in peers:
         record["ratio_to_faiss_flat"] = record["ratio_to"]["faiss_flat"]
-    if best:
-        with_avx512 = {name: best[name] for name in FAISS}
-        record["ratio_with_avx512_to"] = ratios(in_memory["pairs_per_second"], with_avx512)
     write_json(args.out, record)
     print(json.dumps({k: v for k, v in record.items() if k.startswith("ratio")}, indent=2))
 
