@@ -15,7 +15,8 @@ from clipshift.config_data import Block, Name
 # What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
 # split is one that models are trained on, and a whole split one whose training data has neighbours:
 # all of the reference set is part of it, or none.
-Mention = tuple[Literal["split", "whole split", "pruned split", "set", "base", "encoder"], str]
+Kind = Literal["split", "whole split", "pruned split", "set", "base", "encoder", "model"]
+Mention = tuple[Kind, str]
 
 Series = Literal["sketch", "val", "r"]
 PublishedSet = Literal["val", "sketch", "r", "v2", "a", "objectnet"]
