@@ -55,6 +55,10 @@ class Robustness(Fitting):
     baseline: Name = Field(
         default="standard", description="The set whose line the table of all models uses."
     )
+    extended: Name = Field(
+        default="low",
+        description="The set whose line is drawn where models of 20 to 60 % are compared with it.",
+    )
     pivot: dict[ShiftName, str] = Field(
         default={"a": "resnet50"},
         description="Shift -> model at whose in-distribution accuracy its line is in two pieces; "
@@ -63,8 +67,9 @@ class Robustness(Fitting):
 
     @model_validator(mode="after")
     def _known(self) -> "Robustness":
-        if self.baseline not in self.baselines:
-            raise ValueError(f"baseline {self.baseline!r} is not one of {sorted(self.baselines)}")
+        for key in ("baseline", "extended"):
+            if (name := getattr(self, key)) not in self.baselines:
+                raise ValueError(f"{key}: {name!r} is not one of {sorted(self.baselines)}")
         return self
 
 
