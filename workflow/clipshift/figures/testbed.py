@@ -140,13 +140,18 @@ def draw_claim(claim: Claim, cfg: Robustness, out: list[Path]) -> None:
             draw_line(axis, line_of(cfg, baseline, shift)[0], x, "their line, 95 % band")
             _groups(axis, claim, groups, cfg, (x[0], y[0]))
             diagonal(axis)
-            axis.set_title(shift.title if not shift.parts else "mean of four", fontsize=9)
-            if shift.on != VAL:
-                axis.set_xlabel(f"on {shift.on.classes.replace('the ', '')}", fontsize=7)
+            panel_title(axis, shift)
         figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
         label_below(figure, "top-1 accuracy on ImageNet, % (bars: 95 % interval)")
         legend_above(figure, axes)
         save_figure(figure, out)
+
+
+def panel_title(axis: Any, shift: Shift) -> None:
+    """Name the shift above a panel and, where it has not all, its classes below."""
+    axis.set_title("mean of four" if shift.parts else shift.title, fontsize=9)
+    if shift.on != VAL:
+        axis.set_xlabel(f"on {shift.on.classes.removeprefix('the ')}", fontsize=7)
 
 
 def _xs(claim: Claim, groups: dict[str, Points], behind: Points) -> list[np.ndarray]:

@@ -37,7 +37,8 @@ def baseline_models(block: Baseline, shift: Shift) -> tuple[list[str], Counter[s
             f"robustness.baselines: {sorted(unknown)} are no types of the testbed; it has "
             f"{sorted(known)}"
         )
-    least = block.min_id_of.get(shift.name, block.min_id)  # type: ignore[call-overload]
+    own = block.min_id_of if shift.on == SHIFTS[shift.name].on else {}
+    least = own.get(shift.name, block.min_id)  # type: ignore[call-overload]
     kept: list[str] = []
     rejected: Counter[str] = Counter()
     for model in table.values:
