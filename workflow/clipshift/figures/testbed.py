@@ -117,7 +117,7 @@ def shift_sentence(shift: Shift, rows: list[Row]) -> str:
         for r in named
     ]
     return (
-        f"Of {sum(r['models'] for r in rows)} models on {shift.title}, those of the type "
+        f"Of {sum(r['models'] for r in rows)} models on {shift.named}, those of the type "
         f'"{named[0]["group"]}" lie furthest above the line; mean rho (lowest to highest) by type: '
         f"{'; '.join(parts)}."
     )

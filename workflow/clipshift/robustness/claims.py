@@ -137,7 +137,7 @@ def _clip(rows: list[Row]) -> str:
     above = _pick(rows, shift="average")
     return (
         f"CLIP RN50 zero-shot lies above the line of ImageNet models: rho is {', '.join(parts)}; "
-        f"over all {len(above)} CLIP models of OpenAI, rho on the {SHIFTS['average'].title} is "
+        f"over all {len(above)} CLIP models of OpenAI, rho on {SHIFTS['average'].named} is "
         f"{signed(min(r['rho'] for r in above))} to {signed(max(r['rho'] for r in above))} points."
     )
 
@@ -175,7 +175,7 @@ def _data_source(rows: list[Row]) -> str:
     parts = []
     for group in groups:
         each = [
-            f"{signed(_mean(mine))} on {'the ' * (s == 'average')}{SHIFTS[s].title}"
+            f"{signed(_mean(mine))} on {SHIFTS[s].named}"
             for s in ("v2", "sketch", "average")
             if (mine := _pick(rows, shift=s, group=group))
         ]

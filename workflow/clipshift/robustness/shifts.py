@@ -31,6 +31,11 @@ class Shift:
     classes: int
     parts: tuple[str, ...] = ()
 
+    @property
+    def named(self) -> str:
+        """The title within a sentence."""
+        return f"the {self.title}" if self.parts else self.title
+
     def on_full(self) -> "Shift":
         """The same against the whole validation set: another line, never to be mixed."""
         return replace(self, on=VAL)
