@@ -22,7 +22,10 @@ from clipshift.robustness.sources import BROKEN, open_clip, size_of, timm
 from clipshift.robustness.testbed import baseline_models, fit_rows, line_of, model_rows
 
 CFG = Robustness(draws=200)
-COLUMNS = ["model", "model_type", "shift", "id_accuracy", "shift_accuracy", "predicted", "rho", "rho_low", "rho_high"]
+COLUMNS = [
+    *("model", "model_type", "shift", "id_accuracy", "shift_accuracy"),
+    *("predicted", "rho", "rho_low", "rho_high"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import Any
 
 from clipshift.config_robustness import Robustness
 from clipshift.errors import ClipshiftError
-from clipshift.robustness.lines import Line
+from clipshift.robustness.lines import Line, fit
 from clipshift.robustness.points import Points
 from clipshift.robustness.shifts import SHIFTS, Shift
 from clipshift.robustness.sources import TABLES, testbed
@@ -20,6 +20,10 @@ from clipshift.robustness.testbed import baseline_models, compare, line_of
 Row = dict[str, Any]
 MINUS = "\N{MINUS SIGN}"
 FOUR = ("v2", "sketch", "r", "objectnet")
+
+
+# Models that a line of those shown needs to be drawn.
+ENOUGH = 5
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,19 @@ class Group:
 
 @dataclass(frozen=True)
 class Claim:
-    """One comparison: groups of models, shifts, which baseline is drawn, pairs to join."""
+    """One comparison: groups of models, shifts, which baseline is drawn, pairs to join.
+
+    `own_line` names a line through the models shown, drawn where there are `ENOUGH`; `gap` is the
+    shift and the model at which the distance to the line is named.
+    """
 
     groups: tuple[Group, ...]
     shifts: tuple[str, ...]
     extended: bool
     sentence: Callable[[list[Row]], str]
     pairs: tuple[tuple[str, str], ...] = ()
+    own_line: str = ""
+    gap: tuple[str, str] = ("", "")
 
 
 def shown(claim: Claim, shift: Shift, level: float) -> dict[str, Points]:
@@ -57,6 +67,14 @@ def shown(claim: Claim, shift: Shift, level: float) -> dict[str, Points]:
         if points is not None:
             found[group.label] = points
     return found
+
+
+def own_line(claim: Claim, groups: dict[str, Points], cfg: Robustness) -> Line | None:
+    """The line through the models shown on a shift, if the claim asks for one."""
+    points = Points.joined(list(groups.values()))
+    if not claim.own_line or len(points.models) < ENOUGH:
+        return None
+    return fit(points, cfg.space, draws=cfg.draws, seed=cfg.seed, level=cfg.level)
 
 
 def drawn_baseline(claim: Claim, cfg: Robustness) -> str:
@@ -235,6 +253,8 @@ CLAIMS = {
         ("v2", "sketch", "r", "a", "objectnet", "average"),
         False,
         _clip,
+        own_line="line of the CLIP models",
+        gap=("average", "resnet50_clip_zeroshot"),
     ),
     "subsampling": Claim(
         (
