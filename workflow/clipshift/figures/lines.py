@@ -17,7 +17,7 @@ from clipshift.robustness.spaces import Space, forward, inverse
 BROWN = "#8C510A"
 TICKS = (0.1, 0.3, 1, 3, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97, 99, 99.5)
 # The least distance of two ticks, as a share of the axis.
-APART = 0.1
+APART = 0.115
 MARGIN = 0.07
 PANEL, ALONE = (2.25, 2.15), (3.6, 2.6)  # size of one of several panels, and of the only one
 # A name of a point takes so much of a panel, across and down.

@@ -172,8 +172,9 @@ def _subsampling(rows: list[Row]) -> str:
     return (
         f"Taking 1/2 to 1/32 of ImageNet moves a ResNet-50 {where} the line, from "
         f"{on_val[-1]:.1f} to {on_val[0]:.1f} % on ImageNet: rho is never further than "
-        f"{abs(far['rho']):.1f} points from zero on {_names(FOUR)} ({signed(far['rho'])} for 1/{denominator} on "
-        f"{SHIFTS[far['shift']].title}), and {signed(_mean(part))} on average."
+        f"{abs(far['rho']):.1f} points from zero on {_names(FOUR)} "
+        f"({signed(far['rho'])} for 1/{denominator} on {SHIFTS[far['shift']].title}), "
+        f"and {signed(_mean(part))} on average."
     )
 
 
