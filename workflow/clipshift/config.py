@@ -13,6 +13,7 @@ from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
 from clipshift.config_figures import Figures
 from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
+from clipshift.config_robustness import Robustness
 from clipshift.config_splits import Dedup, Pruned, Split
 
 
@@ -179,6 +180,9 @@ class Config(Block):
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
+    robustness: Robustness = Field(
+        default=Robustness(), description="Effective robustness of published models."
+    )
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
     @property
@@ -293,6 +297,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "set": tests,
         "base": [*c.splits, c.pool, c.reference],
         "encoder": c.encoders,
+        "model": c.models,
     }
     for kind, key, figure in c.figures.blocks():
         refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]

@@ -22,6 +22,7 @@ from clipshift.config_figures import (
     Ruler,
     Tolerance,
 )
+from clipshift.config_robustness import OwnRobustness
 
 if TYPE_CHECKING:
     from clipshift.layout import Layout
@@ -197,6 +198,15 @@ def _overlap(at: "Layout", block: Overlap) -> Files:
     }
 
 
+def _own_robustness(at: "Layout", block: OwnRobustness) -> Files:
+    """Per arm (a split, or `split-model`) the evaluations of its runs."""
+    runs = {}
+    for arm in block.arms:
+        split, _, model = arm.partition("-")
+        runs[arm] = [f"results/eval/{run}.json" for run in at.runs(split, model or None)]
+    return {"runs": runs}
+
+
 FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "neighbours": _pictured,
     "ruler": _pictured,
@@ -210,6 +220,7 @@ FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "tolerance": _tolerance,
     "encoders": _encoders,
     "overlap": _overlap,
+    "effective_robustness": _own_robustness,
 }
 
 # Kinds whose outputs are a figure and one table; the others have a rule of their own.
