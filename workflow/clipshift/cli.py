@@ -5,7 +5,7 @@ config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prin
 digests of the steps' code, `clipshift plan` previews what a study costs, `clipshift audit` says how
 much of a test set lies in a training set, `clipshift margins` and `clipshift verify` run the
 similarity engine on any embedding folders, `clipshift label` serves the page on which pictures are
-labelled.
+labelled, `clipshift released` finds the labels that the paper's authors published.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from clipshift.audit.options import add_arguments, read_options
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
 from clipshift.labelling import options as labelling_options
+from clipshift.labelling import released
 from clipshift.steps import STEPS, digest
 
 
@@ -120,6 +121,9 @@ def main() -> None:
     label = commands.add_parser("label", help="label pictures by hand on a page of this machine")
     labelling_options.add_arguments(label)
     label.set_defaults(run=_label)
+    published = commands.add_parser("released", help="labels that the paper's authors published")
+    released.add_arguments(published)
+    published.set_defaults(run=released.command)
     args = parser.parse_args(sys.argv[1:])
     run(lambda: args.run(args))
 

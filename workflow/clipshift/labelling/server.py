@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -303,6 +303,6 @@ def render(views: Views, annotator: str | None) -> bytes:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(data_file("label.html.j2").decode()).render(
         annotator=annotator, annotators=views.annotators, size=SIZE, labels=LABELS,
-        account=asdict(views.catalogue.account), pictures=len(views.catalogue.items),
+        account=views.catalogue.account, pictures=len(views.catalogue.items),
     )  # fmt: skip
     return page.encode()
