@@ -307,7 +307,7 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], account: dict[str, A
 
 def _write(db: duckdb.DuckDBPyConnection, out: Path, annotator: str) -> None:
     """Stream the labels by key; keys are compared as bytes."""
-    reader = db.execute(
+    reader: Any = db.sql(
         f"SELECT key, label::TINYINT AS label, concept, source, {quoted(annotator)} AS annotator "
         "FROM matched ORDER BY key"
     ).to_arrow_reader(BATCH)

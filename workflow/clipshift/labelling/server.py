@@ -218,28 +218,22 @@ class Handler(BaseHTTPRequestHandler):
             raise Failure(HTTPStatus.BAD_REQUEST, f"bad request: {error}") from error
 
     def _post(self, what: str, query: dict[str, str]) -> None:
-        body = self._body()
-        views = self.server.views
+        act = {"api/label": self._label, "api/undo": self._undo}.get(what)
+        if act is None:
+            raise Failure(HTTPStatus.NOT_FOUND, "there is no such page")
         try:
-            view, annotator, request = str(body["view"]), str(body["annotator"]), str(body["id"])
-            views.writer(view, annotator)
-            if what == "api/undo":
-                undone = views.undo(view, annotator, request)
-                self.server.changed.set()
-                self._send_json({"undone": undone})
-                return
-            if what != "api/label":
-                raise Failure(HTTPStatus.NOT_FOUND, "there is no such page")
-            key, label, expected = str(body["key"]), body["label"], body["expected"]
-            for value in (label, expected):
-                if value is not None and (
-                    type(value) is not int or value not in range(len(LABELS))
-                ):
-                    raise ValueError(f"{value!r} is no label")
+            act(self._body())
         except (KeyError, ValueError) as error:
             raise Failure(HTTPStatus.BAD_REQUEST, f"bad request: {error}") from error
+
+    def _label(self, body: dict[str, Any]) -> None:
+        label, expected = body["label"], body["expected"]
+        for value in (label, expected):
+            if value is not None and (type(value) is not int or value not in range(len(LABELS))):
+                raise ValueError(f"{value!r} is no label")
+        view, annotator, key, request = _texts(body, "view", "annotator", "key", "id")
         try:
-            refused = views.set(view, annotator, key, label, expected, request)
+            refused = self.server.views.set(view, annotator, key, label, expected, request)
         except Conflict as conflict:
             message = "This label was changed in another window; look again."
             raise Failure(HTTPStatus.CONFLICT, message, (("label", conflict.now),)) from conflict
@@ -247,6 +241,11 @@ class Handler(BaseHTTPRequestHandler):
             raise Failure(HTTPStatus.UNPROCESSABLE_ENTITY, refused)
         self.server.changed.set()
         self._send_json({"label": label})
+
+    def _undo(self, body: dict[str, Any]) -> None:
+        undone = self.server.views.undo(*_texts(body, "view", "annotator", "id"))
+        self.server.changed.set()
+        self._send_json({"undone": undone})
 
     def _body(self) -> dict[str, Any]:
         """The JSON of a request. Its type alone keeps forms of other pages out."""
@@ -285,6 +284,14 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
+
+
+def _texts(body: dict[str, Any], *names: str) -> list[str]:
+    """Fields of a request that must be texts."""
+    found = [body[name] for name in names]
+    if not all(isinstance(text, str) for text in found):
+        raise ValueError(f"{', '.join(names)} are texts")
+    return found
 
 
 def data_file(name: str) -> bytes:

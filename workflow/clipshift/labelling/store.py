@@ -59,7 +59,7 @@ class Store:
         self.journal = journal_path(out)
         self.labels: dict[str, dict[str, Entry]] = defaultdict(dict)
         self._stacks: dict[str, list[dict[str, Any]]] = defaultdict(list)  # what undo takes back
-        self._done: set[str] = set()  # ids of requests, so that a repeated one acts once
+        self._done: dict[str, tuple[str, ...]] = {}  # requests, so that a repeated one acts once
         self._written: list[str] = []  # sha256 of the tables that were made of this journal
         self._offset = 0
         self._lines = 0
@@ -105,11 +105,12 @@ class Store:
 
         Raises:
             Conflict: the label is not the expected one.
+            ValueError: no label, or the name of another request.
         """
         if label is not None and label not in range(len(LABELS)):
             raise ValueError(f"{label} is no label")
         with self.locked():
-            if request in self._done:
+            if self._is_done(request, ("label", annotator, key, str(label))):
                 return
             now = self.label_of(key, annotator)
             if now != expected:
@@ -124,7 +125,7 @@ class Store:
             the key and the label that it has again, or None where there is nothing to undo.
         """
         with self.locked():
-            if request in self._done:
+            if self._is_done(request, ("undo", annotator)):
                 return None
             if not self._stacks[annotator]:
                 return None
@@ -133,6 +134,13 @@ class Store:
             about = {c: last[c] for c in ("concept", "source")}
             self._append(event | {"label": last["was"], "was": last["label"]} | about)
             return last["key"], last["was"]
+
+    def _is_done(self, request: str, what: tuple[str, ...]) -> bool:
+        """Whether a request was done before; one that asks for something else must not have its
+        name."""
+        if self._done.get(request, what) != what:
+            raise ValueError(f"the id {request!r} was used for another request")
+        return request in self._done
 
     def rows(self) -> list[dict[str, Any]]:
         return [
@@ -255,7 +263,8 @@ class Store:
             given.pop(event["key"], None)
         else:
             given[event["key"]] = Entry(event["label"], event["concept"], event["source"])
-        self._done.add(event["id"])
+        what = (event["key"], str(event["label"])) if op == "label" else ()
+        self._done[event["id"]] = (op, event["annotator"], *what)
         stack = self._stacks[event["annotator"]]
         if op == "label":
             stack.append(event)

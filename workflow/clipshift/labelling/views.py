@@ -161,13 +161,14 @@ class Views:
 
         Raises:
             Conflict: the label is not the expected one any more.
+            KeyError, ValueError: no such view, annotator or label.
         """
+        writer = self.writer(view, annotator)
         item = self.catalogue.item(key)
         if item is None:
             return "no picture of this pool has that key"
         if label is not None and self.pictures.jpeg(key) is None:
             return f"a picture that cannot be shown gets no label: {self.pictures.broken[key]}"
-        writer = self.writer(view, annotator)
         self.store.set(key, writer, label, expected, request, item.concept, item.source)
         return None
 
