@@ -49,7 +49,8 @@ def test_other_addresses_need_a_flag(tmp_path: Path, host: str) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "clipshift.cli", "label",
-            "--images", str(pool(tmp_path / "p", 1)), "--out", str(tmp_path / "l.parquet"), "--host", host,
+            "--images", str(pool(tmp_path / "p", 1)), "--out", str(tmp_path / "l.parquet"),
+            "--host", host,
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -222,7 +223,8 @@ def test_taken_port_is_said_so(page: Page, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             sys.executable, "-m", "clipshift.cli", "label",
-            "--images", str(pool(tmp_path / "p", 1)), "--out", str(tmp_path / "l.parquet"), "--port", str(page.port),
+            "--images", str(pool(tmp_path / "p", 1)), "--out", str(tmp_path / "l.parquet"),
+            "--port", str(page.port),
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
