@@ -78,13 +78,13 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 def tile(page: Any, number: int) -> Any:
-    return page.locator(f"#grid .tile[title='p-{number:02d}']")
+    return page.locator(f"#grid .tile[data-key='p-{number:02d}']")
 
 
 def expect(page: Any, number: int, label: int | None) -> None:
     """The tile shows the label, and the server has it (no tile is on its way any more)."""
     want = "" if label is None else str(label)
-    page.wait_for_selector(f".tile[title='p-{number:02d}'][data-label='{want}']:not(.pending)")
+    page.wait_for_selector(f".tile[data-key='p-{number:02d}'][data-label='{want}']:not(.pending)")
 
 
 def shown(page: Any) -> list[str]:
@@ -138,12 +138,12 @@ def test_keys_label_move_undo_and_turn_the_page(server: Page, opened: Callable[.
         page.keyboard.press(key)
     for number, label in enumerate((0, 0, 1, 1, 2, 2)):
         expect(page, number, label)
-    assert page.evaluate("document.activeElement.title") == "p-06"
+    assert page.evaluate("document.activeElement.dataset.key") == "p-06"
     page.keyboard.press("u")
     expect(page, 5, None)
     page.keyboard.press("Control+z")
     expect(page, 4, None)
-    until(page, "document.activeElement.title === 'p-04'")
+    until(page, "document.activeElement.dataset.key === 'p-04'")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("r")
     expect(page, 9, 1)
@@ -166,7 +166,7 @@ def test_keys_label_move_undo_and_turn_the_page(server: Page, opened: Callable[.
     page.keyboard.press("ArrowLeft")
     on_page(page, 1)
     page.locator("#unlabelled").click()
-    until(page, "document.activeElement.title === 'p-04'")
+    until(page, "document.activeElement.dataset.key === 'p-04'")
     expected = {0: 0, 1: 0, 2: 1, 3: 1}
     assert server.stop() == {(f"p-{k:02d}", "ann"): v for k, v in expected.items()}
 
@@ -187,16 +187,48 @@ def test_reload_keeps_labels_page_and_undo(server: Page, opened: Callable[..., A
     assert server.stop() == {("p-25", "ann"): 1}
 
 
-def test_reload_at_once_loses_nothing_that_was_shown_as_saved(
+def test_reload_with_labels_on_their_way_loses_none(
     server: Page, opened: Callable[..., Any]
 ) -> None:
     page = opened(server.url)
-    for number in range(20):
+    page.route("**/api/label", lambda route: route.abort())
+    for number in range(6):
         page.keyboard.press(str(number % 3))
-    saved = page.locator(".tile:not(.pending):not([data-label=''])").count()
+    until(page, "document.querySelectorAll('.pending').length === 6")
+    assert all(item["label"] is None for item in server.state()["items"])
     page.reload()
-    page.wait_for_selector(".tile")
-    assert page.locator(".tile:not([data-label=''])").count() >= saved
+    page.unroute("**/api/label")
+    for number in range(6):
+        expect(page, number, number % 3)
+    assert server.stop() == {(f"p-{i:02d}", "ann"): i % 3 for i in range(6)}
+
+
+def test_lost_answer_acts_once(server: Page, opened: Callable[..., Any]) -> None:
+    page = opened(server.url)
+    lost: list[str] = []
+
+    def lose(route: Any) -> None:
+        if len(lost) < 2:
+            lost.append(route.request.post_data)
+            route.fetch()  # the server acts, and nobody hears of it
+            route.abort()
+        else:
+            route.continue_()
+
+    page.keyboard.press("0")
+    expect(page, 0, 0)
+    page.route("**/api/label", lose)
+    page.keyboard.press("1")
+    expect(page, 1, 1)
+    page.unroute("**/api/label")
+    page.route("**/api/undo", lose)
+    lost.clear()
+    page.keyboard.press("u")
+    expect(page, 1, None)
+    page.wait_for_timeout(100)
+    assert len(lost) == 2
+    expect(page, 0, 0)  # one undo, though it was sent three times
+    assert server.stop() == {("p-00", "ann"): 0}
 
 
 def test_killed_server_loses_nothing_and_the_tab_goes_on(
@@ -271,12 +303,23 @@ def test_undecodable_picture_is_shown_as_such(server: Page, opened: Callable[...
     assert "gets no label" in page.locator("#notice").text_content()
     tile(page, 7).focus()
     page.keyboard.press("1")
-    assert page.evaluate("document.activeElement.title") == "p-08"
+    assert page.evaluate("document.activeElement.dataset.key") == "p-08"
     whole = (
         "[...document.querySelectorAll('#grid img')].every(i => i.complete && i.naturalWidth > 0)"
     )
     until(page, whole)
     assert server.stop() == {}
+
+
+def test_keys_that_may_name_the_source_are_hidden_at_first(
+    server: Page, opened: Callable[..., Any]
+) -> None:
+    page = opened(server.url)
+    assert not page.locator(".tile .key").first.is_visible()
+    page.locator("#names").check()
+    assert page.locator(".tile .key").first.is_visible()
+    page.keyboard.press("ArrowRight")  # the box has the focus, and keys still work
+    on_page(page, 2)
 
 
 def test_large_picture_by_key(server: Page, opened: Callable[..., Any]) -> None:
@@ -382,7 +425,7 @@ def test_scores_sort_the_page_and_a_sample_is_resumed(
     again = Page(images, out, *options)
     page = opened(again.url)
     assert shown(page) == first
-    page.wait_for_selector(f".tile[title='{first[0]}'][data-label='2']")
+    page.wait_for_selector(f".tile[data-key='{first[0]}'][data-label='2']")
     again.stop()
     assert labels(out) == {(first[0], "ann"): 2}
 

@@ -11,7 +11,10 @@
   const at = (id) => document.getElementById(id);
   const annotator = document.body.dataset.annotator;
   const state = { view: "label", page: 0, at: 0, found: null, focus: true };
-  const queue = []; // requests that the server has not confirmed
+  // Requests that the server has not confirmed. They survive a reload; sent twice, they act once.
+  const place = `queue ${location.pathname}`;
+  const queue = JSON.parse(sessionStorage.getItem(place) || "[]");
+  const keep = () => sessionStorage.setItem(place, JSON.stringify(queue));
   let sending = false;
   let asked = 0; // number of the last question for a page: an older answer is of no use
 
@@ -49,7 +52,7 @@
   const build = (item, number) => {
     const tile = make("button", item.broken ? "tile broken" : "tile");
     tile.type = "button";
-    tile.title = item.key;
+    tile.dataset.key = item.key;
     const picture = make("span", "picture");
     if (item.broken) {
       picture.textContent = `cannot be shown: ${item.broken}`;
@@ -141,6 +144,15 @@
     while (queue.length) await new Promise((done) => { setTimeout(done, 50); });
   };
 
+  const undone = (what) => {
+    if (!what) { notice("nothing to undo"); return; }
+    notice(`undone: ${what.key} is ${named(what.label)} again`);
+    if (what.page === undefined) return;
+    state.page = what.page;
+    state.at = what.at;
+    state.focus = true;
+  };
+
   const pump = async () => {
     if (sending) return;
     sending = true;
@@ -172,16 +184,18 @@
           if (queue[i].body.key === entry.body.key) queue.splice(i, 1);
         }
         notice(`${entry.body.key ?? "undo"}: ${body.error}`);
-      } else if (entry.done) {
-        entry.done(body);
+      } else if (entry.url === "api/undo") {
+        undone(body.undone);
       }
+      keep();
     }
     sending = false;
     await load(false);
   };
 
-  const send = (url, body, done) => {
-    queue.push({ url, body: { view: state.view, annotator, id: identity(), ...body }, done });
+  const send = (url, body) => {
+    queue.push({ url, body: { view: state.view, annotator, id: identity(), ...body } });
+    keep();
     pump();
   };
 
@@ -197,18 +211,11 @@
     item.label = value;
     send("api/label", { key: item.key, label: value, expected });
     fill(tiles()[number], item);
-    notice(`${item.key}: ${named(value)}`);
+    notice(named(value));
     return true;
   };
 
-  const undo = () => send("api/undo", {}, ({ undone }) => {
-    if (!undone) { notice("nothing to undo"); return; }
-    notice(`undone: ${undone.key} is ${named(undone.label)} again`);
-    if (undone.page === undefined) return;
-    state.page = undone.page;
-    state.at = undone.at;
-    drained().then(() => load(true));
-  });
+  const undo = () => send("api/undo", {});
 
   const zoom = () => {
     const item = items()[state.at];
@@ -306,8 +313,12 @@
       location.href = `?annotator=${encodeURIComponent(at("annotator").value)}${location.hash}`;
     }));
   }
+  // Hidden at first: a key may name the source, and so suggest a label.
+  at("names").addEventListener("change", () => {
+    document.body.classList.toggle("named", at("names").checked);
+  });
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("select, input") || event.altKey || event.metaKey) return;
+    if (event.target.matches("select") || event.altKey || event.metaKey) return;
     if (event.ctrlKey && event.key !== "z") return;
     if (state.view === "agreement") return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -341,6 +352,7 @@
   document.addEventListener("visibilitychange", refresh);
   setInterval(refresh, REFRESH);
 
+  if (queue.length) pump();
   const [view, page] = location.hash.slice(1).split("/");
   choose(["label", "disagreements", "agreement"].includes(view) ? view : "label", Math.max(0, (parseInt(page, 10) || 1) - 1));
 })();

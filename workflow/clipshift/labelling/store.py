@@ -60,6 +60,7 @@ class Store:
         self.labels: dict[str, dict[str, Entry]] = defaultdict(dict)
         self._stacks: dict[str, list[dict[str, Any]]] = defaultdict(list)  # what undo takes back
         self._done: dict[str, tuple[str, ...]] = {}  # requests, so that a repeated one acts once
+        self._undone: dict[str, tuple[str, int | None]] = {}  # what they took back
         self._written: list[str] = []  # sha256 of the tables that were made of this journal
         self._offset = 0
         self._lines = 0
@@ -126,7 +127,7 @@ class Store:
         """
         with self.locked():
             if self._is_done(request, ("undo", annotator)):
-                return None
+                return self._undone[request]
             if not self._stacks[annotator]:
                 return None
             last = self._stacks[annotator][-1]
@@ -270,6 +271,7 @@ class Store:
             stack.append(event)
         elif op == "undo":
             stack.pop()
+            self._undone[event["id"]] = (event["key"], event["label"])
         else:
             raise ValueError(f"unknown op {op!r}")
 
