@@ -188,6 +188,7 @@
         undone(body.undone);
       }
       keep();
+      tiles().forEach((tile, i) => fill(tile, items()[i]));
     }
     sending = false;
     await load(false);
