@@ -14,7 +14,7 @@ import pytest
 from clipshift.errors import ClipshiftError
 from clipshift.files import write_parquet
 from clipshift.labelling.store import Conflict, Store, journal_path
-from clipshift.labelling.table import SCHEMA, consensus, label_table, read_labels
+from clipshift.labelling.table import SCHEMA, consensus, label_table, read_all, read_labels
 
 
 def rows(path: Path) -> list[tuple[str, int, str | None]]:
@@ -250,6 +250,18 @@ def test_tables_that_are_none_are_refused(tmp_path: Path) -> None:
             read_labels(path)
     with pytest.raises(ClipshiftError, match="is no file"):
         read_labels(tmp_path / "absent.parquet")
+
+
+def test_tables_of_sources_and_of_a_person_are_read_as_one(tmp_path: Path) -> None:
+    sources, person = tmp_path / "sources.parquet", tmp_path / "person.parquet"
+    blank = {"concept": None, "source": "photos"}
+    row = {"key": "a", "label": 0, "annotator": None} | blank
+    write_parquet(sources, label_table([row, row | {"key": "b"}]))
+    write_parquet(person, label_table([row | {"annotator": "ann", "label": 1}]))
+    whole = read_all([sources, person])
+    assert len(whole) == 3 and consensus(whole).ties == ["a"]
+    with pytest.raises(ClipshiftError, match=r"'a' has two labels of the annotator None"):
+        read_all([sources, sources])
 
 
 def test_consensus_of_every_kind() -> None:

@@ -34,12 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="label the pictures of this folder: shards (tars), or picture files",
     )  # fmt: skip
     what.add_argument(
-        "--agreement", type=Path, metavar="LABELS",
-        help="print the annotators' agreement in this table (--out: also as JSON)",
+        "--agreement", type=Path, nargs="+", metavar="LABELS",
+        help="print the annotators' agreement in these tables (--out: also as JSON)",
     )  # fmt: skip
     what.add_argument(
-        "--consensus", type=Path, metavar="LABELS",
-        help="write one label per picture of this table to --out",
+        "--consensus", type=Path, nargs="+", metavar="LABELS",
+        help="write one label per picture of these tables to --out",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="FILE", help="the table of labels, parquet")
     parser.add_argument(

@@ -2,6 +2,7 @@
 
 import argparse
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,7 +15,7 @@ from clipshift.labelling.options import Options, read_options
 from clipshift.labelling.scores import sort_items
 from clipshift.labelling.server import Server, token_of
 from clipshift.labelling.store import Store
-from clipshift.labelling.table import consensus, read_labels
+from clipshift.labelling.table import consensus, read_all
 from clipshift.labelling.views import Views
 
 
@@ -63,21 +64,22 @@ def open_pool(options: Options) -> Catalogue:
     return catalogue
 
 
-def agreement(path: Path, out: Path | None) -> None:
-    """Print the agreement of a table; with `out`, write it as JSON, too."""
-    found = kappas.agreement(read_labels(path))
+def agreement(paths: Sequence[Path], out: Path | None) -> None:
+    """Print the agreement in some tables; with `out`, write it as JSON, too."""
+    found = kappas.agreement(read_all(paths))
     if out:
         write_json(out, found)
     print("\n".join(kappas.lines(found)))
 
 
-def write_consensus(path: Path, out: Path | None, ties: str) -> None:
+def write_consensus(paths: Sequence[Path], out: Path | None, ties: str) -> None:
     """Write one label per picture."""
     if out is None or out.suffix != ".parquet":
         raise ClipshiftError("--consensus needs --out FILE.parquet, where its labels are written")
-    if out.exists() and out.samefile(path):
+    labels = read_all(paths)
+    if out.exists() and any(out.samefile(path) for path in paths):
         raise ClipshiftError(f"--out {out} is the table itself; give another file")
-    made = consensus(read_labels(path), ties)
+    made = consensus(labels, ties)
     write_parquet(out, made.table)
     print(f"{out}: {len(made.table)} labels")
     for how, count in sorted(made.counts.items()):

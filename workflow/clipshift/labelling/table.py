@@ -1,7 +1,7 @@
 """The table of labels: one row per picture and annotator, and one label per picture made of it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,17 @@ def table_bytes(table: pa.Table) -> bytes:
     return data
 
 
+def read_all(paths: Sequence[Path]) -> pa.Table:
+    """Several tables of labels as one, say those of the sources and those of a person.
+
+    Raises:
+        ClipshiftError: as `read_labels`, also for a key and annotator that are in two tables.
+    """
+    whole = pa.concat_tables([read_labels(path) for path in paths])
+    _check_rows(whole, " and ".join(map(str, paths)))
+    return whole
+
+
 def read_labels(path: Path) -> pa.Table:
     """Read a table of labels, checked; `concept`, `source` and `annotator` may be missing.
 
@@ -73,7 +84,7 @@ def read_labels(path: Path) -> pa.Table:
                 f"{path}: the column {field.name} is not {field.type}: {error}"
             ) from error
     checked = pa.Table.from_arrays(columns, schema=SCHEMA)
-    _check_rows(checked, path)
+    _check_rows(checked, str(path))
     return checked
 
 
@@ -81,7 +92,7 @@ def _as(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
     return column.cast(field.type)
 
 
-def _check_rows(table: pa.Table, path: Path) -> None:
+def _check_rows(table: pa.Table, path: str) -> None:
     if nulls := table["key"].null_count:
         raise ClipshiftError(f"{path}: {nulls} rows have no key")
     seen = set()
