@@ -126,9 +126,8 @@ def test_click_moves_to_the_next_label_and_shows_it_without_colour(
     expect(page, 0, None)
     tile(page, 1).click()
     expect(page, 1, 0)
-    assert page.locator("#progress").text_content() == (
-        "1 of 60 labelled (1 natural, 0 rendition, 0 ambiguous); 1 seen that cannot be shown"
-    )
+    told = "1 of 60 labelled (1 natural, 0 rendition, 0 ambiguous); 1 seen that cannot be shown"
+    until(page, f"document.getElementById('progress').textContent === '{told}'")
     assert server.stop() == {("p-01", "ann"): 0}
 
 

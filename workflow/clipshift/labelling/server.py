@@ -33,7 +33,7 @@ from clipshift.labelling.table import LABELS
 from clipshift.labelling.views import SIDES, SIZE, Views
 
 LONGEST_BODY = 64 << 10  # bytes
-WRITE_DELAY = 0.5  # seconds from a label to the table that holds it
+WRITE_DELAY = 1.0  # seconds from a label to the table that holds it
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "

@@ -1,7 +1,7 @@
 """What the page shows and does: grids of pictures with labels, progress, disagreements."""
 
 import io
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -75,9 +75,11 @@ class Views:
     store: Store
     annotators: tuple[str, ...]
     pictures: Pictures = field(init=False)
+    keys: list[str] = field(init=False)  # in the page's order
 
     def __post_init__(self) -> None:
         self.pictures = Pictures(self.catalogue)
+        self.keys = list(self.catalogue.position)
 
     def writer(self, view: str, annotator: str) -> str:
         """Whose labels a view shows and changes.
@@ -94,7 +96,7 @@ class Views:
         writer = self.writer(view, annotator)
         with self.store.locked():
             disputed = self.disputed()
-            keys = disputed if view == DISAGREEMENTS else self._keys()
+            keys = disputed if view == DISAGREEMENTS else self.keys
             pages = max(1, -(-len(keys) // SIZE))
             page = min(max(page, 0), pages - 1)
             shown = keys[page * SIZE : (page + 1) * SIZE]
@@ -109,9 +111,6 @@ class Views:
             "view": view, "page": page, "pages": pages, "items": items, "progress": progress,
             "disputed": len(disputed), "settled": settled,
         }  # fmt: skip
-
-    def _keys(self) -> Sequence[str]:
-        return list(self.catalogue.position)
 
     def disputed(self) -> list[str]:
         """Keys of the pool with different labels, in the page's order."""
@@ -137,14 +136,12 @@ class Views:
         return item
 
     def _progress(self, keys: Sequence[str], writer: str) -> dict[str, Any]:
-        counts = [0] * len(LABELS)
-        first = None
-        for at, key in enumerate(keys):
-            label = self.store.label_of(key, writer)
-            if label is not None:
-                counts[label] += 1
-            elif first is None and key not in self.pictures.broken:
-                first = at
+        given = self.store.labels[writer]
+        here = self.catalogue.position if keys is self.keys else set(keys)
+        labels = Counter(entry.label for key, entry in given.items() if key in here)
+        counts = [labels[label] for label in range(len(LABELS))]
+        passed = (given, self.pictures.broken)
+        first = next((at for at, key in enumerate(keys) if not any(key in p for p in passed)), None)
         return {
             "of": len(keys), "labelled": sum(counts), "counts": counts,
             "first_unlabelled": None if first is None else place(first),
@@ -178,7 +175,7 @@ class Views:
         if undone is None:
             return None
         key, label = undone
-        keys = self.disputed() if view == DISAGREEMENTS else self._keys()
+        keys = self.disputed() if view == DISAGREEMENTS else self.keys
         at = keys.index(key) if key in keys else None
         return {"key": key, "label": label} | ({} if at is None else place(at))
 
