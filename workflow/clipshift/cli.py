@@ -5,7 +5,8 @@ config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prin
 digests of the steps' code, `clipshift plan` previews what a study costs, `clipshift audit` says how
 much of a test set lies in a training set, `clipshift margins` and `clipshift verify` run the
 similarity engine on any embedding folders, `clipshift robustness` says how far any models lie above
-the line of ImageNet models.
+the line of ImageNet models, `clipshift label` serves the page on which pictures are labelled,
+`clipshift released` finds the labels that the paper's authors published.
 """
 
 import argparse
@@ -18,6 +19,8 @@ from clipshift import __version__, config_docs, config_load, margins_options, pl
 from clipshift.audit.options import add_arguments, read_options
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
+from clipshift.labelling import options as labelling_options
+from clipshift.labelling import released
 from clipshift.robustness import options as robustness_options
 from clipshift.steps import STEPS, digest
 
@@ -88,6 +91,12 @@ def _robustness(args: argparse.Namespace) -> None:
     print(robustness(args))
 
 
+def _label(args: argparse.Namespace) -> None:
+    from clipshift.labelling import run as labelling
+
+    labelling.label(args)
+
+
 def main() -> None:
     # Two waiting OpenMP threads on busy cores slow each other down several times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -120,6 +129,12 @@ def main() -> None:
     robustness = commands.add_parser("robustness", help="effective robustness of your own models")
     robustness_options.add_arguments(robustness)
     robustness.set_defaults(run=_robustness)
+    label = commands.add_parser("label", help="label pictures by hand on a page of this machine")
+    labelling_options.add_arguments(label)
+    label.set_defaults(run=_label)
+    published = commands.add_parser("released", help="labels that the paper's authors published")
+    released.add_arguments(published)
+    published.set_defaults(run=released.command)
     args = parser.parse_args(sys.argv[1:])
     run(lambda: args.run(args))
 
