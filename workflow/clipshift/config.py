@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
+from clipshift.config_domains import Domains, domain_references
 from clipshift.config_figures import Figures
 from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
 from clipshift.config_splits import Dedup, Pruned, Split
@@ -162,6 +163,9 @@ class Config(Block):
     model: Name = Field(description="The model of `results/eval/{split}.json`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    domains: Domains | None = Field(
+        default=None, description="Study B: natural images and renditions, clean test sets."
+    )
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
@@ -175,6 +179,12 @@ class Config(Block):
         """Pools and sets that the user already has, by name."""
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
+
+    @property
+    def domain_folders(self) -> dict[str, FolderPool | FolderSet]:
+        """Those of the folders that only study B reads."""
+        ours = {self.pool, self.reference, *self.test_sets}
+        return {name: block for name, block in self.folders.items() if name not in ours}
 
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""
@@ -270,7 +280,12 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "set": tests,
         "base": [*c.splits, c.pool, c.reference],
         "encoder": c.encoders,
+        "classifier": c.domains.classifiers if c.domains else [],
+        "clean set": c.domains.clean if c.domains else [],
+        "mix": [n for n in c.trained if c.splits[n].recipe == "domains"],
+        "dataset": {**c.pools, **c.sets},
     }
+    refs += domain_references(c)
     for kind, key, figure in c.figures.blocks():
         refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]
     for a, b, test_set_name in c.figures.contrasts:

@@ -13,8 +13,10 @@ from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
 
-# The record of the folders that the user already has; stands for them among a rule's inputs.
+# The record of the folders that the user already has; stands for them among a rule's inputs. Those
+# of study B alone have their own, so that no other study waits for them.
 INVENTORY = "results/external.json"
+DOMAIN_INVENTORY = "results/external_domains.json"
 
 
 def as_json(value: Any) -> str:
@@ -22,7 +24,7 @@ def as_json(value: Any) -> str:
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
 
 
-def _pattern(names: Iterable[str]) -> str:
+def pattern(names: Iterable[str]) -> str:
     """A wildcard pattern of some names; one that no name has where there are none."""
     return "|".join(sorted(names)) or "NONE"
 
@@ -70,18 +72,29 @@ class Layout:
     def pool_tables(self) -> list[str]:
         return [self.table(self.pool, shard) for shard in self.shards(self.pool)]
 
-    def set_pattern(self, role: str) -> str:
-        """Wildcard pattern of the built sets in a role."""
+    def set_pattern(self, *roles: str) -> str:
+        """Wildcard pattern of the built sets in some roles."""
         sets = self.cfg.sets.items()
-        return _pattern(n for n, s in sets if s.role == role and n not in self.cfg.folders)
+        return pattern(n for n, s in sets if s.role in roles and n not in self.cfg.folders)
 
     def pool_pattern(self) -> str:
         """Wildcard pattern of the built pools."""
-        return _pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
+        return pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
 
     def folder_pattern(self, datasets: Iterable[str]) -> str:
         """Wildcard pattern of those of some data sets that are folders."""
-        return _pattern(name for name in datasets if name in self.cfg.folders)
+        return pattern(name for name in datasets if name in self.cfg.folders)
+
+    def inventories(self, words: Iterable[str]) -> list[str]:
+        """The records that stand for the user's folders among some words."""
+        alone = {self.folder_word(name) for name in self.cfg.domain_folders}
+        outside = [word for word in words if word.startswith(EXTERNAL)]
+        files = (DOMAIN_INVENTORY if w.startswith(tuple(alone)) else INVENTORY for w in outside)
+        return list(dict.fromkeys(files))
+
+    def folder_word(self, dataset: str) -> str:
+        """How every word of a folder begins."""
+        return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
 
     def set_files(self, testset: str) -> list[str]:
         """What an evaluation reads of a set, beside its tars."""
@@ -247,8 +260,11 @@ class Layout:
 
     def split_tars(self, split: str) -> list[str]:
         """Pictures that a split chooses among."""
-        pruned = not isinstance(self.cfg.splits[split].reference, bool)
-        return self.pool_tars() + ([self.tars(self.reference)] if pruned else [])
+        recipe = self.cfg.splits[split]
+        chosen = not isinstance(recipe.reference, bool)
+        if recipe.recipe == "domains":
+            chosen = bool(recipe.reference)
+        return self.pool_tars() + ([self.tars(self.reference)] if chosen else [])
 
     def training_tars(self, split: str, model: str) -> list[str]:
         """Words of what a training reads; its captions are made on the way where it filters."""

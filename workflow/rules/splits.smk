@@ -21,6 +21,8 @@ rule split:
         sizes="results/splits/{split}.sizes.json",
     log:
         "results/logs/splits/{split}.log",
+    wildcard_constraints:
+        split=dom.other_splits(),
     resources:
         mem_mb=1500,
         runtime=20,
