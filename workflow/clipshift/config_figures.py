@@ -6,11 +6,12 @@ mentions, so that a wrong one is found when the configuration is read.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Name
+from clipshift.config_domain_figures import DomainFigures
 
 # What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
 # split is one that models are trained on, and a whole split one whose training data has neighbours:
@@ -222,7 +223,7 @@ class Overlap(OfSets):
         yield from (("encoder", name) for name in self.encoders)
 
 
-class Figures(Block):
+class Figures(DomainFigures):
     """Figures and tables of the study; each is a file target."""
 
     neighbours: dict[Name, Examples] = Field(
@@ -266,7 +267,7 @@ class Figures(Block):
         description="[split, other split, test set]: differences with intervals.",
     )
 
-    def blocks(self) -> Iterator[tuple[str, str, OfSets]]:
+    def blocks(self) -> Iterator[tuple[str, str, Any]]:
         """Every figure and table: its kind, name and block, in the order of a report."""
         for kind in type(self).model_fields:
             if kind != "contrasts":

@@ -12,6 +12,7 @@ from clipshift.config import Config, RunEncoder, driving_sets
 from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
+from clipshift.wildcards import pattern
 
 # The record of the folders that the user already has; stands for them among a rule's inputs. Those
 # of study B alone have their own, so that no other study waits for them.
@@ -22,11 +23,6 @@ DOMAIN_INVENTORY = "results/external_domains.json"
 def as_json(value: Any) -> str:
     """A block of the configuration as one word of a command line."""
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
-
-
-def pattern(names: Iterable[str]) -> str:
-    """A wildcard pattern of some names; one that no name has where there are none."""
-    return "|".join(sorted(names)) or "NONE"
 
 
 class Layout:

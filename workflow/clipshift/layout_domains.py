@@ -3,17 +3,20 @@
 Pure string work, as in `layout`; empty where the configuration has no block `domains`.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipshift.config_domains import Clean
-from clipshift.layout import Layout, pattern
 from clipshift.ranges import compact
+from clipshift.wildcards import pattern
+
+if TYPE_CHECKING:
+    from clipshift.layout import Layout
 
 
 class DomainLayout:
     """Paths of study B, all below `results/domains/{name}`."""
 
-    def __init__(self, at: Layout):
+    def __init__(self, at: "Layout"):
         self.at = at
         self.cfg = at.cfg
         self.block = at.cfg.domains
@@ -78,9 +81,14 @@ class DomainLayout:
         }
 
     @property
+    def detectors(self) -> dict[str, str]:
+        """Detected domain -> its classifier."""
+        return self.block.detectors if self.block else {}
+
+    @property
     def used(self) -> list[str]:
         """The classifiers of the two detectors."""
-        return list(dict.fromkeys(self.block.detectors.values())) if self.block else []
+        return list(dict.fromkeys(self.detectors.values()))
 
     # Files ----------------------------------------------------------------------------------------
 
@@ -169,11 +177,10 @@ class DomainLayout:
 
     def verdict_words(self, dataset: str, shard: str) -> str:
         """The command line's words for the two detectors."""
-        assert self.block is not None
         place = self.at.shards(dataset).index(shard)
         return " ".join(
             f"--{domain} {self.point(c)},{self.scores(c, dataset)[place]}"
-            for domain, c in self.block.detectors.items()
+            for domain, c in self.detectors.items()
         )
 
     def composition_words(self) -> str:

@@ -131,6 +131,8 @@ STEPS = {
             "pruned_table.py",
             "published.py",
             "data/published_similarity_pruning.json",
+            "data/published_domains.json",
+            "domains/compare.py",
             "correlation.py",
             "summary.py",
             "intervals.py",

@@ -17,7 +17,8 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 
 def part_of(concept: str, parts: Parts) -> str:
     """The part of a concept: it follows from the concept and the seed alone."""
-    place = seeded_order(parts.seed, concept) / 2**64
+    # Not the number that holds concepts out for test sets: the parts must not depend on it.
+    place = seeded_order(parts.seed, f"part/{concept}") / 2**64
     if place < parts.test:
         return TEST
     return VALIDATION if place < parts.test + parts.validation else TRAIN
