@@ -7,7 +7,7 @@ nothing heavy belongs here.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
@@ -109,6 +109,30 @@ class Training(Block):
         return self
 
 
+class EpochTraining(Training):
+    """A model that sees every split as often, so a larger split for longer."""
+
+    samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
+    epochs: int = Field(ge=1, description="Passes over the split, whatever its size.")
+
+    def on(self, points: int) -> Training:
+        """The same training of a split of some size, by the samples that it sees."""
+        fields = self.model_dump(exclude={"epochs"}) | {"samples": self.epochs * points}
+        return Training.model_validate(fields)
+
+
+def _by_epochs(value: Any) -> str:
+    return (
+        "epochs" if "epochs" in (value if isinstance(value, dict) else vars(value)) else "samples"
+    )
+
+
+AnyTraining = Annotated[
+    Annotated[Training, Tag("samples")] | Annotated[EpochTraining, Tag("epochs")],
+    Discriminator(_by_epochs),
+]
+
+
 Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
 
 
@@ -159,7 +183,7 @@ class Config(Block):
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
     splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
-    models: dict[Name, Training] = Field(min_length=1, description="Models to train.")
+    models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
     model: Name = Field(description="The model of `results/eval/{split}.json`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
@@ -190,6 +214,11 @@ class Config(Block):
         """Training seeds of a split; none where no model is trained on it."""
         own = self.splits[split].seeds if split in self.splits else None
         return self.seeds if own is None else own
+
+    def model_of(self, split: str) -> str:
+        """The model whose evaluations stand for a split."""
+        own = self.splits[split].model if split in self.splits else None
+        return own or self.model
 
     @property
     def trained(self) -> list[str]:
@@ -266,6 +295,8 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
     for key, split in c.splits.items():
         refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
         refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]
+        if split.model is not None:
+            refs.append((f"splits.{key}.model", split.model, c.models))
         keep = getattr(split, "keep", None)
         if isinstance(keep, str):
             unsized = [name for name, s in c.splits.items() if not hasattr(s, "keep")]

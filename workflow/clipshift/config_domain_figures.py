@@ -80,8 +80,8 @@ class DomainRelative(AgainstBaseline):
 class DomainMixes(OfClean):
     """Natural against rendition accuracy, the mixing ratio written at every point."""
 
-    published: dict[Name, PublishedArm] = Field(
-        default={}, description="Label of a published training set -> which one."
+    published: list[PublishedArm] = Field(
+        default=[], description="Published training sets to draw beside ours."
     )
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block
+from clipshift.config_data import Block, Name
 
 Points = Annotated[int, Field(ge=0, strict=True)]
 
@@ -16,6 +16,9 @@ class Seeded(Block):
         default=None,
         description="Training seeds of this split (default: the study's). `[]`: the split is made, "
         "but no model is trained on it.",
+    )
+    model: Name | None = Field(
+        default=None, description="Model of `results/eval/{split}.json` (default: the study's)."
     )
 
 

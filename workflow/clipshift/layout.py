@@ -216,8 +216,9 @@ class Layout:
     # Splits and models ---------------------------------------------------------------------------
 
     def recipe(self, split: str) -> str:
-        """What makes the split; seeds of its trainings are left out: they change no row of it."""
-        return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude={"seeds"}))
+        """What makes the split; what is trained on it is left out, for it changes no row of it."""
+        trained = {"seeds", "model"}
+        return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude=trained))
 
     def driving_sets(self, split: str) -> list[str]:
         """Test sets whose similarities a split's recipe reads."""
@@ -288,7 +289,7 @@ class Layout:
 
     def runs(self, split: str) -> list[str]:
         """The runs of a split with the study's model, one per seed."""
-        return [f"{split}-{self.cfg.model}-s{seed}" for seed in self.cfg.seeds_of(split)]
+        return [f"{split}-{self.cfg.model_of(split)}-s{seed}" for seed in self.cfg.seeds_of(split)]
 
     def evaluations(self, splits: Iterable[str]) -> list[str]:
         return [f"results/eval/{split}.json" for split in splits]
@@ -298,6 +299,10 @@ class Layout:
     def contrast_splits(self) -> list[str]:
         return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
 
+    def compared_sets(self) -> list[str]:
+        """Sets that the pool is compared with: all but those of study B alone."""
+        return [name for name, s in self.cfg.sets.items() if s.role != "domain"]
+
     def sampled(self) -> list[str]:
         """Splits of which the report shows pictures: none where the pool is too large to search."""
         return [] if self.pool in self.cfg.folders else list(self.cfg.splits)
@@ -305,13 +310,14 @@ class Layout:
     def report_contents(self, files: list[str]) -> dict[str, Any]:
         """What the report shows, by name; the step knows where each thing lies."""
         cfg = self.cfg
+        sets = self.compared_sets()
         return {
             "study": cfg.study,
             "configuration": files,
             "sources": list(cfg.sources),
-            "datasets": {name: self.sources(name) for name in [*cfg.pools, *cfg.sets]},
+            "datasets": {name: self.sources(name) for name in [*cfg.pools, *sets]},
             "pools": {name: self.shards(name) for name in cfg.pools},
-            "sets": list(cfg.sets),
+            "sets": sets,
             "pool": cfg.pool,
             "reference": cfg.reference,
             "encoder": cfg.encoder,
@@ -330,10 +336,10 @@ class Layout:
         return [
             *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
             *(f"results/pools/{p}/manifest.json" for p in cfg.pools),
-            *(f"results/sets/{s}/manifest.json" for s in cfg.sets),
+            *(f"results/sets/{s}/manifest.json" for s in self.compared_sets()),
             *(
                 f"{embedded}/{d}/account/account_{shard}.json"
-                for d in [cfg.pool, *cfg.sets]
+                for d in [cfg.pool, *self.compared_sets()]
                 for shard in self.shards(d)
             ),
             *self.dedup_record(),

@@ -43,9 +43,10 @@ def rows(
             row |= {f"{domain}_accuracy": arm.mean(domain)}
             row |= {f"{domain}_low": low, f"{domain}_high": high}
         found.append(row)
-    for name, which in block.published.items():
-        means = published_domains()["arms"][which]["means"]
-        row = dict.fromkeys(found[0]) | {"split": f"{MARK_DOMAINS}: {name}"}
+    for which in block.published:
+        arm = published_domains()["arms"][which]
+        means = arm["means"]
+        row = dict.fromkeys(found[0]) | {"split": f"{MARK_DOMAINS}: {arm['trained_on']}"}
         found.append(row | {f"{d}_accuracy": means[d] for d in DETECTED})
     return found
 
