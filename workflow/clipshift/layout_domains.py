@@ -6,6 +6,7 @@ Pure string work, as in `layout`; empty where the configuration has no block `do
 from typing import TYPE_CHECKING, Any
 
 from clipshift.config_domains import Clean
+from clipshift.config_folders import EXTERNAL
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
 
@@ -94,6 +95,11 @@ class DomainLayout:
 
     def tables(self, dataset: str) -> list[str]:
         return list(dict.fromkeys(self.at.table(dataset, s) for s in self.at.shards(dataset)))
+
+    def label_files(self) -> list[str]:
+        """The table of people's labels, where it is a file of the project: newer ones count."""
+        file = self.block.labels.file if self.block else None
+        return [file] if file and not file.startswith(EXTERNAL) else []
 
     def labels(self, dataset: str) -> str:
         return f"{self.home}/labels/{dataset}.parquet"

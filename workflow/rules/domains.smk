@@ -18,6 +18,7 @@ rule domain_labels:
     """Labels of a data set: by its sources, or by people."""
     input:
         lambda w: dom.tables(w.dataset),
+        people=dom.label_files(),
     output:
         f"{HOME}/labels/{{dataset}}.parquet",
         f"{HOME}/labels/{{dataset}}.json",
