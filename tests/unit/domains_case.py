@@ -1,4 +1,4 @@
-"""A small study of domains on disk, made by the real functions; its files can be cut and shuffled."""
+"""A small study of domains on disk, by the real functions; its files can be cut and shuffled."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,7 +117,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
     write_parquet(point.with_suffix(".parquet"), points.curves(found))
     for name in case.shards:
         for file, out in zip(case.scores(name), case.verdicts(name), strict=True):
-            judged = verdicts.judge({d: (point, file) for d in ("natural", "rendition")})
+            judged = verdicts.judge(dict.fromkeys(("natural", "rendition"), (point, file)))
             write_parquet(out, judged)
     every = {name: case.verdicts(name) for name in case.shards}
     made = composition.compose(every, learned, tested, PARTS, draws=200, seed=0)

@@ -234,7 +234,7 @@ def test_counts_or_ratios(keys: dict[str, object], parts: tuple[int, int]) -> No
     ],
 )
 def test_recipes_that_say_two_things_are_refused(keys: dict[str, object]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         Mix.model_validate({"recipe": "domains"} | keys)
 
 
