@@ -35,8 +35,8 @@ rule clean_set:
         table=lambda w: at.table(cfg.domains.clean[w.clean].set),
         classes=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}/classnames.txt",
     output:
-        f"{HOME}/clean/{{clean}}.parquet",
-        f"{HOME}/clean/{{clean}}.json",
+        table=f"{HOME}/clean/{{clean}}.parquet",
+        account=f"{HOME}/clean/{{clean}}.json",
     log:
         "results/logs/domains/clean.{clean}.log",
     resources:
@@ -48,7 +48,7 @@ rule clean_set:
         version=version_of("clean_sets"),
     shell:
         "python -m clipshift.domains.clean --clean {params.clean:q} --set {params.folder}"
-        " --verdicts {input.verdicts} --out {output[0]} > {log} 2>&1"
+        " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
 
 
 rule evaluate_domains:
@@ -63,8 +63,8 @@ rule evaluate_domains:
         ],
         known=lambda w: dom.known_predictions(w.split),
     output:
-        f"{HOME}/eval/{{split}}.json",
-        f"{HOME}/eval/{{split}}.predictions.parquet",
+        result=f"{HOME}/eval/{{split}}.json",
+        predictions=f"{HOME}/eval/{{split}}.predictions.parquet",
     log:
         "results/logs/domains/evaluate.{split}.log",
     resources:
@@ -81,7 +81,7 @@ rule evaluate_domains:
     shell:
         "python -m clipshift.domains.rescore --name {wildcards.split} {params.runs}"
         " --known {input.known} {params.sets} --evaluation {params.evaluation:q}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.result} > {log} 2>&1"
 
 
 rule split_by_domain:

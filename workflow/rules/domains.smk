@@ -20,8 +20,8 @@ rule domain_labels:
         lambda w: dom.tables(w.dataset),
         people=dom.label_files(),
     output:
-        f"{HOME}/labels/{{dataset}}.parquet",
-        f"{HOME}/labels/{{dataset}}.json",
+        table=f"{HOME}/labels/{{dataset}}.parquet",
+        account=f"{HOME}/labels/{{dataset}}.json",
     log:
         "results/logs/domains/labels.{dataset}.log",
     resources:
@@ -33,7 +33,7 @@ rule domain_labels:
         version=version_of("domain_labels"),
     shell:
         "python -m clipshift.domains.labels --labels {params.labels:q} --table {params.tables}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.table} > {log} 2>&1"
 
 
 rule domain_fit:
@@ -42,8 +42,8 @@ rule domain_fit:
         lambda w: dom.fit_inputs(w.classifier),
         labels=[dom.labels(d) for d in dom.labelled + dom.measured],
     output:
-        f"{HOME}/classifiers/{{classifier}}/model.npz",
-        f"{HOME}/classifiers/{{classifier}}/record.json",
+        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
+        record=f"{HOME}/classifiers/{{classifier}}/record.json",
     log:
         "results/logs/domains/fit.{classifier}.log",
     wildcard_constraints:
@@ -57,7 +57,7 @@ rule domain_fit:
         version=version_of("domain_fit"),
     shell:
         "python -m clipshift.domains.fit --spec {params.spec:q} {params.words}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.model} > {log} 2>&1"
 
 
 rule domain_tune:
@@ -66,8 +66,8 @@ rule domain_tune:
         lambda w: there(dom.fit_inputs(w.classifier)),
         labels=[dom.labels(d) for d in dom.labelled + dom.measured],
     output:
-        f"{HOME}/classifiers/{{classifier}}/model.npz",
-        f"{HOME}/classifiers/{{classifier}}/record.json",
+        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
+        record=f"{HOME}/classifiers/{{classifier}}/record.json",
     log:
         "results/logs/domains/tune.{classifier}.log",
     benchmark:
@@ -84,7 +84,7 @@ rule domain_tune:
         version=version_of("domain_fit"),
     shell:
         "python -m clipshift.domains.fit --spec {params.spec:q} {params.words} {params.tars}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.model} > {log} 2>&1"
 
 
 rule domain_score:
@@ -96,8 +96,8 @@ rule domain_score:
         model=f"{HOME}/classifiers/{{classifier}}/model.npz",
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
     output:
-        f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
-        f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
+        table=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
+        account=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
     log:
         "results/logs/domains/score.{classifier}.{dataset}.{shard}.log",
     wildcard_constraints:
@@ -114,7 +114,7 @@ rule domain_score:
     shell:
         "python -m clipshift.domains.score --spec {params.spec:q} --model {input.model}"
         " --record {input.record} --vectors {params.folder} --shard {wildcards.shard}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.table} > {log} 2>&1"
 
 
 rule domain_score_pictures:
@@ -127,8 +127,8 @@ rule domain_score_pictures:
             cfg.domains.classifiers[w.classifier].encoder
         ),
     output:
-        f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
-        f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
+        table=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
+        account=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
     log:
         "results/logs/domains/score.{classifier}.{dataset}.{shard}.log",
     wildcard_constraints:
@@ -143,7 +143,7 @@ rule domain_score_pictures:
     shell:
         "python -m clipshift.domains.score --spec {params.spec:q} --model {input.model}"
         " --record {input.record} {params.tars} --shard {wildcards.shard}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.table} > {log} 2>&1"
 
 
 rule domain_points:
@@ -151,8 +151,8 @@ rule domain_points:
     input:
         lambda w: dom.point_inputs(w.classifier),
     output:
-        f"{HOME}/points/{{classifier}}.json",
-        f"{HOME}/points/{{classifier}}.parquet",
+        points=f"{HOME}/points/{{classifier}}.json",
+        curves=f"{HOME}/points/{{classifier}}.parquet",
     log:
         "results/logs/domains/points.{classifier}.log",
     resources:
@@ -165,7 +165,7 @@ rule domain_points:
         version=version_of("domain_points"),
     shell:
         "python -m clipshift.domains.points --parts {params.parts:q}"
-        " --precision {params.precision} {params.words} --out {output[0]} > {log} 2>&1"
+        " --precision {params.precision} {params.words} --out {output.points} > {log} 2>&1"
 
 
 rule domain_verdicts:
@@ -174,8 +174,8 @@ rule domain_verdicts:
         points=[dom.point(c) for c in dom.used],
         scores=lambda w: dom.detector_scores(w.dataset, w.shard),
     output:
-        f"{HOME}/verdicts/{{dataset}}/{{shard}}.parquet",
-        f"{HOME}/verdicts/{{dataset}}/{{shard}}.json",
+        table=f"{HOME}/verdicts/{{dataset}}/{{shard}}.parquet",
+        account=f"{HOME}/verdicts/{{dataset}}/{{shard}}.json",
     log:
         "results/logs/domains/verdicts.{dataset}.{shard}.log",
     resources:
@@ -185,4 +185,4 @@ rule domain_verdicts:
         words=lambda w: dom.verdict_words(w.dataset, w.shard),
         version=version_of("domain_verdicts"),
     shell:
-        "python -m clipshift.domains.verdicts {params.words} --out {output[0]} > {log} 2>&1"
+        "python -m clipshift.domains.verdicts {params.words} --out {output.table} > {log} 2>&1"
