@@ -201,6 +201,21 @@ def test_without_the_reference_set_only_the_pool_is_drawn(case: Case, tmp_path: 
     assert all(r["key"].startswith("pool") for r in rows)
 
 
+def test_points_of_other_classes_are_no_candidates(case: Case, tmp_path: Path) -> None:
+    """Arms of the same classes: who is drawn has one, and everybody else says why not."""
+    rows = make_mix(case, tmp_path / "s.parquet", random=60, classes=["class 1", "class 2"])
+    names = {
+        r["key"]: r["class_name"]
+        for name in ("pool", "photos")
+        for f in case.tables[name]
+        for r in read_parquet(f).to_pylist()
+    }
+    assert {names[key] for key in kept(rows)} == {"class 1", "class 2"}
+    others = {r["key"] for r in rows if r["reason"] == "class is not asked for"}
+    assert others == {k for k, v in names.items() if v in ("class 0", "class 3")}
+    assert read_json(tmp_path / "s.json")["candidates"] == len(names) - len(others)
+
+
 def test_more_than_there_is_is_refused_with_the_remedy(case: Case, tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match=r"wants 999 natural points, but there are only \d+"):
         make_mix(case, tmp_path / "s.parquet", natural=999)

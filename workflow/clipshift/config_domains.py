@@ -216,6 +216,7 @@ class Domains(Block):
 def domain_references(cfg: Any) -> list[tuple[str, str, Any]]:
     """Every place where study B names another block: (where, name, known names)."""
     mixes = [name for name, split in cfg.splits.items() if split.recipe == "domains"]
+    wanted = [(name, c) for name in mixes for c in cfg.splits[name].classes or []]
     if cfg.domains is None:
         return [(f"splits.{name}: needs the block", "domains", []) for name in mixes]
     towers = [n for n, e in cfg.encoders.items() if e.kind in ("run", "open_clip")]
@@ -227,7 +228,9 @@ def domain_references(cfg: Any) -> list[tuple[str, str, Any]]:
         "finetune encoder": cfg.encoders,
         "labelled set": cfg.sets,
     }
-    found = []
+    found: list[tuple[str, str, Any]] = []
+    if cfg.classes:
+        found += [(f"splits.{name}.classes", c, cfg.classes) for name, c in wanted]
     for where, name, kind in cfg.domains.references():
         if kind != "class":
             found.append((where, name, known[kind]))

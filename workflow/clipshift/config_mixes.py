@@ -42,6 +42,11 @@ class Mix(Seeded):
         default=None,
         description="With `total`: natural points to renditions, e.g. `[3, 1]`; instead of counts.",
     )
+    classes: list[str] | None = Field(
+        default=None,
+        description="Draw only points of these classes, where the pool's points have one: then "
+        "arms differ in their domain and not in what they show. Null: all points.",
+    )
     seed: int = Field(default=0, description="Seed of the order in which points are drawn.")
     reference: bool = Field(
         default=True,

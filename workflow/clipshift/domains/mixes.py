@@ -58,6 +58,8 @@ def make(
             "CREATE TABLE candidates AS SELECT p.*, v.verdict FROM points p LEFT JOIN "
             f"(SELECT key, verdict FROM read_parquet({listed(verdicts)})) v USING (key)"
         )
+        if recipe.classes is not None:
+            _drop_other_classes(db, recipe.classes, [*pool, *reference])
         _check(db, recipe, out.stem)
         order = RAND.format(seed=recipe.seed)
         db.execute(
@@ -85,6 +87,18 @@ def make(
         )
         account |= {f"kept_{verdict}": n for verdict, n in domains.items()}
         return write(db, account, out)
+
+
+def _drop_other_classes(
+    db: duckdb.DuckDBPyConnection, classes: Sequence[str], tables: Sequence[Path]
+) -> None:
+    """Points of other classes, or of none, are no candidates."""
+    mine = f"SELECT key FROM read_parquet({listed(tables)}) WHERE list_contains(?, class_name)"
+    db.execute(
+        "UPDATE candidates SET dropped = 'class is not asked for' "
+        f"WHERE dropped IS NULL AND key NOT IN ({mine})",
+        [list(classes)],
+    )
 
 
 def _group(recipe: Mix) -> str:
