@@ -15,6 +15,7 @@ from clipshift.config import AnyTraining, EpochTraining, Training
 from clipshift.config_domains import DOMAINS, Finetune, Linear, Parts
 from clipshift.domains import classifier, finetune, fit, forms, score
 from clipshift.domains.parts import Labelled
+from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
 from clipshift.ledger import Ledger
 from clipshift.shards import Sample, write_tar
@@ -132,3 +133,14 @@ def test_epochs_become_samples_of_the_split() -> None:
     assert (block.on(50).samples, type(block.on(50))) == (150, Training)
     plain = TypeAdapter(AnyTraining).validate_python({"model": {}, "samples": 9})
     assert type(plain) is Training and "epochs" not in plain.model_dump()
+
+
+def test_a_labelled_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    write_tar(
+        tmp_path / "a.tar", [Sample("good", {"png": IMAGES[0]}), Sample("bad", {"jpg": b"x"})]
+    )
+    assert fit.pictures_of([tmp_path / "a.tar"], ["good"]) == IMAGES[:1]
+    with pytest.raises(ClipshiftError, match=r"'bad' cannot be decoded; take it out"):
+        fit.pictures_of([tmp_path / "a.tar"], ["good", "bad"])
+    with pytest.raises(ClipshiftError, match=r"1 labelled pictures, e.g. 'gone'"):
+        fit.pictures_of([tmp_path / "a.tar"], ["gone"])

@@ -52,6 +52,7 @@ TARGETS = (
     "results/figures/domain_bars_test.svg",
     "results/figures/domain_samples_test.svg",
     "results/tables/domain_composition_test.csv",
+    "results/report.html",
 )
 
 
@@ -87,6 +88,13 @@ def test_splits_by_domain_are_trained_and_evaluated(finished: Path) -> None:
     sketch = result["sets"]["test_sketch_clean"]
     assert sketch["clean_restricted"]["classes"] == ["animal"]
     assert sketch["clean_restricted"]["top1"] == 1  # one name left: the easiest of sets
+
+
+def test_the_report_shows_the_study(finished: Path) -> None:
+    page = (finished / "results/report.html").read_text()
+    assert "Domains: natural images and renditions" in page
+    for file in (finished / "results/tables").glob("domain_*.csv"):
+        assert f"results/tables/{file.name}" in page
 
 
 def test_another_precision_scores_nothing_again(finished: Path) -> None:

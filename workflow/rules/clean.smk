@@ -68,7 +68,7 @@ rule evaluate_domains:
     log:
         "results/logs/domains/evaluate.{split}.log",
     resources:
-        mem_mb=2000,
+        mem_mb=4000,
         runtime=120,
     params:
         runs=lambda w: " ".join(

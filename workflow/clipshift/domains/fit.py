@@ -5,6 +5,7 @@ FOLDER... --tar WORD... --out FILE.npz` writes the weights, and `record.json` be
 """
 
 import argparse
+import io
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -50,9 +51,25 @@ def vectors_of(folders: Sequence[Path], keys: Sequence[str]) -> np.ndarray:
 
 
 def pictures_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
-    """The encoded pictures of some keys, in their order."""
+    """The encoded pictures of some keys, in their order.
+
+    Raises:
+        ClipshiftError: a key has no picture, or one that cannot be decoded.
+    """
+    from PIL import Image, UnidentifiedImageError
+
     wanted = set(keys)
-    found = {s.key: s.image for s in read_tars(tars) if s.key in wanted}
+    found: dict[str, bytes] = {}
+    for sample in read_tars(tars):
+        if sample.key in wanted:
+            try:
+                Image.open(io.BytesIO(sample.image)).verify()
+            except (StopIteration, UnidentifiedImageError, OSError, SyntaxError, ValueError):
+                raise ClipshiftError(
+                    f"the labelled picture {sample.key!r} cannot be decoded; take it out of the "
+                    "labels"
+                ) from None
+            found[sample.key] = sample.image
     _all_there(wanted, found, tars)
     return [found[key] for key in keys]
 
