@@ -279,3 +279,25 @@ def test_files_and_rows_in_any_order_give_the_same_results(tmp_path: Path, kind:
         files = ("points.json", "composition.json", "c.parquet", "c.json", "record.json")
         outputs.append([mix, verdicts, *((made.folder / f).read_bytes() for f in files)])
     assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_the_order_of_a_sets_tars_and_predictions_changes_nothing(tmp_path: Path) -> None:
+    from clipshift.files import write_json, write_parquet
+
+    whole, found = scored(), []
+    for seed in (0, 1, 2):
+        order = np.random.default_rng(seed).permutation(5)
+        shuffled = rescore.Scored(
+            whole.keys[order], whole.labels[order], whole.scores[order], whole.names
+        )
+        results, rows = rescore.evaluate(shuffled, {"e", "a", "b"}, "run", "c")
+        mixed = np.random.default_rng(seed + 9).permutation(len(rows))
+        write_parquet(tmp_path / f"{seed}.parquet", rows.take(mixed))
+        entry = {v: {"chance": r["chance"]} for v, r in results.items()}
+        write_json(tmp_path / f"{seed}.json", {"sets": {"c": {"domain": "natural"} | entry}})
+        arms = compare.read_arms(
+            {"s": str(tmp_path / f"{seed}.json")}, {"s": str(tmp_path / f"{seed}.parquet")},
+            ["c"], "clean_restricted",
+        )  # fmt: skip
+        found.append((results, arms["s"].correct["c"].tolist()))
+    assert found[0] == found[1] == found[2]
