@@ -182,9 +182,10 @@ class TestSet(Block):
     __test__ = False  # pytest would collect it by its name
 
     take: list[Take] = Field(min_length=1, description="What it is made of (classed items only).")
-    role: Literal["test", "reference"] = Field(
+    role: Literal["test", "reference", "domain"] = Field(
         default="test",
-        description="`reference`: labelled training data, the role of ImageNet-Train.",
+        description="`reference`: labelled training data, the role of ImageNet-Train; `domain`: a "
+        "test set of study B only, which the pool is not compared with.",
     )
     minimum_per_class: int = Field(
         default=1,

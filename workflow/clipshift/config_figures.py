@@ -6,11 +6,12 @@ mentions, so that a wrong one is found when the configuration is read.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Mention, Name
+from clipshift.config_domain_figures import DomainFigures
 from clipshift.config_robustness import RESERVED, OwnRobustness
 
 Series = Literal["sketch", "val", "r"]
@@ -218,7 +219,7 @@ class Overlap(OfSets):
         yield from (("encoder", name) for name in self.encoders)
 
 
-class Figures(Block):
+class Figures(DomainFigures):
     """Figures and tables of the study; each is a file target."""
 
     neighbours: dict[Name, Examples] = Field(
@@ -273,7 +274,7 @@ class Figures(Block):
             )
         return self
 
-    def blocks(self) -> Iterator[tuple[str, str, OfSets | OwnRobustness]]:
+    def blocks(self) -> Iterator[tuple[str, str, Any]]:
         """Every figure and table: its kind, name and block, in the order of a report."""
         for kind in type(self).model_fields:
             if kind != "contrasts":

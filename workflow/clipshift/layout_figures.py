@@ -23,6 +23,7 @@ from clipshift.config_figures import (
     Tolerance,
 )
 from clipshift.config_robustness import OwnRobustness
+from clipshift.layout_domain_figures import DOMAIN_FILES, DOMAIN_TABLES, domain_study
 
 if TYPE_CHECKING:
     from clipshift.layout import Layout
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 Files = dict[str, Any]
 
 # Kinds that are tables only.
-TABLES = ("pruned",)
+TABLES = ("pruned", *DOMAIN_TABLES)
 
 
 def figure_outputs(kind: str, name: str) -> list[str]:
@@ -61,7 +62,7 @@ def figure_study(at: "Layout", kind: str, name: str) -> dict[str, Any]:
     if kind == "tolerance":
         splits = at.cfg.figures.tolerance[name].splits
         study["recipes"] = {s: at.cfg.splits[s].model_dump(mode="json") for s in splits}
-    return study
+    return study | domain_study(at, kind, name) if kind in DOMAIN_FILES else study
 
 
 def leaves(value: Any) -> Iterator[str]:
@@ -221,6 +222,7 @@ FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "encoders": _encoders,
     "overlap": _overlap,
     "effective_robustness": _own_robustness,
+    **DOMAIN_FILES,
 }
 
 # Kinds whose outputs are a figure and one table; the others have a rule of their own.

@@ -23,6 +23,8 @@ rule split:
         "results/logs/splits/{split}.log",
     benchmark:
         "results/benchmarks/splits/{split}.tsv"
+    wildcard_constraints:
+        split=dom.other_splits(),
     resources:
         mem_mb=1500,
         runtime=20,
