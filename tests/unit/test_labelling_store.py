@@ -1,12 +1,12 @@
 """Labels on disk: nothing that was acknowledged is ever lost."""
 
+import fcntl
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -101,33 +101,17 @@ def _many(out: Path, name: str) -> None:
     store.close()
 
 
-def _contend(out: Path, name: str, start: float) -> None:
-    """Label the same pictures as the same annotator, and write down which ones were ours."""
-    store = Store(out)
-    won = []
-    time.sleep(max(0.0, start - time.time()))
-    for i in range(40):
-        try:
-            store.set(f"k{i:02d}", "ann", 0, None, f"{name}-{i}")
-            won.append(i)
-        except Conflict:
-            continue
-    out.with_name(f"{name}.json").write_text(json.dumps(won))
-    store.close()
-
-
-def test_of_two_processes_one_gives_the_label(tmp_path: Path) -> None:
-    out = tmp_path / "labels.parquet"
-    context = multiprocessing.get_context("spawn")
-    start = time.time() + 4  # both are up by then
-    jobs = [context.Process(target=_contend, args=(out, name, start)) for name in ("a", "b")]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join()
-    assert [job.exitcode for job in jobs] == [0, 0]
-    won = [i for name in ("a", "b") for i in json.loads((tmp_path / f"{name}.json").read_text())]
-    assert sorted(won) == list(range(40))  # each exactly once
+def test_label_waits_for_whoever_holds_the_journal(tmp_path: Path) -> None:
+    store = Store(tmp_path / "labels.parquet")
+    with journal_path(store.out).open("rb") as other:  # as another process would
+        fcntl.flock(other, fcntl.LOCK_EX)
+        labelling = threading.Thread(target=store.set, args=("a", "ann", 0, None, "1"))
+        labelling.start()
+        labelling.join(0.3)
+        assert labelling.is_alive() and other.read() == b""
+        fcntl.flock(other, fcntl.LOCK_UN)
+        labelling.join(10)
+    assert store.label_of("a", "ann") == 0
 
 
 def test_processes_and_threads_at_once_lose_nothing(tmp_path: Path) -> None:
