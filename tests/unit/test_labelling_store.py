@@ -1,5 +1,6 @@
 """Labels on disk: nothing that was acknowledged is ever lost."""
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -98,6 +99,19 @@ def _many(out: Path, name: str) -> None:
         if i % 20 == 0:
             store.write()
     store.close()
+
+
+def test_label_waits_for_whoever_holds_the_journal(tmp_path: Path) -> None:
+    store = Store(tmp_path / "labels.parquet")
+    with journal_path(store.out).open("rb") as other:  # as another process would
+        fcntl.flock(other, fcntl.LOCK_EX)
+        labelling = threading.Thread(target=store.set, args=("a", "ann", 0, None, "1"))
+        labelling.start()
+        labelling.join(0.3)
+        assert labelling.is_alive() and other.read() == b""
+        fcntl.flock(other, fcntl.LOCK_UN)
+        labelling.join(10)
+    assert store.label_of("a", "ann") == 0
 
 
 def test_processes_and_threads_at_once_lose_nothing(tmp_path: Path) -> None:
