@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset browser mini test lint format plan bench lock clean
+.PHONY: help env img2dataset browser mini test lint format plan bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -71,8 +71,14 @@ CONFIG ?= config/mini.yaml
 plan: env ## what would run and what it costs, without running it (CONFIG=FILE TARGET=FILE)
 	clipshift plan --configfile $(CONFIG) -- $(TARGET)
 
-bench: env ## time the similarity engine against its peers (about 10 minutes, quiet machine)
-	cd benchmarks && python margins.py && python dedup.py && python growth.py
+# Peers get the best kernels of their BLAS, whatever older ones the machine is set to.
+BEST := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
+bench: env ## time the similarity engine against its peers (about 15 minutes, quiet machine)
+	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
+	cd benchmarks && python margins.py --pool 4000000 --peers --out results/margins_4M.json
+
+rehearsal: env ## everything but training on synthetic pools up to 4 million points (about an hour)
+	cd benchmarks && python rehearsal.py
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt

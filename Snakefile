@@ -30,14 +30,18 @@ include: "workflow/rules/embed.smk"
 include: "workflow/rules/dedup.smk"
 include: "workflow/rules/margins.smk"
 include: "workflow/rules/splits.smk"
+include: "workflow/rules/domains.smk"
+include: "workflow/rules/clean.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/robustness.smk"
 include: "workflow/rules/report.smk"
 
 
 localrules:
     all,
+    effective_robustness,
 
 
 rule all:

@@ -7,12 +7,21 @@ nothing heavy belongs here.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
+from clipshift.config_domains import Domains, domain_references
 from clipshift.config_figures import Figures
 from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
+from clipshift.config_robustness import Robustness
 from clipshift.config_splits import Dedup, Pruned, Split
 
 
@@ -47,8 +56,24 @@ class RunEncoder(Block):
         return f"{self.split}-{self.model}-s{self.seed}"
 
 
+class FolderEncoder(Block):
+    """Embeddings that the user has in clip-retrieval's layout, e.g. those of LAION-400M."""
+
+    kind: Literal["folder"] = Field(description="Selects this kind of encoder.")
+    folders: dict[Name, str] = Field(
+        min_length=1,
+        description="Pool or set -> its folder of `img_emb/` and `metadata/`, below `data`.",
+    )
+    join: Literal["image_path", "url"] = Field(
+        default="image_path",
+        description="Column of the metadata by which samples find their vectors: `image_path` "
+        "holds our keys, `url` the samples' URLs (keys of somebody else's download are not ours).",
+    )
+
+
 Encoder = Annotated[
-    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder, Field(discriminator="kind")
+    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder | FolderEncoder,
+    Field(discriminator="kind"),
 ]
 
 
@@ -149,6 +174,30 @@ class Training(Block):
         return {k: v for k, v in handler(self).items() if later.get(k, ...) != v}
 
 
+class EpochTraining(Training):
+    """A model that sees every split as often, so a larger split for longer."""
+
+    samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
+    epochs: int = Field(ge=1, description="Passes over the split, whatever its size.")
+
+    def on(self, points: int) -> Training:
+        """The same training of a split of some size, by the samples that it sees."""
+        fields = self.model_dump(exclude={"epochs"}) | {"samples": self.epochs * points}
+        return Training.model_validate(fields)
+
+
+def _by_epochs(value: Any) -> str:
+    return (
+        "epochs" if "epochs" in (value if isinstance(value, dict) else vars(value)) else "samples"
+    )
+
+
+AnyTraining = Annotated[
+    Annotated[Training, Tag("samples")] | Annotated[EpochTraining, Tag("epochs")],
+    Discriminator(_by_epochs),
+]
+
+
 Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
 
 
@@ -199,11 +248,17 @@ class Config(Block):
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
     splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
-    models: dict[Name, Training] = Field(min_length=1, description="Models to train.")
+    models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
     model: Name = Field(description="The model of `results/eval/{split}.json`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    domains: Domains | None = Field(
+        default=None, description="Study B: natural images and renditions, clean test sets."
+    )
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
+    robustness: Robustness = Field(
+        default=Robustness(), description="Effective robustness of published models."
+    )
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
     @property
@@ -217,10 +272,21 @@ class Config(Block):
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
 
+    @property
+    def domain_folders(self) -> dict[str, FolderPool | FolderSet]:
+        """Those of the folders that only study B reads."""
+        ours = {self.pool, self.reference, *self.test_sets}
+        return {name: block for name, block in self.folders.items() if name not in ours}
+
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""
         own = self.splits[split].seeds if split in self.splits else None
         return self.seeds if own is None else own
+
+    def model_of(self, split: str) -> str:
+        """The model whose evaluations stand for a split."""
+        own = self.splits[split].model if split in self.splits else None
+        return own or self.model
 
     @property
     def trained(self) -> list[str]:
@@ -238,6 +304,10 @@ class Config(Block):
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
             )
+        own = self.encoders[self.encoder]
+        needed = {self.pool, *self.sets} if isinstance(own, FolderEncoder) else set()
+        if isinstance(own, FolderEncoder) and (lacking := needed - own.folders.keys()):
+            raise ValueError(f"encoders.{self.encoder}.folders: none for {sorted(lacking)}")
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
@@ -278,18 +348,15 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
     for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
         for key, block in blocks.items():
             refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in takes(block)]
-    for key, encoder in c.encoders.items():
-        if isinstance(encoder, RunEncoder):
-            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
-            refs.append((f"encoders.{key}.model", encoder.model, c.models))
-            seeds = [str(s) for s in c.seeds_of(encoder.split)]
-            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
+    refs += _encoder_references(c)
     for key, test_set in c.sets.items():
         named = [] if isinstance(test_set, FolderSet) else test_set.classes or []
         refs += [(f"sets.{key}.classes", name, c.classes) for name in named]
     for key, split in c.splits.items():
         refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
         refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]
+        if split.model is not None:
+            refs.append((f"splits.{key}.model", split.model, c.models))
         keep = getattr(split, "keep", None)
         if isinstance(keep, str):
             unsized = [name for name, s in c.splits.items() if not hasattr(s, "keep")]
@@ -304,10 +371,30 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "set": tests,
         "base": [*c.splits, c.pool, c.reference],
         "encoder": c.encoders,
+        "model": c.models,
+        "classifier": c.domains.classifiers if c.domains else [],
+        "clean set": c.domains.clean if c.domains else [],
+        "mix": [n for n in c.trained if c.splits[n].recipe == "domains"],
+        "dataset": {**c.pools, **c.sets},
     }
+    refs += domain_references(c)
     for kind, key, figure in c.figures.blocks():
         refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]
     for a, b, test_set_name in c.figures.contrasts:
         refs += [("figures.contrasts", s, c.trained) for s in (a, b)]
         refs.append(("figures.contrasts", test_set_name, tests))
+    return refs
+
+
+def _encoder_references(c: Config) -> list[tuple[str, str, Any]]:
+    refs: list[tuple[str, str, Any]] = []
+    for key, encoder in c.encoders.items():
+        if isinstance(encoder, RunEncoder):
+            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
+            refs.append((f"encoders.{key}.model", encoder.model, c.models))
+            seeds = [str(s) for s in c.seeds_of(encoder.split)]
+            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
+        if isinstance(encoder, FolderEncoder):
+            every = {**c.pools, **c.sets}
+            refs += [(f"encoders.{key}.folders", name, every) for name in encoder.folders]
     return refs

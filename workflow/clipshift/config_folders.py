@@ -75,9 +75,10 @@ class FolderSet(Folder):
         description="Class names for the prompts: those of `classnames.txt`, or OpenAI's for the "
         "1,000 classes of ImageNet, from open_clip (the file must have the same order).",
     )
-    role: Literal["test", "reference"] = Field(
+    role: Literal["test", "reference", "domain"] = Field(
         default="test",
-        description="`reference`: labelled training data, the role of ImageNet-Train.",
+        description="`reference`: labelled training data, the role of ImageNet-Train; `domain`: a "
+        "test set of study B only, which the pool is not compared with.",
     )
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Name
+from clipshift.config_mixes import Mix, Seeded
 
 # A count, or a share of a whole.
 Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
@@ -123,7 +124,7 @@ class PrunedRule(Block):
 ReferenceRule = Annotated[RandRule | NearRule | FarRule | PrunedRule, Field(discriminator="recipe")]
 
 
-class Recipe(Block):
+class Recipe(Seeded):
     """What every split recipe declares."""
 
     reference: bool | ReferenceRule = Field(
@@ -131,11 +132,6 @@ class Recipe(Block):
         description="Add the reference set to the training data; or a recipe (rand, near, far, "
         "pruned) that says which part of it. `pruned` needs a negative tolerance to remove "
         "anything: no reference point is closer than the closest.",
-    )
-    seeds: list[int] | None = Field(
-        default=None,
-        description="Training seeds of this split (default: the study's). `[]`: the split is made, "
-        "but no model is trained on it.",
     )
 
 
@@ -167,4 +163,4 @@ class Pruned(Recipe, PrunedRule):
     """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
 
 
-Split = Annotated[Full | Nothing | Rand | Near | Far | Pruned, Field(discriminator="recipe")]
+Split = Annotated[Full | Nothing | Rand | Near | Far | Pruned | Mix, Field(discriminator="recipe")]

@@ -56,8 +56,8 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
         ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
             candidate has no score.
     """
-    with _database(out) as db:
-        _create_pool(db, scores)
+    with database(out) as db:
+        create_pool(db, scores.pool, scores.embedded)
         select(
             db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
         )
@@ -74,19 +74,31 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
             "test_key AS nearest_test_key, similarity, threshold, margin, shard "
             f"FROM ({' UNION ALL BY NAME '.join(parts)})"
         )
-        ledger = _account(db, out.stem)
-        if not ledger.went_out:
-            raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
-        with atomic_path(out) as part:
-            columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
-            db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
-        _export(db, out)
+        return write(db, account, out)
+
+
+def write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> Ledger:
+    """Write the table `split` of a database: parquet, account and exports.
+
+    Args:
+        account: what the account says beside the counts in, out and rejected.
+
+    Raises:
+        ClipshiftError: nothing is kept.
+    """
+    ledger = _account(db, out.stem)
+    if not ledger.went_out:
+        raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
+    with atomic_path(out) as part:
+        columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
+        db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+    _export(db, out)
     write_json(out.with_suffix(".json"), ledger.as_json() | account)
     return ledger
 
 
 @contextmanager
-def _database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database on disk, since it may exceed memory; a full disk becomes an OSError."""
     try:
         with (
@@ -102,9 +114,9 @@ def _database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise OSError(errno.ENOSPC, str(error), str(out)) from error
 
 
-def _create_pool(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
+def create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
     """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
-    source = f"read_parquet({listed(scores.embedded)})"
+    source = f"read_parquet({listed(embedded)})"
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
     known = "key, dropped" if "dropped" in columns else "image_path AS key, false AS dropped"
     db.execute(
@@ -112,7 +124,7 @@ def _create_pool(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
         SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,
             CASE WHEN d.key IS NULL THEN 'not embedded'
                  WHEN d.dropped THEN 'duplicate' END AS dropped
-        FROM read_parquet({listed(scores.pool)}, filename = true) p
+        FROM read_parquet({listed(tables)}, filename = true) p
         LEFT JOIN (SELECT {known} FROM {source}) d USING (key)"""
     )
 

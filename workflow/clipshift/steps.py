@@ -26,6 +26,26 @@ class Step:
 # What every step on the similarity engine is made of.
 ENGINE = ("engine", "similarity.py", "embeddings.py", "device.py")
 
+SELECT = ("select.py", "shards.py")
+# What every step on the domain classifiers is made of.
+CLASSIFIERS = (
+    "domains/classifier.py",
+    "domains/finetune.py",
+    "domains/forms.py",
+    "domains/heads.py",
+    "domains/parts.py",
+    "embed.py",
+    "embeddings.py",
+    "encoders.py",
+    "evaluate.py",
+    "intervals.py",
+    "labels.py",
+    "models.py",
+    "device.py",
+    "tars.py",
+    *SELECT,
+)
+
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "folder_pool": Step(1, ("folder_pool.py", "tars.py", "shards.py")),
@@ -69,6 +89,7 @@ STEPS = {
             "shards.py",
         ),
     ),
+    "folder_embeddings": Step(1, ("folder_embeddings.py", "embeddings.py", "tars.py", "shards.py")),
     "dedup_clusters": Step(
         1,
         (
@@ -117,6 +138,30 @@ STEPS = {
             "shards.py",
         ),
     ),
+    "domain_labels": Step(1, ("domains/labels.py", "select.py", "tars.py", "shards.py")),
+    "domain_fit": Step(1, ("domains/fit.py", *CLASSIFIERS)),
+    "domain_scores": Step(1, ("domains/score.py", *CLASSIFIERS)),
+    "domain_points": Step(1, ("domains/points.py", "domains/parts.py", "intervals.py", *SELECT)),
+    "domain_verdicts": Step(1, ("domains/verdicts.py",)),
+    "domain_composition": Step(
+        1,
+        ("domains/composition.py", "domains/correct.py", "domains/parts.py", "recipes.py", *SELECT),
+    ),
+    "clean_sets": Step(1, ("domains/clean.py",)),
+    "splits_by_domain": Step(1, ("domains/mixes.py", "splits.py", "recipes.py")),
+    "evaluate_domains": Step(
+        1,
+        (
+            "domains/rescore.py",
+            "evaluate.py",
+            "models.py",
+            "device.py",
+            "intervals.py",
+            "labels.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
     "summary": Step(1, ("summary.py", "intervals.py")),
     "figures": Step(
         2,
@@ -126,12 +171,41 @@ STEPS = {
             "pruned_table.py",
             "published.py",
             "data/published_similarity_pruning.json",
+            "data/published_domains.json",
+            "domains/compare.py",
             "correlation.py",
+            "robustness",
             "summary.py",
             "intervals.py",
             "select.py",
             "tars.py",
             "shards.py",
+        ),
+    ),
+    "testbed": Step(
+        1,
+        (
+            "robustness",
+            "figures/testbed.py",
+            "figures/robustness.py",
+            "figures/lines.py",
+            "figures/style.py",
+            "intervals.py",
+            *(
+                f"data/reference/{name}.csv"
+                for name in (
+                    "imagenet_testbed_top1",
+                    "imagenet_testbed_model_types",
+                    "openclip_results",
+                    "timm_results_imagenet",
+                    "timm_results_imagenet_a",
+                    "timm_results_imagenet_a_clean",
+                    "timm_results_imagenet_r",
+                    "timm_results_imagenet_r_clean",
+                    "timm_results_imagenetv2_matched_frequency",
+                    "timm_results_sketch",
+                )
+            ),
         ),
     ),
     "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),

@@ -21,9 +21,10 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 
 from clipshift import checkpoints, launch
-from clipshift.config import Training
+from clipshift.config import AnyTraining, EpochTraining, Training
 from clipshift.config_folders import EXTERNAL
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import (
@@ -250,6 +251,8 @@ def train(
         parts = launch.copy_shards(training)
         samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts)
         data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
+    if isinstance(training, EpochTraining):
+        training = training.on(samples)
     if samples < training.batch:
         raise ClipshiftError(
             f"the split {split.stem} keeps {samples} samples, fewer than one batch of "
@@ -342,13 +345,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    training = Training.model_validate_json(args.training)
+    training: Training = TypeAdapter(AnyTraining).validate_json(args.training)
     tables = [path for word in args.table for path in spread(word)]
     how = Filtered(tables, args.classnames, args.template) if tables else None
     train(
         args.run, args.split, args.tar, training, args.seed, args.work, args.out, args.data, how
     )  # fmt: skip
-    print(json.dumps({"run": args.run, "plan": plan(training)}))
+    print(json.dumps({"run": args.run, "plan": read_json(args.out / "record.json")["plan"]}))
 
 
 if __name__ == "__main__":
