@@ -35,6 +35,11 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    if workflow.non_local_exec:
+        refuse_leftovers()
+
+
 localrules:
     all,
 

@@ -21,8 +21,8 @@ rule dedup_fit:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.fit.tsv"
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grows(3000),
+        runtime=grows(120),
     params:
         shards=lambda w: at.shards(w.pool),
         fit=lambda w: at.fit_arguments(),
@@ -43,8 +43,8 @@ rule dedup_assign:
     log:
         f"{DEDUP_LOG}.assign.{{shard}}.log",
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         version=version_of("dedup_clusters"),
     shell:
@@ -66,8 +66,8 @@ rule dedup_score:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.{group}.tsv"
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grows(3000),
+        runtime=grows(120),
     params:
         shards=lambda w: at.shards(w.pool),
         jobs=cfg.dedup.jobs,
@@ -90,8 +90,8 @@ rule dedup_apply:
     log:
         f"{DEDUP_LOG}.apply.{{group}}.log",
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         rule=cfg.dedup.rule,
         threshold=cfg.dedup.threshold,
@@ -110,8 +110,8 @@ rule dedup_check:
     log:
         f"{DEDUP_LOG}.check.log",
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
     params:
         shards=lambda w: at.shards(w.pool),
         size=cfg.dedup.check,
@@ -135,8 +135,8 @@ rule dedup_record:
     log:
         f"results/logs/dedup/{cfg.pool}.{cfg.encoder}.record.log",
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         pool=cfg.pool,
         dedup=lambda w: as_json(cfg.dedup),

@@ -19,8 +19,8 @@ rule embed:
     benchmark:
         "results/benchmarks/embed/{encoder}.{dataset}.{shard}.tsv"
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         encoder=lambda w: as_json(cfg.encoders[w.encoder]),
         tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),

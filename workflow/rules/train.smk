@@ -15,8 +15,8 @@ rule caption_reference:
     log:
         "results/logs/sets/captioned.log",
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=grows(1000),
+        runtime=grows(20),
     params:
         tars=tar_arguments([at.tars(cfg.reference)]),
         template=lambda w: cfg.reference_caption,
@@ -42,8 +42,8 @@ rule train:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
     retries: 1
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=grows(2000),
+        runtime=grows(240),
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
         training=lambda w: as_json(cfg.models[w.model]),
