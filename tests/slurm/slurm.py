@@ -1,4 +1,4 @@
-"""A private cluster, runs of `snakemake --profile slurm` on it, and what Slurm knows of their jobs."""
+"""A private cluster, runs of `snakemake --profile slurm` on it, and what Slurm knows of them."""
 
 import os
 import re

@@ -67,7 +67,8 @@ class Cluster(Block):
 def _answers(*words: str) -> bool:
     """Whether a command exists and ends well in time."""
     try:
-        return subprocess.run(words, capture_output=True, timeout=PATIENCE).returncode == 0
+        done = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
+        return done.returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
 
@@ -103,7 +104,7 @@ def leftovers(folder: Path) -> list[str]:
     """Ids of this user's Slurm jobs that log into `folder`: those of a run that was killed."""
     words = ["squeue", "--me", "--noheader", "--Format=JobID:20,STDOUT:4096"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return []
     logs = folder.resolve() / ".snakemake/slurm_logs"
