@@ -1,5 +1,6 @@
-"""What `--profile slurm` submits, with stand-ins for Slurm's commands; tests/slurm has the real one."""
+"""What `--profile slurm` submits, with stand-ins for Slurm's commands (tests/slurm: the real)."""
 
+import itertools
 import json
 import os
 import re
@@ -7,12 +8,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.workflow import standin
-from tests.workflow.runner import ROOT, TEST_CONFIG, environment, planned
+from tests.workflow.runner import ROOT, TEST_CONFIG, changed_config, environment, planned
 
 NAMES = {
     "account": "vision",
@@ -46,8 +48,10 @@ class Slurm:
             "USER": "somebody",
         }  # fmt: skip
 
-    def snakemake(self, study: Path, *words: str, check: bool = True) -> str:
-        own = ["--profile", "slurm", "--configfile", str(TEST_CONFIG), "--directory", str(study)]
+    def snakemake(
+        self, study: Path, *words: str, check: bool = True, config: Path = TEST_CONFIG
+    ) -> str:
+        own = ["--profile", "slurm", "--configfile", str(config), "--directory", str(study)]
         own += ["--seconds-between-status-checks", "1", "--latency-wait", "5", "--nocolor"]
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", *own, *words], cwd=ROOT, env=self.env,
@@ -57,8 +61,10 @@ class Slurm:
         return done.stdout
 
     def submitted(self) -> list[dict[str, str]]:
-        lines = (self.folder / "submitted.jsonl").read_text().splitlines()
-        return [parsed(json.loads(line)["words"]) for line in lines]
+        return [parsed(entry["words"]) for entry in self.kept("submitted")]
+
+    def kept(self, name: str) -> list[dict[str, Any]]:
+        return [json.loads(x) for x in (self.folder / f"{name}.jsonl").read_text().splitlines()]
 
 
 SHORT = {"-p": "partition", "-A": "account", "-t": "time", "-D": "folder"}
@@ -138,3 +144,39 @@ def test_a_fault_in_the_names_stops_at_once(tmp_path: Path) -> None:
     slurm = Slurm(tmp_path / "slurm", NAMES | {"gpu_modle": "a100"})
     text = slurm.snakemake(tmp_path / "run", "--dry-run", check=False)
     assert f"{slurm.folder}/cluster.yaml: gpu_modle" in text and "Traceback" not in text
+
+
+# `CLIPSHIFT_SUBMISSIONS=1000 pytest -k scheduler` does what docs/cluster.md reports.
+MANY = int(os.environ.get("CLIPSHIFT_SUBMISSIONS", "60"))
+
+
+def test_many_jobs_do_not_hammer_the_scheduler(tmp_path: Path) -> None:
+    """Pool shards whose files are placeholders: only when they are submitted matters here."""
+    per_second, at_once = (20, 100) if MANY > 100 else (10, 25)
+    rates = {"submissions": f"{per_second}/1s", "jobs": at_once, "first_check": 2}
+    slurm, run = Slurm(tmp_path / "slurm", NAMES | rates), tmp_path / "run"
+    config = changed_config(tmp_path, {"pools.test_pool.shards": MANY})
+    outputs = [
+        f"pools/test_pool/{i:05d}.{x}" for i in range(MANY) for x in ("tar", "parquet", "json")
+    ]
+    inputs = [
+        f"sources/test_{s}/samples.{x}" for s in ("color", "black") for x in ("tar", "parquet")
+    ]
+    inputs += [f"sets/test_{s}/samples.parquet" for s in ("val", "sketch")]
+    for file in [*inputs, *outputs]:
+        (run / "results" / file).parent.mkdir(parents=True, exist_ok=True)
+        (run / "results" / file).touch()
+    targets = [f"results/{file}" for file in outputs[::3]]
+    only = ["--rerun-triggers", "mtime", "--forcerun", "pool_shard", "--until", "pool_shard"]
+    slurm.snakemake(run, *only, "--", *targets, config=config)
+    times = [entry["time"] for entry in slurm.kept("submitted")]
+    asked = [entry["time"] for entry in slurm.kept("asked")]
+    assert len(times) == MANY
+    # A start is counted a little before sbatch runs, and late ones meet the next second's.
+    assert max(sum(t <= u < t + 1 for u in times) for t in times) <= 1.5 * per_second
+    assert MANY / per_second - 2 < times[-1] - times[0]
+    # Not more in the queue than allowed: a job leaves it when it is asked for.
+    for check, after in zip([times[0], *asked], [*asked, times[-1] + 1], strict=True):
+        assert sum(check <= t < after for t in times) <= at_once
+    assert all(later - earlier > 1.9 for earlier, later in itertools.pairwise(asked))
+    print(f"{MANY} jobs in {times[-1] - times[0]:.0f} s, {len(asked)} questions")
