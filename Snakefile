@@ -39,6 +39,11 @@ include: "workflow/rules/robustness.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    if workflow.non_local_exec:
+        refuse_leftovers()
+
+
 localrules:
     all,
     effective_robustness,

@@ -19,8 +19,8 @@ rule evaluate:
     log:
         "results/logs/evaluate/{split}-{model}-s{seed}.log",
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         evaluation=lambda w: as_json(cfg.evaluation),
         sets=at.set_arguments(),
@@ -40,8 +40,8 @@ rule evaluate_split:
     log:
         "results/logs/evaluate/{split}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         version=version_of("summary"),
     shell:

@@ -59,8 +59,8 @@ rule folder_pool:
     wildcard_constraints:
         pool=at.folder_pattern(cfg.pools),
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         tars=lambda w: at.tars(w.pool, w.shard),
         version=version_of("folder_pool"),
@@ -85,8 +85,8 @@ rule folder_set:
     wildcard_constraints:
         testset=at.folder_pattern(cfg.sets),
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         testset=lambda w: at.folder_set(w.testset),
         version=version_of("folder_set"),
