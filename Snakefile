@@ -31,6 +31,7 @@ include: "workflow/rules/margins.smk"
 include: "workflow/rules/splits.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/causes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -44,3 +45,4 @@ rule all:
     input:
         "results/report.html",
         at.evaluations(cfg.trained),
+        causes.tables(),

@@ -9,10 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from clipshift import config_causes
+from clipshift.config_causes import Causes
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
 from clipshift.config_figures import Figures
-from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
+from clipshift.config_folders import (
+    AnyPool,
+    AnySet,
+    CaptionedPool,
+    Folder,
+    FolderPool,
+    FolderSet,
+    takes,
+)
 from clipshift.config_splits import Dedup, Pruned, Split
 
 
@@ -162,6 +172,7 @@ class Config(Block):
     model: Name = Field(description="The model of `results/eval/{split}.json`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    causes: Causes = Field(default=Causes(), description="Controlled trainings.")
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
@@ -171,7 +182,7 @@ class Config(Block):
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
-    def folders(self) -> dict[str, FolderPool | FolderSet]:
+    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
         """Pools and sets that the user already has, by name."""
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
@@ -201,6 +212,11 @@ class Config(Block):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
             raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
+        return self
+
+    @model_validator(mode="after")
+    def _controlled(self) -> "Config":
+        config_causes.check(self)
         return self
 
     @model_validator(mode="after")
@@ -263,6 +279,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         if isinstance(keep := getattr(split.reference, "keep", None), str):
             refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
+    refs += config_causes.references(c)
     known: dict[str, Any] = {
         "split": c.trained,
         "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from clipshift.config import Config, OpenClipEncoder
-from clipshift.config_folders import FolderPool, FolderSet
+from clipshift.config_folders import Folder
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0
@@ -36,7 +36,7 @@ class Work:
 def points(cfg: Config, dataset: str) -> float:
     """Samples of a whole data set: as configured, or assumed where it is built."""
     block = {**cfg.pools, **cfg.sets}[dataset]
-    if isinstance(block, FolderPool | FolderSet):
+    if isinstance(block, Folder):
         return block.samples
     return cfg.costs.built_samples * getattr(block, "shards", 1)
 

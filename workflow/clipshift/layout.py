@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clipshift.config import Config, RunEncoder, driving_sets
-from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
+from clipshift.config_folders import EXTERNAL, CaptionedPool, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
 
@@ -22,7 +22,7 @@ def as_json(value: Any) -> str:
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
 
 
-def _pattern(names: Iterable[str]) -> str:
+def pattern(names: Iterable[str]) -> str:
     """A wildcard pattern of some names; one that no name has where there are none."""
     return "|".join(sorted(names)) or "NONE"
 
@@ -73,15 +73,27 @@ class Layout:
     def set_pattern(self, role: str) -> str:
         """Wildcard pattern of the built sets in a role."""
         sets = self.cfg.sets.items()
-        return _pattern(n for n, s in sets if s.role == role and n not in self.cfg.folders)
+        return pattern(n for n, s in sets if s.role == role and n not in self.cfg.folders)
 
     def pool_pattern(self) -> str:
         """Wildcard pattern of the built pools."""
-        return _pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
+        return pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
+
+    def img2dataset_pattern(self) -> str:
+        """Wildcard pattern of the pools that img2dataset wrote."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, FolderPool))
+
+    def captioned_pattern(self) -> str:
+        """Wildcard pattern of the pools that are made of pictures and a JSON of captions."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, CaptionedPool))
+
+    def model_pattern(self) -> str:
+        """Wildcard pattern of the models that differ in nothing but their split."""
+        return pattern(self.cfg.models)
 
     def folder_pattern(self, datasets: Iterable[str]) -> str:
         """Wildcard pattern of those of some data sets that are folders."""
-        return _pattern(name for name in datasets if name in self.cfg.folders)
+        return pattern(name for name in datasets if name in self.cfg.folders)
 
     def set_files(self, testset: str) -> list[str]:
         """What an evaluation reads of a set, beside its tars."""
@@ -165,6 +177,8 @@ class Layout:
         """Who of the pool has an embedding, and is no duplicate: what splits choose from."""
         if self.cfg.dedup.rule != "none":
             return self.duplicates()
+        if not self.cfg.dedup.embed:
+            return self.pool_tables()
         return [f for f in self.embeddings(self.pool, self.cfg.encoder) if "/metadata/" in f]
 
     def thresholds(self, testset: str, encoder: str | None = None) -> str:

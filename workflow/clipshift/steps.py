@@ -26,6 +26,8 @@ class Step:
 # What every step on the similarity engine is made of.
 ENGINE = ("engine", "similarity.py", "embeddings.py", "device.py")
 
+CLASS_NAMES = "data/imagenet_wordnet_names.txt"
+
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "folder_pool": Step(1, ("folder_pool.py", "tars.py", "shards.py")),
@@ -96,6 +98,40 @@ STEPS = {
         ),
     ),
     "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "caption_fields": Step(1, ("causes/fields.py", "sources")),
+    "captioned_pool": Step(1, ("causes/join.py", "shards.py")),
+    "corpus": Step(
+        1, ("causes/corpora.py", "causes/matcher.py", "causes/language.py", CLASS_NAMES)
+    ),
+    "chosen": Step(1, ("causes/choose.py",)),
+    "train_captions": Step(
+        1, ("causes/clip.py", "causes/towers.py", "train.py", "trainer.py", "filter.py")
+    ),
+    "train_vision": Step(
+        1,
+        (
+            "causes/learn.py",
+            "causes/towers.py",
+            "causes/pictures.py",
+            "causes/nt_xent.py",
+            "train.py",
+        ),
+    ),
+    "evaluate_controlled": Step(
+        1,
+        (
+            "causes/evaluate.py",
+            "causes/heads.py",
+            "causes/towers.py",
+            "evaluate.py",
+            "models.py",
+            "intervals.py",
+        ),
+    ),
+    "causes_tables": Step(1, ("causes/tables.py", "intervals.py")),
+    "causes_labels": Step(
+        1, ("causes/statistics.py", "causes/corpora.py", "causes/matcher.py", CLASS_NAMES)
+    ),
     "audit": Step(
         1,
         (

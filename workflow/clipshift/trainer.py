@@ -10,6 +10,8 @@ from `python -m open_clip_train.main`, none of which touches the method:
   that a training resumed at a checkpoint continues as the undisturbed one;
 * the model's convolutions are laid out channels-last, a quarter faster on CPUs;
 * the tokens of a caption are remembered, since small pools see each caption many times.
+
+The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model starts with.
 """
 
 import functools
@@ -25,6 +27,8 @@ import open_clip_train.data
 import open_clip_train.main
 import torch
 
+# As in `train`, which sets it.
+TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Captions whose tokens are kept: a few hundred bytes each.
 CAPTIONS = 100_000
 
@@ -65,6 +69,21 @@ def lay_out_channels_last() -> None:
     open_clip_train.main.create_model_and_transforms = channels_last
 
 
+def start_text_tower(weights: Path) -> None:
+    """Create models with the text tower of another run (before it may be locked)."""
+    from clipshift.causes.towers import start_text
+
+    create = open_clip_train.main.create_model_and_transforms
+
+    @functools.wraps(create)
+    def started(*args: Any, **kwargs: Any) -> Any:
+        model, *transforms = create(*args, **kwargs)
+        start_text(model, weights)
+        return model, *transforms
+
+    open_clip_train.main.create_model_and_transforms = started
+
+
 def remember_tokens() -> None:
     """Tokenize equal captions once."""
     get_tokenizer = open_clip_train.main.get_tokenizer
@@ -79,6 +98,8 @@ def remember_tokens() -> None:
 def main() -> None:
     open_clip.add_model_config(Path(sys.argv[1]))
     lay_out_channels_last()
+    if weights := os.environ.get(TEXT_WEIGHTS):
+        start_text_tower(Path(weights))
     remember_tokens()
     fix_sample_order(int(os.environ.get("RANK", "0")))
     open_clip_train.main.main(sys.argv[2:])

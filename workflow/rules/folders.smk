@@ -37,7 +37,7 @@ rule folder_pool:
     log:
         "results/logs/pool/{pool}.{shard}.log",
     wildcard_constraints:
-        pool=at.folder_pattern(cfg.pools),
+        pool=at.img2dataset_pattern(),
     resources:
         mem_mb=2000,
         runtime=30,

@@ -40,6 +40,8 @@ rule train:
         "results/logs/train/{split}-{model}-s{seed}.log",
     benchmark:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    wildcard_constraints:
+        model=at.model_pattern(),
     retries: 1
     resources:
         mem_mb=2000,
