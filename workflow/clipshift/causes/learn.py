@@ -91,7 +91,7 @@ def optimizer_of(model: nn.Module, training: Training, spec: Controlled) -> torc
     parts = groups(model, training.weight_decay)
     if spec.optimizer == "sgd":
         return torch.optim.SGD(parts, lr=training.lr, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(parts, lr=training.lr, betas=(0.9, 0.98), eps=1e-6)
+    return torch.optim.AdamW(parts, lr=training.lr)
 
 
 def loss_of(output: Tensor, targets: Tensor, spec: Controlled) -> Tensor:
