@@ -18,6 +18,7 @@ NEUTRAL = {
     "config_costs",
     "config_folders",
     "config_figures",
+    "config_robustness",
     "config_splits",
     "errors",
     "files",

@@ -23,6 +23,7 @@ from clipshift.config_folders import (
     FolderSet,
     takes,
 )
+from clipshift.config_robustness import Robustness
 from clipshift.config_splits import Dedup, Pruned, Split
 
 
@@ -174,6 +175,9 @@ class Config(Block):
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
     causes: Causes = Field(default=Causes(), description="Controlled trainings.")
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
+    robustness: Robustness = Field(
+        default=Robustness(), description="Effective robustness of published models."
+    )
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
     @property
@@ -287,6 +291,12 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "set": tests,
         "base": [*c.splits, c.pool, c.reference],
         "encoder": c.encoders,
+        "measured set": [*tests, *c.causes.subsets],
+        "arm": [
+            *c.trained,
+            *(f"{split}-{model}" for split in c.trained for model in c.models),
+            *(name for name, _ in config_causes.asked(c.causes)),
+        ],
     }
     for kind, key, figure in c.figures.blocks():
         refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]

@@ -5,6 +5,7 @@ on it (`models`), on which splits (`runs`), and how they are asked (`heads`). Ev
 sources to splits and test sets, is the study's own.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -267,6 +268,24 @@ class Causes(Block):
             if unknown := [h for h in r.heads if h not in self.heads]:
                 raise ValueError(f"runs: {r.split}-{r.model} names no head: {unknown}")
         return self
+
+
+def asked(causes: Causes) -> list[tuple[str, list[int]]]:
+    """What is evaluated: `split-model` or `split-model-head`, and its seeds."""
+    found = []
+    for r in causes.runs:
+        spec = causes.models.get(r.model)
+        own = spec is not None and spec.objective != "simclr"
+        names = [f"{r.split}-{r.model}"] * own
+        names += [f"{r.split}-{r.model}-{head}" for head in r.heads]
+        found += [(name, r.seeds) for name in names]
+    return found
+
+
+def evaluations(name: str, seeds: Sequence[int]) -> list[str]:
+    """The evaluations of the runs of what is asked."""
+    split, model, *head = name.split("-")
+    return [f"results/eval/{'-'.join([split, model, f's{seed}', *head])}.json" for seed in seeds]
 
 
 def references(c: Any) -> list[tuple[str, str, Any]]:

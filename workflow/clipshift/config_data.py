@@ -7,6 +7,12 @@ from pydantic import BaseModel, ConfigDict, Field
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+# What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
+# split is one that models are trained on, and a whole split one whose training data has neighbours:
+# all of the reference set is part of it, or none.
+Kind = Literal["split", "whole split", "pruned split", "set", "base", "encoder", "model"]
+Mention = tuple[Kind, str]
+
 
 class Block(BaseModel):
     """Base of every block: unknown keys are errors, values do not change after loading."""

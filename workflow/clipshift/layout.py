@@ -288,9 +288,10 @@ class Layout:
         tables = self.word(self.pool_tables())
         return f" --table {tables} --classnames {names} --template {template}"
 
-    def runs(self, split: str) -> list[str]:
-        """The runs of a split with the study's model, one per seed."""
-        return [f"{split}-{self.cfg.model}-s{seed}" for seed in self.cfg.seeds_of(split)]
+    def runs(self, split: str, model: str | None = None) -> list[str]:
+        """The runs of a split with a model (default: the study's), one per seed."""
+        name = model or self.cfg.model
+        return [f"{split}-{name}-s{seed}" for seed in self.cfg.seeds_of(split)]
 
     def evaluations(self, splits: Iterable[str]) -> list[str]:
         return [f"results/eval/{split}.json" for split in splits]

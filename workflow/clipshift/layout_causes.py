@@ -120,32 +120,23 @@ class Causes:
     def subsets(self) -> str:
         return json.dumps({n: s.model_dump(mode="json") for n, s in self.block.subsets.items()})
 
-    def asked(self) -> list[tuple[str, str, list[int]]]:
-        """What is evaluated: (split-model or split-model-head, split, seeds)."""
-        found = []
-        for r in self.block.runs:
-            spec = self.block.models.get(r.model)
-            own = spec is not None and spec.objective != "simclr"
-            names = [f"{r.split}-{r.model}"] * own
-            names += [f"{r.split}-{r.model}-{head}" for head in r.heads]
-            found += [(name, r.split, r.seeds) for name in names]
-        return found
+    def asked(self) -> list[tuple[str, list[int]]]:
+        """What is evaluated: `split-model` or `split-model-head`, and its seeds."""
+        return config_causes.asked(self.block)
 
     def evaluations(self, name: str) -> list[str]:
         """Evaluations of the seeds of a split and model, by a head or by the model's own."""
-        seeds = next(seeds for asked, _, seeds in self.asked() if asked == name)
-        split, model, *head = name.split("-")
-        return [f"results/eval/{'-'.join([split, model, f's{s}', *head])}.json" for s in seeds]
+        return config_causes.evaluations(name, dict(self.asked())[name])
 
     def summaries(self) -> list[str]:
-        return [f"results/eval/{name}.json" for name, _, _ in self.asked()]
+        return [f"results/eval/{name}.json" for name, _ in self.asked()]
 
     def every_evaluation(self) -> list[str]:
-        return [file for name, _, _ in self.asked() for file in self.evaluations(name)]
+        return [file for name, _ in self.asked() for file in self.evaluations(name)]
 
     def summary_pattern(self) -> str:
         """Wildcard pattern of what is evaluated."""
-        return pattern(name for name, _, _ in self.asked())
+        return pattern(name for name, _ in self.asked())
 
     def accounts(self) -> list[str]:
         """Accounts of the pictures that the trainings read."""

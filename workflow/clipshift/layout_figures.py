@@ -8,6 +8,7 @@ than a command line has room for.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from clipshift.config_causes import asked, evaluations
 from clipshift.config_figures import (
     Binned,
     Curve,
@@ -22,6 +23,7 @@ from clipshift.config_figures import (
     Ruler,
     Tolerance,
 )
+from clipshift.config_robustness import OwnRobustness
 
 if TYPE_CHECKING:
     from clipshift.layout import Layout
@@ -197,6 +199,19 @@ def _overlap(at: "Layout", block: Overlap) -> Files:
     }
 
 
+def _own_robustness(at: "Layout", block: OwnRobustness) -> Files:
+    """Per arm (`split`, `split-model` or `split-model-head`) the evaluations of its runs."""
+    runs = {}
+    controlled = dict(asked(at.cfg.causes))
+    for arm in block.arms:
+        if arm in controlled:
+            runs[arm] = evaluations(arm, controlled[arm])
+            continue
+        split, _, model = arm.partition("-")
+        runs[arm] = [f"results/eval/{run}.json" for run in at.runs(split, model or None)]
+    return {"runs": runs}
+
+
 FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "neighbours": _pictured,
     "ruler": _pictured,
@@ -210,6 +225,7 @@ FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "tolerance": _tolerance,
     "encoders": _encoders,
     "overlap": _overlap,
+    "effective_robustness": _own_robustness,
 }
 
 # Kinds whose outputs are a figure and one table; the others have a rule of their own.

@@ -33,6 +33,13 @@ CAPTIONS = {
         "data, with Clopper-Pearson intervals and n per bin; Spearman's rho over the bins and over "
         "the images with bootstrap intervals. " + PUBLISHED_NOTE,
     ),
+    "effective_robustness": (
+        "accuracy",
+        "Effective robustness: accuracy under shift above what the line of the baseline runs says "
+        "at the same accuracy in distribution, in percentage points; both axes are scaled so that "
+        "the line is straight. Bars: 95 % Clopper-Pearson intervals over the test images; band: "
+        "bootstrap over the baseline runs. A line of few runs is a weak one.",
+    ),
     "per_class": (
         "accuracy",
         "Accuracy per class with its 95 % Clopper-Pearson interval; classes in the order of the "

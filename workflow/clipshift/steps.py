@@ -90,11 +90,38 @@ STEPS = {
             "published.py",
             "data/published_similarity_pruning.json",
             "correlation.py",
+            "robustness",
             "summary.py",
             "intervals.py",
             "select.py",
             "tars.py",
             "shards.py",
+        ),
+    ),
+    "testbed": Step(
+        1,
+        (
+            "robustness",
+            "figures/testbed.py",
+            "figures/robustness.py",
+            "figures/lines.py",
+            "figures/style.py",
+            "intervals.py",
+            *(
+                f"data/reference/{name}.csv"
+                for name in (
+                    "imagenet_testbed_top1",
+                    "imagenet_testbed_model_types",
+                    "openclip_results",
+                    "timm_results_imagenet",
+                    "timm_results_imagenet_a",
+                    "timm_results_imagenet_a_clean",
+                    "timm_results_imagenet_r",
+                    "timm_results_imagenet_r_clean",
+                    "timm_results_imagenetv2_matched_frequency",
+                    "timm_results_sketch",
+                )
+            ),
         ),
     ),
     "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),

@@ -16,6 +16,7 @@ from clipshift.layout_figures import (
     figure_inputs,
     figure_study,
 )
+from clipshift.layout_robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.steps import version_of
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
