@@ -1,4 +1,4 @@
-"""ImageNet-Captions as released, joined to a folder of pictures; captions of img2dataset's tables."""
+"""ImageNet-Captions as released, joined to a folder of pictures; img2dataset's captions."""
 
 import json
 from pathlib import Path

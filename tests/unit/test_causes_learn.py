@@ -232,7 +232,11 @@ def test_a_text_tower_of_another_run(tmp_path: Path) -> None:
     mine = {k for k in after if torch.equal(after[k], before[k])}
     taken = {k for k in after if torch.equal(after[k], donor[k])}
     assert {k for k in after if k.startswith("visual.conv1")} <= mine - taken
-    assert {"token_embedding.weight", "text_projection", "transformer.resblocks.0.mlp.c_fc.weight"} <= taken - mine
+    assert {
+        "token_embedding.weight",
+        "text_projection",
+        "transformer.resblocks.0.mlp.c_fc.weight",
+    } <= taken - mine
     tower = TowerWithHead(model.visual, torch.nn.Identity())
     torch.save(tower.state_dict(), tmp_path / "vision.pt")
     with pytest.raises(ClipshiftError, match="does not fit this model"):
@@ -240,7 +244,7 @@ def test_a_text_tower_of_another_run(tmp_path: Path) -> None:
 
 
 def test_classes_of_a_set_among_a_models() -> None:
-    assert columns(["missile", "dog", "missile"], ["missile", "dog", "missile"]) == [0, 1, 2]
+    assert columns(["missile", "dog", "missile"], ["missile", "dog", "missile"]) == [[0], [1], [2]]
     with pytest.raises(ClipshiftError, match=r"\['cow'\]"):
         columns(["cat", "dog"], ["cat", "cow"])
     with pytest.raises(ClipshiftError, match=r"\['missile'\]"):

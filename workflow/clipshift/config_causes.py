@@ -1,8 +1,8 @@
-"""Configuration blocks of controlled trainings: which property of the training makes a model robust?
+"""Configuration of controlled trainings: which property of the training makes a model robust?
 
-`causes` says what is read as a caption and as a label (`fields`, `corpora`), which models are trained
-on it (`models`), on which splits (`runs`), and how they are asked (`heads`). Everything else, from
-sources to splits and test sets, is the study's own.
+`causes` says what is read as a caption and as a label (`fields`, `corpora`), which models are
+trained on it (`models`), on which splits (`runs`), and how they are asked (`heads`). Everything
+else, from sources to splits and test sets, is the study's own.
 """
 
 from collections.abc import Sequence
@@ -199,11 +199,18 @@ class LinearHead(Block):
 Head = Annotated[PromptHead | LinearHead, Field(discriminator="kind")]
 
 
+# The 200 classes of ImageNet-A and of ImageNet-R, as indices of ImageNet's 1,000.
+Published = Literal["imagenet_a", "imagenet_r"]
+
+
 class Subset(Block):
     """A test set restricted to some classes: pictures and answers. An axis for the same classes."""
 
     of: Name = Field(description="The test set.")
-    classes: list[str] = Field(min_length=2, description="Classes that are kept.")
+    classes: Published | Annotated[list[str], Field(min_length=2)] = Field(
+        description="Classes that are kept, by name; or those of ImageNet-A or ImageNet-R, for a "
+        "set of ImageNet's 1,000."
+    )
 
 
 class ControlledRuns(Block):
@@ -227,6 +234,12 @@ class Causes(Block):
     corpora: dict[Name, Corpus] = Field(default={}, description="Corpora, by name.")
     models: dict[Name, Controlled] = Field(default={}, description="Controlled models, by name.")
     heads: dict[Name, Head] = Field(default={}, description="Heads, by name.")
+    answers: dict[Name, Published | dict[str, list[int]]] = Field(
+        default={},
+        description="Test set -> which classes of the training stand for its own, for classifiers "
+        "and probes: a published list, or class -> indices (the largest score counts). Default: "
+        "the class of the same name.",
+    )
     subsets: dict[Name, Subset] = Field(
         default={}, description="Test sets of fewer classes, measured beside the study's."
     )
@@ -305,6 +318,7 @@ def references(c: Any) -> list[tuple[str, str, Any]]:
     for r in c.causes.runs:
         refs.append(("causes.runs: split", r.split, c.splits))
         refs.append(("causes.runs: model", r.model, [*c.causes.models, *c.models]))
+    refs += [("causes.answers", name, c.test_sets) for name in c.causes.answers]
     for key, subset in c.causes.subsets.items():
         refs.append((f"causes.subsets.{key}.of", subset.of, c.test_sets))
     return refs
@@ -316,12 +330,12 @@ def check(c: Any) -> None:
     Raises:
         ValueError: names that clash, a changed base that is no model, a run that starts from itself.
     """
-    for one, other, what in (
-        (c.causes.models, c.models, "models"),
-        (c.causes.subsets, {**c.sets, **c.pools}, "sets"),
+    for key, one, other in (
+        ("models", c.causes.models, c.models),
+        ("subsets", c.causes.subsets, {**c.sets, **c.pools}),
     ):
         if clash := sorted(set(one) & set(other)):
-            raise ValueError(f"causes.{what if what == 'models' else 'subsets'}: {clash} are {what}")
+            raise ValueError(f"causes.{key}: the names {clash} are taken in this study")
     for model in c.causes.models:
         training(c, model)
     graph = {
@@ -329,8 +343,8 @@ def check(c: Any) -> None:
         for r in c.causes.runs
         for s in r.seeds
     }
-    for run in graph:
-        seen, at = {run}, graph[run]
+    for run, start in graph.items():
+        seen, at = {run}, start
         while at:
             if at in seen:
                 raise ValueError(f"causes.models: the run {run} starts from itself")

@@ -63,8 +63,8 @@ class FolderPool(Folder):
 class CaptionedPool(Folder):
     """Pictures as `FOLDER/{class}/{file}`, with captions in a JSON that names class and file.
 
-    As ImageNet-Captions is released: a list of `{filename, wnid, title, description, tags}`. What is
-    in both becomes the pool; the rest is counted. `samples` is an estimate, for the cost preview.
+    As ImageNet-Captions is released: a list of `{filename, wnid, title, description, tags}`. What
+    is in both becomes the pool; the rest is counted. `samples` is an estimate, for the preview.
     """
 
     captions: str = Field(description="The JSON; a relative path is below the key `data`.")

@@ -83,7 +83,8 @@ class OwnRobustness(Fitting):
     baseline: list[Arm] = Field(
         min_length=1,
         description="Splits whose models the line is fitted to: `split`, or `split-model` for a "
-        "model other than the study's, or `split-model-head` (`causes.runs`). Each seed is a point.",
+        "model other than the study's, or `split-model-head` (`causes.runs`). Each seed is a "
+        "point.",
     )
     groups: dict[str, list[Arm]] = Field(
         min_length=1, description="Label -> splits (as above) whose models to compare with it."

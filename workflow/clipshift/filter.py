@@ -66,9 +66,9 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
                 if captioned and len(mine):
                     ends = [mine[0], mine[-1]]
                     texts = f"SELECT key, caption {source} AND key BETWEEN ? AND ? ORDER BY key"
-                    rows = db.execute(texts, [str(end) for end in ends]).to_arrow_table()
-                    kept_here = rows.filter(pc.is_in(rows["key"], pa.array(mine.tolist())))
-                    write_parquet(out / "pool" / f"{name}.parquet", kept_here)
+                    near: Any = db.execute(texts, list(map(str, ends))).to_arrow_table()
+                    here = pc.is_in(near["key"], pa.array(mine.tolist()))
+                    write_parquet(out / "pool" / f"{name}.parquet", near.filter(here))
     if found + len(reference) != total:
         raise ClipshiftError(
             f"{split} keeps {total} samples, of which {total - found - len(reference)} are in none "

@@ -90,9 +90,7 @@ def _holds(group: tuple[int, int], numbers: list[int]) -> bool:
     return at < len(numbers) and numbers[at] <= group[1]
 
 
-def _captioned(
-    block: CaptionedPool, place: Path, data: Path
-) -> tuple[dict[str, Any], list[str]]:
+def _captioned(block: CaptionedPool, place: Path, data: Path) -> tuple[dict[str, Any], list[str]]:
     """What is there of a folder of class folders, and of the captions for it."""
     captions = data / block.captions
     faults = [] if captions.is_file() else [f"there is no file {captions}  (its key `captions`)"]

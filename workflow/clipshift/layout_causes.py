@@ -120,6 +120,11 @@ class Causes:
     def subsets(self) -> str:
         return json.dumps({n: s.model_dump(mode="json") for n, s in self.block.subsets.items()})
 
+    def measures(self) -> str:
+        """The command line's words for how test sets are measured."""
+        answers = json.dumps(self.block.model_dump(mode="json")["answers"])
+        return f"--subsets {shlex.quote(self.subsets())} --answers {shlex.quote(answers)}"
+
     def asked(self) -> list[tuple[str, list[int]]]:
         """What is evaluated: `split-model` or `split-model-head`, and its seeds."""
         return config_causes.asked(self.block)

@@ -149,6 +149,7 @@ STEPS = {
         (
             "causes/evaluate.py",
             "causes/heads.py",
+            "data/imagenet_class_indices.json",
             "causes/towers.py",
             "evaluate.py",
             "models.py",

@@ -11,7 +11,8 @@ from `python -m open_clip_train.main`, none of which touches the method:
 * the model's convolutions are laid out channels-last, a quarter faster on CPUs;
 * the tokens of a caption are remembered, since small pools see each caption many times.
 
-The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model starts with.
+The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model begins
+with.
 """
 
 import functools

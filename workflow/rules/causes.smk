@@ -244,11 +244,11 @@ rule evaluate_controlled:
     params:
         evaluation=lambda w: as_json(cfg.evaluation),
         sets=at.set_arguments(),
-        subsets=causes.subsets(),
+        measures=causes.measures(),
         version=version_of("evaluate_controlled"),
     shell:
         "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
-        " {params.sets} --evaluation {params.evaluation:q} --subsets {params.subsets:q}"
+        " {params.sets} --evaluation {params.evaluation:q} {params.measures}"
         " --out {output.result} > {log} 2>&1"
 
 
@@ -277,7 +277,7 @@ rule evaluate_head:
     params:
         evaluation=lambda w: as_json(cfg.evaluation),
         sets=at.set_arguments(),
-        subsets=causes.subsets(),
+        measures=causes.measures(),
         block=lambda w: as_json(cfg.causes.heads[w.head]),
         probe=lambda w, input: (
             f"--chosen {input.chosen} {tar_arguments(causes.tars(w.split))}"
@@ -288,7 +288,7 @@ rule evaluate_head:
         version=version_of("evaluate_controlled"),
     shell:
         "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
-        " {params.sets} --evaluation {params.evaluation:q} --subsets {params.subsets:q}"
+        " {params.sets} --evaluation {params.evaluation:q} {params.measures}"
         " --head {wildcards.head} --block {params.block:q} {params.probe}"
         " --classes {params.classes:q} --out {output.result} > {log} 2>&1"
 

@@ -33,7 +33,8 @@ def choose(split: Path, corpora: Paths, out: Path) -> Ledger:
                 CASE WHEN s.kept AND c.reason IS NOT NULL THEN c.reason
                      ELSE s.reason END AS reason,
                 c.caption, c.labels, s.kept AND c.key IS NULL AS lost
-            FROM read_parquet('{split}') s LEFT JOIN read_parquet({listed(corpora)}) c USING (key)"""
+            FROM read_parquet('{split}') s
+            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)"""
         )
         if lost := count(db, "FROM chosen WHERE lost"):
             raise ClipshiftError(

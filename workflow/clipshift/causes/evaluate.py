@@ -1,14 +1,17 @@
 """Evaluate one model by one head: any run of the study, any head of `causes.heads` or its own.
 
 `python -m clipshift.causes.evaluate --record FILE --weights FILE --set NAME=FOLDER,WORD...
---evaluation JSON --subsets JSON [--head NAME --block JSON] [--chosen FILE --tar WORD... --classes WORD]
---out FILE` writes the evaluation JSON and the predictions of `clipshift.evaluate`, with the objective,
-the head and the number of training pictures, and further test sets of fewer classes.
+--evaluation JSON [--subsets JSON] [--answers JSON] [--head NAME --block JSON]
+[--chosen FILE --tar WORD... --classes WORD] --out FILE` writes the evaluation JSON and the
+predictions of `clipshift.evaluate`, with the objective, the head and the number of training
+pictures, and further test sets of fewer classes.
 """
 
 import argparse
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ import pyarrow as pa
 from pydantic import TypeAdapter
 
 from clipshift.causes.corpora import classes_of
-from clipshift.causes.heads import Labelled, Model, Scorer, features, load, scorer
+from clipshift.causes.heads import Answers, Labelled, Model, Scorer, features, load, scorer
 from clipshift.config import Evaluation
 from clipshift.config_causes import Head, Subset
 from clipshift.errors import ClipshiftError, run
@@ -26,6 +29,7 @@ from clipshift.files import named_paths, read_json, sha256_file, write_json, wri
 from clipshift.labels import check_labels
 from clipshift.tars import add_data, read_tars, tars_of
 
+IMAGENET = 1000
 Sets = Mapping[str, tuple[Path, Sequence[Path]]]
 
 
@@ -37,17 +41,48 @@ def restricted(
     Raises:
         ClipshiftError: it names a class that the set lacks.
     """
-    if unknown := [c for c in subset.classes if c not in names]:
-        raise ClipshiftError(f"causes.subsets: {subset.of} has no classes {unknown}")
-    columns = [i for i, name in enumerate(names) if name in subset.classes]
+    if isinstance(subset.classes, str):
+        columns = published(subset.classes)
+        if len(names) != IMAGENET:
+            raise ClipshiftError(f"causes.subsets: {subset.of} has other classes than ImageNet")
+    else:
+        if odd := [c for c in subset.classes if list(names).count(c) != 1]:
+            raise ClipshiftError(f"causes.subsets: no or several classes of {subset.of} are {odd}")
+        columns = [i for i, name in enumerate(names) if name in subset.classes]
     here = np.isin(labels, columns)
     mine = np.searchsorted(columns, labels[here])
     return [names[i] for i in columns], scores[here][:, columns], mine, here
 
 
+def published(name: str) -> list[int]:
+    """The classes of ImageNet-A or -R among ImageNet's, in the order of their labels."""
+    text = files("clipshift").joinpath("data/imagenet_class_indices.json").read_text()
+    return list(json.loads(text)[name])
+
+
+def answers_of(rule: str | dict[str, list[int]] | None, names: Sequence[str]) -> Answers:
+    """Per class of a set the classes of the training that stand for it.
+
+    Raises:
+        ClipshiftError: the rule does not know all classes of the set.
+    """
+    if rule is None:
+        return None
+    if isinstance(rule, str):
+        places = published(rule)
+        if len(places) != len(names):
+            raise ClipshiftError(f"causes.answers: {rule} has {len(places)} classes, a set of "
+                                 f"{len(names)} is not it")  # fmt: skip
+        return [[i] for i in places]
+    if unknown := [name for name in names if not rule.get(name)]:
+        raise ClipshiftError(f"causes.answers: no class stands for {unknown[:5]}")
+    return [rule[name] for name in names]
+
+
 def evaluate(
-    model: Model, score: Scorer, sets: Sets, subsets: Mapping[str, Subset], batch: int
-) -> tuple[dict[str, Any], pa.Table]:
+    model: Model, score: Scorer, sets: Sets, subsets: Mapping[str, Subset], batch: int,
+    answers: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], pa.Table]:  # fmt: skip
     """Results of every test set and subset, and the predictions."""
     results: dict[str, Any] = {}
     tables = []
@@ -69,13 +104,20 @@ def evaluate(
     for name, (folder, tars) in sets.items():
         names, truth = check_labels(folder, tars)
         keys, x = features(model, read_tars(tars), batch)
-        scores, said = score(x, names)
+        scores, said = score(x, names, answers_of((answers or {}).get(name), names))
         labels = np.array([truth[key] for key in keys])
         add(name, names, keys, scores, labels, said)
         for other, subset in subsets.items():
             if subset.of == name:
                 fewer, part, mine, here = restricted(subset, names, scores, labels)
-                add(other, fewer, [k for k, h in zip(keys, here, strict=True) if h], part, mine, said)
+                add(
+                    other,
+                    fewer,
+                    [k for k, h in zip(keys, here, strict=True) if h],
+                    part,
+                    mine,
+                    said,
+                )
     return results, pa.concat_tables(tables)
 
 
@@ -86,6 +128,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", required=True, metavar="NAME=FOLDER,WORD")
     parser.add_argument("--evaluation", required=True, help="JSON of the evaluation block")
     parser.add_argument("--subsets", default="{}", help="JSON of causes.subsets")
+    parser.add_argument("--answers", type=json.loads, default={}, help="JSON of causes.answers")
     parser.add_argument("--head", help="name of the head (default: the model's own)")
     parser.add_argument("--block", help="JSON of the head's block")
     parser.add_argument("--chosen", type=Path, help="labelled training pictures, for a probe")
@@ -106,7 +149,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         model = load(record, args.weights, Path(scratch))
     score = scorer(model, head, evaluation, labelled)
-    results, predictions = evaluate(model, score, sets, subsets, evaluation.batch)
+    results, predictions = evaluate(
+        model, score, sets, subsets, evaluation.batch, args.answers
+    )  # fmt: skip
     table = args.out.with_suffix(".predictions.parquet")
     write_parquet(table, predictions)
     identity = {key: record[key] for key in ("run", "split", "seed", "model", "samples_seen")}

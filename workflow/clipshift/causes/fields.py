@@ -1,8 +1,8 @@
 """What sources say of each picture: title, description and tags, as a table.
 
-`python -m clipshift.causes.fields source ...`: of a built source, read again from its pinned packages
-(kept in the user's cache), without drawing a picture. `... pool ...`: of a group of img2dataset's
-tars, from columns of its own tables.
+`python -m clipshift.causes.fields source ...`: of a built source, read again from its pinned
+packages (kept in the user's cache), without drawing a picture. `... pool ...`: of a group of
+img2dataset's tars, from columns of its own tables.
 
 Contract of the table: `key, title, description, tags` (strings, empty where there is none), and
 `label`, an index of the study's classes where the data themselves hold one, else null.

@@ -30,8 +30,13 @@ from clipshift.select import seeded_order
 from clipshift.shards import Sample
 from clipshift.tars import read_tars
 
-# From features and the class names of a set to scores, with what the result must say of the head.
-Scorer = Callable[[np.ndarray, Sequence[str]], tuple[np.ndarray, dict[str, Any]]]
+# Per class of a set the classes of a model that stand for it; None: those of the same name.
+Answers = list[list[int]] | None
+# From features, the class names of a set and its answers to scores, with what the result must
+# say of the head.
+Scorer = Callable[[np.ndarray, Sequence[str], Answers], tuple[np.ndarray, dict[str, Any]]]
+# The score of a class that a head has never seen.
+_NEVER = -1e9
 # Features are normalised before a linear probe, as for zero-shot classification.
 _TINY = 1e-12
 
@@ -72,9 +77,7 @@ def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     return Model(visual, preprocess, device, None, layer, record["classes"])
 
 
-def features(
-    model: Model, samples: Iterator[Sample], batch: int
-) -> tuple[list[str], np.ndarray]:
+def features(model: Model, samples: Iterator[Sample], batch: int) -> tuple[list[str], np.ndarray]:
     """Keys, and (N, D) float32 features of pictures in evaluation view, in their order."""
     keys: list[str] = []
     parts = []
@@ -114,7 +117,9 @@ def _unit(x: np.ndarray) -> np.ndarray:
 
 
 def _prompts(clip: models.Clip, given: list[str], words: dict[str, list[str]]) -> Scorer:
-    def score(x: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    def score(
+        x: np.ndarray, names: Sequence[str], answers: Answers
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         with torch.inference_mode():
             text = text_classifier(clip, prompts_of(names, given, words)).cpu().numpy()  # (D, C)
         said = {c: words.get(c, [c]) for c in names}
@@ -124,10 +129,12 @@ def _prompts(clip: models.Clip, given: list[str], words: dict[str, list[str]]) -
 
 
 def _own(model: Model) -> Scorer:
-    def score(x: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
+    def score(
+        x: np.ndarray, names: Sequence[str], answers: Answers
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         with torch.inference_mode():
             logits = model.layer(torch.from_numpy(x).to(model.device)).cpu().numpy()  # type: ignore[misc]
-        return logits[:, columns(model.classes, names)], _silent("own layer")
+        return answered(logits, model.classes, names, answers), _silent("own layer")
 
     return score
 
@@ -145,17 +152,17 @@ def _linear(model: Model, head: LinearHead, evaluation: Evaluation, train: Label
     x, y = probe_data(model, head, evaluation.batch, train)
     probe = LogisticRegression(C=head.c, max_iter=head.iterations)
     probe.fit(_unit(x), y)
-    known = [train.classes[i] for i in probe.classes_]
 
-    def score(x: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:
-        scores = np.full((len(x), len(names)), -1e9)  # a class without pictures is never named
-        logits = probe.decision_function(_unit(x))
-        if logits.ndim == 1:  # two classes
-            logits = np.stack([-logits, logits], axis=1)
-        for column, name in enumerate(names):
-            if name in known:
-                scores[:, column] = logits[:, known.index(name)]
-        return scores, _silent("linear probe") | {"probe_pictures": len(y)}
+    def score(
+        x: np.ndarray, names: Sequence[str], answers: Answers
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        found = probe.decision_function(_unit(x))
+        if found.ndim == 1:  # two classes
+            found = np.stack([-found, found], axis=1)
+        logits = np.full((len(x), len(train.classes)), _NEVER)
+        logits[:, probe.classes_] = found
+        said = _silent("linear probe") | {"probe_pictures": len(y)}
+        return answered(logits, train.classes, names, answers), said
 
     return score
 
@@ -191,24 +198,31 @@ def _silent(head: str) -> dict[str, Any]:
     return {"head": head, "templates": [], "words": {}}
 
 
-def columns(classes: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Where the classes of a set stand among a model's.
+def answered(
+    logits: np.ndarray, classes: Sequence[str], names: Sequence[str], answers: Answers
+) -> np.ndarray:
+    """(N, C') scores of a set's classes from (N, C) of the model's; of several, the largest."""
+    places = columns(classes, names) if answers is None else answers
+    return np.stack([logits[:, mine].max(1) for mine in places], axis=1)
+
+
+def columns(classes: Sequence[str], names: Sequence[str]) -> list[list[int]]:
+    """Where the classes of a set stand among a model's, by name.
 
     >>> columns(["cat", "dog", "cow"], ["cow", "cat"])
-    [2, 0]
+    [[2], [0]]
 
     Raises:
         ClipshiftError: a class of the set is none of the model's, or two of them share its name.
     """
     if list(classes) == list(names):
-        return list(range(len(names)))
+        return [[i] for i in range(len(names))]
     places: dict[str, list[int]] = {}
     for index, name in enumerate(classes):
         places.setdefault(name, []).append(index)
     if unknown := [name for name in names if len(places.get(name, [])) != 1]:
         raise ClipshiftError(
-            f"the test set has classes that are not one class of the model's: {unknown[:5]}; test "
-            "the model on sets of its own classes"
+            f"the test set has classes that are not one class of the model's: {unknown[:5]}; say "
+            "in causes.answers which of the model's classes stand for them"
         )
-    return [places[name][0] for name in names]
-
+    return [places[name] for name in names]

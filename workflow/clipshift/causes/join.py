@@ -1,12 +1,13 @@
 """ImageNet-Captions: captions by class and file name for a folder of pictures that the user has.
 
-`python -m clipshift.causes.join shard --name POOL --captions FILE --pictures FOLDER --classes N --shard I
---shards N --out FILE --fields FILE` writes one shard of a pool (tar, table, account) and its fields
-(title, description, tags, label). `... report ACCOUNT... --out FILE` adds up what was matched.
+`python -m clipshift.causes.join shard --name POOL --captions FILE --pictures FOLDER --classes N
+--shard I --shards N --out FILE --fields FILE` writes one shard of a pool (tar, table, account) and
+its fields (title, description, tags, label). `... report ACCOUNT... --out FILE` adds up what was
+matched.
 
 The JSON is a list of `{filename, wnid, title, description, tags}` (Fang et al. 2022). It is read
-as a stream; a shard holds its own entries only. A label is the place of the class folder among all, in
-the order of WordNet ids. Counts are reported, never assumed.
+as a stream; a shard holds its own entries only. A label is the place of the class folder among all,
+in the order of WordNet ids. Counts are reported, never assumed.
 """
 
 import argparse
@@ -118,14 +119,14 @@ def write_shard(
     ledger.rejected = +ledger.rejected
     write_table(out.with_suffix(".parquet"), rows)
     write_parquet(fields, pa.Table.from_pylist(texts, schema=SCHEMA))
-    counts = Counter(rows[i]["category"] for i in range(len(rows)))
-    entry_ = {
+    counts = Counter(row["category"] for row in rows)
+    account = {
         "account": ledger.as_json(),
         "shard": shard_entry(out, ledger.went_out),
         "classes": dict(sorted(counts.items())),
         "folders": sorted(labels) if shard == 0 else [],
     }
-    write_json(out.with_suffix(".json"), entry_)
+    write_json(out.with_suffix(".json"), account)
     return ledger
 
 
@@ -143,7 +144,8 @@ def _reason(
 
 
 def _row(
-    name: str, key: str, wnid: str, filename: str, class_name: str, data: bytes, text: dict[str, str]
+    name: str, key: str, wnid: str, filename: str, class_name: str, data: bytes,
+    text: dict[str, str],
 ) -> dict[str, Any]:  # fmt: skip
     locator = f"{name}/{wnid}/{filename}"
     return {

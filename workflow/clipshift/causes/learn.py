@@ -1,7 +1,7 @@
 """Train a vision tower by cross-entropy on labels, or by SimCLR, as CLIP's is trained on captions.
 
-`python -m clipshift.causes.learn --run NAME --chosen FILE --tar WORD... --training JSON --model JSON
---classes WORD --seed N --work FOLDER --out FOLDER [--start FILE]`. The same pictures, samples seen,
+`python -m clipshift.causes.learn --run NAME --chosen FILE --tar WORD... --training JSON
+--model JSON --classes WORD --seed N --work FOLDER --out FOLDER [--start FILE]`. The same pictures, samples seen,
 checkpoints and outputs as `clipshift.train`: a killed training continues at its last complete
 checkpoint and ends with the same bytes. Precision, device and processes are those of the model
 (`torch.distributed` with one process a GPU).
@@ -105,7 +105,7 @@ def loss_of(output: Tensor, targets: Tensor, spec: Controlled) -> Tensor:
     if torch.distributed.is_initialized():
         from torch.distributed.nn.functional import all_gather
 
-        first, second = (torch.cat(list(all_gather(part))) for part in (first, second))
+        first, second = (torch.cat(all_gather(part)) for part in (first, second))  # type: ignore[no-untyped-call]
     return nt_xent(first, second, spec.temperature)
 
 
@@ -145,7 +145,7 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
                 output = parallel(_flat(views).to(device, memory_format=torch.channels_last))
                 loss = loss_of(output, targets, spec)
             optimizer.zero_grad()
-            scaler.scale(loss).backward()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             scaler.step(optimizer)
             scaler.update()
             total += float(loss.detach())
@@ -153,9 +153,9 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
         print(f"part {part + 1} of {training.checkpoints}: mean loss {losses[-1]:.4f}", flush=True)
         if rank == 0:
             with atomic(file) as stream:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                state |= {"scaler": scaler.state_dict(), "losses": losses}
-                torch.save(state, stream)
+                parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
+                states = {name: part.state_dict() for name, part in parts.items()}
+                torch.save(states | {"losses": losses}, stream)
 
 
 def _flat(views: Tensor) -> Tensor:

@@ -1,15 +1,14 @@
 """In which fields of their captions the true class of pictures is named.
 
 `python -m clipshift.causes.statistics --found JSON --table FILE... --fields FILE... --classes WORD
---out FILE`: per field, of the pictures with a true label, the share whose field has text, and the share
-whose field names the class; with n and the Clopper-Pearson interval. The last rows say how the
-configured pseudo-label of such a picture agrees with its true one.
+--out FILE`: per field, of the pictures with a true label, the share whose field has text, and the
+share whose field names the class; with n and the Clopper-Pearson interval. The last rows say how
+the configured pseudo-label of such a picture agrees with its true one.
 """
 
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from clipshift.causes.corpora import add_arguments, classes_of, joined, paths_of, true_label

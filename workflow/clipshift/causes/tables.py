@@ -1,8 +1,9 @@
 """Tables of controlled trainings, as csv, and the seeds of a model joined.
 
 `python -m clipshift.causes.tables join --out FILE RUN.json...`: mean accuracy over the seeds, as
-`clipshift.summary` does for a split. `... all`: `causes_runs` (a row a run and head), `causes_models`
-(a row a split, model and head, with the interval), `causes_corpora` (what each training read).
+`clipshift.summary` does for a split. `... all`: `causes_runs` (a row a run and head),
+`causes_models` (a row a split, model, head and test set, with the interval), `causes_corpora` (what
+each training read).
 """
 
 import argparse
