@@ -47,4 +47,4 @@ rule all:
     input:
         "results/report.html",
         at.evaluations(cfg.trained),
-        causes.tables(),
+        [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

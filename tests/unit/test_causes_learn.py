@@ -99,7 +99,7 @@ def test_pictures_are_found_and_views_follow_from_their_number(
     chosen: tuple[Path, list[str]],
 ) -> None:
     tars = [Path(tar) for tar in chosen[1]]
-    index = index_tars(tars, {"k03", "k20"})
+    index = index_tars(tars, ["k03", "k20"])
     seen: list[Any] = []
     pictures = Pictures(index, lambda image: seen.append(image) or torch.rand(1), 0)
     first, again, other = pictures[0, 5][0], pictures[0, 5][0], pictures[0, 6][0]
@@ -107,7 +107,7 @@ def test_pictures_are_found_and_views_follow_from_their_number(
     assert [row for _, row in (pictures[1, 0], pictures[0, 0])] == [1, 0]
     assert np.array_equal(np.asarray(seen[0]), np.asarray(seen[1]))
     with pytest.raises(ClipshiftError, match=r"1 pictures .* none of 2 tars, e\.g\. 'zz'"):
-        index_tars(tars, {"k03", "zz"})
+        index_tars(tars, ["k03", "zz"])
 
 
 def test_learning_rates() -> None:
@@ -127,10 +127,12 @@ def test_learning_rates() -> None:
 
 
 def test_several_labels_are_equal_parts(tmp_path: Path) -> None:
-    table = pa.table({"key": ["a", "b"], "kept": [True, False], "labels": [[0, 2], [1]]})
+    kept, labelled = [True, True, False], [[1], [0, 2], [1]]
+    table = pa.table({"key": ["c", "a", "b"], "kept": kept, "labels": labelled})
     write_parquet(tmp_path / "c.parquet", table)
-    (target,) = learn.labels_of(tmp_path / "c.parquet", 3).values()
-    assert target.tolist() == [0.5, 0, 0.5]
+    keys, labels = learn.read_chosen(tmp_path / "c.parquet", 3)
+    assert keys == ["a", "c"]
+    assert labels.targets(np.array([1, 0])).tolist() == [[0, 1, 0], [0.5, 0, 0.5]]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Name
+from clipshift.config_folders import FolderPool
 
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
@@ -328,7 +329,7 @@ def check(c: Any) -> None:
     """What `references` cannot say; called when a study's names are known.
 
     Raises:
-        ValueError: names that clash, a changed base that is no model, a run that starts from itself.
+        ValueError: names that clash, changes that make no model, a run that starts from itself.
     """
     for key, one, other in (
         ("models", c.causes.models, c.models),
@@ -336,8 +337,14 @@ def check(c: Any) -> None:
     ):
         if clash := sorted(set(one) & set(other)):
             raise ValueError(f"causes.{key}: the names {clash} are taken in this study")
-    for model in c.causes.models:
-        training(c, model)
+    outside = isinstance(c.pools.get(c.pool), FolderPool)
+    for name, model in c.causes.models.items():
+        settings = training(c, name)
+        filters = settings is not None and settings.read == "filter"
+        if filters and model.objective == "clip" and not outside:
+            raise ValueError(
+                f"causes.models.{name}: `read: filter` needs a pool that is a folder of tars"
+            )
     graph = {
         f"{r.split}-{r.model}-s{s}": _starts(c.causes.models.get(r.model))
         for r in c.causes.runs

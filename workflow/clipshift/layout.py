@@ -27,6 +27,13 @@ def pattern(names: Iterable[str]) -> str:
     return "|".join(sorted(names)) or "NONE"
 
 
+def controlled_tables(cfg: Config) -> list[str]:
+    """Tables that a study has because of its controlled trainings."""
+    names = ["runs", "models", "corpora"] * bool(cfg.causes.runs)
+    names += ["labels"] * (cfg.causes.found is not None)
+    return [f"causes_{name}" for name in names]
+
+
 class Layout:
     """Paths of one study. A *data set* is a pool or a labelled set."""
 
@@ -322,13 +329,15 @@ class Layout:
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.trained for run in self.runs(split)],
             "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
+            "embedded": cfg.dedup.embed,
             "deduplicated": cfg.dedup.rule != "none",
+            "controlled": controlled_tables(cfg),
             "contrasts": bool(cfg.figures.contrasts),
         }
 
     def report_inputs(self) -> list[str]:
         cfg = self.cfg
-        tables = ["accuracy"] + ["contrasts"] * bool(cfg.figures.contrasts)
+        tables = ["accuracy"] * bool(cfg.trained) + ["contrasts"] * bool(cfg.figures.contrasts)
         embedded = f"results/embeddings/{cfg.encoder}"
         return [
             *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
@@ -336,13 +345,14 @@ class Layout:
             *(f"results/sets/{s}/manifest.json" for s in cfg.sets),
             *(
                 f"{embedded}/{d}/account/account_{shard}.json"
-                for d in [cfg.pool, *cfg.sets]
+                for d in [cfg.pool, *cfg.sets] * cfg.dedup.embed
                 for shard in self.shards(d)
             ),
             *self.dedup_record(),
             *(f"results/splits/{s}.json" for s in cfg.splits),
             *(f"results/models/{run}/record.json" for s in cfg.trained for run in self.runs(s)),
             *(f"results/tables/{t}.csv" for t in tables),
+            *(f"results/tables/{t}.csv" for t in controlled_tables(cfg)),
             *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
             *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
             *(f"results/figures/samples/split_{s}.jpg" for s in self.sampled()),

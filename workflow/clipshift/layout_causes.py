@@ -157,9 +157,3 @@ class Causes:
         pool = [(self.cfg.pool, shard) for shard in self.at.shards(self.cfg.pool)]
         built = self.cfg.reference not in self.cfg.folders
         return pool + [(self.cfg.reference, "00000")] * built
-
-    def tables(self) -> list[str]:
-        """Tables that the study has because of its controlled trainings."""
-        names = ["runs", "models", "corpora"] * bool(self.block.runs)
-        names += ["labels"] * (self.block.found is not None)
-        return [f"results/tables/causes_{name}.csv" for name in names]

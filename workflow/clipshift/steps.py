@@ -124,7 +124,7 @@ STEPS = {
             ),
         ),
     ),
-    "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "report": Step(4, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
     "caption_fields": Step(1, ("causes/fields.py", "sources")),
     "captioned_pool": Step(1, ("causes/join.py", "shards.py")),
     "corpus": Step(

@@ -9,7 +9,7 @@ from clipshift import config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
 from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
-from clipshift.layout import INVENTORY, Layout, as_json
+from clipshift.layout import INVENTORY, Layout, as_json, controlled_tables
 from clipshift.layout_figures import (
     FIGURE_KINDS,
     figure_files,

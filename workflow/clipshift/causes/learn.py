@@ -1,10 +1,10 @@
 """Train a vision tower by cross-entropy on labels, or by SimCLR, as CLIP's is trained on captions.
 
 `python -m clipshift.causes.learn --run NAME --chosen FILE --tar WORD... --training JSON
---model JSON --classes WORD --seed N --work FOLDER --out FOLDER [--start FILE]`. The same pictures, samples seen,
-checkpoints and outputs as `clipshift.train`: a killed training continues at its last complete
-checkpoint and ends with the same bytes. Precision, device and processes are those of the model
-(`torch.distributed` with one process a GPU).
+--model JSON --classes WORD --seed N --work FOLDER --out FOLDER [--start FILE]`. The same pictures,
+samples seen, checkpoints and outputs as `clipshift.train`: a killed training continues at its last
+complete checkpoint and ends with the same bytes. Precision, device and processes are those of the
+model (`torch.distributed` with one process a GPU).
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,35 +41,47 @@ from clipshift.files import atomic, read_json, read_parquet, sha256_file, write_
 from clipshift.tars import add_arguments, tars_of
 from clipshift.train import WORKERS, claim, copy_shards, copy_split, identity_of, plan
 
-LOSSES = "losses.json"
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N pictures, in the order of their keys; a picture may have several, or none.
+
+    starts: (N + 1,) int64, the labels of row i are `classes[starts[i]:starts[i + 1]]`, int32.
+    """
+
+    starts: np.ndarray
+    classes: np.ndarray
+    count: int
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """(B, C) float32: equal parts of a picture's labels."""
+        found = np.zeros((len(rows), self.count), np.float32)
+        for i, row in enumerate(rows):
+            mine = self.classes[self.starts[row] : self.starts[row + 1]]
+            if len(mine):
+                found[i, mine] = 1 / len(mine)
+        return found
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learnt from: pictures, their targets, and how.
-
-    targets: (N, C) float32, the share of each class in a picture's label, rows as in the index;
-    empty for `simclr`.
-    """
+    """What is learnt from, and how; index and labels speak of the same pictures."""
 
     index: Index
-    targets: np.ndarray
+    labels: Labels
     training: Training
     spec: Controlled
     seed: int
 
 
-def labels_of(chosen: Path, classes: int) -> dict[str, np.ndarray]:
-    """Per kept picture its target: (C,) float32, equal parts of its labels."""
+def read_chosen(chosen: Path, classes: int) -> tuple[list[str], Labels]:
+    """Keys, sorted, and labels of the pictures to train on."""
     table = read_parquet(chosen, ["key", "kept", "labels"])
-    table = table.filter(table["kept"])
-    found = {}
-    pairs = zip(table["key"].to_pylist(), table["labels"].to_pylist(), strict=True)
-    for key, labels in pairs:
-        found[key] = np.zeros(classes, np.float32)
-        if labels:
-            found[key][labels] = 1 / len(labels)
-    return found
+    table = table.filter(table["kept"]).sort_by("key")
+    labels = table["labels"].combine_chunks()
+    sizes = pc.fill_null(pc.list_value_length(labels), 0).to_numpy(zero_copy_only=False)
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return table["key"].to_pylist(), Labels(starts, labels.flatten().to_numpy(), classes)
 
 
 def schedule(training: Training, spec: Controlled) -> Callable[[int], float]:
@@ -140,7 +153,7 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
         for step, (views, rows) in enumerate(loader, start=first):
             for group in optimizer.param_groups:
                 group["lr"] = rate(step)
-            targets = torch.from_numpy(lesson.targets[rows.numpy()]).to(device)
+            targets = torch.from_numpy(lesson.labels.targets(rows.numpy())).to(device)
             with _autocast(training.precision, device):
                 output = parallel(_flat(views).to(device, memory_format=torch.channels_last))
                 loss = loss_of(output, targets, spec)
@@ -214,7 +227,7 @@ def train(
         "classes": list(classes),
         "start": sha256_file(start) if start else None,
     }
-    targets = labels_of(chosen, len(classes))
+    keys, labels = read_chosen(chosen, len(classes))
     with _processes() as device:
         rank, ranks = _place()
         if rank == 0:
@@ -227,12 +240,11 @@ def train(
             torch.distributed.barrier()
         if training.read == "copy":
             tars = sorted((work / "data").glob("*.tar"))
-        index = index_tars(tars, targets.keys())
-        rows = np.stack([targets[key] for key in index.keys])
+        index = index_tars(tars, keys)
         model = build(training, spec, len(classes), seed, work)
         if start:
             start_vision(model, start)
-        learn(Lesson(index, rows, training, spec, seed), model, work, device)
+        learn(Lesson(index, labels, training, spec, seed), model, work, device)
     if rank:
         return
     saved = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)

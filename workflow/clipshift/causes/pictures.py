@@ -7,7 +7,8 @@ continues at a checkpoint sees what the undisturbed one saw, with any number of 
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator, Sequence, Set
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,42 +27,44 @@ _VIEWS = 2**40
 
 @dataclass(frozen=True)
 class Index:
-    """Where pictures lie; row i of all arrays speaks of `keys[i]`, keys sorted.
+    """Where N pictures lie, in the order of their keys.
 
     tar: (N,) int32 index of `tars`; offset, size: (N,) int64 bytes.
     """
 
-    keys: list[str]
     tars: list[Path]
     tar: np.ndarray
     offset: np.ndarray
     size: np.ndarray
 
 
-def index_tars(tars: Sequence[Path], keys: Set[str]) -> Index:
+def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
     """Find some pictures in uncompressed tars; reads headers only.
+
+    Args:
+        keys: sorted; those wanted.
 
     Raises:
         ClipshiftError: a key is in no tar, or in two.
     """
-    found: dict[str, tuple[int, int, int]] = {}
+    places = np.full((len(keys), 3), -1, np.int64)  # tar, offset, size
     for number, path in enumerate(tars):
         with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                stem, _, suffix = Path(member.name).name.partition(".")
-                if suffix in IMAGE_SUFFIXES and stem in keys:
-                    if stem in found:
-                        raise ClipshiftError(f"{path}: the key {stem!r} is there twice")
-                    found[stem] = (number, member.offset_data, member.size)
+            while member := tar.next():
                 tar.members = []  # type: ignore[attr-defined]  # they would fill the memory
-    if missing := keys - found.keys():
+                stem, _, suffix = Path(member.name).name.partition(".")
+                row = bisect_left(keys, stem) if suffix in IMAGE_SUFFIXES else len(keys)
+                if row < len(keys) and keys[row] == stem:
+                    if places[row, 0] >= 0:
+                        raise ClipshiftError(f"{path}: the key {stem!r} is there twice")
+                    places[row] = number, member.offset_data, member.size
+    missing = np.flatnonzero(places[:, 0] < 0)
+    if len(missing):
         raise ClipshiftError(
             f"{len(missing)} pictures to train on are in none of {len(tars)} tars, e.g. "
-            f"{min(missing)!r}"
+            f"{keys[missing[0]]!r}"
         )
-    ordered = sorted(found)
-    places = np.array([found[key] for key in ordered], dtype=np.int64).reshape(-1, 3)
-    return Index(ordered, list(tars), places[:, 0].astype(np.int32), places[:, 1], places[:, 2])
+    return Index(list(tars), places[:, 0].astype(np.int32), places[:, 1], places[:, 2])
 
 
 class Pictures(Dataset[tuple[Any, int]]):
@@ -77,7 +80,7 @@ class Pictures(Dataset[tuple[Any, int]]):
         self._open: dict[int, int] = {}
 
     def __len__(self) -> int:
-        return len(self._index.keys)
+        return len(self._index.tar)
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Any, int]:
         row, number = place
