@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipshift.causes.choose import choose
+from clipshift.causes.contract import FIELDS
 from clipshift.causes.corpora import Reader, write_corpus
-from clipshift.causes.fields import SCHEMA
 from clipshift.causes.language import banned, judge
 from clipshift.causes.matcher import ClassNames, class_names, finder, label_of
 from clipshift.causes.statistics import statistics
@@ -197,8 +197,8 @@ def shard(tmp_path: Path) -> tuple[Path, list[Path]]:
     ]
     files = [tmp_path / "f1.parquet", tmp_path / "f2.parquet"]
     for file, part in zip(files, (texts[:2], texts[2:]), strict=True):
-        rows = [{k: r[k] for k in SCHEMA.names} for r in part]
-        write_parquet(file, pa.Table.from_pylist(rows, schema=SCHEMA))
+        rows = [{k: r[k] for k in FIELDS.names} for r in part]
+        write_parquet(file, pa.Table.from_pylist(rows, schema=FIELDS))
     return table, files
 
 

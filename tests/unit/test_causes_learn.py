@@ -13,7 +13,8 @@ from clipshift.causes import learn
 from clipshift.causes.heads import columns
 from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Pictures, index_tars
-from clipshift.causes.towers import TowerWithHead, build, start_text, start_vision
+from clipshift.causes.start import start_text, start_vision
+from clipshift.causes.towers import TowerWithHead, build
 from clipshift.config import Training
 from clipshift.config_causes import Controlled
 from clipshift.errors import ClipshiftError

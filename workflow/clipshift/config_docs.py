@@ -19,6 +19,8 @@ names the file, the key and the nearest valid one; `clipshift check FILE` says s
 |---|---|
 | `mini.yaml` | the default study: real data from package registries, on a laptop |
 | `mini-full.yaml` | more on the same pool: `--configfile config/mini.yaml config/mini-full.yaml` |
+| `mini-causes.yaml` | study C on the mini data, on top of `mini.yaml` in the same way |
+| `imagenet_captions.yaml`, `yfcc15m.yaml` | study C at the paper's scale |
 | `laion400m.yaml` | study A at the paper's scale, for a cluster; the default of `--profile slurm` |
 | `test.yaml` | the same rules in about two minutes, for the tests |
 """

@@ -122,8 +122,10 @@ def page(contents: dict[str, Any], results: Path) -> str:
         contents=contents,
         accounts=accounts(contents, results),
         accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")) if records else {},
-        controlled={f"results/tables/{t}.csv": read_table(tables / f"{t}.csv")
-                    for t in contents["controlled"]},
+        controlled={
+            f"results/tables/{t}.csv": read_table(tables / f"{t}.csv")
+            for t in contents["controlled"]
+        },
         contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
         figures=shown(contents["figures"], results),
         dedup=_deduplication(contents, results),

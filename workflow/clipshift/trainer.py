@@ -72,7 +72,7 @@ def lay_out_channels_last() -> None:
 
 def start_text_tower(weights: Path) -> None:
     """Create models with the text tower of another run (before it may be locked)."""
-    from clipshift.causes.towers import start_text
+    from clipshift.causes.start import start_text
 
     create = open_clip_train.main.create_model_and_transforms
 

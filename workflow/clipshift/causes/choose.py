@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from clipshift.causes.corpora import paths_of
+from clipshift.causes.contract import paths_of
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, write_json
 from clipshift.ledger import Ledger

@@ -18,13 +18,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipshift.causes.contract import add_arguments, classes_of, paths_of
 from clipshift.causes.language import Judge, banned, judge
 from clipshift.causes.matcher import ClassNames, finder, label_of, text_of
 from clipshift.config_causes import CAPTION_FIELDS, Corpus, Matcher
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, write_json
 from clipshift.ledger import Ledger
-from clipshift.ranges import spread
 from clipshift.recipes import Paths, listed
 
 SCHEMA = pa.schema(
@@ -132,25 +132,6 @@ def write_corpus(reader: Reader, table: Path, fields: Paths, out: Path) -> Ledge
     ledger.went_out = ledger.came_in - sum(reasons.values())
     write_json(out.with_suffix(".json"), ledger.as_json())
     return ledger
-
-
-def classes_of(word: str) -> list[str]:
-    """Classes in the order of their indices: a JSON list, or a file with one a line."""
-    if word.startswith("["):
-        return list(json.loads(word))
-    return Path(word).read_text().splitlines()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What names pictures and classes, shared with the statistics of captions."""
-    parser.add_argument("--table", nargs="+", required=True, help="sample tables")
-    parser.add_argument("--fields", nargs="*", default=[], help="fields of sources or shards")
-    parser.add_argument("--classes", required=True, help="JSON of the classes, or a file of them")
-    parser.add_argument("--out", type=Path, required=True)
-
-
-def paths_of(words: Sequence[str]) -> list[Path]:
-    return [path for word in words for path in spread(word)]
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from clipshift.causes.corpora import classes_of
+from clipshift.causes.contract import classes_of
 from clipshift.causes.heads import Answers, Labelled, Model, Scorer, features, load, scorer
 from clipshift.config import Evaluation
 from clipshift.config_causes import Head, Subset

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
+from clipshift.causes.contract import FIELDS
 from clipshift.config_causes import CAPTION_FIELDS, Fields
 from clipshift.config_data import Package, Source
 from clipshift.errors import ClipshiftError, run
@@ -29,10 +30,6 @@ from clipshift.ranges import spread
 from clipshift.sources.base import Item, caption
 from clipshift.sources.build import ADAPTERS, key_of, unpack
 from clipshift.tars import add_data, located
-
-SCHEMA = pa.schema(
-    [("key", pa.string()), *((f, pa.string()) for f in CAPTION_FIELDS), ("label", pa.int32())]
-)
 
 
 def source_fields(
@@ -59,7 +56,7 @@ def source_fields(
             f"source {name}: {len(missing)} samples are in its table and not in its packages, e.g. "
             f"{min(missing)!r}; delete results/sources/{name} and run again"
         )
-    write_parquet(out, pa.Table.from_pylist([rows[k] for k in sorted(rows)], schema=SCHEMA))
+    write_parquet(out, pa.Table.from_pylist([rows[k] for k in sorted(rows)], schema=FIELDS))
     return len(rows)
 
 
@@ -82,7 +79,7 @@ def pool_fields(fields: Fields, tars: Sequence[Path], out: Path) -> int:
     columns = {f: getattr(fields, f).strip().removeprefix("{").removesuffix("}")
                for f in CAPTION_FIELDS if getattr(fields, f)}  # fmt: skip
     count = 0
-    with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
+    with atomic(out) as stream, pq.ParquetWriter(stream, FIELDS, compression="zstd") as writer:
         for tar in tars:
             table = tar.with_suffix(".parquet")
             if not table.exists():
@@ -91,7 +88,7 @@ def pool_fields(fields: Fields, tars: Sequence[Path], out: Path) -> int:
                 kept = batch.filter(pc.equal(batch["status"], "success"))
                 texts = [_column(kept, columns.get(f)) for f in CAPTION_FIELDS]
                 arrays = [kept["key"].cast(pa.string()), *texts, pa.nulls(len(kept), pa.int32())]
-                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=FIELDS))
                 count += len(kept)
     return count
 

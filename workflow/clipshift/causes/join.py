@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from clipshift.causes.fields import SCHEMA
+from clipshift.causes.contract import FIELDS
 from clipshift.config_folders import DATA_VARIABLE
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, sha256_bytes, write_json, write_parquet
@@ -118,7 +118,7 @@ def write_shard(
     ledger.went_out = write_tar(out, samples())
     ledger.rejected = +ledger.rejected
     write_table(out.with_suffix(".parquet"), rows)
-    write_parquet(fields, pa.Table.from_pylist(texts, schema=SCHEMA))
+    write_parquet(fields, pa.Table.from_pylist(texts, schema=FIELDS))
     counts = Counter(row["category"] for row in rows)
     account = {
         "account": ledger.as_json(),

@@ -29,10 +29,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from clipshift.causes.corpora import classes_of
+from clipshift.causes.contract import classes_of
 from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Index, Pictures, index_tars
-from clipshift.causes.towers import TowerWithHead, build, groups, start_vision, view_of
+from clipshift.causes.start import start_vision
+from clipshift.causes.towers import TowerWithHead, build, groups, view_of
 from clipshift.config import Training
 from clipshift.config_causes import Controlled
 from clipshift.device import pick_device

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from clipshift.causes.corpora import add_arguments, classes_of, joined, paths_of, true_label
+from clipshift.causes.contract import add_arguments, classes_of, paths_of
+from clipshift.causes.corpora import joined, true_label
 from clipshift.causes.matcher import finder, label_of, text_of
 from clipshift.config_causes import CAPTION_FIELDS, Matcher
 from clipshift.errors import ClipshiftError, run

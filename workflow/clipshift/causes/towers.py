@@ -1,6 +1,6 @@
 """The models of `cross_entropy` and `simclr`: open_clip's vision tower with a head of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,9 @@ from torchvision import transforms
 
 from clipshift.config import Training
 from clipshift.config_causes import Controlled
-from clipshift.errors import ClipshiftError
 from clipshift.models import register
 
 View = Callable[[Image.Image], Any]
-State = dict[str, Tensor]
-VISUAL = "visual."
-# Not of the text tower: the vision tower, and what both share.
-_NOT_TEXT = (VISUAL, "logit_scale", "logit_bias")
 
 
 class TowerWithHead(nn.Module):
@@ -53,39 +48,6 @@ def build(
         return TowerWithHead(visual, nn.Linear(width, classes))
     head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, spec.projection))
     return TowerWithHead(visual, head)
-
-
-def start_vision(model: TowerWithHead, weights: Path) -> None:
-    """Load the vision tower of another run.
-
-    Raises:
-        ClipshiftError: it has another shape.
-    """
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    mine = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
-    _load(model.visual, mine, weights)
-
-
-def start_text(model: nn.Module, weights: Path) -> None:
-    """Load the text tower of another run into a CLIP model.
-
-    Raises:
-        ClipshiftError: it has another shape, or the run has no text tower.
-    """
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    mine = {k: v for k, v in state.items() if not k.startswith(_NOT_TEXT)}
-    kept = {k: v for k, v in model.state_dict().items() if k.startswith(_NOT_TEXT)}
-    _load(model, kept | mine, weights)
-
-
-def _load(module: nn.Module, state: Mapping[str, Tensor], weights: Path) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise ClipshiftError(
-            f"the tower of {weights} does not fit this model; start from a run of the same "
-            f"architecture: {error}"
-        ) from error
 
 
 def view_of(training: Training, spec: Controlled, visual: Any) -> View:
