@@ -1,6 +1,9 @@
 """Cross-entropy and SimCLR trainings: loss, order of pictures, schedule, and that they continue."""
 
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +255,32 @@ def test_classes_of_a_set_among_a_models() -> None:
         columns(["cat", "dog"], ["cat", "cow"])
     with pytest.raises(ClipshiftError, match=r"\['missile'\]"):
         columns(["missile", "dog", "missile"], ["missile", "dog"])
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "simclr"])
+def test_two_processes_train_one_model(
+    chosen: tuple[Path, list[str]], tmp_path: Path, objective: str
+) -> None:
+    """As on several GPUs: torchrun, here with gloo; both see parts of one batch."""
+    spec = controlled(objective, projection=8)
+    words = [word for tar in chosen[1] for word in ("--tar", tar)]
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "--",
+            "clipshift.causes.learn", "--run", "split-model-s0", "--chosen", str(chosen[0]), *words,
+            "--training", training(samples=16, checkpoints=2).model_dump_json(),
+            "--model", spec.model_dump_json(), "--classes", '["a", "b", "c"]', "--seed", "0",
+            "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),
+        ],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert read_json(tmp_path / "out/record.json")["samples_seen"] == 16
+    one = run(chosen, tmp_path / "one", spec, samples=16, checkpoints=2)
+    state, alone = (
+        torch.load(folder / "model.pt", weights_only=True) for folder in (tmp_path / "out", one)
+    )
+    # The batch norms of each process see half a batch, so the models are alike, not equal.
+    difference = (state["head.weight" if objective == "cross_entropy" else "head.2.weight"]
+                  - alone["head.weight" if objective == "cross_entropy" else "head.2.weight"])  # fmt: skip
+    assert float(difference.abs().max()) < 0.02

@@ -48,7 +48,7 @@ def judge(rule: English) -> Judge:
             "`language: {by: py3langid}` needs py3langid: pip install py3langid, or take another "
             "rule (letters, words)"
         ) from None
-    identifier = LanguageIdentifier.from_pickled_model(MODEL_FILE, norm_probs=True)
+    identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
     def is_english(text: str) -> bool:
         language, probability = identifier.classify(text)

@@ -307,7 +307,8 @@ def main() -> None:
     training = Training.model_validate_json(args.training)
     if training.gpus > 1 and "RANK" not in os.environ:
         launch = ["-m", "torch.distributed.run", f"--nproc-per-node={training.gpus}"]
-        words = ["-m", "clipshift.causes.learn", *sys.argv[1:]]
+        # The two dashes: our options are not torchrun's.
+        words = ["-m", "--", "clipshift.causes.learn", *sys.argv[1:]]
         sys.exit(subprocess.run([sys.executable, *launch, *words], check=False).returncode)
     spec = Controlled.model_validate_json(args.model)
     train(
