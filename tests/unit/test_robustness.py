@@ -186,3 +186,19 @@ def test_average_of_sets() -> None:
     assert both.value == 0.25
     assert both.low == pytest.approx(0.25 - (0.5 - other.low) / 2)
     assert both.high > 0.25 + (one.high - one.value) / 2
+
+
+def test_points_are_joined_in_the_order_of_names() -> None:
+    one, other = points(*noisy(0, 3), prefix="z"), points(*noisy(1, 3), prefix="a")
+    both = Points.joined([one, other])
+    assert both.models == (*other.models, *one.models)
+    assert both.y.tolist() == [*other.y, *one.y]
+    assert both.x_high.tolist() == [*other.x_high.tolist(), *one.x_high.tolist()]
+    with pytest.raises(ClipshiftError, match="different classes"):
+        Points.joined([one, points(*noisy(1, 3), axis=SUBSET, prefix="a")])
+
+
+def test_models_that_do_not_differ_under_shift_have_no_r2() -> None:
+    line = fit(points(np.linspace(0.3, 0.6, 5), np.full(5, 0.4)), draws=20)
+    assert np.isnan(line.pieces[0].r2)
+    assert line.predict(np.array([[0.5]])) == pytest.approx(0.4)

@@ -94,7 +94,7 @@ def test_files_of_an_arm_with_a_model_of_its_own() -> None:
     cfg = load(ROOT / "config/test.yaml")
     runs = figure_files(Layout(cfg), "effective_robustness", "test_sets")["runs"]
     assert runs["test_far-nano"] == ["results/eval/test_far-nano-s0.json"]
-    assert list(runs)[0] == "test_full"
+    assert next(iter(runs)) == "test_full"
 
 
 def test_names_of_published_tables_are_taken() -> None:

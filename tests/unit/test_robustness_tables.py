@@ -5,24 +5,32 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
-from clipshift.config_robustness import Robustness, ShiftName
+from clipshift.config_robustness import Robustness, ShiftName, Space
 from clipshift.errors import ClipshiftError
-from clipshift.figures.lines import TICKS
+from clipshift.figures.lines import BASELINE, LOOKS, limits, percent_ticks
+from clipshift.figures.style import house_style, panels
+from clipshift.figures.testbed import CLIP, OTHER, TYPES
 from clipshift.layout_robustness import CLAIMS as NAMED
 from clipshift.layout_robustness import PUBLISHED_FIGURES
 from clipshift.ledger import Ledger
 from clipshift.robustness import sources
 from clipshift.robustness.claims import CLAIMS, FOUR, claim_rows, drawn_baseline, shown
-from clipshift.robustness.points import Axis, Points
+from clipshift.robustness.points import Points
 from clipshift.robustness.rho import effective_robustness
 from clipshift.robustness.shifts import SHIFTS, VAL, VAL_R
 from clipshift.robustness.sources import BROKEN, open_clip, size_of, timm
+from clipshift.robustness.spaces import forward
 from clipshift.robustness.testbed import baseline_models, fit_rows, line_of, model_rows
 
 CFG = Robustness(draws=200)
-COLUMNS = ["model", "model_type", "shift", "id_accuracy", "shift_accuracy", "predicted", "rho", "rho_low", "rho_high"]
+COLUMNS = [
+    *("model", "model_type", "shift", "id_accuracy", "shift_accuracy"),
+    *("predicted", "rho", "rho_low", "rho_high"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +222,25 @@ def test_figures_and_table_are_written(tmp_path: Path, monkeypatch: pytest.Monke
         assert csv.DictReader(stream).fieldnames == COLUMNS
 
 
-def test_ticks_are_percentages() -> None:
-    assert all(0 < tick < 100 for tick in TICKS)
-    assert Axis("a") != VAL
+def test_groups_differ_without_colour() -> None:
+    shapes = [(look.marker, look.filled) for look in (*LOOKS, BASELINE)]
+    assert len(set(shapes)) == len(shapes)
+    shapes = [(look.marker, look.filled) for _, look in (*TYPES.values(), OTHER, CLIP)]
+    assert len(set(shapes)) == len(shapes)
+    for claim in CLAIMS.values():
+        assert len(claim.groups) <= len(LOOKS)
+
+
+@pytest.mark.parametrize("space", get_args(Space))
+@pytest.mark.parametrize("ends", [(0.001, 0.95), (0.60, 0.63), (0.3, 0.9)])
+def test_ticks_are_percentages_apart(space: Space, ends: tuple[float, float]) -> None:
+    with house_style():
+        figure, (axis,) = panels(1)
+        span = limits(space, [np.array(ends)])
+        percent_ticks(axis, space, span, span)
+        places = np.sort(axis.get_xticks())
+        labels = [float(label.get_text()) for label in axis.get_xticklabels()]
+        assert len(places) >= 2
+        assert np.diff(places).min() >= 0.1 * (span[1] - span[0])
+        assert forward(space, np.array(labels) / 100) == pytest.approx(axis.get_xticks())
+        plt.close(figure)

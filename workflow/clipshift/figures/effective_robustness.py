@@ -12,7 +12,9 @@ from clipshift.config_robustness import OwnRobustness
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
 from clipshift.figures.lines import (
+    ALONE,
     LOOKS,
+    PANEL,
     Look,
     diagonal,
     draw_line,
@@ -110,7 +112,7 @@ def draw(block: OwnRobustness, files: Files, lines: dict[str, Line], out: list[P
     groups = {BASELINE: block.baseline, **block.groups}
     first = read_json(Path(files["runs"][block.baseline[0]][0]))
     with house_style():
-        figure, axes = panels(len(block.shifts), size=(2.4, 2.3))
+        figure, axes = panels(len(block.shifts), size=PANEL if len(block.shifts) > 1 else ALONE)
         for axis, shift in zip(axes, block.shifts, strict=True):
             drawn = {
                 group: points_of(block, {arm: files["runs"][arm] for arm in arms}, shift)

@@ -17,8 +17,9 @@ from clipshift.robustness.spaces import Space, forward, inverse
 BROWN = "#8C510A"
 TICKS = (0.1, 0.3, 1, 3, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97, 99, 99.5)
 # The least distance of two ticks, as a share of the axis.
-APART = 0.1
-MARGIN = 0.05
+APART = 0.115
+MARGIN = 0.07
+PANEL, ALONE = (2.25, 2.15), (3.6, 2.6)  # size of one of several panels, and of the only one
 # A name of a point takes so much of a panel, across and down.
 ROOM = np.array([0.14, 0.075])
 
@@ -34,7 +35,7 @@ class Look(NamedTuple):
     alpha: float = 1.0
 
 
-# Groups differ by shape and by fill, so that they stay apart in grey.
+# Groups differ by shape and by fill, and have a dark edge, so that they stay apart in grey.
 LOOKS = (
     Look("s", COLOURS[5]),
     Look("^", "black", filled=False),
@@ -43,7 +44,7 @@ LOOKS = (
     Look("P", BROWN, size=5.5),
     Look("X", COLOURS[1], size=5.5),
 )
-BASELINE = Look("o", COLOURS[0], size=2.6, bars=False, alpha=0.45)
+BASELINE = Look("o", COLOURS[4], size=2.8, bars=False, alpha=0.7)
 
 
 def limits(space: Space, values: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -135,8 +136,8 @@ def draw_points(
         "ls": "none",
         "color": look.colour,
         "mfc": look.colour if look.filled else "white",
-        "mec": "white" if look.filled and look.bars else look.colour,
-        "mew": 0.4 if look.filled and look.bars else 0.8,
+        "mec": "black" if look.filled and look.bars else look.colour,
+        "mew": 0.5 if look.filled and look.bars else 0.8,
         "alpha": look.alpha,
         "zorder": 4 if look.bars else 2,
         "label": label,
@@ -159,8 +160,8 @@ def mark(axis: Any, points: Points, space: Space, marks: dict[str, str]) -> None
         if any((np.abs(place - other) < ROOM).all() for other in taken):
             continue
         taken.append(place)
-        right = place[0] > 1 - ROOM[0] / 2  # no room there: to the left of the point
+        right = place[0] > 1 - ROOM[0] / 2  # no room there: below the point
         axis.annotate(
-            marks[model], at, xytext=(-4.5 if right else 4.5, -7.5), textcoords="offset points",
-            ha="right" if right else "left", fontsize=6.5, zorder=5,
+            marks[model], at, xytext=(3, -10.5) if right else (4.5, -7.5),
+            textcoords="offset points", ha="right" if right else "left", fontsize=6.5, zorder=5,
         )  # fmt: skip

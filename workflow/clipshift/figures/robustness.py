@@ -4,8 +4,10 @@ from pathlib import Path
 
 from clipshift.config_robustness import Robustness
 from clipshift.figures.lines import (
+    ALONE,
     BASELINE,
     LOOKS,
+    PANEL,
     Look,
     diagonal,
     draw_line,
@@ -21,7 +23,6 @@ from clipshift.robustness.sources import Table
 from clipshift.robustness.testbed import line_of
 
 # More models than looks are drawn alike: a legend of dozens would cover the figure.
-SIZE, ALONE = (2.25, 2.15), (3.6, 2.6)  # of a panel, inches
 MANY = Look("D", "black", filled=False, size=4)
 
 
@@ -29,7 +30,7 @@ def draw(table: Table, shifts: list[Shift], cfg: Robustness, out: list[Path]) ->
     """Draw the models of a table that have what each shift needs."""
     models = sorted(table.values)
     with house_style():
-        figure, axes = panels(len(shifts), size=SIZE if len(shifts) > 1 else ALONE)
+        figure, axes = panels(len(shifts), size=PANEL if len(shifts) > 1 else ALONE)
         for axis, shift in zip(axes, shifts, strict=True):
             points = table.points(
                 shift, cfg.level, [m for m in models if not table.lacks(m, shift)]

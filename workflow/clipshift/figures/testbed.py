@@ -17,6 +17,7 @@ from clipshift.figures.lines import (
     BASELINE,
     BROWN,
     LOOKS,
+    PANEL,
     Look,
     diagonal,
     draw_line,
@@ -25,7 +26,15 @@ from clipshift.figures.lines import (
     mark,
     percent_ticks,
 )
-from clipshift.figures.style import COLOURS, GREY, house_style, label_below, legend_above, panels
+from clipshift.figures.style import (
+    COLOURS,
+    GREY,
+    RHO,
+    house_style,
+    label_below,
+    legend_above,
+    panels,
+)
 from clipshift.figures.style import save as save_figure
 from clipshift.files import write_csv, write_text
 from clipshift.robustness.claims import (
@@ -35,9 +44,11 @@ from clipshift.robustness.claims import (
     baseline_points,
     claim_rows,
     drawn_baseline,
+    own_line,
     shown,
     signed,
 )
+from clipshift.robustness.lines import Line
 from clipshift.robustness.points import Points
 from clipshift.robustness.shifts import SHIFTS, VAL, Shift
 from clipshift.robustness.sources import testbed
@@ -93,7 +104,7 @@ def draw_shift(cfg: Robustness, shift: Shift, out: list[Path]) -> list[Row]:
         diagonal(axis)
         percent_ticks(axis, space, x, y)
         axis.set_xlabel(on_axis(shift))
-        axis.set_ylabel(f"{shift.title}, top-1 accuracy, %")
+        axis.set_ylabel(f"{short_title(shift)}, top-1 accuracy, %")
         handles, labels = axis.get_legend_handles_labels()
         # Points are drawn from the most numerous to the most interesting, and listed the other way.
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8)
@@ -127,7 +138,7 @@ def draw_claim(claim: Claim, cfg: Robustness, out: list[Path]) -> None:
     """One panel per shift: the baseline's models and line, and the groups of the claim."""
     baseline, space = drawn_baseline(claim, cfg), cfg.space
     with house_style():
-        figure, axes = panels(len(claim.shifts), size=(2.25, 2.15))
+        figure, axes = panels(len(claim.shifts), size=PANEL)
         for axis, shift in zip(axes, map(SHIFTS.__getitem__, claim.shifts), strict=True):
             groups = shown(claim, shift, cfg.level)
             behind = baseline_points(cfg, baseline, shift)
@@ -137,8 +148,13 @@ def draw_claim(claim: Claim, cfg: Robustness, out: list[Path]) -> None:
             percent_ticks(axis, space, x, y)
             label = f"ImageNet models ({baseline})"
             draw_points(axis, behind, space, BASELINE, label, (x[0], y[0]))
-            draw_line(axis, line_of(cfg, baseline, shift)[0], x, "their line, 95 % band")
+            line = line_of(cfg, baseline, shift)[0]
+            draw_line(axis, line, x, "their line, 95 % band")
+            if own := own_line(claim, groups, cfg):
+                draw_line(axis, own, x, claim.own_line, "black")
             _groups(axis, claim, groups, cfg, (x[0], y[0]))
+            if claim.gap[0] == shift.name:
+                _gap(axis, Points.joined(list(groups.values())), line, claim.gap[1], space)
             diagonal(axis)
             panel_title(axis, shift)
         figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
@@ -147,9 +163,14 @@ def draw_claim(claim: Claim, cfg: Robustness, out: list[Path]) -> None:
         save_figure(figure, out)
 
 
+def short_title(shift: Shift) -> str:
+    """A shift's title where there is little room."""
+    return "mean of four" if shift.parts else shift.title
+
+
 def panel_title(axis: Any, shift: Shift) -> None:
     """Name the shift above a panel and, where it has not all, its classes below."""
-    axis.set_title("mean of four" if shift.parts else shift.title, fontsize=9)
+    axis.set_title(short_title(shift), fontsize=9)
     if shift.on != VAL:
         axis.set_xlabel(f"on {shift.on.classes.removeprefix('the ')}", fontsize=7)
 
@@ -163,6 +184,16 @@ def _within(points: Points, ends: tuple[float, float], space: Space) -> Points:
     """The points inside the first axis of a panel."""
     place = forward(space, points.x[:, 0])
     return points.only((place > ends[0]) & (place < ends[1]))
+
+
+def _gap(axis: Any, points: Points, line: Line, model: str, space: Space) -> None:
+    """Name the distance of a model from the line."""
+    one = points.only(np.array([m == model for m in points.models]))
+    x, top, foot = (float(forward(space, v)[0]) for v in (one.x[:, 0], one.y, line.predict(one.x)))
+    arrow = {"arrowstyle": "<->", "lw": 0.8, "shrinkA": 1, "shrinkB": 4}
+    axis.annotate("", (x, top), (x, foot), arrowprops=arrow, zorder=3)
+    middle = (x, (top + foot) / 2)
+    axis.annotate(f"{RHO}", middle, (3, -3), textcoords="offset points", fontsize=9)
 
 
 def _groups(

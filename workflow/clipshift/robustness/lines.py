@@ -18,6 +18,8 @@ ENDLESS = "accuracy of 0 or 1, which no {space} has"
 LEFT_OUT = "left out by name"
 # Draws with fewer different models than coefficients have no line.
 SINGULAR = 1e10
+# Squares of rounding errors: models that are all the same have no variance to explain.
+NOTHING = 1e-20
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Piece:
     """A line over a part of the first axis, (low, high]; coefficients in the transformed space.
 
     coefficients: (K + 1,) float64, the intercept first; drawn: (D, K + 1), those of the bootstrap;
-    r2 and spread: of the transformed and of the plain accuracies of the n models.
+    least, most: (K,) ends of the models' accuracies; r2: of the transformed accuracies, NaN where
+    the models do not differ under shift; spread: root mean square distance of the plain ones.
     """
 
     low: float
@@ -163,7 +166,7 @@ def _piece(
         models=points.models,
         least=points.x.min(0),
         most=points.x.max(0),
-        r2=1 - float(residual @ residual) / total if total else 1.0,
+        r2=1 - float(residual @ residual) / total if total > NOTHING else float("nan"),
         spread=float(np.sqrt((plain**2).mean())),
     )
 

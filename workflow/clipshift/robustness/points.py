@@ -4,7 +4,7 @@ An accuracy on all 1,000 classes and one on the 200 classes of ImageNet-R are di
 Every accuracy carries its axis, and points of different axes never come together silently.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,6 +101,19 @@ class Points:
             *(np.array([[getattr(a, k) for a in x] for x in xs]) for k in ENDS),
             *(np.array([getattr(row[2], k) for row in ordered]) for k in ENDS),
         )
+
+    @classmethod
+    def joined(cls, parts: Sequence["Points"]) -> "Points":
+        """All points of some parts, which must be on the same axes and of different models."""
+        return cls.of(row for part in parts for row in part.rows())
+
+    def rows(self) -> Iterator[tuple[str, list[Accuracy], Accuracy]]:
+        """The points as `of` takes them."""
+        for i, model in enumerate(self.models):
+            ends = zip(self.axes, self.x[i], self.x_low[i], self.x_high[i], strict=True)
+            x = [Accuracy(axis, float(v), float(a), float(b)) for axis, v, a, b in ends]
+            y = (float(end[i]) for end in (self.y, self.y_low, self.y_high))
+            yield model, x, Accuracy(self.shift, *y)
 
     def only(self, kept: np.ndarray) -> "Points":
         """The points where (N,) bool `kept` holds."""

@@ -15,7 +15,7 @@ from clipshift.config_robustness import Robustness
 from clipshift.errors import ClipshiftError
 from clipshift.files import write_csv, write_json
 from clipshift.robustness.points import Axis
-from clipshift.robustness.results import AXES, plain, read
+from clipshift.robustness.results import read
 from clipshift.robustness.shifts import SHIFTS, VAL, Shift
 from clipshift.robustness.sources import Measured, Table, open_clip, size_of
 from clipshift.robustness.testbed import compare, line_of
@@ -40,10 +40,10 @@ def measured_id(words: list[str], table: Table) -> None:
     """
     for word in words:
         name, _, text = word.partition("=")
-        axis = AXES.get(plain(name))
-        if axis is None or axis not in {s.on for s in SHIFTS.values()}:
-            known = sorted({s.on.name for s in SHIFTS.values()})
-            raise ClipshiftError(f"--id {word}: {name!r} is not one of {known}")
+        known = {shift.on.name: shift.on for shift in SHIFTS.values()}
+        if name not in known:
+            raise ClipshiftError(f"--id {word}: {name!r} is not one of {sorted(known)}")
+        axis = known[name]
         if len(table.values) > 1:
             raise ClipshiftError(
                 f"--id {word}: the files hold {len(table.values)} models; give each its own file, "

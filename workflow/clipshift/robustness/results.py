@@ -22,6 +22,7 @@ from clipshift.robustness.sources import BROKEN, BROKEN_BELOW, Measured, Table, 
 
 OTHER_SET = "not one of ImageNet's sets"
 NO_TOP1 = "no top-1 accuracy of zero-shot or linear classification"
+OWN = "Models of a study of your own are compared among themselves: `figures.effective_robustness`"
 REPEATED = "the same accuracy again"
 # Tasks of CLIP_benchmark, and the key of their accuracy.
 TASKS = {"zeroshot_classification": "acc1", "linear_probe": "lp_acc1"}
@@ -38,7 +39,8 @@ def plain(name: str) -> str:
 
 
 NAMES = {
-    VAL: ("imagenet1k", "imagenet", "imagenet1kunverified", "imagenetval", "imagenet1kval", "val"),
+    # Not "val": that may be anybody's.
+    VAL: ("imagenet1k", "imagenet", "imagenet1kunverified", "imagenetval", "imagenet1kval"),
     VAL_R: ("valonimagenetrclasses",),
     VAL_A: ("valonimagenetaclasses",),
     VAL_OBJECTNET: ("valonobjectnetclasses",),
@@ -89,7 +91,8 @@ def read(files: list[Path]) -> Table:
     if not table.values:
         raise ClipshiftError(
             f"{', '.join(map(str, files))}: no model with an accuracy on ImageNet or a shifted set "
-            f"of it; {table.account.came_in} results, rejected: {dict(table.account.rejected)}"
+            f"of it; {table.account.came_in} results, rejected: {dict(table.account.rejected)}. "
+            + OWN
         )
     return table
 
@@ -107,8 +110,7 @@ def _take(table: Table, origin: dict[tuple[str, Axis], Path], result: Result, fi
     if result.classes is not None and result.classes != CLASSES[axis]:
         raise ClipshiftError(
             f"{file}: {result.dataset!r} of {result.model!r} has {result.classes} classes, "
-            f"{axis.name} has {CLASSES[axis]}: it is no set of ImageNet's. Models of a study of "
-            "your own are compared among themselves: `figures.effective_robustness`"
+            f"{axis.name} has {CLASSES[axis]}: it is no set of ImageNet's. " + OWN
         )
     mine = table.values.setdefault(result.model, {})
     table.types[result.model] = "yours"
