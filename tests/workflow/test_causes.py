@@ -7,8 +7,10 @@ import pytest
 import torch
 import yaml
 
+from clipshift import config_load, report
 from clipshift.causes.start import VISUAL
 from clipshift.files import read_json, read_parquet
+from clipshift.layout import Layout
 from tests.workflow.runner import TEST_CONFIG, planned, snakemake
 
 EMOJI = {"title": "{annotation}", "description": "{group}, {subgroup}", "tags": "{tags}"}
@@ -134,3 +136,11 @@ def test_statistics_of_captions(causes: tuple[Path, tuple[str, ...]]) -> None:
     found = {(r["field"], r["what"]): r for r in rows(causes[0], "labels")}
     named = found["description", "named"]
     assert int(named["count"]) <= int(found["any", "named"]["count"]) <= int(named["n"])
+
+
+def test_the_report_shows_the_tables(causes: tuple[Path, tuple[str, ...]]) -> None:
+    folder, words = causes
+    at = Layout(config_load.load(*map(Path, words[1:3])))
+    page = report.page(at.report_contents([]), folder / "results")
+    assert "Controlled trainings" in page
+    assert all(name in page for name in TABLES) and "test_emoji-noclip-s0" in page
