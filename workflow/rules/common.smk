@@ -9,7 +9,13 @@ from clipshift import cluster, config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
 from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
-from clipshift.layout import DOMAIN_INVENTORY, INVENTORY, Layout, as_json
+from clipshift.layout import (
+    DOMAIN_INVENTORY,
+    INVENTORY,
+    Layout,
+    as_json,
+    controlled_tables,
+)
 from clipshift.layout_domain_figures import DOMAIN_TABLES
 from clipshift.layout_domains import DomainLayout
 from clipshift.layout_figures import (

@@ -147,7 +147,7 @@ rule dedup_record:
         runtime=grows(60),
     params:
         pool=cfg.pool,
-        dedup=lambda w: as_json(cfg.dedup),
+        dedup=lambda w: as_json(cfg.dedup.model_dump(mode="json", exclude={"embed"})),
         version=version_of("dedup_record"),
     shell:
         "python -m clipshift.dedup.record --name {params.pool} --dedup {params.dedup:q}"

@@ -57,7 +57,7 @@ rule folder_pool:
     benchmark:
         "results/benchmarks/pool/{pool}.{shard}.tsv"
     wildcard_constraints:
-        pool=at.folder_pattern(cfg.pools),
+        pool=at.img2dataset_pattern(),
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),

@@ -40,6 +40,8 @@ rule train:
         "results/logs/train/{split}-{model}-s{seed}.log",
     benchmark:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    wildcard_constraints:
+        model=at.model_pattern(),
     retries: 1
     threads: lambda w: cfg.models[w.model].processes
     resources:
