@@ -36,7 +36,7 @@ $(DOWNLOADS)/installed: envs/img2dataset.txt
 	@$(DOWNLOADS)/bin/python -m pip check
 	@touch $@
 
-mini: env ## environment, data, the whole mini study, its report (about 15 minutes)
+mini: env ## environment, data, the mini study A, B and C, its report (about half an hour)
 	snakemake --cores $(CORES) --profile profiles/local
 	@echo "Open results/report.html"
 
