@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Name
 
@@ -68,13 +68,35 @@ class DomainRelative(AgainstBaseline):
     The paper has no formula for its corrected performance; the figure prints the one that it used.
     """
 
-    correction: Literal["none", "chance"] = Field(
+    correction: Literal["none", "chance", "id_line"] = Field(
         default="chance",
-        description="What is taken off both accuracies: nothing, or chance level.",
+        description="What is taken off both accuracies: nothing; chance level; or, on rendition "
+        "sets, what the line of `line` expects at the accuracy on the natural sets (on natural "
+        "sets chance level, since there the line has nothing to say).",
+    )
+    line: list[Name] = Field(
+        default=[],
+        description="For `id_line`: splits whose runs the line is fitted to, e.g. models of one "
+        "domain alone.",
     )
     published: dict[Name, PublishedArm] = Field(
         default={}, description="Split -> published training set to draw beside it."
     )
+
+    @property
+    def arms(self) -> list[str]:
+        """Those to compare, and those that the line needs."""
+        return list(dict.fromkeys([*super().arms, *self.line]))
+
+    def mentions(self) -> Iterator[tuple[str, str]]:
+        yield from super().mentions()
+        yield from (("split", name) for name in self.line)
+
+    @model_validator(mode="after")
+    def _line_where_asked(self) -> "DomainRelative":
+        if (self.correction == "id_line") != bool(self.line):
+            raise ValueError("`line` goes with `correction: id_line`, which needs it")
+        return self
 
 
 class DomainMixes(OfClean):

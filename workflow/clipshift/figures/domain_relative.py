@@ -1,7 +1,8 @@
 """Accuracy relative to that of a baseline, both less a correction, per domain.
 
 relative = (mean accuracy - correction) / (baseline's mean accuracy - correction). The paper gives
-no formula for its correction, so the one that was used is printed in figure and table.
+no formula for its correction, so the one that was used is printed in figure and table. By
+`id_line` what is left is effective robustness, relative to that of the baseline.
 """
 
 from pathlib import Path
@@ -17,8 +18,14 @@ from clipshift.figures.command import arguments
 from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
 from clipshift.files import write_csv
 from clipshift.published import MARK_DOMAINS, published_domains
+from clipshift.robustness.lines import Line, fit
+from clipshift.robustness.points import Accuracy, Axis, Points, accuracy
 
-SAID = {"none": "no correction", "chance": "less chance level"}
+SAID = {
+    "none": "no correction",
+    "chance": "less chance level",
+    "id_line": "less the line's expectation",
+}
 
 
 def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
@@ -29,36 +36,82 @@ def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
     """
     found = []
     base = arms[block.baseline]
+    line = _line(block, arms) if block.correction == "id_line" else None
     for domain in (d for d in DETECTED if base.sets(d)):
         names = base.sets(domain)
-        off = taken_off(block.correction, base, domain)
-        drawn = dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
-        if base.mean(domain) <= off:
+        means = {split: arm.mean(domain) for split, arm in arms.items()}
+        single = taken_off(line, block.correction, arms, domain, _natural(arms))
+        off = {split: float(value[0]) for split, value in single.items()}
+        drawn = _draws(block, arms, domain)
+        drawn_off = taken_off(line, block.correction, arms, domain, _draws(block, arms, "natural"))
+        if means[block.baseline] <= off[block.baseline]:
             raise ClipshiftError(
-                f"the baseline {block.baseline} is at {base.mean(domain):.3f} on the {domain} sets,"
-                f" not above the correction {off:.3f}; take `correction: none`"
+                f"the baseline {block.baseline} is at {means[block.baseline]:.3f} on the {domain} "
+                f"sets, not above the correction {off[block.baseline]:.3f}; take "
+                "`correction: none`"
             )
-        for split in (s for s in arms if s != block.baseline):
-            # A draw in which the baseline falls to the correction says nothing.
-            good = drawn[block.baseline] > off
-            ratio = (drawn[split][good] - off) / (drawn[block.baseline][good] - off)
-            low, high = interval(ratio)
-            value = (arms[split].mean(domain) - off) / (base.mean(domain) - off)
+        lost = {split: drawn[split] - drawn_off[split] for split in arms}
+        # A draw in which the baseline falls to the correction says nothing.
+        good = lost[block.baseline] > 0
+        for split in (s for s in block.splits if s != block.baseline):
+            low, high = interval(lost[split][good] / lost[block.baseline][good])
+            value = (means[split] - off[split]) / (means[block.baseline] - off[block.baseline])
             found.append(
                 {"domain": domain, "split": split, "baseline": block.baseline}
                 | {"sets": " ".join(names), "variant": block.variant}
-                | {"correction": block.correction, "taken_off": off, "seeds": arms[split].seeds}
-                | {"relative": value, "low": low, "high": high}
+                | {"correction": block.correction, "taken_off": off[split]}
+                | {"taken_off_baseline": off[block.baseline]}
+                | {"seeds": arms[split].seeds, "relative": value, "low": low, "high": high}
                 | _published(block, split, domain)
             )
     return found
 
 
-def taken_off(correction: str, arm: Arm, domain: str) -> float:
-    """What a correction takes off the mean accuracy on the sets of a domain."""
+Means = dict[str, np.ndarray]
+
+
+def _natural(arms: dict[str, Arm]) -> Means:
+    return {split: np.array([arm.mean("natural")]) for split, arm in arms.items()}
+
+
+def _draws(block: DomainRelative, arms: dict[str, Arm], domain: str) -> Means:
+    """Split -> (draws,) means on the sets of a domain; two domains share the draws of seeds."""
+    return dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
+
+
+def _line(block: DomainRelative, arms: dict[str, Arm]) -> Line:
+    """Mean accuracy on the rendition sets expected at that on the natural ones, by single runs."""
+    axes = [Axis(domain, block.variant) for domain in ("natural", "rendition")]
+    rows = []
+    for split in block.line:
+        for seed in range(arms[split].seeds):
+            x, y = (_measured(axis, arms[split], seed, axis.name) for axis in axes)
+            rows.append((f"{split}-{seed}", [x], y))
+    return fit(Points.of(rows), "logit", draws=block.draws, seed=block.seed)
+
+
+def _measured(axis: Axis, arm: Arm, seed: int, domain: str) -> Accuracy:
+    correct = [arm.correct[name][seed] for name in arm.sets(domain)]
+    images = sum(map(len, correct))
+    return accuracy(axis, float(np.mean([c.mean() for c in correct])), images)
+
+
+def taken_off(
+    line: Line | None, correction: str, arms: dict[str, Arm], domain: str, natural: Means
+) -> Means:
+    """What a correction takes off the mean accuracy on the sets of a domain, per split.
+
+    Args:
+        natural: mean accuracies on the natural sets, one or one per draw.
+    """
     if correction == "none":
-        return 0.0
-    return float(np.mean([arm.chance[name] for name in arm.sets(domain)]))
+        return {split: np.zeros_like(natural[split]) for split in arms}
+    if line is not None and domain == "rendition":
+        return {split: line.predict(natural[split][:, None]) for split in arms}
+    return {
+        split: np.full_like(natural[split], np.mean([arm.chance[n] for n in arm.sets(domain)]))
+        for split, arm in arms.items()
+    }
 
 
 def _published(block: DomainRelative, split: str, domain: str) -> dict[str, Any]:
