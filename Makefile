@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset browser mini test lint format plan bench rehearsal lock clean
+.PHONY: help env img2dataset browser mini test test-slurm test-kills lint format plan bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -42,6 +42,22 @@ mini: env ## environment, data, the whole mini study, its report (about 15 minut
 
 test: env img2dataset browser ## environments, a browser for its tests, and all tests
 	pytest $(ARGS)
+
+# A private cluster on loopback, in a temporary folder; it is stopped whatever happens.
+STUDY ?= test
+ACCOUNTING ?= 0
+test-slurm: env ## the slurm profile on a real Slurm (STUDY=mini ACCOUNTING=1; installs Slurm where it may)
+	@SLT_DIR=/ SLT_ACCT=$(ACCOUNTING) tests/slurm/cluster.sh install
+	@place=$$(mktemp -d); chmod 755 $$place; \
+	trap 'for c in $$place/*/*/etc/slurm.conf; do if [ -e "$$c" ]; then SLT_DIR=$${c%/etc/slurm.conf} tests/slurm/cluster.sh stop; fi; done; rm -rf $$place' EXIT; \
+	trap 'exit 130' INT TERM HUP; \
+	CLIPSHIFT_SLURM_STUDY=$(STUDY) pytest tests/slurm --basetemp=$$place/t -p no:cacheprovider $(ARGS)
+
+KILLS ?= 50
+SEED ?= 0
+test-kills: env ## kill the small study at random moments and compare (KILLS=50 SEED=0; about 10 minutes)
+	@place=$$(mktemp -d); trap "rm -rf $$place" EXIT; \
+	python -m tests.workflow.kills --kills $(KILLS) --seed $(SEED) --folder $$place
 
 # Root or a sudo without password installs Debian's; else the tests of the page are skipped, which
 # CLIPSHIFT_NEEDS_BROWSER=1 turns into a failure.

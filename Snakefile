@@ -15,9 +15,12 @@ min_version("9.0")
 container: "envs/clipshift.sif"
 
 
+# The mini study: A, and B and C on the same data.
 if not workflow.configfiles:
 
     configfile: f"{workflow.basedir}/config/mini.yaml"
+    configfile: f"{workflow.basedir}/config/mini-domains.yaml"
+    configfile: f"{workflow.basedir}/config/mini-causes.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -34,9 +37,15 @@ include: "workflow/rules/domains.smk"
 include: "workflow/rules/clean.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/causes.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/robustness.smk"
 include: "workflow/rules/report.smk"
+
+
+onstart:
+    if workflow.non_local_exec:
+        refuse_leftovers()
 
 
 localrules:
@@ -49,3 +58,4 @@ rule all:
     input:
         "results/report.html",
         at.evaluations(cfg.trained),
+        [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

@@ -42,6 +42,30 @@ def test_new_file_replaces_the_old_only_at_the_end(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_a_killed_writers_part_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].txt"
+    code = "import sys, time, pathlib; from clipshift.files import atomic\n"
+    code += "with atomic(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(600)"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        for writer in writers:
+            assert writer.stdout and writer.stdout.readline()
+        assert len(list(tmp_path.iterdir())) == 2
+        writers[0].kill()
+        writers[0].wait()
+        write_text(path, "whole")
+        assert len(list(tmp_path.iterdir())) == 2  # the new file and the living writer's part
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    write_text(path, "again")
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_error_of_a_write_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="out of space") as error, atomic(tmp_path / "a.bin"):
         raise OSError(28, "out of space")

@@ -104,4 +104,4 @@ def test_names_of_published_tables_are_taken() -> None:
 
 def test_unknown_names_are_found() -> None:
     mentioned = set(block(baseline=["size_0-other"]).mentions())
-    assert {("model", "other"), ("split", "size_0"), ("set", "sketch")} <= mentioned
+    assert {("arm", "size_0-other"), ("measured set", "sketch")} <= mentioned

@@ -14,6 +14,7 @@ RECORD = ROOT / "tests/step_digests.json"
 # the paths made of them, are parameters and inputs of the rules already.
 NEUTRAL = {
     "config",
+    "config_causes",
     "config_data",
     "config_costs",
     "config_domain_figures",
@@ -27,6 +28,7 @@ NEUTRAL = {
     "errors",
     "files",
     "layout",
+    "layout_causes",
     "layout_figures",
     "layout_domain_figures",
     "layout_domains",

@@ -76,3 +76,16 @@ def digests(folder: Path, *patterns: str) -> dict[str, str]:
     files = sorted(f for pattern in patterns for f in folder.glob(pattern) if f.is_file())
     assert files, f"nothing matches {patterns} in {folder}"
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+# What a run may write differently each time: logs, times, checkpoints, fetched packages, and the
+# files that carry a time of day.
+PRIVATE = ("logs", "benchmarks", "work", "packages")
+
+
+def contract(folder: Path) -> dict[str, str]:
+    """Path -> SHA-256 of every result that must be the same in every run, wherever and however."""
+    files = sorted(f for f in (folder / "results").rglob("*") if f.is_file())
+    public = [f for f in files if f.relative_to(folder / "results").parts[0] not in PRIVATE]
+    kept = [f for f in public if f.suffix != ".part"]
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in kept}

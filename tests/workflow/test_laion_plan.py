@@ -45,7 +45,7 @@ def test_resources_of_the_profile(plan: str) -> None:
     train = plan.split("rule train:")[1].split("\n[", maxsplit=1)[0]
     assert "gpu=8" in train and "gpu_model=a100" in train and "runtime=10080" in train
     embed = plan.split("rule embed:")[1].split("\n[", maxsplit=1)[0]
-    assert "gpu=1" in embed and "slurm_partition=a100" in embed and "mem_mb=24000" in embed
+    assert "gpu=1" in embed and "slurm_partition=a100" in embed and "mem_mb=32000" in embed
 
 
 def test_command_lines_fit_the_shell() -> None:

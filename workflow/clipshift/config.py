@@ -16,11 +16,21 @@ from pydantic import (
     model_validator,
 )
 
+from clipshift import config_causes
+from clipshift.config_causes import Causes
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
 from clipshift.config_domains import Domains, domain_references
 from clipshift.config_figures import Figures
-from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
+from clipshift.config_folders import (
+    AnyPool,
+    AnySet,
+    CaptionedPool,
+    Folder,
+    FolderPool,
+    FolderSet,
+    takes,
+)
 from clipshift.config_robustness import Robustness
 from clipshift.config_splits import Dedup, Pruned, Split
 
@@ -255,6 +265,7 @@ class Config(Block):
     domains: Domains | None = Field(
         default=None, description="Study B: natural images and renditions, clean test sets."
     )
+    causes: Causes = Field(default=Causes(), description="Controlled trainings.")
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
     robustness: Robustness = Field(
         default=Robustness(), description="Effective robustness of published models."
@@ -267,13 +278,13 @@ class Config(Block):
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
-    def folders(self) -> dict[str, FolderPool | FolderSet]:
+    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
         """Pools and sets that the user already has, by name."""
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
 
     @property
-    def domain_folders(self) -> dict[str, FolderPool | FolderSet]:
+    def domain_folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
         """Those of the folders that only study B reads."""
         ours = {self.pool, self.reference, *self.test_sets}
         return {name: block for name, block in self.folders.items() if name not in ours}
@@ -312,6 +323,11 @@ class Config(Block):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
             raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
+        return self
+
+    @model_validator(mode="after")
+    def _controlled(self) -> "Config":
+        config_causes.check(self)
         return self
 
     @model_validator(mode="after")
@@ -364,6 +380,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         if isinstance(keep := getattr(split.reference, "keep", None), str):
             refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
+    refs += config_causes.references(c)
     known: dict[str, Any] = {
         "split": c.trained,
         "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],
@@ -376,6 +393,12 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "clean set": c.domains.clean if c.domains else [],
         "mix": [n for n in c.trained if c.splits[n].recipe == "domains"],
         "dataset": {**c.pools, **c.sets},
+        "measured set": [*tests, *c.causes.subsets],
+        "arm": [
+            *c.trained,
+            *(f"{split}-{model}" for split in c.trained for model in c.models),
+            *(name for name, _ in config_causes.asked(c.causes)),
+        ],
     }
     refs += domain_references(c)
     for kind, key, figure in c.figures.blocks():

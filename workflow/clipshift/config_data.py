@@ -10,7 +10,11 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
 # split is one that models are trained on, and a whole split one whose training data has neighbours:
 # all of the reference set is part of it, or none.
-Kind = Literal["split", "whole split", "pruned split", "set", "base", "encoder", "model"]
+# A measured set may be one of fewer classes; an arm is runs that differ in their seed only:
+# `split`, `split-model` or `split-model-head`.
+Kind = Literal[
+    "split", "whole split", "pruned split", "set", "measured set", "base", "encoder", "arm"
+]
 Mention = tuple[Kind, str]
 
 

@@ -62,6 +62,22 @@ class FolderPool(Folder):
         return first, end - 1
 
 
+class CaptionedPool(Folder):
+    """Pictures as `FOLDER/{class}/{file}`, with captions in a JSON that names class and file.
+
+    As ImageNet-Captions is released: a list of `{filename, wnid, title, description, tags}`. What
+    is in both becomes the pool; the rest is counted. `samples` is an estimate, for the preview.
+    """
+
+    captions: str = Field(description="The JSON; a relative path is below the key `data`.")
+    classes: int = Field(
+        ge=2,
+        description="Number of class folders expected; a label is the place of its folder's name "
+        "among them in the order of names.",
+    )
+    shards: int = Field(ge=1, le=100_000, description="Number of shards.")
+
+
 class FolderSet(Folder):
     """A labelled set in CLIP_benchmark's webdataset layout: `{split}/{0..}.tar`, `classnames.txt`.
 
@@ -86,13 +102,16 @@ def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
     if "urls" in keys:
         return "downloaded"
+    if "captions" in keys:
+        return "captioned"
     return "outside" if "folder" in keys else "built"
 
 
 AnyPool = Annotated[
     Annotated[Pool, Tag("built")]
     | Annotated[FolderPool, Tag("outside")]
-    | Annotated[UrlPool, Tag("downloaded")],
+    | Annotated[UrlPool, Tag("downloaded")]
+    | Annotated[CaptionedPool, Tag("captioned")],
     Discriminator(_kind),
 ]
 AnySet = Annotated[

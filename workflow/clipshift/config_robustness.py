@@ -9,8 +9,8 @@ from clipshift.config_data import Block, Mention, Name
 
 Space = Literal["logit", "probit", "linear"]
 ShiftName = Literal["v2", "sketch", "r", "a", "objectnet", "average"]
-# A split, with the study's model, or `split-model`.
-Arm = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*(-[a-z0-9][A-Za-z0-9_]*)?$")]
+# A split, with the study's model; `split-model`; or `split-model-head` (see `causes`).
+Arm = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*(-[a-z0-9][A-Za-z0-9_]*){0,2}$")]
 # Tables of this name are those of published models.
 RESERVED = ("testbed", "fits")
 
@@ -83,7 +83,8 @@ class OwnRobustness(Fitting):
     baseline: list[Arm] = Field(
         min_length=1,
         description="Splits whose models the line is fitted to: `split`, or `split-model` for a "
-        "model other than the study's. Each seed is a point.",
+        "model other than the study's, or `split-model-head` (`causes.runs`). Each seed is a "
+        "point.",
     )
     groups: dict[str, list[Arm]] = Field(
         min_length=1, description="Label -> splits (as above) whose models to compare with it."
@@ -96,9 +97,5 @@ class OwnRobustness(Fitting):
         return list(dict.fromkeys([*self.baseline, *groups]))
 
     def mentions(self) -> Iterator[Mention]:
-        yield from (("set", name) for name in (*self.id, *self.shifts))
-        for arm in self.arms:
-            split, _, model = arm.partition("-")
-            yield ("split", split)
-            if model:
-                yield ("model", model)
+        yield from (("measured set", name) for name in (*self.id, *self.shifts))
+        yield from (("arm", arm) for arm in self.arms)

@@ -54,6 +54,12 @@ class Dedup(Block):
         description="Thresholds of the table of shares dropped.",
     )
 
+    embed: bool = Field(
+        default=True,
+        description="false (with the rule `none`): splits choose among all points of the pool, "
+        "embedded or not; for studies that read no similarity.",
+    )
+
     @model_validator(mode="after")
     def _pairs_suffice(self) -> "Dedup":
         if self.rule in ("greedy", "connected-components"):
@@ -64,6 +70,8 @@ class Dedup(Block):
                     f"threshold {self.threshold} is below pairs_above {self.pairs_above}: pairs "
                     "between them are not stored; lower `pairs_above`"
                 )
+        if not self.embed and self.rule != "none":
+            raise ValueError(f"the rule {self.rule} needs embeddings: `embed: false` needs `none`")
         if self.jobs > self.clusters:
             raise ValueError(f"jobs {self.jobs} share clusters {self.clusters}; lower `jobs`")
         if self.sample < self.clusters:

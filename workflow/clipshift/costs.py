@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from clipshift.config import Config, EpochTraining, OpenClipEncoder
-from clipshift.config_folders import FolderPool, FolderSet
+from clipshift.config_causes import LinearHead, training
+from clipshift.config_folders import Folder
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0
@@ -38,7 +39,7 @@ class Work:
 def points(cfg: Config, dataset: str) -> float:
     """Samples of a whole data set: as configured, or assumed where it is built."""
     block = {**cfg.pools, **cfg.sets}[dataset]
-    if isinstance(block, FolderPool | FolderSet):
+    if isinstance(block, Folder):
         return block.samples
     return cfg.costs.built_samples * getattr(block, "shards", 1)
 
@@ -257,6 +258,54 @@ def _caption(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(n / c.cpu_pictures_per_second, read=size, written=size)
 
 
+def _corpus(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["dataset"]), cfg.costs
+    size = n * c.row_bytes
+    return Work(n / c.captions_per_second, read=2 * size, written=size)
+
+
+def _pool_captions(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["pool"]), cfg.costs
+    return Work(_rows(cfg, n), read=n * c.row_bytes, written=n * c.row_bytes)
+
+
+def _chosen(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, cfg.pool), cfg.costs
+    return Work(_rows(cfg, 2 * n), read=2 * n * c.row_bytes, written=n * c.row_bytes)
+
+
+def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
+    """As a CLIP training; SimCLR sees two views. Without text it is an upper bound."""
+    c, spec = cfg.costs, cfg.causes.models[w["model"]]
+    block, share = training(cfg, w["model"]), kept_share(cfg, w["split"])
+    views = 2 if spec.objective == "simclr" else 1
+    gpu = views * block.samples / c.train_samples_per_gpu_hour * 3600
+    seen, whole = (n * c.picture_bytes for n in (block.samples, points(cfg, cfg.pool)))
+    if block.read == "filter":
+        # A classifier finds its pictures by place; CLIP's filter reads what it does not keep, too.
+        read = seen / share if spec.objective == "clip" else seen
+        return Work(gpu=gpu, read=read, gpus=max(1, block.gpus))
+    return Work(gpu=gpu, read=seen + whole, written=whole * share, gpus=max(1, block.gpus))
+
+
+def _probe(cfg: Config, w: Mapping[str, str]) -> Work:
+    work, head = _evaluate(cfg, w), cfg.causes.heads[w["head"]]
+    if not isinstance(head, LinearHead):
+        return work
+    c, whole = cfg.costs, points(cfg, cfg.pool) * cfg.costs.picture_bytes
+    return Work(
+        cpu=work.cpu + head.most / c.cpu_pictures_per_second,
+        gpu=work.gpu + head.most / c.embed_per_second,
+        read=work.read + whole,
+        gpus=1,
+    )
+
+
+def _labels(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, cfg.pool), cfg.costs
+    return Work(4 * n / c.captions_per_second, read=n * c.row_bytes)
+
+
 RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "folder_pool": _folder_pool,
     "folder_set": _set,
@@ -284,6 +333,15 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "domain_score": _domain_rows,
     "domain_verdicts": _domain_rows,
     "evaluate_domains": _evaluate_domains,
+    "captioned_pool": _pool_shard,
+    "pool_captions": _pool_captions,
+    "corpus": _corpus,
+    "chosen": _chosen,
+    "train_captions": _train_controlled,
+    "train_vision": _train_controlled,
+    "evaluate_controlled": _evaluate,
+    "evaluate_head": _probe,
+    "causes_labels": _labels,
 }
 
 

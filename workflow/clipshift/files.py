@@ -1,13 +1,15 @@
 """Files that are whole or absent, with bytes that depend on nothing but their content."""
 
 import csv
+import fcntl
+import glob
 import hashlib
 import io
 import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,8 +28,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     A kill or a full disk leaves the old file (or none), never half of a new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
+    _lock(handle)  # until it is closed, or the process is killed: then the part is nobody's
     part = Path(name)
     try:
         yield part
@@ -41,6 +44,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file; False where another process holds it or the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove the parts that killed writers of `path` left; those of living ones are locked."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(FileNotFoundError), part.open("rb+") as stream:
+            if _lock(stream.fileno()):
+                part.unlink()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clipshift.config import Config, FolderEncoder, RunEncoder, driving_sets
-from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
+from clipshift.config_folders import EXTERNAL, CaptionedPool, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
@@ -23,6 +23,13 @@ DOMAIN_INVENTORY = "results/external_domains.json"
 def as_json(value: Any) -> str:
     """A block of the configuration as one word of a command line."""
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
+
+
+def controlled_tables(cfg: Config) -> list[str]:
+    """Tables that a study has because of its controlled trainings."""
+    names = ["runs", "models", "corpora"] * bool(cfg.causes.runs)
+    names += ["labels"] * (cfg.causes.found is not None)
+    return [f"causes_{name}" for name in names]
 
 
 class Layout:
@@ -76,6 +83,18 @@ class Layout:
     def pool_pattern(self) -> str:
         """Wildcard pattern of the built pools."""
         return pattern(name for name, block in self.cfg.pools.items() if takes(block))
+
+    def img2dataset_pattern(self) -> str:
+        """Wildcard pattern of the pools that img2dataset wrote."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, FolderPool))
+
+    def captioned_pattern(self) -> str:
+        """Wildcard pattern of the pools that are made of pictures and a JSON of captions."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, CaptionedPool))
+
+    def model_pattern(self) -> str:
+        """Wildcard pattern of the models that differ in nothing but their split."""
+        return pattern(self.cfg.models)
 
     def folder_pattern(self, datasets: Iterable[str]) -> str:
         """Wildcard pattern of those of some data sets that are folders."""
@@ -185,6 +204,8 @@ class Layout:
         """Who of the pool has an embedding, and is no duplicate: what splits choose from."""
         if self.cfg.dedup.rule != "none":
             return self.duplicates()
+        if not self.cfg.dedup.embed:
+            return self.pool_tables()
         return [f for f in self.embeddings(self.pool, self.cfg.encoder) if "/metadata/" in f]
 
     def thresholds(self, testset: str, encoder: str | None = None) -> str:
@@ -342,13 +363,15 @@ class Layout:
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.trained for run in self.runs(split)],
             "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
+            "embedded": cfg.dedup.embed,
             "deduplicated": cfg.dedup.rule != "none",
+            "controlled": controlled_tables(cfg),
             "contrasts": bool(cfg.figures.contrasts),
         }
 
     def report_inputs(self) -> list[str]:
         cfg = self.cfg
-        tables = ["accuracy"] + ["contrasts"] * bool(cfg.figures.contrasts)
+        tables = ["accuracy"] * bool(cfg.trained) + ["contrasts"] * bool(cfg.figures.contrasts)
         embedded = f"results/embeddings/{cfg.encoder}"
         return [
             *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
@@ -356,13 +379,14 @@ class Layout:
             *(f"results/sets/{s}/manifest.json" for s in self.compared_sets()),
             *(
                 f"{embedded}/{d}/account/account_{shard}.json"
-                for d in [cfg.pool, *self.compared_sets()]
+                for d in [cfg.pool, *self.compared_sets()] * cfg.dedup.embed
                 for shard in self.shards(d)
             ),
             *self.dedup_record(),
             *(f"results/splits/{s}.json" for s in cfg.splits),
             *(f"results/models/{run}/record.json" for s in cfg.trained for run in self.runs(s)),
             *(f"results/tables/{t}.csv" for t in tables),
+            *(f"results/tables/{t}.csv" for t in controlled_tables(cfg)),
             *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
             *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
             *(f"results/figures/samples/split_{s}.jpg" for s in self.sampled()),

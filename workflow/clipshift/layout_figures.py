@@ -8,6 +8,7 @@ than a command line has room for.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from clipshift.config_causes import asked, evaluations
 from clipshift.config_figures import (
     Binned,
     Curve,
@@ -200,9 +201,13 @@ def _overlap(at: "Layout", block: Overlap) -> Files:
 
 
 def _own_robustness(at: "Layout", block: OwnRobustness) -> Files:
-    """Per arm (a split, or `split-model`) the evaluations of its runs."""
+    """Per arm (`split`, `split-model` or `split-model-head`) the evaluations of its runs."""
     runs = {}
+    controlled = dict(asked(at.cfg.causes))
     for arm in block.arms:
+        if arm in controlled:
+            runs[arm] = evaluations(arm, controlled[arm])
+            continue
         split, _, model = arm.partition("-")
         runs[arm] = [f"results/eval/{run}.json" for run in at.runs(split, model or None)]
     return {"runs": runs}

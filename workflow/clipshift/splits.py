@@ -34,7 +34,8 @@ class Scores:
     Attributes:
         pool: sample tables of the pool's shards.
         embedded: who has an embedding: tables with `key, dropped` of the de-duplication, or
-            metadata of the embeddings (`image_path`), where nothing is de-duplicated.
+            metadata of the embeddings (`image_path`), where nothing is de-duplicated; or the
+            pool's own tables (`key`), where nothing is embedded.
         margins: of the pool, for the recipe's driving sets.
         reference: sample tables of the reference set (empty: not added).
         reference_margins: of the reference set, where the recipe prunes it.
@@ -118,7 +119,8 @@ def create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -
     """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
     source = f"read_parquet({listed(embedded)})"
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
-    known = "key, dropped" if "dropped" in columns else "image_path AS key, false AS dropped"
+    key = "image_path AS key" if "image_path" in columns else "key"
+    known = "key, dropped" if "dropped" in columns else f"{key}, false AS dropped"
     db.execute(
         f"""CREATE TABLE pool AS
         SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,

@@ -45,6 +45,29 @@ CLASSIFIERS = (
     "tars.py",
     *SELECT,
 )
+# What every training is made of.
+TRAINING = (
+    "train.py",
+    "trainer.py",
+    "causes/start.py",
+    "launch.py",
+    "processes.py",
+    "train_data.py",
+    "checkpoints.py",
+    "filter.py",
+    "select.py",
+    "tars.py",
+    "shards.py",
+)
+# Captions, and labels found in them.
+CORPORA = (
+    "causes/corpora.py",
+    "causes/matcher.py",
+    "causes/contract.py",
+    "data/imagenet_wordnet_names.txt",
+    "prompts.py",
+    "recipes.py",
+)
 
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
@@ -111,21 +134,7 @@ STEPS = {
     "margins": Step(3, ("margins.py", *ENGINE)),
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
-    "train": Step(
-        1,
-        (
-            "train.py",
-            "trainer.py",
-            "launch.py",
-            "processes.py",
-            "train_data.py",
-            "checkpoints.py",
-            "filter.py",
-            "select.py",
-            "tars.py",
-            "shards.py",
-        ),
-    ),
+    "train": Step(1, TRAINING),
     "evaluate": Step(
         1,
         (
@@ -208,7 +217,68 @@ STEPS = {
             ),
         ),
     ),
-    "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "report": Step(4, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "caption_fields": Step(
+        1,
+        (
+            "causes/fields.py",
+            "causes/contract.py",
+            "sources",
+            "fetch.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
+    "captioned_pool": Step(
+        1,
+        (
+            "causes/join.py",
+            "causes/contract.py",
+            "pool.py",
+            "select.py",
+            "prompts.py",
+            "shards.py",
+        ),
+    ),
+    "corpus": Step(1, ("causes/language.py", *CORPORA)),
+    "chosen": Step(1, ("causes/choose.py", "causes/contract.py", "recipes.py")),
+    "train_captions": Step(1, ("causes/clip.py", *TRAINING)),
+    "train_vision": Step(
+        1,
+        (
+            "causes/learn.py",
+            "causes/contract.py",
+            "causes/pictures.py",
+            "causes/nt_xent.py",
+            "causes/towers.py",
+            "models.py",
+            "device.py",
+            *TRAINING,
+        ),
+    ),
+    "evaluate_controlled": Step(
+        1,
+        (
+            "causes/evaluate.py",
+            "causes/heads.py",
+            "causes/towers.py",
+            "causes/contract.py",
+            "data/imagenet_class_indices.json",
+            "evaluate.py",
+            "models.py",
+            "device.py",
+            "intervals.py",
+            "labels.py",
+            "prompts.py",
+            "select.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
+    "causes_tables": Step(1, ("causes/tables.py", "intervals.py")),
+    "causes_labels": Step(
+        1, ("causes/statistics.py", "causes/language.py", "intervals.py", *CORPORA)
+    ),
     "audit": Step(
         1,
         (

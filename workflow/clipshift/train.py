@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pyarrow.parquet import read_schema
 from pydantic import TypeAdapter
 
 from clipshift import checkpoints, launch
@@ -42,6 +43,8 @@ from clipshift.shards import Sample, read_tar, write_tar
 from clipshift.tars import add_arguments, located, tars_of
 from clipshift.train_data import trained
 
+# Environment variable that names the weights of the trainer's first text tower.
+TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Pictures held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
@@ -92,7 +95,8 @@ def copy_split(
 ) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
-    `done.json` is written last; a copy that has it is used again.
+    `done.json` is written last; a copy that has it is used again. Where the split's table has
+    captions of its own (`caption`), they replace those of the tars.
 
     Raises:
         ClipshiftError: a kept sample is in none of the tars, or in two.
@@ -101,16 +105,15 @@ def copy_split(
     if done.exists():
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
-    table = read_parquet(split, ["key", "kept"])
-    kept = set(table.filter(table["kept"])["key"].to_pylist())
-    order = sorted(kept, key=lambda key: (seeded_order(seed, key), key))
+    captions = captions_of(split)
+    order = sorted(captions, key=lambda key: (seeded_order(seed, key), key))
     # As many shards in one pass over the tars as memory allows.
     size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
     group = max(1, min(parts, COPY_BYTES // size))
     for first in range(0, parts, group):
         shards = range(first, min(first + group, parts))
         wanted = {key for shard in shards for key in order[shard::parts]}
-        found = _find(wanted, tars, cache_px)
+        found = _find(wanted, tars, cache_px, captions)
         if missing := wanted - found.keys():
             raise ClipshiftError(
                 f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
@@ -123,24 +126,37 @@ def copy_split(
     return len(order)
 
 
-def _find(keys: Set[str], tars: list[Path], cache_px: int | None) -> dict[str, Sample]:
+def captions_of(split: Path) -> dict[str, str | None]:
+    """The keys that a split keeps, each with its caption where the table has such a column."""
+    named = ["caption"] * ("caption" in read_schema(split).names)
+    table = read_parquet(split, ["key", "kept", *named])
+    table = table.filter(table["kept"])
+    texts = table["caption"].to_pylist() if named else [None] * len(table)
+    return dict(zip(table["key"].to_pylist(), texts, strict=True))
+
+
+def _find(
+    keys: Set[str], tars: list[Path], cache_px: int | None, captions: Mapping[str, str | None]
+) -> dict[str, Sample]:
     found: dict[str, Sample] = {}
     for tar in tars:
         for sample in read_tar(tar):
             if sample.key in keys:
                 if sample.key in found:
                     raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
-                found[sample.key] = _training_sample(sample, cache_px)
+                found[sample.key] = _training_sample(sample, cache_px, captions[sample.key])
     return found
 
 
-def _training_sample(sample: Sample, cache_px: int | None) -> Sample:
+def _training_sample(sample: Sample, cache_px: int | None, caption: str | None) -> Sample:
+    if caption is not None:
+        sample = Sample(sample.key, sample.parts | {"txt": caption.encode()})
     if cache_px is None:
         return sample
     image = Image.open(io.BytesIO(sample.image)).convert("RGB")
     small = io.BytesIO()
     image.resize((cache_px, cache_px), Image.Resampling.BICUBIC).save(small, "PNG")
-    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts["txt"]})
+    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts.get("txt", b"")})
 
 
 @dataclass(frozen=True)
@@ -228,13 +244,14 @@ def _literal(value: object) -> str:
 
 def train(
     run_name: str, split: Path, words: list[str], training: Training, seed: int, work: Path,
-    out: Path, where: Path = Path("data"), how: Filtered | None = None,
+    out: Path, where: Path = Path("data"), how: Filtered | None = None, text: Path | None = None,
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
 
     Args:
         words: the tars to read (see `clipshift.tars`); `where` is the folder of the user's data.
         how: for `read: filter`.
+        text: weights of a run whose text tower it starts from.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, or the program failed.
@@ -242,7 +259,8 @@ def train(
     started = time.time()
     launch.check_gpus(training)
     tars = tars_of(words, where)
-    if claim(work, identity_of(split, tars, training, seed)):
+    identity = identity_of(split, tars, training, seed)
+    if claim(work, identity | ({"text": sha256_file(text)} if text else {})):
         print(f"continuing in {work}", file=sys.stderr)
     if training.read == "filter" and how:
         data, samples = filtered(split, words, where, how, work)
@@ -266,6 +284,8 @@ def train(
     if whole := checkpoints.settle(logs / "checkpoints"):
         print(f"{whole} of {training.checkpoints} parts are done", file=sys.stderr)
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    if text:
+        quiet[TEXT_WEIGHTS] = str(text)
     code = launch.start(command, quiet)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
     log = logs / "out.log"

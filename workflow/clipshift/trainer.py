@@ -13,6 +13,9 @@ from `python -m open_clip_train.main`, none of which touches the method:
 * a part is exactly as many batches as planned, and the samples are counted (`train_data`);
 * several processes run on a CPU, too;
 * it ends with the process that started it.
+
+The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model begins
+with.
 """
 
 import functools
@@ -32,6 +35,8 @@ from torch.nn.parallel import DistributedDataParallel
 from clipshift.processes import die_with_parent
 from clipshift.train_data import ExactLoader, write_count
 
+# As in `train`, which sets it.
+TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Captions whose tokens are kept: a few hundred bytes each.
 CAPTIONS = 100_000
 
@@ -99,6 +104,21 @@ def lay_out_channels_last() -> None:
     open_clip_train.main.create_model_and_transforms = channels_last
 
 
+def start_text_tower(weights: Path) -> None:
+    """Create models with the text tower of another run (before it may be locked)."""
+    from clipshift.causes.start import start_text
+
+    create = open_clip_train.main.create_model_and_transforms
+
+    @functools.wraps(create)
+    def started(*args: Any, **kwargs: Any) -> Any:
+        model, *transforms = create(*args, **kwargs)
+        start_text(model, weights)
+        return model, *transforms
+
+    open_clip_train.main.create_model_and_transforms = started
+
+
 def remember_tokens() -> None:
     """Tokenize equal captions once."""
     get_tokenizer = open_clip_train.main.get_tokenizer
@@ -114,6 +134,8 @@ def main() -> None:
     die_with_parent()
     open_clip.add_model_config(Path(sys.argv[1]))
     lay_out_channels_last()
+    if weights := os.environ.get(TEXT_WEIGHTS):
+        start_text_tower(Path(weights))
     remember_tokens()
     read_exactly()
     fix_sample_order(int(os.environ.get("RANK", "0")))

@@ -15,8 +15,8 @@ rule domain_composition:
     log:
         "results/logs/domains/composition.log",
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         parts=lambda w: as_json(cfg.domains.parts),
         words=lambda w: dom.composition_words(),
@@ -40,8 +40,8 @@ rule clean_set:
     log:
         "results/logs/domains/clean.{clean}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         clean=lambda w: as_json(cfg.domains.clean[w.clean]),
         folder=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}",
@@ -68,8 +68,8 @@ rule evaluate_domains:
     log:
         "results/logs/domains/evaluate.{split}.log",
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grows(4000),
+        runtime=grows(120),
     params:
         runs=lambda w: " ".join(
             f"--run results/models/{run}/record.json,results/models/{run}/model.pt"
@@ -102,8 +102,8 @@ rule split_by_domain:
     wildcard_constraints:
         split=dom.split_pattern(),
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=grows(1500),
+        runtime=grows(20),
     params:
         recipe=lambda w: at.recipe(w.split),
         pool=lambda w: at.word(at.pool_tables()),
@@ -127,8 +127,8 @@ rule domain_table:
     wildcard_constraints:
         kind="|".join(DOMAIN_TABLES),
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         block=lambda w: as_json(getattr(cfg.figures, w.kind)[w.figure]),
         study=lambda w: as_json(figure_study(at, w.kind, w.figure)),

@@ -5,11 +5,17 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from clipshift import config_load
+from clipshift import cluster, config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
 from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
-from clipshift.layout import DOMAIN_INVENTORY, INVENTORY, Layout, as_json
+from clipshift.layout import (
+    DOMAIN_INVENTORY,
+    INVENTORY,
+    Layout,
+    as_json,
+    controlled_tables,
+)
 from clipshift.layout_domain_figures import DOMAIN_TABLES
 from clipshift.layout_domains import DomainLayout
 from clipshift.layout_figures import (
@@ -45,6 +51,19 @@ def there(words):
 def tar_arguments(words):
     """`--tar WORD` for each word; a range is quoted, for the shell would spell it out."""
     return " ".join(f"--tar {shlex.quote(word)}" for word in words)
+
+
+def grows(amount):
+    """A resource of which each further attempt of a job gets as much again."""
+    return lambda wildcards, attempt: amount * attempt
+
+
+def refuse_leftovers():
+    """Jobs of a killed run must have ended before theirs are submitted once more."""
+    try:
+        cluster.refuse_leftovers(Path.cwd())
+    except ClipshiftError as error:
+        raise WorkflowError(str(error)) from None
 
 
 NAME = "[a-z0-9][A-Za-z0-9_]*"

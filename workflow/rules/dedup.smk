@@ -21,8 +21,8 @@ rule dedup_fit:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.fit.tsv"
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grows(3000),
+        runtime=grows(120),
     params:
         shards=lambda w: at.shards(w.pool),
         fit=lambda w: at.fit_arguments(),
@@ -45,8 +45,8 @@ rule dedup_assign:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.assign.{shard}.tsv"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         version=version_of("dedup_clusters"),
     shell:
@@ -68,8 +68,8 @@ rule dedup_score:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.score.{group}.tsv"
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grows(3000),
+        runtime=grows(120),
     params:
         shards=lambda w: at.shards(w.pool),
         jobs=cfg.dedup.jobs,
@@ -94,8 +94,8 @@ rule dedup_apply:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.apply.{group}.tsv"
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         rule=cfg.dedup.rule,
         threshold=cfg.dedup.threshold,
@@ -116,8 +116,8 @@ rule dedup_check:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.check.tsv"
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=grows(2000),
+        runtime=grows(120),
     params:
         shards=lambda w: at.shards(w.pool),
         size=cfg.dedup.check,
@@ -143,11 +143,11 @@ rule dedup_record:
     benchmark:
         f"results/benchmarks/dedup/{cfg.pool}.{cfg.encoder}.record.tsv"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         pool=cfg.pool,
-        dedup=lambda w: as_json(cfg.dedup),
+        dedup=lambda w: as_json(cfg.dedup.model_dump(mode="json", exclude={"embed"})),
         version=version_of("dedup_record"),
     shell:
         "python -m clipshift.dedup.record --name {params.pool} --dedup {params.dedup:q}"

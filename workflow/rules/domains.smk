@@ -25,8 +25,8 @@ rule domain_labels:
     log:
         "results/logs/domains/labels.{dataset}.log",
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         labels=lambda w: as_json(cfg.domains.labels),
         tables=lambda w: at.word(dom.tables(w.dataset)),
@@ -49,8 +49,8 @@ rule domain_fit:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         spec=lambda w: as_json(dom.classifier(w.classifier)),
         words=lambda w: dom.fit_words(w.classifier),
@@ -75,8 +75,8 @@ rule domain_tune:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        mem_mb=4000,
-        runtime=480,
+        mem_mb=grows(4000),
+        runtime=grows(480),
     params:
         spec=lambda w: as_json(dom.classifier(w.classifier)),
         words=lambda w: dom.fit_words(w.classifier),
@@ -103,8 +103,8 @@ rule domain_score:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         spec=lambda w: as_json(dom.classifier(w.classifier)),
         folder=lambda w: "results/embeddings/{}/{}".format(
@@ -134,8 +134,8 @@ rule domain_score_pictures:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=grows(3000),
+        runtime=grows(120),
     params:
         spec=lambda w: as_json(dom.classifier(w.classifier)),
         tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
@@ -156,8 +156,8 @@ rule domain_points:
     log:
         "results/logs/domains/points.{classifier}.log",
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         parts=lambda w: as_json(cfg.domains.parts),
         precision=cfg.domains.precision if cfg.domains else None,
@@ -179,8 +179,8 @@ rule domain_verdicts:
     log:
         "results/logs/domains/verdicts.{dataset}.{shard}.log",
     resources:
-        mem_mb=2000,
-        runtime=20,
+        mem_mb=grows(2000),
+        runtime=grows(20),
     params:
         words=lambda w: dom.verdict_words(w.dataset, w.shard),
         version=version_of("domain_verdicts"),

@@ -21,8 +21,8 @@ rule embed:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=False),
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         encoder=lambda w: as_json(cfg.encoders[w.encoder]),
         tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
@@ -47,8 +47,8 @@ rule embedding_index:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=True),
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=grows(4000),
+        runtime=grows(120),
     params:
         folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
         join=lambda w: cfg.encoders[w.encoder].join,
@@ -74,8 +74,8 @@ rule folder_embeddings:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=True),
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
         version=version_of("folder_embeddings"),

@@ -18,9 +18,11 @@ rule evaluate:
         open_clip="results/eval/{split}-{model}-s{seed}.results.jsonl",
     log:
         "results/logs/evaluate/{split}-{model}-s{seed}.log",
+    wildcard_constraints:
+        model=at.model_pattern(),
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         evaluation=lambda w: as_json(cfg.evaluation),
         sets=at.set_arguments(),
@@ -40,8 +42,8 @@ rule evaluate_split:
     log:
         "results/logs/evaluate/{split}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         version=version_of("summary"),
     shell:

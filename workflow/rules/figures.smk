@@ -22,8 +22,8 @@ rule figure:
     wildcard_constraints:
         kind="|".join(FIGURE_KINDS),
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         block=lambda w: as_json(getattr(cfg.figures, w.kind)[w.figure]),
         study=lambda w: as_json(figure_study(at, w.kind, w.figure)),
@@ -60,8 +60,8 @@ rule pruned_table:
     log:
         "results/logs/tables/pruned_{figure}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         block=lambda w: as_json(cfg.figures.pruned[w.figure]),
         study=lambda w: as_json(figure_study(at, "pruned", w.figure)),
@@ -82,8 +82,8 @@ rule source_samples:
     log:
         "results/logs/figures/source_{source}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         version=version_of("figures"),
     shell:
@@ -101,8 +101,8 @@ rule split_samples:
     log:
         "results/logs/figures/split_{split}.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         tars=lambda w: tar_arguments(at.split_tars(w.split)),
         version=version_of("figures"),
@@ -120,8 +120,8 @@ rule accuracy_table:
     log:
         "results/logs/tables/accuracy.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         version=version_of("figures"),
     shell:
@@ -137,8 +137,8 @@ rule contrasts_table:
     log:
         "results/logs/tables/contrasts.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         contrasts=lambda w: as_json(cfg.figures.contrasts),
         version=version_of("figures"),

@@ -57,10 +57,10 @@ rule folder_pool:
     benchmark:
         "results/benchmarks/pool/{pool}.{shard}.tsv"
     wildcard_constraints:
-        pool=at.folder_pattern(cfg.pools),
+        pool=at.img2dataset_pattern(),
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         tars=lambda w: at.tars(w.pool, w.shard),
         version=version_of("folder_pool"),
@@ -85,8 +85,8 @@ rule folder_set:
     wildcard_constraints:
         testset=at.folder_pattern(cfg.sets),
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         testset=lambda w: at.folder_set(w.testset),
         version=version_of("folder_set"),

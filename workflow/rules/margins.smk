@@ -17,8 +17,8 @@ rule thresholds:
     benchmark:
         "results/benchmarks/thresholds/{encoder}.{dataset}.{testset}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=grows(1500),
+        runtime=grows(20),
     params:
         version=version_of("margins"),
     shell:
@@ -45,8 +45,8 @@ rule margins:
     benchmark:
         "results/benchmarks/margins/{encoder}.{dataset}.{shard}.tsv"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=grows(2000),
+        runtime=grows(30),
     params:
         sides=lambda w, output: at.side_arguments(w.encoder, output.tables),
         version=version_of("margins"),
@@ -71,8 +71,8 @@ rule neighbours:
     benchmark:
         "results/benchmarks/neighbours/{encoder}.{base}.{testset}.tsv"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         dataset=lambda w: at.base_shards(w.base)[0],
         shards=lambda w: at.base_shards(w.base)[1],

@@ -21,8 +21,8 @@ rule pool_shard:
     wildcard_constraints:
         pool=at.pool_pattern(),
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=grows(1500),
+        runtime=grows(30),
     params:
         pool=lambda w: as_json(cfg.pools[w.pool]),
         classes=lambda w: as_json(cfg.classes),

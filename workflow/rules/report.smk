@@ -12,8 +12,8 @@ rule report_page:
     log:
         "results/logs/report.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         contents=lambda w: as_json(
             at.report_contents([Path(f).name for f in workflow.configfiles])

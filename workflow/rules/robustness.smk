@@ -26,8 +26,8 @@ rule testbed_table:
     log:
         "results/logs/tables/effective_robustness_testbed.log",
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         block=as_json(cfg.robustness),
         version=version_of("testbed"),
@@ -53,8 +53,8 @@ rule testbed_figure:
     wildcard_constraints:
         what="|".join(PUBLISHED_FIGURES),
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         block=as_json(cfg.robustness),
         version=version_of("testbed"),

@@ -23,8 +23,8 @@ rule test_set:
     wildcard_constraints:
         testset=at.set_pattern("test", "domain"),
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=grows(1000),
+        runtime=grows(20),
     params:
         testset=lambda w: as_json(cfg.sets[w.testset]),
         classes=lambda w: as_json(cfg.classes),

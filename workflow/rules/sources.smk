@@ -34,8 +34,8 @@ rule source:
     benchmark:
         "results/benchmarks/source/{source}.tsv"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         source=lambda w: as_json(cfg.sources[w.source]),
         rendering=lambda w: as_json(cfg.rendering),

@@ -26,8 +26,8 @@ rule split:
     wildcard_constraints:
         split=dom.other_splits(),
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=grows(1500),
+        runtime=grows(20),
     params:
         recipe=lambda w: at.recipe(w.split),
         pool=lambda w: at.word(at.pool_tables()),

@@ -15,8 +15,8 @@ rule caption_reference:
     log:
         "results/logs/sets/captioned.log",
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=grows(1000),
+        runtime=grows(20),
     params:
         tars=tar_arguments([at.tars(cfg.reference)]),
         template=lambda w: cfg.reference_caption,
@@ -40,11 +40,13 @@ rule train:
         "results/logs/train/{split}-{model}-s{seed}.log",
     benchmark:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    wildcard_constraints:
+        model=at.model_pattern(),
     retries: 1
     threads: lambda w: cfg.models[w.model].processes
     resources:
-        mem_mb=lambda w: 2000 * cfg.models[w.model].processes,
-        runtime=240,
+        mem_mb=lambda w, attempt: 2000 * cfg.models[w.model].processes * attempt,
+        runtime=grows(240),
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
         training=lambda w: as_json(cfg.models[w.model]),

@@ -28,8 +28,8 @@ rule url_list:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=grows(8000),
+        runtime=grows(240),
     params:
         how=lambda w: urls.listing(w.pool),
         version=version_of("url_list"),
@@ -49,8 +49,8 @@ rule fetch_urls:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        mem_mb=4000,
-        runtime=1440,
+        mem_mb=grows(4000),
+        runtime=grows(1440),
     params:
         fetching=lambda w: as_json(cfg.pools[w.pool].fetching),
         work=lambda w: urls.work(w.pool, w.shard),
@@ -95,8 +95,8 @@ rule url_pool_shard:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         work=lambda w: urls.work(w.pool, w.shard),
         version=version_of("url_pool_shard"),

@@ -39,6 +39,8 @@ from clipshift.robustness.rho import effective_robustness
 
 Rows = list[dict[str, Any]]
 BASELINE = "baseline"
+# The head of an evaluation that asked the model in its own way.
+OWN = "own"
 
 
 def measured(result: dict[str, Any], path: str, name: str, level: float) -> Accuracy:
@@ -64,7 +66,9 @@ def points_of(block: OwnRobustness, runs: dict[str, list[str]], shift: str) -> P
     for path in dict.fromkeys(path for paths in runs.values() for path in paths):
         result = read_json(Path(path))
         x = [measured(result, path, name, block.level) for name in block.id]
-        rows.append((str(result["run"]), x, measured(result, path, shift, block.level)))
+        asked = result.get("head", OWN)
+        name = result["run"] if asked == OWN else f"{result['run']}-{asked}"
+        rows.append((name, x, measured(result, path, shift, block.level)))
     return Points.of(rows)
 
 

@@ -1,0 +1,20 @@
+"""Snakemake with a ceiling on the pause between status checks, which grows to minutes. Tests only.
+
+`python -m tests.slurm.fastpoll WORDS` is `snakemake WORDS`; jobs start the real one.
+"""
+
+import asyncio
+
+from snakemake.cli import main
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+
+CEILING = 1.0
+
+
+async def _sleep(self: RemoteExecutor) -> None:
+    await asyncio.sleep(min(CEILING, self.next_seconds_between_status_checks))
+
+
+if __name__ == "__main__":
+    RemoteExecutor.sleep = _sleep  # type: ignore[method-assign]
+    main()

@@ -1,0 +1,134 @@
+"""Jobs and daemons that fail in mid-run: the run goes on by itself and ends with the same bytes."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from tests.slurm.slurm import Cluster, Run, processes
+from tests.workflow.runner import contract, snakemake
+
+SPLIT = "results/splits/test_near.parquet"
+SOURCE = "results/sources/test_photo/samples.tar"
+
+
+def same(folder: Path, local: Path) -> None:
+    mine, whole = contract(folder), contract(local)
+    assert mine and mine == {name: whole.get(name) for name in mine}
+    assert not list(folder.glob("results/**/.*.part"))
+
+
+def stop(job: dict[str, str]) -> None:
+    """Hold a job's program, so that the job cannot end before the test has disturbed it."""
+    for pid in processes(job["JobId"]):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
+    cluster: Cluster, folder: Path, local: Path
+) -> None:
+    """Four faults in one run: three sources and a set of pictures, on two nodes."""
+    run = Run(cluster, folder, SPLIT)
+    try:
+        # 1. Its program fails (killed, as by the kernel where memory is short).
+        failed = run.wait_for(lambda: cluster.running(folder, "source"), "a source")
+        for pid in processes(failed["JobId"]):
+            os.kill(pid, signal.SIGKILL)
+        # 2. Somebody cancels it.
+        cancelled = run.wait_for(lambda: cluster.running(folder, "reference_set"), "a set")
+        stop(cancelled)
+        cluster.ask("scancel", cancelled["JobId"])
+        # 3. It does not end in time: the shortest limit is a minute.
+        late = run.wait_for(lambda: cluster.running(folder, "test_set"), "another set")
+        stop(late)
+        cluster.ask("scontrol", "update", f"JobId={late['JobId']}", "TimeLimit=1")
+        # 4. Its node dies.
+        lost = run.wait_for(lambda: cluster.running(folder, "pool_shard"), "a pool shard")
+        stop(lost)
+        cluster.script("node", "lose", lost["NodeList"])
+        output = run.end()
+    finally:
+        run.kill()
+        cluster.script("node", "revive", lost["NodeList"])
+    jobs = cluster.of_folder(folder)
+    states = {job["JobId"]: job["JobState"] for job in jobs}
+    assert [states[job["JobId"]] for job in (failed, cancelled, late)] == [
+        "FAILED", "CANCELLED", "TIMEOUT",
+    ]  # fmt: skip
+    # Slurm itself put the lost job back, under its number, and it ran elsewhere.
+    again = next(job for job in jobs if job["JobId"] == lost["JobId"])
+    assert (again["JobState"], again["Restarts"]) == ("COMPLETED", "1")
+    assert again["NodeList"] != lost["NodeList"]
+    # The others were submitted once more, with twice the memory and the time.
+    for old in (failed, cancelled, late):
+        new = [job for job in jobs if job["Comment"] == old["Comment"]][1]
+        assert new["JobState"] == "COMPLETED"
+        assert _memory(new) == 2 * _memory(old)
+        assert _minutes(new["TimeLimit"]) == 2 * _minutes(old["TimeLimit"])
+    assert "Trying to restart" in output
+    same(folder, local)
+
+
+def _memory(job: dict[str, str]) -> int:
+    return int(job["MinMemoryNode"].removesuffix("M"))
+
+
+def _minutes(limit: str) -> int:
+    hours, minutes, _ = limit.split(":")
+    return 60 * int(hours) + int(minutes)
+
+
+def test_the_controller_is_restarted_in_mid_run(
+    cluster: Cluster, folder: Path, local: Path
+) -> None:
+    run = Run(cluster, folder, SOURCE, "results/sources/test_black/samples.tar")
+    try:
+        job = run.wait_for(lambda: cluster.running(folder, "source"), "a job")
+        cluster.script("controller", "stop")
+        # The job ends while nobody is there to hear of it, and Snakemake asks in vain.
+        deadline = time.monotonic() + 60
+        while processes(job["JobId"]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        time.sleep(8)
+        cluster.script("controller", "start")
+        run.end()
+    finally:
+        run.kill()
+    assert {j["JobState"] for j in cluster.of_folder(folder)} == {"COMPLETED"}
+    same(folder, local)
+
+
+def test_a_killed_run_is_taken_up_when_its_jobs_have_ended(
+    cluster: Cluster, folder: Path, local: Path
+) -> None:
+    """SIGKILL of Snakemake leaves its jobs running: a second run must not submit them twice."""
+    run = Run(cluster, folder, SOURCE)
+    try:
+        job = run.wait_for(lambda: cluster.running(folder, "source"), "a job")
+        stop(job)
+    finally:
+        run.kill()
+    snakemake(folder, "--unlock")
+    second = Run(cluster, folder, SOURCE)
+    assert second.process.wait(120) != 0
+    assert f"scancel {job['JobId']}" in second.text()
+    cluster.ask("scancel", job["JobId"])
+    deadline = time.monotonic() + 30
+    while cluster.ask("squeue", "-h", "-j", job["JobId"]).strip() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    snakemake(folder, "--unlock")
+    Run(cluster, folder, SOURCE).end()
+    same(folder, local)
+
+
+def test_an_interrupted_run_takes_its_jobs_with_it(cluster: Cluster, folder: Path) -> None:
+    run = Run(cluster, folder, SOURCE)
+    try:
+        job = run.wait_for(lambda: cluster.running(folder, "source"), "a job")
+        stop(job)
+        run.process.send_signal(signal.SIGINT)  # Ctrl-C
+        run.process.wait(120)
+    finally:
+        run.kill()
+    states = {j["JobId"]: j["JobState"] for j in cluster.of_folder(folder)}
+    assert states[job["JobId"]] == "CANCELLED"

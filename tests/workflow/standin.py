@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Slurm's commands where there is no Slurm: one file under the names of sbatch, squeue, srun ...
+
+They keep what they were asked in $STANDIN: `submitted.jsonl` (one line for each sbatch, with its
+words and the time), `asked.jsonl` (status queries), `ID.state`. With $STANDIN/run the job's script
+runs (with bash, at once, in the background); without it a job has ended well when it is submitted,
+and its outputs must be there already.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+COMMANDS = ("sbatch", "squeue", "scancel", "srun", "scontrol", "sinfo", "sacct", "sacctmgr")
+
+
+def place(folder: Path) -> dict[str, str]:
+    """Put the commands into folder/bin; returns the environment that finds them."""
+    (folder / "bin").mkdir(parents=True)
+    for name in COMMANDS:
+        (folder / "bin" / name).symlink_to(Path(__file__).resolve())
+    path = f"{folder}/bin{os.pathsep}{os.environ['PATH']}"
+    return {"STANDIN": str(folder), "PATH": path}
+
+
+def keep(here: Path, name: str, entry: dict[str, object]) -> int:
+    """Append one line; returns how many there are."""
+    with (here / name).open("a+") as stream:
+        stream.write(json.dumps(entry) + "\n")
+        stream.flush()
+        stream.seek(0)
+        return sum(1 for _ in stream)
+
+
+def sbatch(here: Path, words: list[str]) -> None:
+    job = keep(here, "submitted.jsonl", {"words": words, "time": time.time()})
+    state = here / f"{job}.state"
+    if (here / "run").exists():
+        script = words[-1].removeprefix("--wrap=")
+        log = words[words.index("--output") + 1].replace("%j", str(job))
+        state.write_text("RUNNING")
+        finish = 'bash -c "$1" >"$2" 2>&1 && s=COMPLETED || s=FAILED; echo -n $s >"$3"'
+        env = os.environ | {"SLURM_JOB_ID": str(job)}
+        subprocess.Popen(
+            ["bash", "-c", finish, "job", script, log, str(state)],
+            env=env, start_new_session=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+    else:
+        state.write_text("COMPLETED")
+    print(job)
+
+
+def squeue(here: Path, words: list[str]) -> None:
+    states = sorted(here.glob("*.state"), key=lambda f: int(f.stem))
+    if "--me" in words:  # who works in which folder
+        log = (here / "leftover").read_text() if (here / "leftover").exists() else ""
+        print(log, end="")
+        return
+    keep(here, "asked.jsonl", {"time": time.time()})
+    for state in states:
+        print(f"{state.stem}|{state.read_text()}")
+
+
+def main() -> None:
+    name, words, here = Path(sys.argv[0]).name, sys.argv[1:], Path(os.environ["STANDIN"])
+    if name == "sbatch":
+        sbatch(here, words)
+    elif name == "squeue":
+        squeue(here, words)
+    elif name == "srun":
+        while words and words[0].startswith("-"):
+            words = words[1:]
+        os.execvp(words[0], words)
+    elif name == "scontrol":
+        print("MinJobAge               = 7200 sec")
+    elif name == "sacctmgr":
+        print("vision")
+    elif name == "sacct":
+        sys.exit("Slurm accounting storage is disabled")
+
+
+if __name__ == "__main__":
+    main()
