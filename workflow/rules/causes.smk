@@ -260,9 +260,9 @@ rule evaluate_head:
         sets=[f for name in cfg.test_sets for f in at.set_files(name)],
         tars=there([at.tars(name) for name in cfg.test_sets]),
         chosen=lambda w: causes.probe(w.split, w.head),
-        pictures=lambda w: there(causes.tars(w.split))
-        if causes.probe(w.split, w.head)
-        else [],
+        pictures=lambda w: (
+            there(causes.tars(w.split)) if causes.probe(w.split, w.head) else []
+        ),
         classes=causes.class_files(),
     output:
         result="results/eval/{split}-{model}-s{seed}-{head}.json",
