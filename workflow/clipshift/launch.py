@@ -46,17 +46,17 @@ def share(training: Training) -> int:
     return training.batch // (training.world * training.accumulation)
 
 
-def program(training: Training) -> list[str]:
-    """The words that start Python's module `clipshift.trainer` on all processes.
+def program(training: Training, module: str = "clipshift.trainer") -> list[str]:
+    """The words that start a module of Python on all processes of a training.
 
     `--standalone` picks a free port, so two trainings can share a machine.
     """
     words = [sys.executable, "-m"]
     if training.world > 1:
         words += ["torch.distributed.run", "--standalone", f"--nproc-per-node={training.world}"]
-        # Without `--` torchrun takes our `--logs` for an abbreviation of an option of its own.
+        # Without `--` torchrun takes options of ours for abbreviations of its own.
         words += ["-m", "--"]
-    return [*words, "clipshift.trainer"]
+    return [*words, module]
 
 
 def check_gpus(training: Training) -> None:

@@ -39,7 +39,7 @@ from clipshift.config_causes import Controlled
 from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
-from clipshift.launch import WORKERS, copy_shards
+from clipshift.launch import WORKERS, copy_shards, program
 from clipshift.tars import add_arguments, tars_of
 from clipshift.train import claim, copy_split, identity_of, plan
 
@@ -306,11 +306,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     training = Training.model_validate_json(args.training)
-    if training.gpus > 1 and "RANK" not in os.environ:
-        launch = ["-m", "torch.distributed.run", f"--nproc-per-node={training.gpus}"]
-        # The two dashes: our options are not torchrun's.
-        words = ["-m", "--", "clipshift.causes.learn", *sys.argv[1:]]
-        sys.exit(subprocess.run([sys.executable, *launch, *words], check=False).returncode)
+    if training.world > 1 and "RANK" not in os.environ:
+        command = [*program(training, "clipshift.causes.learn"), *sys.argv[1:]]
+        sys.exit(subprocess.run(command, check=False).returncode)
     spec = Controlled.model_validate_json(args.model)
     train(
         args.run, args.chosen, args.tar, training, spec, classes_of(args.classes), args.seed,
