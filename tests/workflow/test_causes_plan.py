@@ -39,16 +39,16 @@ def test_the_overlay_trains_no_model_of_study_a_again(tmp_path: Path) -> None:
     words = ("--configfile", *map(str, MINI), "--", "results/tables/causes_runs.csv")
     found = planned(tmp_path, *words)
     assert found["train"] == 2  # study A's `full`, whose text tower and models it asks
-    assert (found["train_captions"], found["train_vision"]) == (17, 18)
+    assert (found["train_captions"], found["train_vision"]) == (17, 22)
     cfg = config_load.load(*MINI)
     runs = sum(len(r.seeds) for r in cfg.causes.runs)
-    assert runs == 17 + 18 + 2
+    assert runs == 17 + 22 + 2
 
 
 def test_a_figure_of_a_cause_needs_only_its_runs(tmp_path: Path) -> None:
     words = ("--configfile", *map(str, MINI), "--", "results/figures/effective_robustness_size.svg")
     found = planned(tmp_path, *words)
-    assert found["train_vision"] == 13 and "train_captions" not in found
+    assert found["train_vision"] == 17 and "train_captions" not in found
 
 
 def test_imagenet_captions(tmp_path: Path) -> None:
