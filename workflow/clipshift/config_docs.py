@@ -20,7 +20,7 @@ names the file, the key and the nearest valid one; `clipshift check FILE` says s
 | `mini.yaml` | the default study: real data from package registries, on a laptop |
 | `mini-full.yaml` | more on the same pool: `--configfile config/mini.yaml config/mini-full.yaml` |
 | `mini-domains.yaml` | study B on the same data: `config/mini.yaml config/mini-domains.yaml` |
-| `mini-domains-more.yaml` | as many seeds as would part its arms; on top of both |
+| `domains-more.yaml` | as many seeds as would part its arms; on top of both |
 | `laion400m.yaml` | studies A and B at the papers' scale; the default of `--profile slurm` |
 | `test.yaml` | the same rules in about two minutes, for the tests |
 """
