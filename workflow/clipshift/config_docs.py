@@ -25,7 +25,7 @@ names the file, the key and the nearest valid one; `clipshift check FILE` says s
 | `imagenet_captions.yaml`, `yfcc15m.yaml` | study C at the paper's scale |
 | `domains-more.yaml` | as many seeds as would part its arms; on top of both |
 | `laion400m.yaml` | studies A and B at the papers' scale; the default of `--profile slurm` |
-| `rehearsal.yaml` | everything but training on synthetic pools of up to 4 million points: `make rehearsal` |
+| `rehearsal.yaml` | everything but training, on synthetic pools: `make rehearsal` |
 | `test.yaml` | the same rules in about two minutes, for the tests |
 """
 
