@@ -1,8 +1,8 @@
 # clipshift: which training data makes CLIP robust to distribution shift?
 #
-#   sources -> pool shards -> embeddings -> de-duplication -> margins -> splits -> models
-#                 |              |                             ^           -> evaluations
-#              test sets --------+-----------------------------+           -> figures, report
+#   sources -> pool shards -> embeddings -> de-duplication -> margins, domains -> splits -> models
+#                 |              |                             ^               -> evaluations
+#              test sets --------+-----------------------------+               -> figures, report
 #
 # Each arrow is one file of workflow/rules; each rules file opens with its contract.
 # A study is a configuration of this one chain: see config/README.md.
