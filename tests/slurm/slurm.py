@@ -102,9 +102,10 @@ def processes(job: str) -> list[int]:
 def command(
     folder: Path, *targets: str, config: Path = TEST_CONFIG, python: str = sys.executable
 ) -> list[str]:
-    """What a user types, with faster status checks and less patience with the file system."""
+    """What a user types, with more status checks and less patience with the file system."""
     words = ["--profile", "slurm", "--configfile", str(config), "--directory", str(folder)]
-    words += ["--latency-wait", "10", "--nocolor", "--", *targets]
+    words += ["--max-status-checks-per-second", "2", "--latency-wait", "10", "--nocolor"]
+    words += ["--", *targets]
     return [python, "-m", "tests.slurm.fastpoll", *words]
 
 

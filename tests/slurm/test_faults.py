@@ -124,7 +124,9 @@ def test_a_killed_run_is_taken_up_when_its_jobs_have_ended(
 
 
 def test_an_interrupted_run_takes_its_jobs_with_it(cluster: Cluster, folder: Path) -> None:
-    run = Run(cluster, folder, SOURCE)
+    """Between two status checks: the plugin forgets its jobs while it asks for them."""
+    env = cluster.environment({"first_check": 60}) | {"CLIPSHIFT_POLL": "60"}
+    run = Run(cluster, folder, SOURCE, env=env)
     try:
         job = run.wait_for(lambda: cluster.running(folder, "source"), "a job")
         stop(job)
