@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.slurm.slurm import Cluster, Local, Run, processes
 from tests.workflow.runner import contract, snakemake
 
-SPLIT = "results/splits/test_near.parquet"
+POOL = ("results/pools/test_pool/00000.tar", "results/sets/test_reference/manifest.json")
 SOURCE = "results/sources/test_photo/samples.tar"
 SOURCES = (SOURCE, "results/sources/test_black/samples.tar")
 
@@ -29,8 +29,8 @@ def stop(job: dict[str, str]) -> None:
 def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
     cluster: Cluster, folder: Path, local: Local
 ) -> None:
-    """Four faults in one run: three sources and a set of pictures, on two nodes."""
-    run = Run(cluster, folder, SPLIT)
+    """Four faults in one run, on two nodes: sources, two sets of pictures, a pool shard."""
+    run = Run(cluster, folder, *POOL)
     try:
         # 1. Its program fails (killed, as by the kernel where memory is short).
         failed = run.wait_for(lambda: cluster.running(folder, "source"), "a source")
@@ -68,7 +68,7 @@ def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
         assert _memory(new) == 2 * _memory(old)
         assert _minutes(new["TimeLimit"]) == 2 * _minutes(old["TimeLimit"])
     assert "Trying to restart" in output
-    same(folder, local(SPLIT))
+    same(folder, local(*POOL))
 
 
 def _memory(job: dict[str, str]) -> int:
