@@ -49,9 +49,9 @@ ACCOUNTING ?= 0
 test-slurm: env ## the slurm profile on a real Slurm (STUDY=mini ACCOUNTING=1; installs Slurm where it may)
 	@SLT_DIR=/ SLT_ACCT=$(ACCOUNTING) tests/slurm/cluster.sh install
 	@place=$$(mktemp -d); chmod 755 $$place; \
-	trap 'for c in $$place/*/*/etc/slurm.conf; do if [ -e "$$c" ]; then SLT_DIR=$${c%/etc/slurm.conf} tests/slurm/cluster.sh stop; fi; done; rm -rf $$place' EXIT; \
+	trap 'for c in $$place/*/etc/slurm.conf; do if [ -e "$$c" ]; then SLT_DIR=$${c%/etc/slurm.conf} tests/slurm/cluster.sh stop; fi; done; rm -rf $$place' EXIT; \
 	trap 'exit 130' INT TERM HUP; \
-	CLIPSHIFT_SLURM_STUDY=$(STUDY) pytest tests/slurm --basetemp=$$place/t -p no:cacheprovider $(ARGS)
+	TMPDIR=$$place CLIPSHIFT_SLURM_STUDY=$(STUDY) pytest tests/slurm -p no:cacheprovider $(ARGS)
 
 KILLS ?= 50
 SEED ?= 0

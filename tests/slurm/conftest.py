@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.slurm.slurm import Cluster
-from tests.workflow.runner import ROOT, TEST_CONFIG, snakemake
+from tests.workflow.runner import ROOT, TEST_CONFIG, contract, snakemake
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,29 +18,32 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slurm)
 
 
-def started(folder: Path, port: int, accounting: bool = False) -> Iterator[Cluster]:
+def started(port: int, accounting: bool = False) -> Iterator[Cluster]:
     if not shutil.which("sbatch") or not shutil.which("munge"):
         pytest.skip("no Slurm here: `make test-slurm` installs it where it may")
+    folder = Path(tempfile.mkdtemp(prefix="clipshift-slurm-"))
+    folder.chmod(0o755)  # pytest's folders are private; munge refuses a socket in one
     cluster = Cluster(folder, port, accounting)
     try:
         cluster.script("start")
         yield cluster
     finally:
         cluster.script("stop")
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster() -> Iterator[Cluster]:
     """Slurm without accounting, as `sacct` says on it."""
-    yield from started(tmp_path_factory.mktemp("slurm"), 16817)
+    yield from started(16817)
 
 
 @pytest.fixture(scope="session")
-def accounted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def accounted() -> Iterator[Cluster]:
     """Slurm with slurmdbd: sacct answers, accounts are checked."""
     if not Path("/usr/sbin/slurmdbd").exists() or not Path("/usr/sbin/mariadbd").exists():
         pytest.skip("no slurmdbd: `make test-slurm ACCOUNTING=1` installs it, with MariaDB")
-    yield from started(tmp_path_factory.mktemp("accounted"), 16917, accounting=True)
+    yield from started(16917, accounting=True)
 
 
 @pytest.fixture(scope="session")
@@ -49,14 +53,20 @@ def config() -> Path:
 
 
 @pytest.fixture(scope="session")
-def local(tmp_path_factory: pytest.TempPathFactory, config: Path) -> Path:
-    """The finished study, run on this machine without Slurm.
+def local(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, str]]:
+    """`local(*targets)`: digests of the results, run on this machine without Slurm.
 
-    `CLIPSHIFT_LOCAL=FOLDER` names one that was run before, or where to keep it.
+    `CLIPSHIFT_LOCAL=FOLDER` names a folder that is kept.
     """
-    folder = Path(os.environ.get("CLIPSHIFT_LOCAL") or tmp_path_factory.mktemp("local"))
-    snakemake(folder, config=config)
-    return folder
+    here = Path(os.environ.get("CLIPSHIFT_LOCAL") or tmp_path_factory.mktemp("local"))
+
+    def digests(*targets: str, config: Path = TEST_CONFIG) -> dict[str, str]:
+        folder = here / config.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        snakemake(folder, *targets, config=config)
+        return contract(folder)
+
+    return digests
 
 
 @pytest.fixture

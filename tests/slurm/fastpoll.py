@@ -4,11 +4,12 @@
 """
 
 import asyncio
+import os
 
 from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 
-CEILING = 1.0
+CEILING = float(os.environ.get("CLIPSHIFT_POLL", "1"))  # seconds
 
 
 async def _sleep(self: RemoteExecutor) -> None:

@@ -16,6 +16,7 @@ import yaml
 from tests.workflow.runner import ROOT, TEST_CONFIG, environment
 
 T = TypeVar("T")
+Local = Callable[..., dict[str, str]]  # see the fixture `local`
 SCRIPT = Path(__file__).with_name("cluster.sh")
 NAMES = {
     "cpu_partition": "batch",
@@ -98,11 +99,14 @@ def processes(job: str) -> list[int]:
     return found
 
 
-def command(folder: Path, *targets: str, config: Path = TEST_CONFIG) -> list[str]:
-    """What a user types, with faster status checks and less patience with the file system."""
+def command(
+    folder: Path, *targets: str, config: Path = TEST_CONFIG, python: str = sys.executable
+) -> list[str]:
+    """What a user types, with more status checks and less patience with the file system."""
     words = ["--profile", "slurm", "--configfile", str(config), "--directory", str(folder)]
-    words += ["--latency-wait", "10", "--nocolor", "--", *targets]
-    return [sys.executable, "-m", "tests.slurm.fastpoll", *words]
+    words += ["--max-status-checks-per-second", "2", "--latency-wait", "10", "--nocolor"]
+    words += ["--", *targets]
+    return [python, "-m", "tests.slurm.fastpoll", *words]
 
 
 class Run:
@@ -111,12 +115,13 @@ class Run:
     def __init__(
         self, cluster: Cluster, folder: Path, *targets: str, config: Path = TEST_CONFIG,
         env: dict[str, str] | None = None, cwd: Path = ROOT, prefix: tuple[str, ...] = (),
+        python: str = sys.executable,
     ):  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder.with_suffix(".log")
         with self.log.open("w") as stream:
             self.process = subprocess.Popen(
-                [*prefix, *command(folder, *targets, config=config)],
+                [*prefix, *command(folder, *targets, config=config, python=python)],
                 env=env or cluster.environment(),
                 cwd=cwd,
                 stdout=stream,

@@ -5,15 +5,17 @@ import signal
 import time
 from pathlib import Path
 
-from tests.slurm.slurm import Cluster, Run, processes
+from tests.slurm.slurm import Cluster, Local, Run, processes
 from tests.workflow.runner import contract, snakemake
 
-SPLIT = "results/splits/test_near.parquet"
+POOL = ("results/pools/test_pool/00000.tar", "results/sets/test_reference/manifest.json")
 SOURCE = "results/sources/test_photo/samples.tar"
+SOURCES = (SOURCE, "results/sources/test_black/samples.tar")
 
 
-def same(folder: Path, local: Path) -> None:
-    mine, whole = contract(folder), contract(local)
+def same(folder: Path, whole: dict[str, str]) -> None:
+    """All results are there and whole: none differs from the local run's, nothing is left over."""
+    mine = contract(folder)
     assert mine and mine == {name: whole.get(name) for name in mine}
     assert not list(folder.glob("results/**/.*.part"))
 
@@ -25,10 +27,10 @@ def stop(job: dict[str, str]) -> None:
 
 
 def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
-    cluster: Cluster, folder: Path, local: Path
+    cluster: Cluster, folder: Path, local: Local
 ) -> None:
-    """Four faults in one run: three sources and a set of pictures, on two nodes."""
-    run = Run(cluster, folder, SPLIT)
+    """Four faults in one run, on two nodes: sources, two sets of pictures, a pool shard."""
+    run = Run(cluster, folder, *POOL)
     try:
         # 1. Its program fails (killed, as by the kernel where memory is short).
         failed = run.wait_for(lambda: cluster.running(folder, "source"), "a source")
@@ -66,7 +68,7 @@ def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
         assert _memory(new) == 2 * _memory(old)
         assert _minutes(new["TimeLimit"]) == 2 * _minutes(old["TimeLimit"])
     assert "Trying to restart" in output
-    same(folder, local)
+    same(folder, local(*POOL))
 
 
 def _memory(job: dict[str, str]) -> int:
@@ -79,9 +81,9 @@ def _minutes(limit: str) -> int:
 
 
 def test_the_controller_is_restarted_in_mid_run(
-    cluster: Cluster, folder: Path, local: Path
+    cluster: Cluster, folder: Path, local: Local
 ) -> None:
-    run = Run(cluster, folder, SOURCE, "results/sources/test_black/samples.tar")
+    run = Run(cluster, folder, *SOURCES)
     try:
         job = run.wait_for(lambda: cluster.running(folder, "source"), "a job")
         cluster.script("controller", "stop")
@@ -95,11 +97,11 @@ def test_the_controller_is_restarted_in_mid_run(
     finally:
         run.kill()
     assert {j["JobState"] for j in cluster.of_folder(folder)} == {"COMPLETED"}
-    same(folder, local)
+    same(folder, local(*SOURCES))
 
 
 def test_a_killed_run_is_taken_up_when_its_jobs_have_ended(
-    cluster: Cluster, folder: Path, local: Path
+    cluster: Cluster, folder: Path, local: Local
 ) -> None:
     """SIGKILL of Snakemake leaves its jobs running: a second run must not submit them twice."""
     run = Run(cluster, folder, SOURCE)
@@ -118,11 +120,13 @@ def test_a_killed_run_is_taken_up_when_its_jobs_have_ended(
         time.sleep(0.2)
     snakemake(folder, "--unlock")
     Run(cluster, folder, SOURCE).end()
-    same(folder, local)
+    same(folder, local(*SOURCES))
 
 
 def test_an_interrupted_run_takes_its_jobs_with_it(cluster: Cluster, folder: Path) -> None:
-    run = Run(cluster, folder, SOURCE)
+    """Between two status checks: the plugin forgets its jobs while it asks for them."""
+    env = cluster.environment({"first_check": 60}) | {"CLIPSHIFT_POLL": "60"}
+    run = Run(cluster, folder, SOURCE, env=env)
     try:
         job = run.wait_for(lambda: cluster.running(folder, "source"), "a job")
         stop(job)

@@ -1,18 +1,21 @@
 """Who submits, from where: without accounting, with it, and two users at once."""
 
 import os
+import pwd
 import shutil
 import subprocess
+import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
-from tests.slurm.slurm import Cluster, Run
-from tests.slurm.test_faults import SOURCE, same
+from tests.slurm.slurm import Cluster, Local, Run
+from tests.slurm.test_faults import SOURCE, SOURCES, same
 from tests.workflow.runner import ROOT
 
 
-def test_without_accounting_squeue_is_asked(cluster: Cluster, folder: Path, local: Path) -> None:
+def test_without_accounting_squeue_is_asked(cluster: Cluster, folder: Path, local: Local) -> None:
     """sacct is there and fails, as it does where accounting is off."""
     env = cluster.environment()
     assert subprocess.run(["sacct", "-X"], env=env, capture_output=True, check=False).returncode
@@ -22,17 +25,17 @@ def test_without_accounting_squeue_is_asked(cluster: Cluster, folder: Path, loca
         run.end(timeout=240)
     finally:
         run.kill()
-    same(folder, local)
+    same(folder, local(*SOURCES))
 
 
-def test_with_accounting_account_and_sacct(accounted: Cluster, folder: Path, local: Path) -> None:
+def test_with_accounting_account_and_sacct(accounted: Cluster, folder: Path, local: Local) -> None:
     env = accounted.environment({"account": "vision"})
     run = Run(accounted, folder, SOURCE, env=env)
     try:
         run.end(timeout=240)
     finally:
         run.kill()
-    same(folder, local)
+    same(folder, local(*SOURCES))
     words = ["sacct", "-X", "-n", "-P", "--format=Account,State,ReqTRES", "--starttime=now-1hour"]
     assert [line.split("|")[:2] for line in accounted.ask(*words).splitlines()] == [
         ["vision", "COMPLETED"]
@@ -65,31 +68,49 @@ def checkout(tmp_path: Path) -> Path:
     return place
 
 
-def test_two_users_at_once(cluster: Cluster, folder: Path, checkout: Path, local: Path) -> None:
+def interpreter(home: Path) -> str:
+    """A Python that everybody may run, as home/bin/python: this one, or Debian's of its version."""
+    debian = Path(f"/usr/bin/python{sys.version_info.major}.{sys.version_info.minor}")
+    for python in (Path(sys.executable).resolve(), debian):
+        if python.exists() and all(p.stat().st_mode & 0o001 for p in (python, *python.parents)):
+            packages = Path(sysconfig.get_path("purelib"))
+            (home / "lib" / packages.parent.name).mkdir(parents=True)
+            (home / "lib" / packages.parent.name / packages.name).symlink_to(packages)
+            (home / "bin").mkdir()
+            (home / "bin/python").symlink_to(python)
+            (home / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
+            return str(home / "bin/python")
+    pytest.skip(f"other users may not run {sys.executable}, and there is no {debian}")
+
+
+def test_two_users_at_once(cluster: Cluster, folder: Path, checkout: Path, local: Local) -> None:
     """Two checkouts; as root also two users, of whom the second may not touch the first's files."""
     home, prefix = checkout.parent, ()
+    python = interpreter(home)
     if os.getuid() == 0:
-        uid = 12345
+        uid = pwd.getpwnam("nobody").pw_uid
         prefix = ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
+        (home / "run").mkdir()
         for path in [home, *home.rglob("*")]:
             os.chown(path, uid, uid, follow_symlinks=False)
-        for parent in [*home.parents, *cluster.folder.parents]:  # pytest's are their owner's only
+        for parent in home.parents:  # pytest's are their owner's only
             if not parent.stat().st_mode & 0o001:
                 parent.chmod(parent.stat().st_mode | 0o011)
     env = cluster.environment() | {
         "HOME": str(home),
         "PYTHONPATH": f"{checkout}/workflow",
+        "PATH": f"{home}/bin{os.pathsep}{cluster.environment()['PATH']}",
         "XDG_CACHE_HOME": str(home / ".cache"),
     }
     mine = Run(cluster, folder, SOURCE)
-    theirs = Run(cluster, home / "run", SOURCE, env=env, cwd=checkout, prefix=prefix)
+    theirs = Run(cluster, home / "run", SOURCE, env=env, cwd=checkout, prefix=prefix, python=python)
     try:
         mine.end()
         theirs.end()
     finally:
         mine.kill()
         theirs.kill()
-    same(folder, local)
-    same(home / "run", local)
+    same(folder, local(*SOURCES))
+    same(home / "run", local(*SOURCES))
     users = {job["UserId"] for f in (folder, home / "run") for job in cluster.of_folder(f)}
     assert len(users) == (2 if os.getuid() == 0 else 1)

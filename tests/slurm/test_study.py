@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from clipshift import config_load
-from tests.slurm.slurm import Cluster, Run
+from tests.slurm.slurm import Cluster, Local, Run
 from tests.workflow.runner import ROOT, contract, planned
 
 GPU_RULES = {"embed", "thresholds", "margins", "neighbours", "dedup_assign", "dedup_score",
@@ -22,8 +22,8 @@ def finished(cluster: Cluster, config: Path, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-def test_equals_the_local_run(finished: Path, local: Path) -> None:
-    assert contract(finished) == contract(local)
+def test_equals_the_local_run(finished: Path, local: Local, config: Path) -> None:
+    assert contract(finished) == local(config=config)
 
 
 def test_every_job_went_through_slurm_once(
