@@ -1,4 +1,4 @@
-"""Studies of causes, planned: the overlay on the mini study, and the paper's scale; no data."""
+"""Studies of causes, planned: on the mini study, and at the paper's scale; no data is there."""
 
 import re
 import subprocess
