@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset browser mini test test-slurm test-kills lint format plan bench rehearsal lock clean
+.PHONY: help env img2dataset browser mini mini-all test test-slurm test-kills lint format plan bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -36,8 +36,13 @@ $(DOWNLOADS)/installed: envs/img2dataset.txt
 	@$(DOWNLOADS)/bin/python -m pip check
 	@touch $@
 
-mini: env ## environment, data, the mini study A, B and C, its report (about half an hour)
+mini: env ## environment, data, the mini study A, its report (about 15 minutes)
 	snakemake --cores $(CORES) --profile profiles/local
+	@echo "Open results/report.html"
+
+STUDIES := $(addprefix config/,mini.yaml mini-domains.yaml mini-causes.yaml)
+mini-all: env ## the same with the studies B and C on top (about 40 minutes in all)
+	snakemake --cores $(CORES) --profile profiles/local --configfile $(STUDIES)
 	@echo "Open results/report.html"
 
 test: env img2dataset browser ## environments, a browser for its tests, and all tests

@@ -15,12 +15,9 @@ min_version("9.0")
 container: "envs/clipshift.sif"
 
 
-# The mini study: A, and B and C on the same data.
 if not workflow.configfiles:
 
     configfile: f"{workflow.basedir}/config/mini.yaml"
-    configfile: f"{workflow.basedir}/config/mini-domains.yaml"
-    configfile: f"{workflow.basedir}/config/mini-causes.yaml"
 
 
 include: "workflow/rules/common.smk"
