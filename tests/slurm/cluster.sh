@@ -82,6 +82,13 @@ end_steps() { # end_steps LOG: slurmstepd outlives slurmd by design; end those t
   done
 }
 
+end_orphans() { # without cgroups Slurm may lose sight of a job's processes
+  local p
+  for p in $(grep -lsa "PATH=$SLT_DIR/bin:" /proc/[0-9]*/environ | cut -d/ -f3); do
+    grep -qsa SLURM_JOB_ID= "/proc/$p/environ" && { kill -9 "$p" 2>/dev/null || true; }
+  done
+}
+
 write_conf() {
   local e=$SLT_DIR/etc acct=none i d
   [ "$SLT_ACCT" = 1 ] && acct=slurmdbd
@@ -220,6 +227,7 @@ cmd_stop() {
   fi
   for n in "${NODES[@]/#/slurmd-}" slurmctld slurmdbd mariadb munged; do end "$n"; done
   end_steps "$SLT_DIR/log/*"
+  end_orphans
   say stopped
 }
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,12 +19,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slurm)
 
 
-def started(port: int, accounting: bool = False) -> Iterator[Cluster]:
+def free_port() -> int:
+    """The first of 20 ports that nobody listens on: two clusters may run on one host."""
+    for first in range(16800, 26800, 20):
+        try:
+            for port in range(first, first + 20):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports")
+
+
+def started(accounting: bool = False) -> Iterator[Cluster]:
     if not shutil.which("sbatch") or not shutil.which("munge"):
         pytest.skip("no Slurm here: `make test-slurm` installs it where it may")
     folder = Path(tempfile.mkdtemp(prefix="clipshift-slurm-"))
     folder.chmod(0o755)  # pytest's folders are private; munge refuses a socket in one
-    cluster = Cluster(folder, port, accounting)
+    cluster = Cluster(folder, free_port(), accounting)
     try:
         cluster.script("start")
         yield cluster
@@ -35,7 +50,7 @@ def started(port: int, accounting: bool = False) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """Slurm without accounting, as `sacct` says on it."""
-    yield from started(16817)
+    yield from started()
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +58,7 @@ def accounted() -> Iterator[Cluster]:
     """Slurm with slurmdbd: sacct answers, accounts are checked."""
     if not Path("/usr/sbin/slurmdbd").exists() or not Path("/usr/sbin/mariadbd").exists():
         pytest.skip("no slurmdbd: `make test-slurm ACCOUNTING=1` installs it, with MariaDB")
-    yield from started(16917, accounting=True)
+    yield from started(accounting=True)
 
 
 @pytest.fixture(scope="session")
