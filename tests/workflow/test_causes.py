@@ -1,6 +1,7 @@
 """Controlled trainings from captions to tables, by real Snakemake, on top of the test study."""
 
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,11 +58,13 @@ TABLES = [f"results/tables/causes_{name}.csv" for name in ("runs", "models", "co
 @pytest.fixture(scope="module")
 def causes(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
     """The finished test study with controlled trainings, and the words that name its overlay."""
-    overlay = tmp_path_factory.mktemp("causes") / "overlay.yaml"
+    folder = tmp_path_factory.mktemp("causes") / "study"
+    shutil.copytree(study, folder, symlinks=True)
+    overlay = folder / "overlay.yaml"
     overlay.write_text(yaml.safe_dump(OVERLAY))
     words = ("--configfile", str(TEST_CONFIG), str(overlay), "--", *TABLES)
-    snakemake(study, *words)
-    return study, words
+    snakemake(folder, *words)
+    return folder, words
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:

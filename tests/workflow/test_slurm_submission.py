@@ -28,7 +28,7 @@ NAMES = {
 }
 GPU_RULES = {"embed", "thresholds", "margins", "neighbours", "dedup_assign", "dedup_score",
              "dedup_check", "evaluate"}  # fmt: skip
-LOCAL = {"all", "fetch", "set_templates", "report_page"}  # run where Snakemake does
+LOCAL = {"all", "fetch", "set_templates", "pool_manifest"}  # run where Snakemake does
 GPU = {"partition": "accel", "gpus": "h100:1", "cpus-per-gpu": "6", "mem": "32000", "time": "240"}
 TRAIN = {"partition": "accel", "gpus": "h100:0", "mem": "256000", "time": "10080"}
 
