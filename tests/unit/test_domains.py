@@ -162,7 +162,9 @@ def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
 
 
 def test_a_form_without_its_label_says_so() -> None:
-    with pytest.raises(ClipshiftError, match="no labelled picture is ambiguous"):
+    with pytest.raises(
+        ClipshiftError, match=r"no labelled picture of the part 'train' is ambiguous"
+    ):
         forms.problems("ternary", np.array([0, 1]))
     forms.problems("one_vs_rest", np.array([0, 1]))
 

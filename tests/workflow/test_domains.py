@@ -19,7 +19,7 @@ DOMAINS = {
     "labels": {
         "datasets": ["test_pool", "test_reference"],
         "table": {"photo": "natural", "flat drawing": "rendition", "line drawing": "rendition"},
-        "paths": {"ambiguous": ["emoji/food-drink/drink", "emoji/food-drink/food-sweet"]},
+        "paths": {"ambiguous": ["emoji/travel-places/sky-weather"]},
     },
     "parts": {"validation": 0.3, "test": 0.3},
     "classifiers": {

@@ -98,7 +98,7 @@ def fit(
         arrays[forms.WHOLE] = {"weights": text_weights(spec), "bias": np.zeros(len(DOMAINS))}
     else:
         for problem in forms.problems(own.form, learned.labels):
-            check = forms.problems(own.form, checked[VALIDATION].labels)
+            check = forms.problems(own.form, checked[VALIDATION].labels, VALIDATION)
             same = next(p for p in check if p.name == problem.name)
             arrays[problem.name] = _learn(spec, problem, same, x)
     raw = classifier.Fitted(own, spec.encoder, arrays, {})
@@ -109,7 +109,9 @@ def fit(
     }
     for name, _ in forms.names(own.form):
         sides = {
-            part: next(p for p in forms.problems(own.form, checked[part].labels) if p.name == name)
+            part: next(
+                p for p in forms.problems(own.form, checked[part].labels, part) if p.name == name
+            )
             for part in checked
         }
         z = {part: logits[part][name][side.rows] for part, side in sides.items()}

@@ -31,7 +31,7 @@ class Problem:
     classes: int
 
 
-def problems(form: str, labels: np.ndarray) -> list[Problem]:
+def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem]:
     """The models of a form over some labelled pictures.
 
     `density_ratio` sets the pictures of a domain (target) against all labelled pictures, these
@@ -40,6 +40,7 @@ def problems(form: str, labels: np.ndarray) -> list[Problem]:
 
     Args:
         labels: (N,) int, places in `DOMAINS`.
+        part: of the labelled concepts that these are, for messages.
 
     Raises:
         ClipshiftError: a label that no picture has.
@@ -47,7 +48,8 @@ def problems(form: str, labels: np.ndarray) -> list[Problem]:
     absent = [name for i, name in enumerate(DOMAINS) if not (labels == i).any()]
     if (form == "ternary" and absent) or set(absent) & set(DETECTED):
         raise ClipshiftError(
-            f"no labelled picture is {' or '.join(absent)}: label some, or use another `form`"
+            f"no labelled picture of the part {part!r} is {' or '.join(absent)}: label more, shift "
+            "the shares of the parts, or use another `form`"
         )
     everyone = np.arange(len(labels))
     if form == "ternary":
