@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env browser mini test test-slurm test-kills lint format plan bench lock clean
+.PHONY: help env img2dataset browser mini mini-all test test-slurm test-kills lint format plan bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export PATH := $(BIN):$(PATH)
 
 help: ## list the verbs
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(MARK) ## make the environment .venv (clipshift, snakemake and everything they need)
 
@@ -26,11 +26,26 @@ $(MARK): envs/$(BUILD).txt pyproject.toml
 	@$(BIN)/python -m pip check
 	@rm -f .venv/installed-* && touch $@
 
-mini: env ## environment, data, the whole mini study, its report (about 15 minutes)
+DOWNLOADS := .venv-img2dataset
+img2dataset: $(DOWNLOADS)/installed ## make the environment of downloads from lists of URLs
+
+$(DOWNLOADS)/installed: envs/img2dataset.txt
+	@test -x $(DOWNLOADS)/bin/python || $(PYTHON) -m venv $(DOWNLOADS)
+	@echo "Installing img2dataset (about 800 MB)"
+	@$(DOWNLOADS)/bin/python -m pip install --quiet --require-hashes --no-deps -r envs/img2dataset.txt
+	@$(DOWNLOADS)/bin/python -m pip check
+	@touch $@
+
+mini: env ## environment, data, the mini study A, its report (about 15 minutes)
 	snakemake --cores $(CORES) --profile profiles/local
 	@echo "Open results/report.html"
 
-test: env browser ## environment, a browser for its tests, and all tests
+STUDIES := $(addprefix config/,mini.yaml mini-domains.yaml mini-causes.yaml)
+mini-all: env ## the same with the studies B and C on top (about 40 minutes in all)
+	snakemake --cores $(CORES) --profile profiles/local --configfile $(STUDIES)
+	@echo "Open results/report.html"
+
+test: env img2dataset browser ## environments, a browser for its tests, and all tests
 	pytest $(ARGS)
 
 # A private cluster on loopback, in a temporary folder; it is stopped whatever happens.
@@ -77,12 +92,19 @@ CONFIG ?= config/mini.yaml
 plan: env ## what would run and what it costs, without running it (CONFIG=FILE TARGET=FILE)
 	clipshift plan --configfile $(CONFIG) -- $(TARGET)
 
-bench: env ## time the similarity engine against its peers (about 10 minutes, quiet machine)
-	cd benchmarks && python margins.py && python dedup.py && python growth.py
+# Peers get the best kernels of their BLAS, whatever older ones the machine is set to.
+BEST := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
+bench: env ## time the similarity engine against its peers (about 15 minutes, quiet machine)
+	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
+	cd benchmarks && python margins.py --pool 4000000 --peers --out results/margins_4M.json
+
+rehearsal: env ## everything but training on synthetic pools up to 4 million points (about an hour)
+	cd benchmarks && python rehearsal.py
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt
 	uv pip compile pyproject.toml --extra gpu --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/gpu.txt
+	uv pip compile envs/img2dataset.in --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/img2dataset.txt
 
 clean: ## remove what the workflow made (the environment and the package cache stay)
 	git clean -fdxq results .snakemake

@@ -1,8 +1,8 @@
 # clipshift: which training data makes CLIP robust to distribution shift?
 #
-#   sources -> pool shards -> embeddings -> de-duplication -> margins -> splits -> models
-#                 |              |                             ^           -> evaluations
-#              test sets --------+-----------------------------+           -> figures, report
+#   sources -> pool shards -> embeddings -> de-duplication -> margins, domains -> splits -> models
+#                 |              |                             ^               -> evaluations
+#              test sets --------+-----------------------------+               -> figures, report
 #
 # Each arrow is one file of workflow/rules; each rules file opens with its contract.
 # A study is a configuration of this one chain: see config/README.md.
@@ -23,15 +23,20 @@ if not workflow.configfiles:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/folders.smk"
+include: "workflow/rules/urls.smk"
 include: "workflow/rules/pool.smk"
 include: "workflow/rules/sets.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/dedup.smk"
 include: "workflow/rules/margins.smk"
 include: "workflow/rules/splits.smk"
+include: "workflow/rules/domains.smk"
+include: "workflow/rules/clean.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/causes.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/robustness.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -42,6 +47,7 @@ onstart:
 
 localrules:
     all,
+    effective_robustness,
 
 
 rule all:
@@ -49,3 +55,4 @@ rule all:
     input:
         "results/report.html",
         at.evaluations(cfg.trained),
+        [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

@@ -12,8 +12,9 @@ from clipshift.config import Training
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet, write_parquet
 from clipshift.filter import prepare
+from clipshift.launch import copy_shards
 from clipshift.shards import read_tar
-from clipshift.train import Filtered, arguments, copy_shards, copy_split, filtered
+from clipshift.train import Filtered, arguments, copy_split, filtered
 from tests.folder_case import write_pool, write_set
 
 
@@ -91,6 +92,6 @@ def test_prepare_refuses_what_it_cannot_find(study: dict[str, Any], tmp_path: Pa
 
 def test_batch_and_shards_are_shared_by_the_gpus(tmp_path: Path) -> None:
     training = Training(model={}, samples=64, batch=16, gpus=4)
-    words = arguments("s-m-s0", training, 0, "x.tar", tmp_path)
+    words = arguments("s-m-s0", training, 0, "x.tar", 16, tmp_path)
     assert words[words.index("--batch-size") + 1] == "4"
     assert (copy_shards(training), copy_shards(Training(model={}, samples=1))) == (16, 8)

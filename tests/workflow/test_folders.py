@@ -4,9 +4,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
+from clipshift.embeddings import read_all, write_shard
 from clipshift.files import read_json, read_parquet
 from tests.folder_case import write_pool, write_set
 from tests.workflow.runner import digests, planned, snakemake
@@ -122,3 +125,20 @@ def test_train_through_the_filter(folders: Path) -> None:
     assert (record["split_samples"], record["samples_seen"]) == (12, 32)
     log = (folders / "results/logs/train/fold_far-fold_pipe-s0.log").read_text()
     assert "Handling webdataset error" not in log
+
+
+def test_the_same_split_from_embeddings_that_the_user_has(folders: Path, tmp_path: Path) -> None:
+    """In parts of their own, in another order: joined by key, the split is the same to the byte."""
+    shutil.copytree(folders / "data", tmp_path / "data")
+    sets = ["fold_pool", "fold_train", "fold_val"]
+    for name in sets:
+        made = read_all(folders / f"results/embeddings/fold_lite0/{name}")
+        order = np.random.default_rng(0).permutation(len(made.keys))
+        for part, mine in (("7", order[:3]), ("12", order[3:])):
+            keys = pa.table({"image_path": [made.keys[i] for i in mine]})
+            write_shard(tmp_path / "data/released" / name, part, made.vectors[mine], keys)
+    released = {"kind": "folder", "folders": {name: f"released/{name}" for name in sets}}
+    study = STUDY | {"encoders": {"released": released}, "encoder": "released"}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    snakemake(tmp_path, SPLIT, config=tmp_path / "study.yaml")
+    assert (tmp_path / SPLIT).read_bytes() == (folders / SPLIT).read_bytes()

@@ -76,7 +76,12 @@ def test_shipped_configurations_do_not_overwrite_each_other() -> None:
     """Two studies in one checkout share a name only where they mean the same thing."""
     import yaml
 
-    configs = [yaml.safe_load(f.read_text()) for f in (MINI, ROOT / "config/test.yaml", LAION)]
+    files = [
+        MINI,
+        LAION,
+        *(ROOT / f"config/{n}.yaml" for n in ("test", "imagenet_captions", "yfcc15m")),
+    ]
+    configs = [yaml.safe_load(f.read_text()) for f in files]
     for block in ("sources", "pools", "sets", "encoders", "splits", "models"):
         for one, other in itertools.combinations([c.get(block, {}) for c in configs], 2):
             assert not [n for n in one.keys() & other.keys() if one[n] != other[n]], block

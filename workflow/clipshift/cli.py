@@ -4,7 +4,9 @@
 config-docs` writes the page of all keys, `clipshift steps [--record FILE]` prints or records the
 digests of the steps' code, `clipshift plan` previews what a study costs, `clipshift audit` says how
 much of a test set lies in a training set, `clipshift margins` and `clipshift verify` run the
-similarity engine on any embedding folders.
+similarity engine on any embedding folders, `clipshift robustness` says how far any models lie above
+the line of ImageNet models, `clipshift label` serves the page on which pictures are labelled,
+`clipshift released` finds the labels that the paper's authors published.
 """
 
 import argparse
@@ -17,6 +19,9 @@ from clipshift import __version__, config_docs, config_load, margins_options, pl
 from clipshift.audit.options import add_arguments, read_options
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
+from clipshift.labelling import options as labelling_options
+from clipshift.labelling import released
+from clipshift.robustness import options as robustness_options
 from clipshift.steps import STEPS, digest
 
 
@@ -80,6 +85,18 @@ def _verify(args: argparse.Namespace) -> None:
     print(f"{checked['points']} points ({checked['pairs']} pairs) agree with float64")
 
 
+def _robustness(args: argparse.Namespace) -> None:
+    from clipshift.robustness.report import robustness
+
+    print(robustness(args))
+
+
+def _label(args: argparse.Namespace) -> None:
+    from clipshift.labelling import run as labelling
+
+    labelling.label(args)
+
+
 def main() -> None:
     # Two waiting OpenMP threads on busy cores slow each other down several times.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -109,6 +126,15 @@ def main() -> None:
     verify.add_argument("--sample", type=int, default=1000, help="points of each shard")
     verify.add_argument("--seed", type=int, default=0)
     verify.set_defaults(run=_verify)
+    robustness = commands.add_parser("robustness", help="effective robustness of your own models")
+    robustness_options.add_arguments(robustness)
+    robustness.set_defaults(run=_robustness)
+    label = commands.add_parser("label", help="label pictures by hand on a page of this machine")
+    labelling_options.add_arguments(label)
+    label.set_defaults(run=_label)
+    published = commands.add_parser("released", help="labels that the paper's authors published")
+    released.add_arguments(published)
+    published.set_defaults(run=released.command)
     args = parser.parse_args(sys.argv[1:])
     run(lambda: args.run(args))
 

@@ -7,12 +7,31 @@ nothing heavy belongs here.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
+from clipshift import config_causes
+from clipshift.config_causes import Causes
 from clipshift.config_costs import Costs
 from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
+from clipshift.config_domains import Domains, domain_references
 from clipshift.config_figures import Figures
-from clipshift.config_folders import AnyPool, AnySet, Folder, FolderPool, FolderSet, takes
+from clipshift.config_folders import (
+    AnyPool,
+    AnySet,
+    CaptionedPool,
+    Folder,
+    FolderPool,
+    FolderSet,
+    takes,
+)
+from clipshift.config_robustness import Robustness
 from clipshift.config_splits import Dedup, Pruned, Split
 
 
@@ -47,8 +66,24 @@ class RunEncoder(Block):
         return f"{self.split}-{self.model}-s{self.seed}"
 
 
+class FolderEncoder(Block):
+    """Embeddings that the user has in clip-retrieval's layout, e.g. those of LAION-400M."""
+
+    kind: Literal["folder"] = Field(description="Selects this kind of encoder.")
+    folders: dict[Name, str] = Field(
+        min_length=1,
+        description="Pool or set -> its folder of `img_emb/` and `metadata/`, below `data`.",
+    )
+    join: Literal["image_path", "url"] = Field(
+        default="image_path",
+        description="Column of the metadata by which samples find their vectors: `image_path` "
+        "holds our keys, `url` the samples' URLs (keys of somebody else's download are not ours).",
+    )
+
+
 Encoder = Annotated[
-    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder, Field(discriminator="kind")
+    OpenClipEncoder | EfficientNetLiteEncoder | RunEncoder | FolderEncoder,
+    Field(discriminator="kind"),
 ]
 
 
@@ -69,13 +104,27 @@ class Training(Block):
     model: dict[str, Any] = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
     )
-    samples: int = Field(ge=1, description="Samples seen by every model, whatever its split.")
+    samples: int = Field(
+        ge=1,
+        description="Samples seen by every model, whatever its split; rounded up to whole batches "
+        "in each part between two checkpoints. They are counted, and the record holds the number.",
+    )
     checkpoints: int = Field(
         default=4,
         ge=1,
         description="Checkpoints on the way; a killed training continues at the last.",
     )
-    batch: int = Field(default=256, ge=2, description="Batch size, over all GPUs together.")
+    batch: int = Field(
+        default=256,
+        ge=2,
+        description="Samples of one step, over all processes and accumulated parts together.",
+    )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="Parts in which a step's samples pass, one after the other, where memory is "
+        "too small for all at once (`--accum-freq`; costs a second forward pass).",
+    )
     lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
     warmup: int = Field(default=50, ge=0, description="Warm-up steps.")
     weight_decay: float = Field(default=0.1, ge=0, description="Weight decay.")
@@ -92,20 +141,71 @@ class Training(Block):
     read: Literal["copy", "filter"] = Field(
         default="copy",
         description="`copy`: the kept samples are copied into shuffled tars first; `filter`: the "
-        "tars of a pool that is a folder are read where they are, and only the kept samples pass.",
+        "pool's tars are read where they are, and only the kept samples pass.",
+    )
+    grad_checkpointing: bool = Field(
+        default=False,
+        description="Compute activations again in the backward pass instead of keeping them.",
     )
     arguments: list[str] = Field(
         default=[], description="Further arguments of open_clip's trainer."
     )
-    gpus: int = Field(default=0, ge=0, description="GPUs of one training job.")
+    gpus: int = Field(
+        default=0, ge=0, description="GPUs of one training job, on one machine: a process on each."
+    )
+    processes: int = Field(
+        default=1, ge=1, description="Processes of a training without GPUs, a core for each."
+    )
+
+    @property
+    def world(self) -> int:
+        """Processes of one training."""
+        return self.gpus or self.processes
 
     @model_validator(mode="after")
     def _fits(self) -> "Training":
-        if self.gpus and self.batch % self.gpus:
-            raise ValueError(f"batch {self.batch} cannot be shared equally by {self.gpus} GPUs")
+        if self.gpus and self.processes > 1:
+            raise ValueError("`processes` is for trainings without GPUs; `gpus` has one on each")
+        if self.batch % (self.world * self.accumulation):
+            raise ValueError(
+                f"batch {self.batch} cannot be shared equally by {self.world} "
+                f"{'GPUs' if self.gpus else 'processes'}"
+                + f" in {self.accumulation} parts each"
+                * (self.accumulation > 1)
+            )
         if self.read == "filter" and self.cache_px is not None:
             raise ValueError("`read: filter` makes no copy whose pictures could be `cache_px` wide")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are left out at their default: trainings made before them stay."""
+        later = {"accumulation": 1, "grad_checkpointing": False, "processes": 1}
+        return {k: v for k, v in handler(self).items() if later.get(k, ...) != v}
+
+
+class EpochTraining(Training):
+    """A model that sees every split as often, so a larger split for longer."""
+
+    samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
+    epochs: int = Field(ge=1, description="Passes over the split, whatever its size.")
+
+    def on(self, points: int) -> Training:
+        """The same training of a split of some size, by the samples that it sees."""
+        fields = self.model_dump(exclude={"epochs"}) | {"samples": self.epochs * points}
+        return Training.model_validate(fields)
+
+
+def _by_epochs(value: Any) -> str:
+    return (
+        "epochs" if "epochs" in (value if isinstance(value, dict) else vars(value)) else "samples"
+    )
+
+
+AnyTraining = Annotated[
+    Annotated[Training, Tag("samples")] | Annotated[EpochTraining, Tag("epochs")],
+    Discriminator(_by_epochs),
+]
 
 
 Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
@@ -158,11 +258,18 @@ class Config(Block):
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
     splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
-    models: dict[Name, Training] = Field(min_length=1, description="Models to train.")
+    models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
     model: Name = Field(description="The model of `results/eval/{split}.json`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    domains: Domains | None = Field(
+        default=None, description="Study B: natural images and renditions, clean test sets."
+    )
+    causes: Causes = Field(default=Causes(), description="Controlled trainings.")
     figures: Figures = Field(default=Figures(), description="Figures and tables.")
+    robustness: Robustness = Field(
+        default=Robustness(), description="Effective robustness of published models."
+    )
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
 
     @property
@@ -171,15 +278,26 @@ class Config(Block):
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
-    def folders(self) -> dict[str, FolderPool | FolderSet]:
+    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
         """Pools and sets that the user already has, by name."""
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
+
+    @property
+    def domain_folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+        """Those of the folders that only study B reads."""
+        ours = {self.pool, self.reference, *self.test_sets}
+        return {name: block for name, block in self.folders.items() if name not in ours}
 
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""
         own = self.splits[split].seeds if split in self.splits else None
         return self.seeds if own is None else own
+
+    def model_of(self, split: str) -> str:
+        """The model whose evaluations stand for a split."""
+        own = self.splits[split].model if split in self.splits else None
+        return own or self.model
 
     @property
     def trained(self) -> list[str]:
@@ -197,10 +315,19 @@ class Config(Block):
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
             )
+        own = self.encoders[self.encoder]
+        needed = {self.pool, *self.sets} if isinstance(own, FolderEncoder) else set()
+        if isinstance(own, FolderEncoder) and (lacking := needed - own.folders.keys()):
+            raise ValueError(f"encoders.{self.encoder}.folders: none for {sorted(lacking)}")
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
             raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
+        return self
+
+    @model_validator(mode="after")
+    def _controlled(self) -> "Config":
+        config_causes.check(self)
         return self
 
     @model_validator(mode="after")
@@ -209,13 +336,6 @@ class Config(Block):
         for key, given in (("classes", self.classes), ("holdout", self.holdout)):
             if built and not given:
                 raise ValueError(f"{key}: needed by what is taken from sources: {built}")
-        if not isinstance(self.pools[self.pool], FolderPool):
-            reading = [name for name, m in self.models.items() if m.read == "filter"]
-            if reading:
-                raise ValueError(
-                    f"models {reading}: `read: filter` needs a pool that is a folder, and "
-                    f"{self.pool!r} is built"
-                )
         return self
 
 
@@ -244,18 +364,15 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
     for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
         for key, block in blocks.items():
             refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in takes(block)]
-    for key, encoder in c.encoders.items():
-        if isinstance(encoder, RunEncoder):
-            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
-            refs.append((f"encoders.{key}.model", encoder.model, c.models))
-            seeds = [str(s) for s in c.seeds_of(encoder.split)]
-            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
+    refs += _encoder_references(c)
     for key, test_set in c.sets.items():
         named = [] if isinstance(test_set, FolderSet) else test_set.classes or []
         refs += [(f"sets.{key}.classes", name, c.classes) for name in named]
     for key, split in c.splits.items():
         refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
         refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]
+        if split.model is not None:
+            refs.append((f"splits.{key}.model", split.model, c.models))
         keep = getattr(split, "keep", None)
         if isinstance(keep, str):
             unsized = [name for name, s in c.splits.items() if not hasattr(s, "keep")]
@@ -263,6 +380,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         if isinstance(keep := getattr(split.reference, "keep", None), str):
             refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
+    refs += config_causes.references(c)
     known: dict[str, Any] = {
         "split": c.trained,
         "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],
@@ -270,10 +388,36 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "set": tests,
         "base": [*c.splits, c.pool, c.reference],
         "encoder": c.encoders,
+        "model": c.models,
+        "classifier": c.domains.classifiers if c.domains else [],
+        "clean set": c.domains.clean if c.domains else [],
+        "mix": [n for n in c.trained if c.splits[n].recipe == "domains"],
+        "dataset": {**c.pools, **c.sets},
+        "measured set": [*tests, *c.causes.subsets],
+        "arm": [
+            *c.trained,
+            *(f"{split}-{model}" for split in c.trained for model in c.models),
+            *(name for name, _ in config_causes.asked(c.causes)),
+        ],
     }
+    refs += domain_references(c)
     for kind, key, figure in c.figures.blocks():
         refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]
     for a, b, test_set_name in c.figures.contrasts:
         refs += [("figures.contrasts", s, c.trained) for s in (a, b)]
         refs.append(("figures.contrasts", test_set_name, tests))
+    return refs
+
+
+def _encoder_references(c: Config) -> list[tuple[str, str, Any]]:
+    refs: list[tuple[str, str, Any]] = []
+    for key, encoder in c.encoders.items():
+        if isinstance(encoder, RunEncoder):
+            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
+            refs.append((f"encoders.{key}.model", encoder.model, c.models))
+            seeds = [str(s) for s in c.seeds_of(encoder.split)]
+            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
+        if isinstance(encoder, FolderEncoder):
+            every = {**c.pools, **c.sets}
+            refs += [(f"encoders.{key}.folders", name, every) for name in encoder.folders]
     return refs

@@ -7,6 +7,16 @@ from pydantic import BaseModel, ConfigDict, Field
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
+# What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
+# split is one that models are trained on, and a whole split one whose training data has neighbours:
+# all of the reference set is part of it, or none.
+# A measured set may be one of fewer classes; an arm is runs that differ in their seed only:
+# `split`, `split-model` or `split-model-head`.
+Kind = Literal[
+    "split", "whole split", "pruned split", "set", "measured set", "base", "encoder", "arm"
+]
+Mention = tuple[Kind, str]
+
 
 class Block(BaseModel):
     """Base of every block: unknown keys are errors, values do not change after loading."""
@@ -176,9 +186,10 @@ class TestSet(Block):
     __test__ = False  # pytest would collect it by its name
 
     take: list[Take] = Field(min_length=1, description="What it is made of (classed items only).")
-    role: Literal["test", "reference"] = Field(
+    role: Literal["test", "reference", "domain"] = Field(
         default="test",
-        description="`reference`: labelled training data, the role of ImageNet-Train.",
+        description="`reference`: labelled training data, the role of ImageNet-Train; `domain`: a "
+        "test set of study B only, which the pool is not compared with.",
     )
     minimum_per_class: int = Field(
         default=1,

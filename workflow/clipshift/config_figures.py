@@ -6,16 +6,13 @@ mentions, so that a wrong one is found when the configuration is read.
 """
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Name
-
-# What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
-# split is one that models are trained on, and a whole split one whose training data has neighbours:
-# all of the reference set is part of it, or none.
-Mention = tuple[Literal["split", "whole split", "pruned split", "set", "base", "encoder"], str]
+from clipshift.config_data import Block, Mention, Name
+from clipshift.config_domain_figures import DomainFigures
+from clipshift.config_robustness import RESERVED, OwnRobustness
 
 Series = Literal["sketch", "val", "r"]
 PublishedSet = Literal["val", "sketch", "r", "v2", "a", "objectnet"]
@@ -222,7 +219,7 @@ class Overlap(OfSets):
         yield from (("encoder", name) for name in self.encoders)
 
 
-class Figures(Block):
+class Figures(DomainFigures):
     """Figures and tables of the study; each is a file target."""
 
     neighbours: dict[Name, Examples] = Field(
@@ -261,12 +258,23 @@ class Figures(Block):
     overlap: dict[Name, Overlap] = Field(
         default={}, description="Name -> `results/figures/overlap_{name}.svg`."
     )
+    effective_robustness: dict[Name, OwnRobustness] = Field(
+        default={}, description="Name -> `results/figures/effective_robustness_{name}.svg`."
+    )
     contrasts: list[tuple[Name, Name, Name]] = Field(
         default=[],
         description="[split, other split, test set]: differences with intervals.",
     )
 
-    def blocks(self) -> Iterator[tuple[str, str, OfSets]]:
+    @model_validator(mode="after")
+    def _names_are_free(self) -> "Figures":
+        if taken := self.effective_robustness.keys() & set(RESERVED):
+            raise ValueError(
+                f"effective_robustness: {sorted(taken)} name tables of published models"
+            )
+        return self
+
+    def blocks(self) -> Iterator[tuple[str, str, Any]]:
         """Every figure and table: its kind, name and block, in the order of a report."""
         for kind in type(self).model_fields:
             if kind != "contrasts":

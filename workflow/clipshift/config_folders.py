@@ -1,7 +1,8 @@
 """Configuration blocks of data that the user already has, as folders outside the project.
 
-A pool or a set is either built from sources (`take`) or such a folder (`folder`). Which of the two
-a block is follows from its keys; `AnyPool` and `AnySet` are the types that a configuration holds.
+A pool or a set is either built from sources (`take`) or such a folder (`folder`); a pool may also
+be downloaded (`urls`). Which of them a block is follows from its keys; `AnyPool` and `AnySet` are
+the types that a configuration holds.
 """
 
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from clipshift.config_data import Block, Pool, TestSet
+from clipshift.config_urls import UrlPool
 
 # Begins the name of a file below the folder `data` (see `tars`).
 EXTERNAL = "data:"
@@ -60,6 +62,22 @@ class FolderPool(Folder):
         return first, end - 1
 
 
+class CaptionedPool(Folder):
+    """Pictures as `FOLDER/{class}/{file}`, with captions in a JSON that names class and file.
+
+    As ImageNet-Captions is released: a list of `{filename, wnid, title, description, tags}`. What
+    is in both becomes the pool; the rest is counted. `samples` is an estimate, for the preview.
+    """
+
+    captions: str = Field(description="The JSON; a relative path is below the key `data`.")
+    classes: int = Field(
+        ge=2,
+        description="Number of class folders expected; a label is the place of its folder's name "
+        "among them in the order of names.",
+    )
+    shards: int = Field(ge=1, le=100_000, description="Number of shards.")
+
+
 class FolderSet(Folder):
     """A labelled set in CLIP_benchmark's webdataset layout: `{split}/{0..}.tar`, `classnames.txt`.
 
@@ -73,25 +91,34 @@ class FolderSet(Folder):
         description="Class names for the prompts: those of `classnames.txt`, or OpenAI's for the "
         "1,000 classes of ImageNet, from open_clip (the file must have the same order).",
     )
-    role: Literal["test", "reference"] = Field(
+    role: Literal["test", "reference", "domain"] = Field(
         default="test",
-        description="`reference`: labelled training data, the role of ImageNet-Train.",
+        description="`reference`: labelled training data, the role of ImageNet-Train; `domain`: a "
+        "test set of study B only, which the pool is not compared with.",
     )
 
 
 def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
+    if "urls" in keys:
+        return "downloaded"
+    if "captions" in keys:
+        return "captioned"
     return "outside" if "folder" in keys else "built"
 
 
 AnyPool = Annotated[
-    Annotated[Pool, Tag("built")] | Annotated[FolderPool, Tag("outside")], Discriminator(_kind)
+    Annotated[Pool, Tag("built")]
+    | Annotated[FolderPool, Tag("outside")]
+    | Annotated[UrlPool, Tag("downloaded")]
+    | Annotated[CaptionedPool, Tag("captioned")],
+    Discriminator(_kind),
 ]
 AnySet = Annotated[
     Annotated[TestSet, Tag("built")] | Annotated[FolderSet, Tag("outside")], Discriminator(_kind)
 ]
 
 
-def takes(block: Pool | TestSet | Folder) -> list[Any]:
-    """What a pool or a set takes from sources; nothing where it is a folder."""
-    return [] if isinstance(block, Folder) else list(block.take)
+def takes(block: Pool | TestSet | Folder | UrlPool) -> list[Any]:
+    """What a pool or a set takes from sources; nothing where it is none that is built."""
+    return list(block.take) if isinstance(block, Pool | TestSet) else []

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Name
+from clipshift.config_mixes import Mix, Seeded
 
 # A count, or a share of a whole.
 Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
@@ -53,6 +54,12 @@ class Dedup(Block):
         description="Thresholds of the table of shares dropped.",
     )
 
+    embed: bool = Field(
+        default=True,
+        description="false (with the rule `none`): splits choose among all points of the pool, "
+        "embedded or not; for studies that read no similarity.",
+    )
+
     @model_validator(mode="after")
     def _pairs_suffice(self) -> "Dedup":
         if self.rule in ("greedy", "connected-components"):
@@ -63,6 +70,8 @@ class Dedup(Block):
                     f"threshold {self.threshold} is below pairs_above {self.pairs_above}: pairs "
                     "between them are not stored; lower `pairs_above`"
                 )
+        if not self.embed and self.rule != "none":
+            raise ValueError(f"the rule {self.rule} needs embeddings: `embed: false` needs `none`")
         if self.jobs > self.clusters:
             raise ValueError(f"jobs {self.jobs} share clusters {self.clusters}; lower `jobs`")
         if self.sample < self.clusters:
@@ -123,7 +132,7 @@ class PrunedRule(Block):
 ReferenceRule = Annotated[RandRule | NearRule | FarRule | PrunedRule, Field(discriminator="recipe")]
 
 
-class Recipe(Block):
+class Recipe(Seeded):
     """What every split recipe declares."""
 
     reference: bool | ReferenceRule = Field(
@@ -131,11 +140,6 @@ class Recipe(Block):
         description="Add the reference set to the training data; or a recipe (rand, near, far, "
         "pruned) that says which part of it. `pruned` needs a negative tolerance to remove "
         "anything: no reference point is closer than the closest.",
-    )
-    seeds: list[int] | None = Field(
-        default=None,
-        description="Training seeds of this split (default: the study's). `[]`: the split is made, "
-        "but no model is trained on it.",
     )
 
 
@@ -167,4 +171,4 @@ class Pruned(Recipe, PrunedRule):
     """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
 
 
-Split = Annotated[Full | Nothing | Rand | Near | Far | Pruned, Field(discriminator="recipe")]
+Split = Annotated[Full | Nothing | Rand | Near | Far | Pruned | Mix, Field(discriminator="recipe")]

@@ -6,13 +6,16 @@ Pure functions of the configuration; nothing is measured and no file is looked a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from clipshift.config import Config, OpenClipEncoder
-from clipshift.config_folders import FolderPool, FolderSet
+from clipshift.config import Config, EpochTraining, OpenClipEncoder
+from clipshift.config_causes import LinearHead, training
+from clipshift.config_folders import Folder
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0
 # A page of a mapped file: the least that a row costs to read.
 PAGE = 4096
+# Bytes of a key or URL in an index, compressed.
+KEY = 20
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Work:
 def points(cfg: Config, dataset: str) -> float:
     """Samples of a whole data set: as configured, or assumed where it is built."""
     block = {**cfg.pools, **cfg.sets}[dataset]
-    if isinstance(block, FolderPool | FolderSet):
+    if isinstance(block, Folder):
         return block.samples
     return cfg.costs.built_samples * getattr(block, "shards", 1)
 
@@ -109,6 +112,17 @@ def _embed(cfg: Config, w: Mapping[str, str]) -> Work:
     )
 
 
+def _embedding_index(cfg: Config, w: Mapping[str, str]) -> Work:
+    n = points(cfg, w["dataset"])
+    return Work(n / cfg.costs.cpu_rows_per_second, read=n * KEY, written=n * KEY)
+
+
+def _folder_embeddings(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["dataset"]), cfg.costs
+    size = _vectors(cfg, n) + n * c.row_bytes
+    return Work(n / c.cpu_rows_per_second, read=size + _vectors(cfg, n), written=size)
+
+
 def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
     block, n = cfg.dedup, points(cfg, w["pool"])
     pairs = block.sample * block.clusters * block.iterations
@@ -175,8 +189,11 @@ def _split(cfg: Config, w: Mapping[str, str]) -> Work:
 
 def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     c, block, share = cfg.costs, cfg.models[w["model"]], kept_share(cfg, w["split"])
-    gpu = block.samples / c.train_samples_per_gpu_hour * 3600
-    seen = block.samples * c.picture_bytes
+    samples = block.samples
+    if isinstance(block, EpochTraining):
+        samples = block.epochs * round(share * points(cfg, cfg.pool))
+    gpu = samples / c.train_samples_per_gpu_hour * 3600
+    seen = samples * c.picture_bytes
     if block.read == "filter":  # what is not kept is read, too
         return Work(gpu=gpu, read=seen / share, gpus=max(1, block.gpus))
     copy = points(cfg, cfg.pool) * share * c.picture_bytes
@@ -194,10 +211,99 @@ def _evaluate(cfg: Config, w: Mapping[str, str]) -> Work:
     )
 
 
+def _labelled(cfg: Config) -> float:
+    """Pictures of the data sets that domain classifiers learn from."""
+    return sum(points(cfg, name) for name in cfg.domains.labels.datasets) if cfg.domains else 0
+
+
+def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = _labelled(cfg), cfg.costs
+    block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
+    # A pass forward and back, by about three forward ones.
+    seen = n * getattr(block, "epochs", 1) * (1 if getattr(block, "form", "") == "ternary" else 4)
+    flops = c.gpu_flops * c.encoder_share
+    return Work(seen / c.cpu_pictures_per_second, 3 * seen * c.tuned_flops / flops,
+                n * c.picture_bytes, gpus=1)  # fmt: skip
+
+
+def _domain_score_pictures(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["dataset"]), cfg.costs
+    block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
+    models = 1 if getattr(block, "form", "") == "ternary" else 2
+    rate = min(c.embed_per_second, c.gpu_flops * c.encoder_share / (models * c.tuned_flops))
+    written = n * c.score_bytes
+    return Work(n / c.cpu_pictures_per_second, n / rate, n * c.picture_bytes, written, gpus=1)
+
+
+def _domain_rows(cfg: Config, w: Mapping[str, str]) -> Work:
+    """Scores by embeddings, and verdicts, of a shard."""
+    n = shard_points(cfg, w["dataset"])
+    return Work(_rows(cfg, n), read=_vectors(cfg, n), written=n * cfg.costs.score_bytes)
+
+
+def _evaluate_domains(cfg: Config, w: Mapping[str, str]) -> Work:
+    sets = {clean.set for clean in cfg.domains.clean.values()} if cfg.domains else set()
+    n, c = sum(points(cfg, name) for name in sets) * len(cfg.seeds_of(w["split"])), cfg.costs
+    return Work(
+        cpu=2 * n / c.cpu_pictures_per_second,
+        gpu=n / c.embed_per_second,
+        read=2 * n * c.picture_bytes,
+        gpus=1,
+    )
+
+
 def _caption(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.reference), cfg.costs
     size = n * c.picture_bytes
     return Work(n / c.cpu_pictures_per_second, read=size, written=size)
+
+
+def _corpus(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["dataset"]), cfg.costs
+    size = n * c.row_bytes
+    return Work(n / c.captions_per_second, read=2 * size, written=size)
+
+
+def _pool_captions(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = shard_points(cfg, w["pool"]), cfg.costs
+    return Work(_rows(cfg, n), read=n * c.row_bytes, written=n * c.row_bytes)
+
+
+def _chosen(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, cfg.pool), cfg.costs
+    return Work(_rows(cfg, 2 * n), read=2 * n * c.row_bytes, written=n * c.row_bytes)
+
+
+def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
+    """As a CLIP training; SimCLR sees two views. Without text it is an upper bound."""
+    c, spec = cfg.costs, cfg.causes.models[w["model"]]
+    block, share = training(cfg, w["model"]), kept_share(cfg, w["split"])
+    views = 2 if spec.objective == "simclr" else 1
+    gpu = views * block.samples / c.train_samples_per_gpu_hour * 3600
+    seen, whole = (n * c.picture_bytes for n in (block.samples, points(cfg, cfg.pool)))
+    if block.read == "filter":
+        # A classifier finds its pictures by place; CLIP's filter reads what it does not keep, too.
+        read = seen / share if spec.objective == "clip" else seen
+        return Work(gpu=gpu, read=read, gpus=max(1, block.gpus))
+    return Work(gpu=gpu, read=seen + whole, written=whole * share, gpus=max(1, block.gpus))
+
+
+def _probe(cfg: Config, w: Mapping[str, str]) -> Work:
+    work, head = _evaluate(cfg, w), cfg.causes.heads[w["head"]]
+    if not isinstance(head, LinearHead):
+        return work
+    c, whole = cfg.costs, points(cfg, cfg.pool) * cfg.costs.picture_bytes
+    return Work(
+        cpu=work.cpu + head.most / c.cpu_pictures_per_second,
+        gpu=work.gpu + head.most / c.embed_per_second,
+        read=work.read + whole,
+        gpus=1,
+    )
+
+
+def _labels(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c = points(cfg, cfg.pool), cfg.costs
+    return Work(4 * n / c.captions_per_second, read=n * c.row_bytes)
 
 
 RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
@@ -207,6 +313,8 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "reference_set": _set,
     "pool_shard": _pool_shard,
     "embed": _embed,
+    "embedding_index": _embedding_index,
+    "folder_embeddings": _folder_embeddings,
     "dedup_fit": _dedup_fit,
     "dedup_assign": _dedup_assign,
     "dedup_score": _dedup_score,
@@ -219,6 +327,21 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "train": _train,
     "evaluate": _evaluate,
     "caption_reference": _caption,
+    "split_by_domain": _split,
+    "domain_tune": _domain_tune,
+    "domain_score_pictures": _domain_score_pictures,
+    "domain_score": _domain_rows,
+    "domain_verdicts": _domain_rows,
+    "evaluate_domains": _evaluate_domains,
+    "captioned_pool": _pool_shard,
+    "pool_captions": _pool_captions,
+    "corpus": _corpus,
+    "chosen": _chosen,
+    "train_captions": _train_controlled,
+    "train_vision": _train_controlled,
+    "evaluate_controlled": _evaluate,
+    "evaluate_head": _probe,
+    "causes_labels": _labels,
 }
 
 

@@ -6,7 +6,7 @@
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,14 @@ class Encoder:
         preprocess: picture -> (3, H, W) float32.
         forward: (B, 3, H, W) float32 on `device` -> (B, D) float32, not normalised.
         batch: pictures per forward pass; fixed, so that equal inputs give equal bytes.
+        tower: the module whose parameters `forward` uses, for who tunes them.
     """
 
     preprocess: Callable[[Image.Image], torch.Tensor]
     forward: Callable[[torch.Tensor], torch.Tensor]
     batch: int
     device: torch.device
+    tower: torch.nn.Module = field(default_factory=torch.nn.Identity)
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         """(N, D) float64, rows L2-normalised.
@@ -96,7 +98,7 @@ def _efficientnet_lite0(spec: EfficientNetLiteEncoder, device: torch.device) -> 
         pooled: torch.Tensor = features.mean((2, 3))  # (B, 1280)
         return pooled
 
-    return Encoder(preprocess, forward, spec.batch, device)
+    return Encoder(preprocess, forward, spec.batch, device, net)
 
 
 def _run(spec: RunEncoder) -> Encoder:
@@ -106,7 +108,9 @@ def _run(spec: RunEncoder) -> Encoder:
         clip = models.load(
             record["model"], record["training"]["model"], folder / "model.pt", Path(scratch)
         )
-    return Encoder(clip.preprocess, clip.model.encode_image, spec.batch, clip.device)
+    return Encoder(
+        clip.preprocess, clip.model.encode_image, spec.batch, clip.device, clip.model.visual
+    )
 
 
 def _open_clip(spec: OpenClipEncoder, device: torch.device) -> Encoder:
@@ -130,4 +134,4 @@ def _open_clip(spec: OpenClipEncoder, device: torch.device) -> Encoder:
             "a tag of open_clip.list_pretrained(), or the path of a checkpoint"
         ) from error
     model.eval()
-    return Encoder(preprocess, model.encode_image, spec.batch, device)
+    return Encoder(preprocess, model.encode_image, spec.batch, device, model.visual)

@@ -16,20 +16,23 @@ from typing import Any, BinaryIO
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import read_json, read_parquet, write_json, write_npy
+from clipshift.files import read_json, read_parquet, write_json, write_npy, write_parquet
 from clipshift.shards import Sample, read_tar
 
 
 def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path) -> int:
-    """Write the kept keys of each tar of a folder pool, and of the reference set.
+    """Write the kept keys of each tar of a pool, and of the reference set.
 
     Args:
         tables: sample tables of the pool's shards, with their accounts (rows of each tar) beside.
         tars: of the pool.
-        out: gets `pool/{tar}.npy` and `reference.npy`, sorted keys.
+        out: gets `pool/{tar}.npy` and `reference.npy`, sorted keys; where the split's table has
+            captions, `pool/{tar}.parquet`, too: `key, caption` of the same keys.
 
     Returns:
         the number of samples kept, pool and reference together.
@@ -39,6 +42,7 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
     """
     there = {tar.stem for tar in tars}
     found = 0
+    captioned = "caption" in pq.read_schema(split).names
     with duckdb.connect() as db:
         source = f"FROM read_parquet('{split}') WHERE kept"
         total = _one(db, f"SELECT count(*) {source}")
@@ -52,19 +56,31 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
             within = f"SELECT key {source} AND key BETWEEN ? AND ?"
             kept = np.isin(keys, _keys(db, within, [ends["min"], ends["max"]]))
             start = 0
-            for name, rows in read_json(table.with_suffix(".json"))["shard"]["tars"].items():
+            for name, rows in _rows_of_tars(table).items():
                 mine = np.sort(keys[start : start + rows][kept[start : start + rows]])
                 start += rows
                 found += len(mine)
                 if len(mine) and name not in there:
                     raise ClipshiftError(f"{split} keeps samples of {name}.tar, which is not there")
                 write_npy(out / "pool" / f"{name}.npy", mine)
+                if captioned and len(mine):
+                    ends = [mine[0], mine[-1]]
+                    texts = f"SELECT key, caption {source} AND key BETWEEN ? AND ? ORDER BY key"
+                    near: Any = db.execute(texts, list(map(str, ends))).to_arrow_table()
+                    here = pc.is_in(near["key"], pa.array(mine.tolist()))
+                    write_parquet(out / "pool" / f"{name}.parquet", near.filter(here))
     if found + len(reference) != total:
         raise ClipshiftError(
             f"{split} keeps {total} samples, of which {total - found - len(reference)} are in none "
             f"of the {len(tables)} tables of the pool; delete the split and run again"
         )
     return total
+
+
+def _rows_of_tars(table: Path) -> dict[str, int]:
+    """Name -> samples of the tars behind a table: several of a folder pool's, else the shard's."""
+    shard = read_json(table.with_suffix(".json"))["shard"]
+    return dict(shard.get("tars") or {table.stem: shard["samples"]})
 
 
 def _keys(db: duckdb.DuckDBPyConnection, query: str, values: Sequence[str] = ()) -> np.ndarray:
@@ -94,11 +110,15 @@ def kept_samples(tar: Path, settings: dict[str, Any]) -> Iterator[Sample]:
     if not len(keep):
         return
     names = settings.get("classnames")
+    texts = listed.with_suffix(".parquet")
+    captions = read_parquet(texts, ["key", "caption"])["caption"] if texts.exists() else None
     for sample in read_tar(tar):
         at = int(np.searchsorted(keep, sample.key))
         if at == len(keep) or keep[at] != sample.key:
             continue
-        if names:
+        if captions is not None:
+            yield Sample(sample.key, sample.parts | {"txt": captions[at].as_py().encode()})
+        elif names:
             text = settings["template"].replace("{class}", names[int(sample.parts["cls"])])
             parts = {s: data for s, data in sample.parts.items() if s != "cls"}
             yield Sample(sample.key, parts | {"txt": text.encode()})

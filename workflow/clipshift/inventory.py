@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config_folders import FolderPool, FolderSet
+from clipshift.config_folders import CaptionedPool, FolderPool, FolderSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_json
 from clipshift.tars import set_tars
@@ -20,7 +20,7 @@ from clipshift.tars import set_tars
 # Names of a list that a message spells out.
 SPELLED = 3
 
-Folders = dict[str, FolderPool | FolderSet]
+Folders = dict[str, FolderPool | CaptionedPool | FolderSet]
 
 
 def take_stock(folders: Folders, data: Path) -> dict[str, Any]:
@@ -33,10 +33,15 @@ def take_stock(folders: Folders, data: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     faults: list[str] = []
     for name, block in folders.items():
-        pool = isinstance(block, FolderPool)
+        pool = not isinstance(block, FolderSet)
         place = Path(os.path.abspath(data / block.folder))  # noqa: PTH100 (a link stays a link)
         key = f"{'pools' if pool else 'sets'}.{name}.folder"
-        entry, what = _pool(block, place) if isinstance(block, FolderPool) else _set(block, place)
+        if isinstance(block, CaptionedPool):
+            entry, what = _captioned(block, place, data)
+        elif isinstance(block, FolderPool):
+            entry, what = _pool(block, place)
+        else:
+            entry, what = _set(block, place)
         found[name] = {"kind": "pool" if pool else "set", "folder": block.folder} | entry
         if what:
             lines = [f"{place}  ({key})", *(f"  {line}" for line in what)]
@@ -83,6 +88,18 @@ def _pool(block: FolderPool, place: Path) -> tuple[dict[str, Any], list[str]]:
 def _holds(group: tuple[int, int], numbers: list[int]) -> bool:
     at = bisect_left(numbers, group[0])
     return at < len(numbers) and numbers[at] <= group[1]
+
+
+def _captioned(block: CaptionedPool, place: Path, data: Path) -> tuple[dict[str, Any], list[str]]:
+    """What is there of a folder of class folders, and of the captions for it."""
+    captions = data / block.captions
+    faults = [] if captions.is_file() else [f"there is no file {captions}  (its key `captions`)"]
+    if not place.is_dir():
+        return {}, [*faults, "there is no such folder"]
+    classes = sum(entry.is_dir() for entry in place.iterdir())
+    if classes != block.classes:
+        faults.append(f"{classes} class folders, expected {block.classes} (its key `classes`)")
+    return {"classes": classes, "captions": block.captions}, faults
 
 
 def _set(block: FolderSet, place: Path) -> tuple[dict[str, Any], list[str]]:

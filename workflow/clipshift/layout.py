@@ -8,13 +8,16 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from clipshift.config import Config, RunEncoder, driving_sets
-from clipshift.config_folders import EXTERNAL, FolderPool, FolderSet, takes
+from clipshift.config import Config, FolderEncoder, RunEncoder, driving_sets
+from clipshift.config_folders import EXTERNAL, CaptionedPool, FolderPool, FolderSet, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
+from clipshift.wildcards import pattern
 
-# The record of the folders that the user already has; stands for them among a rule's inputs.
+# The record of the folders that the user already has; stands for them among a rule's inputs. Those
+# of study B alone have their own, so that no other study waits for them.
 INVENTORY = "results/external.json"
+DOMAIN_INVENTORY = "results/external_domains.json"
 
 
 def as_json(value: Any) -> str:
@@ -22,9 +25,11 @@ def as_json(value: Any) -> str:
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
 
 
-def _pattern(names: Iterable[str]) -> str:
-    """A wildcard pattern of some names; one that no name has where there are none."""
-    return "|".join(sorted(names)) or "NONE"
+def controlled_tables(cfg: Config) -> list[str]:
+    """Tables that a study has because of its controlled trainings."""
+    names = ["runs", "models", "corpora"] * bool(cfg.causes.runs)
+    names += ["labels"] * (cfg.causes.found is not None)
+    return [f"causes_{name}" for name in names]
 
 
 class Layout:
@@ -70,18 +75,41 @@ class Layout:
     def pool_tables(self) -> list[str]:
         return [self.table(self.pool, shard) for shard in self.shards(self.pool)]
 
-    def set_pattern(self, role: str) -> str:
-        """Wildcard pattern of the built sets in a role."""
+    def set_pattern(self, *roles: str) -> str:
+        """Wildcard pattern of the built sets in some roles."""
         sets = self.cfg.sets.items()
-        return _pattern(n for n, s in sets if s.role == role and n not in self.cfg.folders)
+        return pattern(n for n, s in sets if s.role in roles and n not in self.cfg.folders)
 
     def pool_pattern(self) -> str:
         """Wildcard pattern of the built pools."""
-        return _pattern(self.cfg.pools.keys() - self.cfg.folders.keys())
+        return pattern(name for name, block in self.cfg.pools.items() if takes(block))
+
+    def img2dataset_pattern(self) -> str:
+        """Wildcard pattern of the pools that img2dataset wrote."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, FolderPool))
+
+    def captioned_pattern(self) -> str:
+        """Wildcard pattern of the pools that are made of pictures and a JSON of captions."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, CaptionedPool))
+
+    def model_pattern(self) -> str:
+        """Wildcard pattern of the models that differ in nothing but their split."""
+        return pattern(self.cfg.models)
 
     def folder_pattern(self, datasets: Iterable[str]) -> str:
         """Wildcard pattern of those of some data sets that are folders."""
-        return _pattern(name for name in datasets if name in self.cfg.folders)
+        return pattern(name for name in datasets if name in self.cfg.folders)
+
+    def inventories(self, words: Iterable[str]) -> list[str]:
+        """The records that stand for the user's folders among some words."""
+        alone = {self.folder_word(name) for name in self.cfg.domain_folders}
+        outside = [word for word in words if word.startswith(EXTERNAL)]
+        files = (DOMAIN_INVENTORY if w.startswith(tuple(alone)) else INVENTORY for w in outside)
+        return list(dict.fromkeys(files))
+
+    def folder_word(self, dataset: str) -> str:
+        """How every word of a folder begins."""
+        return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
 
     def set_files(self, testset: str) -> list[str]:
         """What an evaluation reads of a set, beside its tars."""
@@ -135,6 +163,17 @@ class Layout:
             return []
         return [f"results/models/{spec.run}/{name}" for name in ("record.json", "model.pt")]
 
+    def encoder_pattern(self, folders: bool) -> str:
+        """Wildcard pattern of the encoders whose embeddings the user has, or of the others."""
+        every = self.cfg.encoders.items()
+        return pattern(n for n, e in every if isinstance(e, FolderEncoder) == folders)
+
+    def embedding_folder(self, encoder: str, dataset: str) -> str:
+        """The folder of the user's embeddings of a data set, as a word."""
+        spec = self.cfg.encoders[encoder]
+        assert isinstance(spec, FolderEncoder)
+        return EXTERNAL + spec.folders[dataset]
+
     def clusters(self, pool: str, encoder: str) -> list[str]:
         """Clusters of a pool's shards; none where all pairs are compared."""
         if self.cfg.dedup.clusters == 1:
@@ -165,6 +204,8 @@ class Layout:
         """Who of the pool has an embedding, and is no duplicate: what splits choose from."""
         if self.cfg.dedup.rule != "none":
             return self.duplicates()
+        if not self.cfg.dedup.embed:
+            return self.pool_tables()
         return [f for f in self.embeddings(self.pool, self.cfg.encoder) if "/metadata/" in f]
 
     def thresholds(self, testset: str, encoder: str | None = None) -> str:
@@ -207,8 +248,9 @@ class Layout:
     # Splits and models ---------------------------------------------------------------------------
 
     def recipe(self, split: str) -> str:
-        """What makes the split; seeds of its trainings are left out: they change no row of it."""
-        return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude={"seeds"}))
+        """What makes the split; what is trained on it is left out, for it changes no row of it."""
+        trained = {"seeds", "model"}
+        return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude=trained))
 
     def driving_sets(self, split: str) -> list[str]:
         """Test sets whose similarities a split's recipe reads."""
@@ -247,8 +289,11 @@ class Layout:
 
     def split_tars(self, split: str) -> list[str]:
         """Pictures that a split chooses among."""
-        pruned = not isinstance(self.cfg.splits[split].reference, bool)
-        return self.pool_tars() + ([self.tars(self.reference)] if pruned else [])
+        recipe = self.cfg.splits[split]
+        chosen = not isinstance(recipe.reference, bool)
+        if recipe.recipe == "domains":
+            chosen = bool(recipe.reference)
+        return self.pool_tars() + ([self.tars(self.reference)] if chosen else [])
 
     def training_tars(self, split: str, model: str) -> list[str]:
         """Words of what a training reads; its captions are made on the way where it filters."""
@@ -256,6 +301,11 @@ class Layout:
         captioned = f"results/sets/{self.reference}/captioned.tar"
         reference = self.tars(self.reference) if outside else captioned
         return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
+
+    def training_words(self, split: str, model: str) -> list[str]:
+        """The same for the command line: a pool that is filtered is one word, the first."""
+        tars = self.training_tars(split, model)
+        return compact(tars) if self.filters(model) else tars
 
     def filters(self, model: str) -> bool:
         """Whether a model reads the pool's own tars through a filter."""
@@ -274,9 +324,10 @@ class Layout:
         tables = self.word(self.pool_tables())
         return f" --table {tables} --classnames {names} --template {template}"
 
-    def runs(self, split: str) -> list[str]:
-        """The runs of a split with the study's model, one per seed."""
-        return [f"{split}-{self.cfg.model}-s{seed}" for seed in self.cfg.seeds_of(split)]
+    def runs(self, split: str, model: str | None = None) -> list[str]:
+        """The runs of a split with a model (default: its own), one per seed."""
+        name = model or self.cfg.model_of(split)
+        return [f"{split}-{name}-s{seed}" for seed in self.cfg.seeds_of(split)]
 
     def evaluations(self, splits: Iterable[str]) -> list[str]:
         return [f"results/eval/{split}.json" for split in splits]
@@ -286,6 +337,10 @@ class Layout:
     def contrast_splits(self) -> list[str]:
         return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
 
+    def compared_sets(self) -> list[str]:
+        """Sets that the pool is compared with: all but those of study B alone."""
+        return [name for name, s in self.cfg.sets.items() if s.role != "domain"]
+
     def sampled(self) -> list[str]:
         """Splits of which the report shows pictures: none where the pool is too large to search."""
         return [] if self.pool in self.cfg.folders else list(self.cfg.splits)
@@ -293,13 +348,14 @@ class Layout:
     def report_contents(self, files: list[str]) -> dict[str, Any]:
         """What the report shows, by name; the step knows where each thing lies."""
         cfg = self.cfg
+        sets = self.compared_sets()
         return {
             "study": cfg.study,
             "configuration": files,
             "sources": list(cfg.sources),
-            "datasets": {name: self.sources(name) for name in [*cfg.pools, *cfg.sets]},
+            "datasets": {name: self.sources(name) for name in [*cfg.pools, *sets]},
             "pools": {name: self.shards(name) for name in cfg.pools},
-            "sets": list(cfg.sets),
+            "sets": sets,
             "pool": cfg.pool,
             "reference": cfg.reference,
             "encoder": cfg.encoder,
@@ -307,27 +363,30 @@ class Layout:
             "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
             "runs": [run for split in cfg.trained for run in self.runs(split)],
             "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
+            "embedded": cfg.dedup.embed,
             "deduplicated": cfg.dedup.rule != "none",
+            "controlled": controlled_tables(cfg),
             "contrasts": bool(cfg.figures.contrasts),
         }
 
     def report_inputs(self) -> list[str]:
         cfg = self.cfg
-        tables = ["accuracy"] + ["contrasts"] * bool(cfg.figures.contrasts)
+        tables = ["accuracy"] * bool(cfg.trained) + ["contrasts"] * bool(cfg.figures.contrasts)
         embedded = f"results/embeddings/{cfg.encoder}"
         return [
             *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
             *(f"results/pools/{p}/manifest.json" for p in cfg.pools),
-            *(f"results/sets/{s}/manifest.json" for s in cfg.sets),
+            *(f"results/sets/{s}/manifest.json" for s in self.compared_sets()),
             *(
                 f"{embedded}/{d}/account/account_{shard}.json"
-                for d in [cfg.pool, *cfg.sets]
+                for d in [cfg.pool, *self.compared_sets()] * cfg.dedup.embed
                 for shard in self.shards(d)
             ),
             *self.dedup_record(),
             *(f"results/splits/{s}.json" for s in cfg.splits),
             *(f"results/models/{run}/record.json" for s in cfg.trained for run in self.runs(s)),
             *(f"results/tables/{t}.csv" for t in tables),
+            *(f"results/tables/{t}.csv" for t in controlled_tables(cfg)),
             *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
             *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
             *(f"results/figures/samples/split_{s}.jpg" for s in self.sampled()),

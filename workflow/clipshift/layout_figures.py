@@ -8,6 +8,7 @@ than a command line has room for.
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from clipshift.config_causes import asked, evaluations
 from clipshift.config_figures import (
     Binned,
     Curve,
@@ -22,6 +23,8 @@ from clipshift.config_figures import (
     Ruler,
     Tolerance,
 )
+from clipshift.config_robustness import OwnRobustness
+from clipshift.layout_domain_figures import DOMAIN_FILES, DOMAIN_TABLES, domain_study
 
 if TYPE_CHECKING:
     from clipshift.layout import Layout
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
 Files = dict[str, Any]
 
 # Kinds that are tables only.
-TABLES = ("pruned",)
+TABLES = ("pruned", *DOMAIN_TABLES)
 
 
 def figure_outputs(kind: str, name: str) -> list[str]:
@@ -60,7 +63,7 @@ def figure_study(at: "Layout", kind: str, name: str) -> dict[str, Any]:
     if kind == "tolerance":
         splits = at.cfg.figures.tolerance[name].splits
         study["recipes"] = {s: at.cfg.splits[s].model_dump(mode="json") for s in splits}
-    return study
+    return study | domain_study(at, kind, name) if kind in DOMAIN_FILES else study
 
 
 def leaves(value: Any) -> Iterator[str]:
@@ -197,6 +200,19 @@ def _overlap(at: "Layout", block: Overlap) -> Files:
     }
 
 
+def _own_robustness(at: "Layout", block: OwnRobustness) -> Files:
+    """Per arm (`split`, `split-model` or `split-model-head`) the evaluations of its runs."""
+    runs = {}
+    controlled = dict(asked(at.cfg.causes))
+    for arm in block.arms:
+        if arm in controlled:
+            runs[arm] = evaluations(arm, controlled[arm])
+            continue
+        split, _, model = arm.partition("-")
+        runs[arm] = [f"results/eval/{run}.json" for run in at.runs(split, model or None)]
+    return {"runs": runs}
+
+
 FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "neighbours": _pictured,
     "ruler": _pictured,
@@ -210,6 +226,8 @@ FILES: dict[str, Callable[["Layout", Any], Files]] = {
     "tolerance": _tolerance,
     "encoders": _encoders,
     "overlap": _overlap,
+    "effective_robustness": _own_robustness,
+    **DOMAIN_FILES,
 }
 
 # Kinds whose outputs are a figure and one table; the others have a rule of their own.

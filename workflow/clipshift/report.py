@@ -45,7 +45,7 @@ def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
     embedded = [
         _embedded(name, ledger, contents, results)
         for name, ledger in datasets.items()
-        if name in contents["sets"] or name == contents["pool"]
+        if contents["embedded"] and (name in contents["sets"] or name == contents["pool"])
     ]
     if contents["deduplicated"]:
         dedup = Ledger.from_json(read_json(_dedup(contents, results) / "record.json"))
@@ -121,7 +121,11 @@ def page(contents: dict[str, Any], results: Path) -> str:
     return environment.from_string(template).render(
         contents=contents,
         accounts=accounts(contents, results),
-        accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")),
+        accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")) if records else {},
+        controlled={
+            f"results/tables/{t}.csv": read_table(tables / f"{t}.csv")
+            for t in contents["controlled"]
+        },
         contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
         figures=shown(contents["figures"], results),
         dedup=_deduplication(contents, results),

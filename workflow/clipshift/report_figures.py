@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.layout_figures import figure_outputs, figure_path
-from clipshift.published import MARK
+from clipshift.published import MARK, MARK_DOMAINS
 
 # Rows of numbers that the page shows below a figure; more are in the file only.
 MOST_ROWS = 120
@@ -13,6 +13,15 @@ MOST_ROWS = 120
 PUBLISHED_NOTE = (
     f"Points and cells marked {MARK} were measured on another pool, encoder and model; they show "
     "the shape to compare with, not a target."
+)
+
+DOMAINS_NOTE = (
+    f" Numbers marked {MARK_DOMAINS} were measured on LAION and benchmarks of photographs; they "
+    "show the shape to compare with, not a target."
+)
+CLEAN_NOTE = (
+    " Sets are cleaned of what is not of their domain; fewer class names are easier, so nothing "
+    "compares across variants. Intervals (95 %) are bootstrapped over images and seeds."
 )
 
 # Kind -> section and caption.
@@ -32,6 +41,13 @@ CAPTIONS = {
         "Accuracy of the test images in bins of their nearest-neighbour similarity to the training "
         "data, with Clopper-Pearson intervals and n per bin; Spearman's rho over the bins and over "
         "the images with bootstrap intervals. " + PUBLISHED_NOTE,
+    ),
+    "effective_robustness": (
+        "accuracy",
+        "Effective robustness: accuracy under shift above what the line of the baseline runs says "
+        "at the same accuracy in distribution, in percentage points; both axes are scaled so that "
+        "the line is straight. Bars: 95 % Clopper-Pearson intervals over the test images; band: "
+        "bootstrap over the baseline runs. A line of few runs is a weak one.",
     ),
     "per_class": (
         "accuracy",
@@ -74,6 +90,54 @@ CAPTIONS = {
     "overlap": (
         "similarity",
         "Points that pruning would remove by two encoders; J: the Jaccard index of both sets.",
+    ),
+    "domain_bars": (
+        "domains",
+        "Mean accuracy on natural and on rendition sets." + CLEAN_NOTE + DOMAINS_NOTE,
+    ),
+    "domain_relative": (
+        "domains",
+        "Mean accuracy relative to that of a baseline of the same size, after the correction that "
+        "the axis names." + CLEAN_NOTE + DOMAINS_NOTE,
+    ),
+    "domain_mixes": (
+        "domains",
+        "Natural against rendition accuracy; at every point the natural points and renditions of "
+        "the training set." + CLEAN_NOTE + DOMAINS_NOTE,
+    ),
+    "domain_sizes": (
+        "domains",
+        "Accuracy of mixes against the size of the training set." + CLEAN_NOTE,
+    ),
+    "domain_robustness": (
+        "domains",
+        "Accuracy on each rendition set against the mean on the natural sets; no line of ImageNet "
+        "models, which holds for ImageNet and its shifted sets only.",
+    ),
+    "domain_curves": (
+        "domains",
+        "Precision-recall curves of the domain classifiers. Thresholds are the lowest with the "
+        "wanted precision on the validation part; marks show what they reach here.",
+    ),
+    "domain_samples": (
+        "domains",
+        "Pictures of each verdict of the two detectors, at random and in equal steps from the most "
+        "to the least confident.",
+    ),
+    "domain_detectors": (
+        "domains",
+        "Precision and recall of every domain classifier on every labelled set, with 95 % "
+        "Clopper-Pearson intervals.",
+    ),
+    "domain_composition": (
+        "domains",
+        "Verdicts counted, and shares corrected for the detectors' errors on the labelled test "
+        "part (inversion of the confusion matrix; 95 % intervals). The correction supposes that "
+        "the detectors err in each data set as in that part." + DOMAINS_NOTE,
+    ),
+    "domain_clean": (
+        "domains",
+        "Clean test sets: sizes, classes left, what was dropped and why." + DOMAINS_NOTE,
     ),
 }
 

@@ -34,7 +34,8 @@ class Scores:
     Attributes:
         pool: sample tables of the pool's shards.
         embedded: who has an embedding: tables with `key, dropped` of the de-duplication, or
-            metadata of the embeddings (`image_path`), where nothing is de-duplicated.
+            metadata of the embeddings (`image_path`), where nothing is de-duplicated; or the
+            pool's own tables (`key`), where nothing is embedded.
         margins: of the pool, for the recipe's driving sets.
         reference: sample tables of the reference set (empty: not added).
         reference_margins: of the reference set, where the recipe prunes it.
@@ -56,8 +57,8 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
         ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
             candidate has no score.
     """
-    with _database(out) as db:
-        _create_pool(db, scores)
+    with database(out) as db:
+        create_pool(db, scores.pool, scores.embedded)
         select(
             db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
         )
@@ -74,19 +75,31 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
             "test_key AS nearest_test_key, similarity, threshold, margin, shard "
             f"FROM ({' UNION ALL BY NAME '.join(parts)})"
         )
-        ledger = _account(db, out.stem)
-        if not ledger.went_out:
-            raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
-        with atomic_path(out) as part:
-            columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
-            db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
-        _export(db, out)
+        return write(db, account, out)
+
+
+def write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> Ledger:
+    """Write the table `split` of a database: parquet, account and exports.
+
+    Args:
+        account: what the account says beside the counts in, out and rejected.
+
+    Raises:
+        ClipshiftError: nothing is kept.
+    """
+    ledger = _account(db, out.stem)
+    if not ledger.went_out:
+        raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
+    with atomic_path(out) as part:
+        columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
+        db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+    _export(db, out)
     write_json(out.with_suffix(".json"), ledger.as_json() | account)
     return ledger
 
 
 @contextmanager
-def _database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database on disk, since it may exceed memory; a full disk becomes an OSError."""
     try:
         with (
@@ -102,17 +115,18 @@ def _database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         raise OSError(errno.ENOSPC, str(error), str(out)) from error
 
 
-def _create_pool(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
+def create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
     """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
-    source = f"read_parquet({listed(scores.embedded)})"
+    source = f"read_parquet({listed(embedded)})"
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
-    known = "key, dropped" if "dropped" in columns else "image_path AS key, false AS dropped"
+    key = "image_path AS key" if "image_path" in columns else "key"
+    known = "key, dropped" if "dropped" in columns else f"{key}, false AS dropped"
     db.execute(
         f"""CREATE TABLE pool AS
         SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,
             CASE WHEN d.key IS NULL THEN 'not embedded'
                  WHEN d.dropped THEN 'duplicate' END AS dropped
-        FROM read_parquet({listed(scores.pool)}, filename = true) p
+        FROM read_parquet({listed(tables)}, filename = true) p
         LEFT JOIN (SELECT {known} FROM {source}) d USING (key)"""
     )
 

@@ -26,10 +26,78 @@ class Step:
 # What every step on the similarity engine is made of.
 ENGINE = ("engine", "similarity.py", "embeddings.py", "device.py")
 
+SELECT = ("select.py", "shards.py")
+# What every step on the domain classifiers is made of.
+CLASSIFIERS = (
+    "domains/classifier.py",
+    "domains/finetune.py",
+    "domains/forms.py",
+    "domains/heads.py",
+    "domains/parts.py",
+    "embed.py",
+    "embeddings.py",
+    "encoders.py",
+    "evaluate.py",
+    "intervals.py",
+    "labels.py",
+    "models.py",
+    "device.py",
+    "tars.py",
+    *SELECT,
+)
+# What every training is made of.
+TRAINING = (
+    "train.py",
+    "trainer.py",
+    "causes/start.py",
+    "launch.py",
+    "processes.py",
+    "train_data.py",
+    "checkpoints.py",
+    "filter.py",
+    "select.py",
+    "tars.py",
+    "shards.py",
+)
+# Captions, and labels found in them.
+CORPORA = (
+    "causes/corpora.py",
+    "causes/matcher.py",
+    "causes/contract.py",
+    "data/imagenet_wordnet_names.txt",
+    "prompts.py",
+    "recipes.py",
+)
+
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
     "folder_pool": Step(1, ("folder_pool.py", "tars.py", "shards.py")),
     "folder_set": Step(1, ("folder_set.py", "prompts.py", "tars.py", "shards.py")),
+    "url_list": Step(1, ("urls/listing.py",)),
+    "fetch_urls": Step(
+        1,
+        (
+            "urls/fetch.py",
+            "urls/fetcher.py",
+            "urls/addresses.py",
+            "urls/web.py",
+            "urls/reasons.py",
+            "urls/paths.py",
+            "urls/listing.py",
+            "processes.py",
+        ),
+    ),
+    "placeholders": Step(1, ("urls/placeholders.py",)),
+    "url_pool_shard": Step(
+        1,
+        (
+            "urls/shard.py",
+            "urls/placeholders.py",
+            "urls/listing.py",
+            "urls/paths.py",
+            "shards.py",
+        ),
+    ),
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
     "pool": Step(1, ("pool.py", "select.py", "shards.py")),
     "embed": Step(
@@ -44,6 +112,7 @@ STEPS = {
             "shards.py",
         ),
     ),
+    "folder_embeddings": Step(1, ("folder_embeddings.py", "embeddings.py", "tars.py", "shards.py")),
     "dedup_clusters": Step(
         1,
         (
@@ -65,10 +134,34 @@ STEPS = {
     "margins": Step(3, ("margins.py", *ENGINE)),
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
-    "train": Step(1, ("train.py", "trainer.py", "filter.py", "select.py", "tars.py", "shards.py")),
+    "train": Step(1, TRAINING),
     "evaluate": Step(
         1,
         (
+            "evaluate.py",
+            "models.py",
+            "device.py",
+            "intervals.py",
+            "labels.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
+    "domain_labels": Step(1, ("domains/labels.py", "select.py", "tars.py", "shards.py")),
+    "domain_fit": Step(1, ("domains/fit.py", *CLASSIFIERS)),
+    "domain_scores": Step(1, ("domains/score.py", *CLASSIFIERS)),
+    "domain_points": Step(1, ("domains/points.py", "domains/parts.py", "intervals.py", *SELECT)),
+    "domain_verdicts": Step(1, ("domains/verdicts.py",)),
+    "domain_composition": Step(
+        1,
+        ("domains/composition.py", "domains/correct.py", "domains/parts.py", "recipes.py", *SELECT),
+    ),
+    "clean_sets": Step(1, ("domains/clean.py",)),
+    "splits_by_domain": Step(1, ("domains/mixes.py", "splits.py", "recipes.py")),
+    "evaluate_domains": Step(
+        1,
+        (
+            "domains/rescore.py",
             "evaluate.py",
             "models.py",
             "device.py",
@@ -87,7 +180,10 @@ STEPS = {
             "pruned_table.py",
             "published.py",
             "data/published_similarity_pruning.json",
+            "data/published_domains.json",
+            "domains/compare.py",
             "correlation.py",
+            "robustness",
             "summary.py",
             "intervals.py",
             "select.py",
@@ -95,7 +191,94 @@ STEPS = {
             "shards.py",
         ),
     ),
-    "report": Step(3, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "testbed": Step(
+        1,
+        (
+            "robustness",
+            "figures/testbed.py",
+            "figures/robustness.py",
+            "figures/lines.py",
+            "figures/style.py",
+            "intervals.py",
+            *(
+                f"data/reference/{name}.csv"
+                for name in (
+                    "imagenet_testbed_top1",
+                    "imagenet_testbed_model_types",
+                    "openclip_results",
+                    "timm_results_imagenet",
+                    "timm_results_imagenet_a",
+                    "timm_results_imagenet_a_clean",
+                    "timm_results_imagenet_r",
+                    "timm_results_imagenet_r_clean",
+                    "timm_results_imagenetv2_matched_frequency",
+                    "timm_results_sketch",
+                )
+            ),
+        ),
+    ),
+    "report": Step(4, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "caption_fields": Step(
+        1,
+        (
+            "causes/fields.py",
+            "causes/contract.py",
+            "sources",
+            "fetch.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
+    "captioned_pool": Step(
+        1,
+        (
+            "causes/join.py",
+            "causes/contract.py",
+            "pool.py",
+            "select.py",
+            "prompts.py",
+            "shards.py",
+        ),
+    ),
+    "corpus": Step(1, ("causes/language.py", *CORPORA)),
+    "chosen": Step(1, ("causes/choose.py", "causes/contract.py", "recipes.py")),
+    "train_captions": Step(1, ("causes/clip.py", *TRAINING)),
+    "train_vision": Step(
+        1,
+        (
+            "causes/learn.py",
+            "causes/contract.py",
+            "causes/pictures.py",
+            "causes/nt_xent.py",
+            "causes/towers.py",
+            "models.py",
+            "device.py",
+            *TRAINING,
+        ),
+    ),
+    "evaluate_controlled": Step(
+        1,
+        (
+            "causes/evaluate.py",
+            "causes/heads.py",
+            "causes/towers.py",
+            "causes/contract.py",
+            "data/imagenet_class_indices.json",
+            "evaluate.py",
+            "models.py",
+            "device.py",
+            "intervals.py",
+            "labels.py",
+            "prompts.py",
+            "select.py",
+            "tars.py",
+            "shards.py",
+        ),
+    ),
+    "causes_tables": Step(1, ("causes/tables.py", "intervals.py")),
+    "causes_labels": Step(
+        1, ("causes/statistics.py", "causes/language.py", "intervals.py", *CORPORA)
+    ),
     "audit": Step(
         1,
         (

@@ -9,13 +9,11 @@ started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the 
 import argparse
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +21,11 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pyarrow.parquet import read_schema
+from pydantic import TypeAdapter
 
-from clipshift.config import Training
+from clipshift import checkpoints, launch
+from clipshift.config import AnyTraining, EpochTraining, Training
 from clipshift.config_folders import EXTERNAL
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import (
@@ -40,11 +41,10 @@ from clipshift.ranges import spread
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
 from clipshift.tars import add_arguments, located, tars_of
+from clipshift.train_data import trained
 
-# Shards of the training copy: enough for their order to matter, few enough to open quickly.
-COPY_SHARDS = 8
-# Processes per GPU that read and decode; each needs a shard of its own.
-WORKERS = 4
+# Environment variable that names the weights of the trainer's first text tower.
+TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Pictures held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
@@ -91,11 +91,12 @@ def identity_of(split: Path, tars: list[Path], training: Training, seed: int) ->
 
 def copy_split(
     split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path,
-    parts: int = COPY_SHARDS,
+    parts: int = launch.COPY_SHARDS,
 ) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
-    `done.json` is written last; a copy that has it is used again.
+    `done.json` is written last; a copy that has it is used again. Where the split's table has
+    captions of its own (`caption`), they replace those of the tars.
 
     Raises:
         ClipshiftError: a kept sample is in none of the tars, or in two.
@@ -104,16 +105,15 @@ def copy_split(
     if done.exists():
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
-    table = read_parquet(split, ["key", "kept"])
-    kept = set(table.filter(table["kept"])["key"].to_pylist())
-    order = sorted(kept, key=lambda key: (seeded_order(seed, key), key))
+    captions = captions_of(split)
+    order = sorted(captions, key=lambda key: (seeded_order(seed, key), key))
     # As many shards in one pass over the tars as memory allows.
     size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
     group = max(1, min(parts, COPY_BYTES // size))
     for first in range(0, parts, group):
         shards = range(first, min(first + group, parts))
         wanted = {key for shard in shards for key in order[shard::parts]}
-        found = _find(wanted, tars, cache_px)
+        found = _find(wanted, tars, cache_px, captions)
         if missing := wanted - found.keys():
             raise ClipshiftError(
                 f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
@@ -126,24 +126,37 @@ def copy_split(
     return len(order)
 
 
-def _find(keys: Set[str], tars: list[Path], cache_px: int | None) -> dict[str, Sample]:
+def captions_of(split: Path) -> dict[str, str | None]:
+    """The keys that a split keeps, each with its caption where the table has such a column."""
+    named = ["caption"] * ("caption" in read_schema(split).names)
+    table = read_parquet(split, ["key", "kept", *named])
+    table = table.filter(table["kept"])
+    texts = table["caption"].to_pylist() if named else [None] * len(table)
+    return dict(zip(table["key"].to_pylist(), texts, strict=True))
+
+
+def _find(
+    keys: Set[str], tars: list[Path], cache_px: int | None, captions: Mapping[str, str | None]
+) -> dict[str, Sample]:
     found: dict[str, Sample] = {}
     for tar in tars:
         for sample in read_tar(tar):
             if sample.key in keys:
                 if sample.key in found:
                     raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
-                found[sample.key] = _training_sample(sample, cache_px)
+                found[sample.key] = _training_sample(sample, cache_px, captions[sample.key])
     return found
 
 
-def _training_sample(sample: Sample, cache_px: int | None) -> Sample:
+def _training_sample(sample: Sample, cache_px: int | None, caption: str | None) -> Sample:
+    if caption is not None:
+        sample = Sample(sample.key, sample.parts | {"txt": caption.encode()})
     if cache_px is None:
         return sample
     image = Image.open(io.BytesIO(sample.image)).convert("RGB")
     small = io.BytesIO()
     image.resize((cache_px, cache_px), Image.Resampling.BICUBIC).save(small, "PNG")
-    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts["txt"]})
+    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts.get("txt", b"")})
 
 
 @dataclass(frozen=True)
@@ -181,13 +194,10 @@ def filtered(
     return "::".join(urls), int(read_json(done)["samples"])
 
 
-def copy_shards(training: Training) -> int:
-    """Shards of a training copy: one at least for each process that reads."""
-    return max(COPY_SHARDS, WORKERS * training.gpus)
-
-
-def arguments(run_name: str, training: Training, seed: int, data: str, work: Path) -> list[str]:
-    """Arguments of open_clip's training program; `data` are its shards."""
+def arguments(
+    run_name: str, training: Training, seed: int, data: str, shards: int, work: Path
+) -> list[str]:
+    """Arguments of open_clip's training program; `data` are its shards, by number `shards`."""
     steps = plan(training)
     named = {
         "model": _model_name(run_name),
@@ -195,13 +205,13 @@ def arguments(run_name: str, training: Training, seed: int, data: str, work: Pat
         "train-num-samples": steps["samples_per_part"],
         "dataset-type": "webdataset",
         "epochs": steps["parts"],
-        "batch-size": training.batch // max(1, training.gpus),
+        "batch-size": launch.share(training),
         "lr": training.lr,
         "warmup": training.warmup,
         "wd": training.weight_decay,
         "precision": training.precision,
         "seed": seed,
-        "workers": WORKERS if training.gpus else 0,
+        "workers": launch.workers(training, shards),
         "device": "cuda" if training.gpus else "cpu",
         "logs": work / "logs",
         "name": run_name,
@@ -210,6 +220,13 @@ def arguments(run_name: str, training: Training, seed: int, data: str, work: Pat
     }
     listed = [text for key, value in named.items() for text in (f"--{key}", str(value))]
     listed += ["--save-most-recent"]
+    if training.accumulation > 1:
+        listed += ["--accum-freq", str(training.accumulation)]
+    if training.grad_checkpointing:
+        listed += ["--grad-checkpointing"]
+    if training.world > 1:
+        # Each process its own rows against all columns: together the gradient of one process.
+        listed += ["--local-loss", "--gather-with-grad"]
     if training.augmentation:
         pairs = (f"{key}={_literal(value)}" for key, value in training.augmentation.items())
         listed += ["--aug-cfg", *pairs]
@@ -227,27 +244,33 @@ def _literal(value: object) -> str:
 
 def train(
     run_name: str, split: Path, words: list[str], training: Training, seed: int, work: Path,
-    out: Path, where: Path = Path("data"), how: Filtered | None = None,
+    out: Path, where: Path = Path("data"), how: Filtered | None = None, text: Path | None = None,
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
 
     Args:
         words: the tars to read (see `clipshift.tars`); `where` is the folder of the user's data.
         how: for `read: filter`.
+        text: weights of a run whose text tower it starts from.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, or the program failed.
     """
     started = time.time()
+    launch.check_gpus(training)
     tars = tars_of(words, where)
-    if claim(work, identity_of(split, tars, training, seed)):
+    identity = identity_of(split, tars, training, seed)
+    if claim(work, identity | ({"text": sha256_file(text)} if text else {})):
         print(f"continuing in {work}", file=sys.stderr)
     if training.read == "filter" and how:
         data, samples = filtered(split, words, where, how, work)
+        parts = len(tars)
     else:
-        parts = copy_shards(training)
+        parts = launch.copy_shards(training)
         samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts)
         data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
+    if isinstance(training, EpochTraining):
+        training = training.on(samples)
     if samples < training.batch:
         raise ClipshiftError(
             f"the split {split.stem} keeps {samples} samples, fewer than one batch of "
@@ -255,21 +278,28 @@ def train(
         )
     name = _model_name(run_name)
     write_json(work / f"{name}.json", training.model)
-    program = [sys.executable, "-m"]
-    if training.gpus > 1:
-        program += ["torch.distributed.run", f"--nproc-per-node={training.gpus}", "-m"]
-    program += ["clipshift.trainer", str(work / f"{name}.json")]
-    command = [*program, *arguments(run_name, training, seed, data, work)]
+    options = arguments(run_name, training, seed, data, parts, work)
+    command = [*launch.program(training), str(work / f"{name}.json"), *options]
+    logs = work / "logs" / run_name
+    if whole := checkpoints.settle(logs / "checkpoints"):
+        print(f"{whole} of {training.checkpoints} parts are done", file=sys.stderr)
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    done = subprocess.run(command, env=os.environ | quiet, check=False)
+    if text:
+        quiet[TEXT_WEIGHTS] = str(text)
+    code = launch.start(command, quiet)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
-    checkpoint = work / "logs" / run_name / "checkpoints" / "epoch_latest.pt"
-    log = work / "logs" / run_name / "out.log"
-    state = _finished(checkpoint, training.checkpoints)
-    if done.returncode or state is None:
+    log = logs / "out.log"
+    state = _finished(logs / "checkpoints" / checkpoints.LATEST, training.checkpoints)
+    if code or state is None:
         raise ClipshiftError(
-            f"the training {run_name} failed (exit {done.returncode}); its log is {log}. Run again "
+            f"the training {run_name} failed (exit {code}); its log is {log}. Run again "
             f"to continue from the last checkpoint, or delete {work} to start anew"
+        )
+    steps, seen = plan(training), trained(logs / "samples", training.checkpoints)
+    if seen != steps["samples_seen"]:
+        raise ClipshiftError(
+            f"the training {run_name} saw {seen} samples, planned were {steps['samples_seen']}; "
+            f"delete {work} to start anew"
         )
     losses = read_losses(log, training)
     # As text: the loss as the program printed it.
@@ -279,7 +309,6 @@ def train(
     # To a stream: given a path, torch puts the file's name into its bytes.
     with atomic(out / "model.pt") as stream:
         torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
-    steps = plan(training)
     record = {
         "run": run_name,
         "split": split.stem,
@@ -291,7 +320,7 @@ def train(
         "seed": seed,
         "training": training.model_dump(mode="json"),
         "plan": steps,
-        "samples_seen": steps["samples_seen"],
+        "samples_seen": seen,
         "final_loss": losses[-1][2] if losses else None,
         "command": command,
         "seconds_of_last_start": round(time.time() - started, 1),
@@ -336,13 +365,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    training = Training.model_validate_json(args.training)
+    training: Training = TypeAdapter(AnyTraining).validate_json(args.training)
     tables = [path for word in args.table for path in spread(word)]
     how = Filtered(tables, args.classnames, args.template) if tables else None
     train(
         args.run, args.split, args.tar, training, args.seed, args.work, args.out, args.data, how
     )  # fmt: skip
-    print(json.dumps({"run": args.run, "plan": plan(training)}))
+    print(json.dumps({"run": args.run, "plan": read_json(args.out / "record.json")["plan"]}))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """open_clip's own training program, with our model known to it and its order of samples fixed.
 
-`python -m clipshift.trainer MODEL_CONFIG.json [open_clip_train arguments]`. Five things differ
+`python -m clipshift.trainer MODEL_CONFIG.json [open_clip_train arguments]`. Some things differ
 from `python -m open_clip_train.main`, none of which touches the method:
 
 * the model configuration is registered first;
@@ -9,7 +9,13 @@ from `python -m open_clip_train.main`, none of which touches the method:
 * every epoch starts from a random state that follows from `--seed`, the rank and the epoch, so
   that a training resumed at a checkpoint continues as the undisturbed one;
 * the model's convolutions are laid out channels-last, a quarter faster on CPUs;
-* the tokens of a caption are remembered, since small pools see each caption many times.
+* the tokens of a caption are remembered, since small pools see each caption many times;
+* a part is exactly as many batches as planned, and the samples are counted (`train_data`);
+* several processes run on a CPU, too;
+* it ends with the process that started it.
+
+The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model begins
+with.
 """
 
 import functools
@@ -24,7 +30,13 @@ import open_clip
 import open_clip_train.data
 import open_clip_train.main
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
+from clipshift.processes import die_with_parent
+from clipshift.train_data import ExactLoader, write_count
+
+# As in `train`, which sets it.
+TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Captions whose tokens are kept: a few hundred bytes each.
 CAPTIONS = 100_000
 
@@ -48,9 +60,36 @@ def fix_sample_order(rank: int) -> None:
         for seed_it in (generator.seed, random.seed, torch.manual_seed):
             seed_it(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002 (what the program itself uses)
-        return train_one_epoch(model, loaders, loss, epoch, *rest, **named)
+        done = train_one_epoch(model, loaders, loss, epoch, *rest, **named)
+        counts = Path(args.logs, args.name, "samples")
+        write_count(loaders["train"].dataloader, counts, epoch, args.world_size, rank)
+        return done
 
     open_clip_train.main.train_one_epoch = seeded
+
+
+def read_exactly() -> None:
+    """Give each part exactly its batches, from readers whose random states follow from the seed."""
+    get_data = open_clip_train.main.get_data
+
+    @functools.wraps(get_data)
+    def exact(args: Any, *rest: Any, **named: Any) -> Any:
+        data = get_data(args, *rest, **named)
+        numbers = (args.train_num_samples, args.batch_size, args.world_size, args.workers)
+        data["train"].dataloader = ExactLoader(data["train"].dataloader, *numbers)
+        return data
+
+    open_clip_train.main.get_data = exact
+
+
+def share_on_cpu() -> None:
+    """Let several processes train on a CPU: there, DistributedDataParallel takes no device ids."""
+
+    class OnCpu(DistributedDataParallel):
+        def __init__(self, model: Any, device_ids: Any = None, **named: Any):
+            super().__init__(model, **named)
+
+    torch.nn.parallel.DistributedDataParallel = OnCpu  # type: ignore[assignment,misc]
 
 
 def lay_out_channels_last() -> None:
@@ -65,6 +104,21 @@ def lay_out_channels_last() -> None:
     open_clip_train.main.create_model_and_transforms = channels_last
 
 
+def start_text_tower(weights: Path) -> None:
+    """Create models with the text tower of another run (before it may be locked)."""
+    from clipshift.causes.start import start_text
+
+    create = open_clip_train.main.create_model_and_transforms
+
+    @functools.wraps(create)
+    def started(*args: Any, **kwargs: Any) -> Any:
+        model, *transforms = create(*args, **kwargs)
+        start_text(model, weights)
+        return model, *transforms
+
+    open_clip_train.main.create_model_and_transforms = started
+
+
 def remember_tokens() -> None:
     """Tokenize equal captions once."""
     get_tokenizer = open_clip_train.main.get_tokenizer
@@ -77,10 +131,16 @@ def remember_tokens() -> None:
 
 
 def main() -> None:
+    die_with_parent()
     open_clip.add_model_config(Path(sys.argv[1]))
     lay_out_channels_last()
+    if weights := os.environ.get(TEXT_WEIGHTS):
+        start_text_tower(Path(weights))
     remember_tokens()
+    read_exactly()
     fix_sample_order(int(os.environ.get("RANK", "0")))
+    if not torch.cuda.is_available():
+        share_on_cpu()
     open_clip_train.main.main(sys.argv[2:])
 
 

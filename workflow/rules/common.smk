@@ -9,13 +9,22 @@ from clipshift import cluster, config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
 from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
-from clipshift.layout import INVENTORY, Layout, as_json
+from clipshift.layout import (
+    DOMAIN_INVENTORY,
+    INVENTORY,
+    Layout,
+    as_json,
+    controlled_tables,
+)
+from clipshift.layout_domain_figures import DOMAIN_TABLES
+from clipshift.layout_domains import DomainLayout
 from clipshift.layout_figures import (
     FIGURE_KINDS,
     figure_files,
     figure_inputs,
     figure_study,
 )
+from clipshift.layout_robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.steps import version_of
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
@@ -27,6 +36,7 @@ except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 
 at = Layout(cfg)
+dom = DomainLayout(at)
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.
 os.environ[DATA_VARIABLE] = cfg.data
@@ -35,7 +45,7 @@ os.environ[DATA_VARIABLE] = cfg.data
 def there(words):
     """Inputs behind some words: the folders that the user has are checked once, and never newer."""
     own = [word for word in words if not word.startswith(EXTERNAL)]
-    return own + [ancient(INVENTORY)] * (len(own) < len(words))
+    return own + [ancient(record) for record in at.inventories(words)]
 
 
 def tar_arguments(words):

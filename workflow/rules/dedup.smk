@@ -42,6 +42,8 @@ rule dedup_assign:
         f"{DEDUP}/clusters/{{shard}}.npy",
     log:
         f"{DEDUP_LOG}.assign.{{shard}}.log",
+    benchmark:
+        "results/benchmarks/dedup/{pool}.{encoder}.assign.{shard}.tsv"
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
@@ -64,7 +66,7 @@ rule dedup_score:
     log:
         f"{DEDUP_LOG}.score.{{group}}.log",
     benchmark:
-        "results/benchmarks/dedup/{pool}.{encoder}.{group}.tsv"
+        "results/benchmarks/dedup/{pool}.{encoder}.score.{group}.tsv"
     resources:
         mem_mb=grows(3000),
         runtime=grows(120),
@@ -89,6 +91,8 @@ rule dedup_apply:
         f"{DEDUP}/dropped/{{group}}.parquet",
     log:
         f"{DEDUP_LOG}.apply.{{group}}.log",
+    benchmark:
+        "results/benchmarks/dedup/{pool}.{encoder}.apply.{group}.tsv"
     resources:
         mem_mb=grows(2000),
         runtime=grows(20),
@@ -109,6 +113,8 @@ rule dedup_check:
         f"{DEDUP}/check.parquet",
     log:
         f"{DEDUP_LOG}.check.log",
+    benchmark:
+        "results/benchmarks/dedup/{pool}.{encoder}.check.tsv"
     resources:
         mem_mb=grows(2000),
         runtime=grows(120),
@@ -134,12 +140,14 @@ rule dedup_record:
         sweep=f"results/dedup/{cfg.pool}/{cfg.encoder}/sweep.csv",
     log:
         f"results/logs/dedup/{cfg.pool}.{cfg.encoder}.record.log",
+    benchmark:
+        f"results/benchmarks/dedup/{cfg.pool}.{cfg.encoder}.record.tsv"
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
         pool=cfg.pool,
-        dedup=lambda w: as_json(cfg.dedup),
+        dedup=lambda w: as_json(cfg.dedup.model_dump(mode="json", exclude={"embed"})),
         version=version_of("dedup_record"),
     shell:
         "python -m clipshift.dedup.record --name {params.pool} --dedup {params.dedup:q}"

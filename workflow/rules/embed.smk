@@ -1,5 +1,5 @@
 # Embeddings: shards of a pool or a set -> vectors, in clip-retrieval's layout.
-#   in   the shard's tars and sample table
+#   in   the shard's tars and sample table; or a folder of vectors that the user has
 #   out  results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy (N, D) float16,
 #        metadata/metadata_{shard}.parquet (row r of both belong together), account/
 
@@ -18,6 +18,8 @@ rule embed:
         "results/logs/embed/{encoder}.{dataset}.{shard}.log",
     benchmark:
         "results/benchmarks/embed/{encoder}.{dataset}.{shard}.tsv"
+    wildcard_constraints:
+        encoder=at.encoder_pattern(folders=False),
     resources:
         mem_mb=grows(3000),
         runtime=grows(60),
@@ -28,4 +30,56 @@ rule embed:
     shell:
         "python -m clipshift.embed --encoder {params.encoder:q} {params.tars}"
         " --table {input.table} --shard {wildcards.shard}"
+        " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"
+
+
+rule embedding_index:
+    """Where each vector of a folder lies, by name."""
+    input:
+        lambda w: there([at.embedding_folder(w.encoder, w.dataset)]),
+    output:
+        table="results/embeddings/{encoder}/{dataset}/index.parquet",
+        about="results/embeddings/{encoder}/{dataset}/index.json",
+    log:
+        "results/logs/embed/{encoder}.{dataset}.index.log",
+    benchmark:
+        "results/benchmarks/embed/{encoder}.{dataset}.index.tsv"
+    wildcard_constraints:
+        encoder=at.encoder_pattern(folders=True),
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(120),
+    params:
+        folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
+        join=lambda w: cfg.encoders[w.encoder].join,
+        version=version_of("folder_embeddings"),
+    shell:
+        "python -m clipshift.folder_embeddings index --folder {params.folder:q}"
+        " --join {params.join} --out {output.table} > {log} 2>&1"
+
+
+rule folder_embeddings:
+    """The vectors of one shard, from the user's folder."""
+    input:
+        index="results/embeddings/{encoder}/{dataset}/index.parquet",
+        table=lambda w: at.table(w.dataset, w.shard),
+    output:
+        "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
+        "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",
+        "results/embeddings/{encoder}/{dataset}/account/account_{shard}.json",
+    log:
+        "results/logs/embed/{encoder}.{dataset}.{shard}.log",
+    benchmark:
+        "results/benchmarks/embed/{encoder}.{dataset}.{shard}.tsv"
+    wildcard_constraints:
+        encoder=at.encoder_pattern(folders=True),
+    resources:
+        mem_mb=grows(3000),
+        runtime=grows(60),
+    params:
+        folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
+        version=version_of("folder_embeddings"),
+    shell:
+        "python -m clipshift.folder_embeddings shard --folder {params.folder:q}"
+        " --index {input.index} --table {input.table} --shard {wildcards.shard}"
         " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"

@@ -18,6 +18,8 @@ rule evaluate:
         open_clip="results/eval/{split}-{model}-s{seed}.results.jsonl",
     log:
         "results/logs/evaluate/{split}-{model}-s{seed}.log",
+    wildcard_constraints:
+        model=at.model_pattern(),
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),

@@ -1,6 +1,7 @@
 # Data that the user already has: folders outside -> their tables, as if they had been built here.
 #   in   the folders of `pools.*.folder` and `sets.*.folder`, below the key `data`
 #   out  results/external.json: what is there; the one check, with one message for all that is not
+#        results/external_domains.json: the same for the folders of study B alone
 #        results/pools/{pool}/{shard}.parquet and .json (the tars stay where they are)
 #        results/sets/{testset}/samples.parquet, classnames.txt, dataset_type.txt, manifest.json
 # No folder is an input of any rule: a file in it that is newer computes nothing again.
@@ -8,6 +9,7 @@
 
 localrules:
     external_data,
+    external_domains,
 
 
 rule external_data:
@@ -20,11 +22,27 @@ rule external_data:
     params:
         data=cfg.data,
         folders=lambda w: as_json(
-            {n: b.model_dump(mode="json") for n, b in cfg.folders.items()}
+            {
+                n: b.model_dump(mode="json")
+                for n, b in cfg.folders.items()
+                if n not in cfg.domain_folders
+            }
         ),
     shell:
         "python -m clipshift.inventory --data {params.data:q} --folders {params.folders:q}"
         " --out {output} > {log} 2>&1"
+
+
+use rule external_data as external_domains with:
+    output:
+        DOMAIN_INVENTORY,
+    log:
+        "results/logs/external_domains.log",
+    params:
+        data=cfg.data,
+        folders=lambda w: as_json(
+            {n: b.model_dump(mode="json") for n, b in cfg.domain_folders.items()}
+        ),
 
 
 rule folder_pool:
@@ -36,8 +54,10 @@ rule folder_pool:
         account="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
+    benchmark:
+        "results/benchmarks/pool/{pool}.{shard}.tsv"
     wildcard_constraints:
-        pool=at.folder_pattern(cfg.pools),
+        pool=at.img2dataset_pattern(),
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),
@@ -60,6 +80,8 @@ rule folder_set:
         "results/sets/{testset}/manifest.json",
     log:
         "results/logs/sets/{testset}.log",
+    benchmark:
+        "results/benchmarks/sets/{testset}.tsv"
     wildcard_constraints:
         testset=at.folder_pattern(cfg.sets),
     resources:

@@ -14,6 +14,8 @@ rule thresholds:
         "results/thresholds/{encoder}/{dataset}/{testset}.parquet",
     log:
         "results/logs/thresholds/{encoder}.{dataset}.{testset}.log",
+    benchmark:
+        "results/benchmarks/thresholds/{encoder}.{dataset}.{testset}.tsv"
     resources:
         mem_mb=grows(1500),
         runtime=grows(20),

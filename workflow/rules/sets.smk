@@ -21,7 +21,7 @@ rule test_set:
     log:
         "results/logs/sets/{testset}.log",
     wildcard_constraints:
-        testset=at.set_pattern("test"),
+        testset=at.set_pattern("test", "domain"),
     resources:
         mem_mb=grows(1000),
         runtime=grows(20),

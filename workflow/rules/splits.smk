@@ -21,6 +21,10 @@ rule split:
         sizes="results/splits/{split}.sizes.json",
     log:
         "results/logs/splits/{split}.log",
+    benchmark:
+        "results/benchmarks/splits/{split}.tsv"
+    wildcard_constraints:
+        split=dom.other_splits(),
     resources:
         mem_mb=grows(1500),
         runtime=grows(20),

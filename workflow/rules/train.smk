@@ -40,14 +40,17 @@ rule train:
         "results/logs/train/{split}-{model}-s{seed}.log",
     benchmark:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    wildcard_constraints:
+        model=at.model_pattern(),
     retries: 1
+    threads: lambda w: cfg.models[w.model].processes
     resources:
-        mem_mb=grows(2000),
+        mem_mb=lambda w, attempt: 2000 * cfg.models[w.model].processes * attempt,
         runtime=grows(240),
         gpu=lambda w: cfg.models[w.model].gpus,
     params:
         training=lambda w: as_json(cfg.models[w.model]),
-        tars=lambda w: tar_arguments(at.training_tars(w.split, w.model))
+        tars=lambda w: tar_arguments(at.training_words(w.split, w.model))
         + at.filter_arguments(w.model),
         run="{split}-{model}-s{seed}",
         version=version_of("train"),

@@ -102,13 +102,10 @@ def above(
 
     rows, tile = screened.rows, screened.tile
     errors = torch.stack([rows.error, rows.norm, rows.outside], 1)
-    arguments = [
-        a.numpy()
-        for a in (
-            screened.products, screened.tops, rows.scale, errors, screened.vectors, tile.scale,
-            tile.bounds, tile.errors, tile.vectors,
-        )
-    ]  # fmt: skip
+    arguments = _arrays(
+        screened.products, screened.tops, rows.scale, errors, screened.vectors, tile.scale,
+        tile.bounds, tile.errors, tile.vectors,
+    )  # fmt: skip
     call: Any = kernel.above
     room = 4096
     while True:
@@ -130,4 +127,10 @@ def _compiled(screened: Screened, similarity: Best, margin: Best) -> int:
     )  # fmt: skip
     found = (similarity.value, similarity.index, margin.value, margin.index)
     call: Any = kernel.refine
-    return int(call(*(a.numpy() for a in arguments), SLACK, *(m.numpy() for m in found)))
+    return int(call(*_arrays(*arguments), SLACK, *_arrays(*found)))
+
+
+def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:
+    """For the compiled kernel, to which a float16 is its bits."""
+    half = torch.float16
+    return [(t.view(torch.uint16) if t.dtype == half else t).numpy() for t in tensors]

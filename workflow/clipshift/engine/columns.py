@@ -43,7 +43,7 @@ class Tile:
         low: (G,) float32, at most the lowest threshold of the group.
         middle: (G,) float32, a threshold of the group.
         limits: (T,) float64, the thresholds (inf for padding).
-        vectors: (T, D), the stored vectors, float32 for the compiled kernel, else float64.
+        vectors: (T, D), the stored vectors, as stored for the compiled kernel, else float64.
         index: (T,) int64, the column's place in its set; -1 for padding.
     """
 

@@ -5,18 +5,39 @@ similarities of a row nothing leaves the first cache, and a floor rises with eve
 computed.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
+from llvmlite import binding, ir
+from numba import types
+from numba.extending import intrinsic
 
 # A sum of products of float16 values is exact in any order; of float32 values right to D 2^-53.
 _ORDER = {"reassoc", "contract"}
+
+
+# Whether float16 vectors are widened by instructions (x86 since 2012; elsewhere without a flag).
+HALVES = bool(binding.get_host_cpu_features().get("f16c", True))
+
+
+@intrinsic
+def _stored(_context: Any, value: Any) -> Any:
+    """A stored value as a float: float32, or the bits of a float16, which numba does not know."""
+    if isinstance(value, types.Float):
+        return value(value), lambda _context, _builder, _signature, args: args[0]
+
+    def widen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), widen
 
 
 @numba.njit(nogil=True, fastmath=_ORDER, cache=True)
 def _dot(a: np.ndarray, b: np.ndarray) -> float:
     total = 0.0
     for i in range(a.shape[0]):
-        total += np.float64(a[i]) * np.float64(b[i])
+        total += np.float64(a[i]) * np.float64(_stored(b[i]))  # type: ignore[call-arg]
     return total
 
 
@@ -40,7 +61,8 @@ def refine(  # noqa: PLR0912 (calls between compiled functions would pass everyt
         products: (n, B, W) int32 or float32, of n strips of W columns; tops: (B, G), of each group.
         scale, errors, rows: of the rows, (B,), (B, 3) and (B, D) float32.
         tile_scale, bounds, own, low, middle: of the tile, see `columns.Tile`.
-        limits: (T,) float64; columns: (T, D) float32; index: (T,) int64, -1 for padding.
+        limits: (T,) float64; columns: (T, D) float32, or the bits of float16; index: (T,) int64, -1
+            for padding.
         value, first, margin, margin_first: (B,) float64 and int64, changed in place.
 
     Returns:

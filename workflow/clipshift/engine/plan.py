@@ -19,7 +19,7 @@ from clipshift.engine.screen import (
     projection,
 )
 
-CPU = Shape(block=512, tile=8192, strip=512)
+CPU = Shape(block=1024, tile=8192, strip=512)
 GPU = Shape(block=4096, tile=16384, strip=16384)
 
 # Columns that the axes are fitted on, and rows and columns on which numbers of axes are compared.
@@ -29,7 +29,7 @@ TRIAL_ROWS, TRIAL_COLUMNS = 128, 4096
 # and of a pair computed in float64. Only their ratios matter, and only for speed.
 SCREENED = {"int8": 0.0023, "float32": 0.02}
 PROJECTED = 0.025
-COMPUTED = 0.5
+COMPUTED = 0.8
 
 
 def shape_of(where: torch.device) -> Shape:
@@ -62,10 +62,18 @@ def with_tiles(
     p: Projection, sets: Sequence[ColumnSet], where: torch.device, compiled: bool, kind: Kind,
     shape: Shape,
 ) -> Plan:  # fmt: skip
-    dtype = torch.float32 if compiled else torch.float64
+    dtype = _stored(sets) if compiled else torch.float64
     tiles = cut(sets, p, kind, where, shape, dtype)
     matrix = torch.from_numpy(p.matrix.astype(np.float32)).to(where)
     return Plan(p, matrix, tiles, len(sets), kind, compiled)
+
+
+def _stored(sets: Sequence[ColumnSet]) -> torch.dtype:
+    """How the compiled refinement keeps the vectors: in half the bytes where it can."""
+    from clipshift.engine import kernel  # compiles, or loads what it compiled before
+
+    half = all(s.vectors.dtype == np.float16 for s in sets)
+    return torch.float16 if half and kernel.HALVES else torch.float32
 
 
 def choose(

@@ -1,0 +1,212 @@
+"""A rehearsal of the full scale: everything but training, on synthetic pools of growing size.
+
+    python benchmarks/rehearsal.py [--points 250000 500000 1000000 2000000 4000000]
+
+Makes a pool in the layout of LAION-400M (img2dataset's tables with failed rows and missing numbers,
+unpadded parts of released embeddings that do not agree with the tars), lets Snakemake run
+config/rehearsal.yaml on it, and writes time and peak memory of every stage to
+benchmarks/results/rehearsal.json. `--make FOLDER` only makes the data.
+"""
+
+import argparse
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import yaml
+from data import CHUNK, SETS, Source
+from PIL import Image
+
+from clipshift.embeddings import shard_paths
+from clipshift.files import read_json, write_json, write_npy, write_parquet, write_text
+from clipshift.shards import Sample, write_tar
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+CONFIG = ROOT / "config/rehearsal.yaml"
+# Of 10,000 rows of a tar; numbers without a tar: one of fifty.
+ROWS, SUCCEEDED, GAP = 10_000, 7500, 50
+# Rows of a part of the released embeddings, which knows nothing of tars.
+PART = 64_000
+REFERENCE = 50_000
+CLASSES = 10
+POPULAR = 20_000
+
+
+def make(folder: Path, points: int) -> dict[str, int]:
+    """The pool, the sets and their embeddings; returns numbers of tars and samples."""
+    source = Source(512)
+    numbers = [i for i in range(points) if i % GAP != GAP - 1][: -(-points // SUCCEEDED)]
+    keys = _write_tables(folder / "pool", numbers, points)
+    _write_vectors(folder / "embeddings/pool", source, keys)
+    sizes = {"photos": REFERENCE, **SETS}
+    for seed, (name, size) in enumerate(sizes.items()):
+        names = [f"{name}{i:06d}" for i in range(size)]
+        _write_set(folder / name, names, "train" if name == "photos" else "test")
+        vectors = source.rows(100 + seed, size)
+        write_npy(shard_paths(folder / f"embeddings/{name}", "0")[0], vectors)
+        write_parquet(shard_paths(folder / f"embeddings/{name}", "0")[1],
+                      pa.table({"image_path": names}))  # fmt: skip
+    return {"tars": numbers[-1] + 1, "samples": len(keys)}
+
+
+def _write_tables(folder: Path, numbers: list[int], points: int) -> list[str]:
+    """img2dataset's tables; the tars are empty, for nothing here looks at a picture."""
+    every: list[str] = []
+    rng = np.random.default_rng(1)
+    for number in numbers:
+        wanted = min(SUCCEEDED, points - len(every))
+        there = np.zeros(ROWS, dtype=bool)
+        there[rng.choice(ROWS, wanted, replace=False)] = True
+        keys = np.array([f"{number:05d}{i:04d}" for i in range(ROWS)])
+        success = pa.array(there)
+        table = pa.table(
+            {
+                "key": keys,
+                "url": [f"https://example.org/{key}.jpg" for key in keys],
+                "caption": [f"picture {key}" for key in keys],
+                "status": np.where(there, "success", "failed_to_download"),
+                "sha256": pa.array([f"{int(key):064x}" for key in keys], mask=~there),
+            }
+        )
+        assert success.true_count == wanted
+        write_parquet(folder / f"{number:05d}.parquet", table)
+        write_json(folder / f"{number:05d}_stats.json", {"count": ROWS, "successes": wanted})
+        (folder / f"{number:05d}.tar").touch()
+        every += keys[there].tolist()
+    return every
+
+
+def _write_vectors(folder: Path, source: Source, keys: list[str]) -> None:
+    """Parts of vectors in an order of their own; three of ten copy another point, nearly."""
+    popular = source.rows(99, POPULAR)
+    for part, start in enumerate(range(0, len(keys), PART)):
+        mine = keys[start : start + PART]
+        rng = np.random.default_rng((2, part))
+        vectors = np.concatenate(
+            [source.chunk((part, i), min(CHUNK, len(mine) - i)) for i in range(0, len(mine), CHUNK)]
+        )
+        kind = rng.random(len(mine))
+        for low, high, pool in ((0.0, 0.1, popular), (0.1, 0.3, vectors)):
+            copies = np.flatnonzero((kind >= low) & (kind < high))
+            near = pool[rng.integers(0, len(pool), len(copies))].astype(np.float32)
+            near += rng.standard_normal(near.shape, dtype=np.float32) * 0.01
+            near /= np.linalg.norm(near, axis=1, keepdims=True)
+            vectors[copies] = near.astype(np.float16)
+        order = rng.permutation(len(mine))
+        write_npy(shard_paths(folder, str(part))[0], vectors[order])
+        names = pa.array(mine).take(pa.array(order))
+        write_parquet(shard_paths(folder, str(part))[1], pa.table({"image_path": names}))
+
+
+def _write_set(folder: Path, names: list[str], split: str) -> None:
+    """A set in CLIP_benchmark's layout, of pictures of four pixels."""
+
+    def samples() -> Any:
+        for i, name in enumerate(names):
+            some = hashlib.sha256(name.encode()).digest()[:12]
+            pixels = np.frombuffer(some, np.uint8).reshape(2, 2, 3)
+            stream = io.BytesIO()
+            Image.fromarray(pixels).save(stream, "PNG")
+            yield Sample(name, {"png": stream.getvalue(), "cls": str(i % CLASSES).encode()})
+
+    write_tar(folder / split / "0.tar", samples())
+    write_text(folder / split / "nshards.txt", "1\n")
+    write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(CLASSES)))
+
+
+def rehearse(points: int, scratch: Path) -> dict[str, Any]:
+    """Make the data, run the study, and add up what Snakemake measured of its jobs."""
+    start = time.perf_counter()
+    sizes = make(scratch / "data", points)
+    made = time.perf_counter() - start
+    clusters = max(1, points // 8000)  # as 400M points in 50,000
+    overlay = {
+        "data": str(scratch / "data"),
+        "pools": {"rehearsal": sizes | {"shards": max(2, points // 125_000)}},
+        "dedup": {"clusters": clusters, "sample": 256 * clusters},
+    }
+    write_text(scratch / "size.yaml", yaml.safe_dump(overlay))
+    study = yaml.safe_load(CONFIG.read_text())
+    targets = [f"results/splits/{name}.parquet" for name in study["splits"]]
+    targets += [f"results/figures/tolerance_{name}.svg" for name in study["figures"]["tolerance"]]
+    dedup = f"results/dedup/{study['pool']}/{study['encoder']}"
+    targets += [f"{dedup}/record.json"]
+    command = [
+        sys.executable, "-m", "snakemake", "--cores", "all", "--profile", ROOT / "profiles/local",
+        "--snakefile", ROOT / "Snakefile", "--directory", scratch, "--quiet", "progress", "rules",
+        "--configfile", CONFIG, scratch / "size.yaml", "--", *targets,
+    ]  # fmt: skip
+    start = time.perf_counter()
+    subprocess.run([str(word) for word in command], check=True)
+    wall = time.perf_counter() - start
+    record = read_json(scratch / dedup / "record.json")
+    return {
+        "points": sizes["samples"],
+        "made_seconds": made,
+        "wall_seconds": wall,
+        "stages": stages(scratch / "results/benchmarks"),
+        "bytes": _bytes(scratch / "results"),
+        "deduplicated": record["out"],
+    }
+
+
+def stages(folder: Path) -> dict[str, dict[str, float]]:
+    """Per stage: jobs, their seconds by the clock and of processors, largest memory of one, MiB."""
+    nothing = {"jobs": 0, "seconds": 0.0, "cpu_seconds": 0.0, "mib": 0.0}
+    found: dict[str, dict[str, float]] = defaultdict(nothing.copy)
+    for file in sorted(folder.rglob("*.tsv")):
+        head, row = (line.split("\t") for line in file.read_text().splitlines()[:2])
+        values = dict(zip(head, row, strict=True))
+        entry = found[_stage(file.relative_to(folder))]
+        entry["jobs"] += 1
+        entry["seconds"] += float(values["s"])
+        if values["max_rss"] not in ("-", "NA"):  # too short to be looked at
+            entry["cpu_seconds"] += float(values["cpu_time"])
+            entry["mib"] = max(entry["mib"], float(values["max_rss"]))
+    return dict(found)
+
+
+def _stage(file: Path) -> str:
+    """The stage of a benchmark file, `{step}/{...}.tsv`; de-duplication has several."""
+    step, name = file.parts[0], file.stem.split(".")
+    if step == "dedup":
+        return f"dedup {name[2]}"
+    return "embedding index" if name[-1] == "index" else step
+
+
+def _bytes(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    sizes = [250_000, 500_000, 1_000_000, 2_000_000, 4_000_000]
+    parser.add_argument("--points", type=int, nargs="+", default=sizes)
+    parser.add_argument("--make", type=Path, metavar="FOLDER")
+    parser.add_argument("--scratch", type=Path, help="where the data lie (default: $TMPDIR)")
+    parser.add_argument("--out", type=Path, default=HERE / "results/rehearsal.json")
+    args = parser.parse_args()
+    if args.make:
+        print(json.dumps(make(args.make, args.points[-1])))
+        return
+    record: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "runs": []}
+    for points in args.points:
+        with tempfile.TemporaryDirectory(prefix="clipshift-", dir=args.scratch) as name:
+            record["runs"].append(rehearse(points, Path(name)))
+        print(json.dumps(record["runs"][-1], indent=1), file=sys.stderr)
+        write_json(args.out, record)
+
+
+if __name__ == "__main__":
+    main()

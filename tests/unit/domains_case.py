@@ -1,0 +1,140 @@
+"""A small study of domains on disk, by the real functions; its files can be cut and shuffled."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from clipshift.config_domains import DOMAINS, Classifier, Labels, Parts
+from clipshift.domains import classifier, composition, fit, labels, mixes, points, score, verdicts
+from clipshift.domains.parts import read_labelled
+from clipshift.embeddings import write_shard
+from clipshift.files import read_parquet, write_json, write_parquet
+from clipshift.shards import write_table
+from tests.conftest import row, unit
+
+PARTS = Parts(validation=0.3, test=0.3)
+LABELS = Labels(
+    datasets=["pool", "photos"],
+    table={"photo": "natural", "drawing": "rendition"},
+    paths={"ambiguous": ["c/glow"]},
+)
+ENCODER = {"kind": "efficientnet_lite0"}
+# Of each data set: pictures of each label.
+SIZES = {"pool": (60, 240, 30), "photos": (80, 6, 4), "sketch": (4, 50, 2)}
+SPREAD = 0.9
+
+
+@dataclass(frozen=True)
+class Case:
+    """Folders and files of the study.
+
+    Attributes:
+        tables: data set -> its sample tables; embeddings: data set -> its folder.
+        shards: data set -> the names of its shards.
+    """
+
+    folder: Path
+    tables: dict[str, list[Path]]
+    embeddings: dict[str, Path]
+    shards: dict[str, list[str]]
+
+    def labels(self, name: str) -> Path:
+        return self.folder / f"labels/{name}.parquet"
+
+    def scores(self, name: str) -> list[Path]:
+        return [self.folder / f"scores/{name}/{shard}.parquet" for shard in self.shards[name]]
+
+    def verdicts(self, name: str) -> list[Path]:
+        return [self.folder / f"verdicts/{name}/{shard}.parquet" for shard in self.shards[name]]
+
+
+def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | None = None) -> Case:
+    """Write sample tables and embeddings; `shards` and `order_seed` change how files are cut only.
+
+    Embeddings are noisy copies of three directions. A concept has several pictures.
+    """
+    rng = np.random.default_rng(seed)
+    means = np.eye(3, 12)
+    tables: dict[str, list[Path]] = {}
+    folders: dict[str, Path] = {}
+    names: dict[str, list[str]] = {}
+    for name, sizes in SIZES.items():
+        rows, vectors = [], []
+        for label, size in enumerate(sizes):
+            for i in range(size):
+                shared = {"concept": f"{DOMAINS[label]}-{i // 3}", "class_name": f"class {i % 4}"}
+                domain = "photo" if label == 0 else "drawing"
+                category = "c/glow/x" if label == 2 else "c/plain"
+                if name == "sketch":
+                    shared["concept"] = f"tested {DOMAINS[label]}-{i // 3}"
+                rows.append(
+                    row(name, f"{DOMAINS[label]}-{i:03d}", category, domain=domain, **shared)
+                )
+                vectors.append(means[label] + SPREAD / 3 * rng.normal(size=12))
+        order = np.arange(len(rows))
+        if order_seed is not None:
+            order = np.random.default_rng(order_seed).permutation(len(rows))
+        folders[name] = folder / f"embeddings/{name}"
+        number = shards if name == "pool" else 1
+        names[name] = [f"{i:05d}" for i in range(number)]
+        tables[name] = []
+        half = unit(np.array(vectors))
+        for shard, part in zip(names[name], np.array_split(order, number), strict=True):
+            tables[name].append(folder / f"tables/{name}/{shard}.parquet")
+            write_table(tables[name][-1], [rows[i] for i in part])
+            keys = pa.array([rows[i]["key"] for i in part])
+            write_shard(folders[name], shard, half[part], pa.table({"image_path": keys}))
+    return Case(folder, tables, folders, names)
+
+
+def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: object) -> None:
+    """From sample tables to verdicts and composition, by the functions of the steps."""
+    for name, files in case.tables.items():
+        labels.write_labels(files, LABELS, Path(), case.labels(name))
+    own = TypeAdapter(Classifier).validate_python({"kind": kind, "encoder": "e"} | keys)
+    spec = classifier.Spec(classifier=own, encoder=ENCODER, parts=PARTS)  # type: ignore[arg-type]
+    learned = {name: case.labels(name) for name in LABELS.datasets}
+    tested = {"sketch": case.labels("sketch")}
+    labelled = read_labelled(list(learned.values()), list(tested.values()), PARTS)
+    folders = [case.embeddings[name] for name in LABELS.datasets]
+    arrays, record = fit.fit(spec, labelled, folders, [])
+    classifier.save(arrays, case.folder / "model.npz")
+    write_json(case.folder / "record.json", record)
+    fitted = classifier.load(spec, case.folder / "model.npz", case.folder / "record.json")
+    for name, files in case.shards.items():
+        for shard, out in zip(files, case.scores(name), strict=True):
+            score.write(score.score_vectors(fitted, case.embeddings[name], shard), out)
+    found = points.sides(
+        {name: [file, *case.scores(name)] for name, file in learned.items()},
+        {name: [file, *case.scores(name)] for name, file in tested.items()},
+        PARTS,
+    )
+    point = case.folder / "points.json"
+    write_json(point, {"precision": precision, "domains": points.points(found, precision)})
+    write_parquet(point.with_suffix(".parquet"), points.curves(found))
+    for name in case.shards:
+        for file, out in zip(case.scores(name), case.verdicts(name), strict=True):
+            judged = verdicts.judge(dict.fromkeys(("natural", "rendition"), (point, file)))
+            write_parquet(out, judged)
+    every = {name: case.verdicts(name) for name in case.shards}
+    made = composition.compose(every, learned, tested, PARTS, draws=200, seed=0)
+    write_json(case.folder / "composition.json", made)
+
+
+def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> list[dict]:  # type: ignore[type-arg]
+    """Rows of a split by domain; the pool is not de-duplicated."""
+    from clipshift.config_mixes import Mix
+
+    recipe = Mix.model_validate({"recipe": "domains", "reference": reference} | keys)
+    embedded = [
+        case.embeddings["pool"] / f"metadata/metadata_{shard}.parquet"
+        for shard in case.shards["pool"]
+    ]
+    judged = [*case.verdicts("pool"), *(case.verdicts("photos") if reference else [])]
+    tables = case.tables["photos"] if reference else []
+    mixes.make(recipe, case.tables["pool"], embedded, judged, tables, out)
+    rows: list[dict[str, object]] = read_parquet(out).to_pylist()
+    return rows

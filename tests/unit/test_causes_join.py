@@ -1,0 +1,133 @@
+"""ImageNet-Captions as released, joined to a folder of pictures; img2dataset's captions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from clipshift.causes.fields import pool_fields
+from clipshift.causes.join import entries, report, write_shard
+from clipshift.config_causes import Fields
+from clipshift.config_folders import CaptionedPool
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_parquet
+from clipshift.inventory import take_stock
+from clipshift.shards import read_tar
+from tests.conftest import picture
+from tests.folder_case import write_pool
+
+LISTED: list[dict[str, Any]] = [
+    {"filename": "n01_1.JPEG", "wnid": "n01", "title": "A tench", "description": "caught\nhere",
+     "tags": ["fish", "tench"]},
+    {"filename": "n02_7.JPEG", "wnid": "n02", "title": "", "description": None, "tags": []},
+    {"filename": "n01_1.JPEG", "wnid": "n01", "title": "again", "description": "", "tags": []},
+    {"filename": "n01_9.JPEG", "wnid": "n01", "title": "gone", "description": "", "tags": []},
+    {"filename": "n09_1.JPEG", "wnid": "n09", "title": "no class", "description": "", "tags": []},
+    {"filename": "n02_8.JPEG", "wnid": "n02", "title": "É", "description": "", "tags": ["a"]},
+    {"wnid": "n02", "title": "no file", "description": "", "tags": ["a"]},
+]  # fmt: skip
+
+
+@pytest.fixture
+def release(tmp_path: Path) -> tuple[Path, Path]:
+    """The JSON and a folder of three classes, one of them without captions."""
+    captions, pictures = tmp_path / "imagenet_captions.json", tmp_path / "train"
+    captions.write_text(json.dumps(LISTED))
+    for name in ("n01/n01_1", "n01/n01_2", "n02/n02_7", "n02/n02_8", "n03/n03_1"):
+        path = pictures / f"{name}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(len(name)))
+    return captions, pictures
+
+
+def shards(release: tuple[Path, Path], folder: Path, count: int) -> list[Path]:
+    accounts = []
+    for shard in range(count):
+        out = folder / f"{shard:05d}.tar"
+        fields = folder / f"fields/{shard:05d}.parquet"
+        write_shard("incaps", *release, 3, shard, count, out, fields)
+        accounts.append(out.with_suffix(".json"))
+    return accounts
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_what_is_in_both_becomes_the_pool(
+    release: tuple[Path, Path], tmp_path: Path, count: int
+) -> None:
+    accounts = shards(release, tmp_path / "pool", count)
+    samples = {s.key: s for a in accounts for s in read_tar(a.with_suffix(".tar"))}
+    assert sorted(samples) == ["n01_1", "n02_7", "n02_8"]
+    assert samples["n01_1"].image == (release[1] / "n01/n01_1.JPEG").read_bytes()
+    assert samples["n01_1"].parts["txt"].decode() == "A tench, caught\nhere, fish, tench"
+    texts = {
+        r["key"]: r
+        for a in accounts
+        for r in read_parquet(a.parent / "fields" / f"{a.stem}.parquet").to_pylist()
+    }
+    assert texts["n01_1"] == {
+        "key": "n01_1", "title": "A tench", "description": "caught\nhere", "tags": "fish, tench",
+        "label": 0,
+    }  # fmt: skip
+    assert texts["n02_8"]["label"] == 1 and texts["n02_7"]["tags"] == ""
+    table = [r for a in accounts for r in read_parquet(a.with_suffix(".parquet")).to_pylist()]
+    assert {r["key"]: r["class_name"] for r in table} == {
+        "n01_1": "n01", "n02_7": "n02", "n02_8": "n02",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_every_entry_is_counted_once(
+    release: tuple[Path, Path], tmp_path: Path, count: int
+) -> None:
+    found = report(shards(release, tmp_path / "pool", count))
+    assert (found["account"]["in"], found["account"]["out"]) == (7, 3)
+    assert found["account"]["rejected"] == {
+        "listed twice": 1, "no file name or class": 1, "no such class folder": 1,
+        "picture missing": 1,
+    }  # fmt: skip
+    assert found["classes_without_pictures"] == ["n03"]
+    assert found["pictures_per_class"] == {"min": 1, "mean": 1.5, "max": 2}
+
+
+def test_labels_need_every_class_folder(release: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ClipshiftError, match="3 class folders, expected 1000"):
+        write_shard("x", *release, 1000, 0, 1, tmp_path / "a.tar", tmp_path / "f.parquet")
+
+
+def test_entries_are_streamed_and_absent_keys_are_none(release: tuple[Path, Path]) -> None:
+    listed = list(entries(release[0]))
+    assert len(listed) == len(LISTED) and listed[-1]["filename"] is None
+    release[0].write_text('{"no": "list"}')
+    with pytest.raises(ClipshiftError, match="is no list of"):
+        list(entries(release[0]))
+
+
+def test_the_inventory_knows_such_a_pool(release: tuple[Path, Path], tmp_path: Path) -> None:
+    block = CaptionedPool(
+        folder="train", captions="imagenet_captions.json", classes=3, shards=2, samples=5
+    )
+    assert take_stock({"incaps": block}, tmp_path)["incaps"]["classes"] == 3
+    wrong = block.model_copy(update={"classes": 4, "captions": "none.json"})
+    with pytest.raises(ClipshiftError) as error:
+        take_stock({"incaps": wrong}, tmp_path)
+    assert "none.json" in str(error.value) and "3 class folders, expected 4" in str(error.value)
+
+
+def test_captions_of_img2datasets_tables(tmp_path: Path) -> None:
+    folder = write_pool(tmp_path / "web", {0: 3, 1: 2})
+    for number in (0, 1):
+        path = folder / f"{number:05d}.parquet"
+        rows = pq.read_table(path).to_pylist()
+        for i, r in enumerate(rows):
+            r |= {"title": f"t{i}", "usertags": ["a", "b"] if i else None}
+        pq.write_table(type(pq.read_table(path)).from_pylist(rows), path)
+    fields = Fields(title="{title}", tags="{usertags}")
+    tars = [folder / f"{i:05d}.tar" for i in range(3)]  # the last does not exist
+    assert pool_fields(fields, tars, tmp_path / "out.parquet") == 5
+    first, second, *_ = read_parquet(tmp_path / "out.parquet").to_pylist()
+    assert (first["key"], first["title"], first["tags"]) == ("000000000", "t0", "")
+    assert (second["tags"], second["description"], second["label"]) == ("a, b", "", None)
+    with pytest.raises(ClipshiftError, match=r"lacks the columns \['nothing'\]"):
+        pool_fields(Fields(title="{nothing}"), tars, tmp_path / "out.parquet")

@@ -1,0 +1,73 @@
+"""Relative corrected performance, by each correction, against a direct computation."""
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from clipshift.config_domain_figures import DomainRelative
+from clipshift.domains.compare import Arm
+from clipshift.errors import ClipshiftError
+from clipshift.figures.domain_relative import rows
+
+N = 400
+DOMAINS = {"photos": "natural", "drawings": "rendition"}
+
+
+def arm(natural: list[float], rendition: list[float]) -> Arm:
+    """An arm with these accuracies of its seeds."""
+    correct = {
+        name: np.stack([np.arange(N) < round(value * N) for value in values])
+        for name, values in (("photos", natural), ("drawings", rendition))
+    }
+    return Arm(correct, {"photos": 0.1, "drawings": 0.2}, DOMAINS)
+
+
+def logit(p: float) -> float:
+    return float(np.log(p / (1 - p)))
+
+
+# On a line of slope 1 in logit space, one unit below the diagonal.
+NATURAL = [0.3, 0.5, 0.7]
+EXPECTED = [1 / (1 + np.exp(1 - logit(x))) for x in NATURAL]
+ARMS = {
+    "base": arm([0.5], [0.6]),
+    "other": arm([0.5], [0.45]),
+    "lined": arm(NATURAL, EXPECTED),
+}
+
+
+def block(correction: str, line: list[str] | None = None) -> DomainRelative:
+    return DomainRelative(
+        clean=list(DOMAINS), baseline="base", splits=["other"], correction=correction, draws=100,
+        line=line or [],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("correction", "line", "natural", "rendition"),
+    [
+        ("none", [], 1.0, 0.45 / 0.6),
+        ("chance", [], 1.0, (0.45 - 0.2) / (0.6 - 0.2)),
+        ("id_line", ["lined"], 1.0, (0.45 - EXPECTED[1]) / (0.6 - EXPECTED[1])),
+    ],
+)
+def test_corrections(correction: str, line: list[str], natural: float, rendition: float) -> None:
+    arms = {name: ARMS[name] for name in block(correction, line).arms}
+    found = {r["domain"]: r for r in rows(block(correction, line), arms)}
+    assert found["natural"]["relative"] == pytest.approx(natural)
+    assert found["rendition"]["relative"] == pytest.approx(rendition, abs=0.01)
+    assert found["rendition"]["low"] < found["rendition"]["relative"] < found["rendition"]["high"]
+    assert {r["split"] for r in found.values()} == {"other"}
+
+
+def test_a_baseline_on_the_line_has_no_relation() -> None:
+    arms = ARMS | {"base": arm([0.5], [EXPECTED[1] - 0.05])}
+    with pytest.raises(ClipshiftError, match="not above the correction"):
+        rows(block("id_line", ["lined"]), arms)
+
+
+def test_a_line_goes_with_its_correction() -> None:
+    with pytest.raises(ValidationError, match="which needs it"):
+        block("id_line")
+    with pytest.raises(ValidationError, match="which needs it"):
+        block("none", ["lined"])

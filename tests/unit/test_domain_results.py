@@ -1,0 +1,303 @@
+"""Composition, clean sets, evaluation by domain and splits by domain."""
+
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clipshift.config_domains import Clean
+from clipshift.config_mixes import Mix
+from clipshift.domains import clean, compare, rescore
+from clipshift.domains.correct import corrected, true_shares
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_json, read_parquet, write_text
+from tests.unit.domains_case import Case, make_case, make_mix, run_case
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    made = make_case(tmp_path_factory.mktemp("domains"))
+    run_case(made)
+    return made
+
+
+# Composition -------------------------------------------------------------------------------------
+
+CONFUSION = np.array([[0.8, 0.01, 0.1], [0.05, 0.9, 0.2], [0.14, 0.08, 0.7], [0.01, 0.01, 0.0]])
+
+
+def test_correction_inverts_the_confusion() -> None:
+    shares = np.array([0.3, 0.1, 0.6])
+    assert true_shares(CONFUSION @ shares, CONFUSION) == pytest.approx(shares, abs=0.01)
+
+
+def test_correction_has_no_negative_share() -> None:
+    shares = true_shares(np.array([0.0, 1.0, 0.0, 0.0]), CONFUSION)
+    assert (shares >= 0).all() and shares.sum() == pytest.approx(1)
+    assert shares[1] > 0.99
+
+
+def test_corrected_intervals_cover_the_truth() -> None:
+    """40 simulated studies: 120 intervals at 95 % should miss about 6 times."""
+    rng = np.random.default_rng(0)
+    truth = np.array([0.3, 0.1, 0.6])
+    hits = 0
+    for seed in range(40):
+        labelled = np.stack(
+            [rng.multinomial(n, CONFUSION[:, i]) for i, n in enumerate((150, 100, 120))], axis=1
+        )
+        counts = rng.multinomial(1000, CONFUSION @ truth)
+        shares, low, high = corrected(counts, labelled, draws=400, seed=seed)
+        assert (low <= shares).all() and (shares <= high).all()
+        hits += int(((low <= truth) & (truth <= high)).sum())
+    assert hits >= 108
+
+
+def test_composition_counts_every_picture(case: Case) -> None:
+    made = read_json(case.folder / "composition.json")
+    for name, entry in made["datasets"].items():
+        rows = [r for f in case.verdicts(name) for r in read_parquet(f).to_pylist()]
+        counts = Counter(r["verdict"] for r in rows)
+        assert entry["n"] == len(rows)
+        assert entry["verdicts"] == {v: counts[v] for v in entry["verdicts"]}
+        assert sum(e["share"] for e in entry["corrected"].values()) == pytest.approx(1)
+    assert made["datasets"]["pool"]["labelled"] == {
+        "natural": 60,
+        "rendition": 240,
+        "ambiguous": 30,
+    }
+    shares = made["datasets"]["pool"]["corrected"]
+    assert shares["natural"]["low"] <= 60 / 330 <= shares["natural"]["high"]
+
+
+# Clean sets --------------------------------------------------------------------------------------
+
+CLASSES = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "c2": "c", "d1": "d"}
+VERDICTS = dict.fromkeys(CLASSES, "rendition") | {"a2": "both", "b1": "neither", "b2": "natural"}
+
+
+def test_every_dropped_picture_has_its_reason() -> None:
+    del (given := dict(VERDICTS))["d1"]
+    rows = clean.clean(Clean(set="s", domain="rendition", minimum_per_class=2), CLASSES, given)
+    assert {r["key"]: r["reason"] for r in rows} == {
+        "a1": "class has fewer than 2 left", "a2": "verdict: both", "b1": "verdict: neither",
+        "b2": "verdict: natural", "c1": "kept", "c2": "kept", "d1": "not scored",
+    }  # fmt: skip
+
+
+def test_classes_that_are_not_asked_for_go() -> None:
+    rows = clean.clean(Clean(set="s", domain="rendition", classes=["c"]), CLASSES, VERDICTS)
+    assert {r["key"] for r in rows if r["kept"]} == {"c1", "c2"}
+
+
+def test_the_list_of_a_clean_set(case: Case, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "samples.parquet").write_bytes(case.tables["sketch"][0].read_bytes())
+    write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(5)))
+    spec = Clean(set="sketch", domain="rendition")
+    ledger = clean.write_clean(spec, folder, case.verdicts("sketch")[0], tmp_path / "c.parquet")
+    entry = read_json(tmp_path / "c.json")
+    judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
+    assert ledger.went_out == sum(r["verdict"] == "rendition" for r in judged) > 0
+    assert sum(entry["classes"].values()) == ledger.went_out
+    assert list(entry["classes"]) == sorted(entry["classes"])
+    empty = Clean(set="sketch", domain="rendition", classes=["class 4"])
+    with pytest.raises(ClipshiftError, match="keeps nothing"):
+        clean.write_clean(empty, folder, case.verdicts("sketch")[0], tmp_path / "d.parquet")
+
+
+# Evaluation --------------------------------------------------------------------------------------
+
+
+def scored() -> rescore.Scored:
+    """Four classes; the third tempts, and no picture of it is kept."""
+    scores = np.array(
+        [[5, 1, 6, 0], [4, 5, 0, 9], [0, 1, 7, 2], [0, 3, 5, 4], [1, 2, 0, 3]], np.float32
+    )
+    keys, labels = np.array(list("edcba")), np.array([0, 1, 2, 3, 3])
+    return rescore.Scored(keys, labels, scores, ["w", "x", "y", "z"])
+
+
+def test_the_four_variants_of_a_clean_set() -> None:
+    results, rows = rescore.evaluate(scored(), {"e", "a", "b"}, "run", "clean")
+    top1 = {v: (r["n"], r["correct"], r["classes"]) for v, r in results.items()}
+    every, left = ["w", "x", "y", "z"], ["w", "z"]
+    assert top1 == {
+        "original": (5, 2, every), "original_restricted": (3, 3, left),
+        "clean": (3, 1, every), "clean_restricted": (3, 3, left),
+    }  # fmt: skip
+    assert results["clean_restricted"]["chance"] == 0.5 and results["clean"]["chance"] == 0.25
+    table = rows.to_pylist()
+    assert len(table) == 14
+    assert {r["predicted"] for r in table if r["variant"] == "clean_restricted"} == {0, 3}
+
+
+def test_a_kept_picture_that_the_set_lacks_is_named() -> None:
+    with pytest.raises(ClipshiftError, match="keeps 'zz'"):
+        rescore.evaluate(scored(), {"zz"}, "run", "clean")
+
+
+def test_the_bootstrap_shares_images_and_draws_seeds() -> None:
+    rng = np.random.default_rng(0)
+    hits = rng.random((3, 200)) < 0.7
+    same = compare.Arm({"s": hits}, {"s": 0.1}, {"s": "rendition"})
+    lower = compare.Arm({"s": hits & (rng.random((3, 200)) < 0.8)}, {"s": 0.1}, {"s": "rendition"})
+    drawn = compare.draw_means({"a": same, "b": lower}, "rendition", 500, 0)
+    low, high = compare.interval(drawn[1] - drawn[0])
+    assert low < lower.mean("rendition") - same.mean("rendition") < high < 0
+    whole = compare.interval(drawn[0])
+    assert whole[0] < same.mean("rendition") < whole[1]
+
+
+# Splits ------------------------------------------------------------------------------------------
+
+
+def kept(rows: list[dict[str, str]]) -> set[str]:
+    return {r["key"] for r in rows if r["kept"]}
+
+
+def test_counts_are_those_asked_for(case: Case, tmp_path: Path) -> None:
+    rows = make_mix(case, tmp_path / "s.parquet", natural=20, rendition=30)
+    judged = {
+        r["key"]: r["verdict"]
+        for name in ("pool", "photos")
+        for f in case.verdicts(name)
+        for r in read_parquet(f).to_pylist()
+    }
+    assert Counter(judged[key] for key in kept(rows)) == {"natural": 20, "rendition": 30}
+    assert [r["key"] for r in rows] == sorted(judged)
+    reasons = Counter(r["reason"] for r in rows)
+    assert reasons["kept"] == 50 and sum(reasons.values()) == len(judged)
+    assert reasons["neither natural nor rendition"] == Counter(judged.values())["neither"]
+    account = read_json(tmp_path / "s.json")
+    assert (account["kept_natural"], account["kept_rendition"]) == (20, 30)
+    assert account["candidates"] == len(judged) and account["points_kept"] == 50
+
+
+def test_mixes_are_nested(case: Case, tmp_path: Path) -> None:
+    sizes = [(10, 10), (20, 10), (20, 40), (40, 80)]
+    chain = [
+        kept(make_mix(case, tmp_path / f"{n}-{r}.parquet", natural=n, rendition=r))
+        for n, r in sizes
+    ]
+    assert all(small < large for small, large in pairwise(chain))
+    random = [kept(make_mix(case, tmp_path / f"r{k}.parquet", random=k)) for k in (5, 30, 90)]
+    assert all(small < large for small, large in pairwise(random))
+    assert [len(part) for part in random] == [5, 30, 90]
+
+
+def test_another_seed_is_another_draw(case: Case, tmp_path: Path) -> None:
+    one, other = (
+        kept(make_mix(case, tmp_path / f"{s}.parquet", random=50, seed=s)) for s in (0, 1)
+    )
+    assert one != other
+
+
+def test_without_the_reference_set_only_the_pool_is_drawn(case: Case, tmp_path: Path) -> None:
+    rows = make_mix(case, tmp_path / "s.parquet", reference=False, natural=20)
+    assert all(r["key"].startswith("pool") for r in rows)
+
+
+def test_points_of_other_classes_are_no_candidates(case: Case, tmp_path: Path) -> None:
+    """Arms of the same classes: who is drawn has one, and everybody else says why not."""
+    rows = make_mix(case, tmp_path / "s.parquet", random=60, classes=["class 1", "class 2"])
+    names = {
+        r["key"]: r["class_name"]
+        for name in ("pool", "photos")
+        for f in case.tables[name]
+        for r in read_parquet(f).to_pylist()
+    }
+    assert {names[key] for key in kept(rows)} == {"class 1", "class 2"}
+    others = {r["key"] for r in rows if r["reason"] == "class is not asked for"}
+    assert others == {k for k, v in names.items() if v in ("class 0", "class 3")}
+    assert read_json(tmp_path / "s.json")["candidates"] == len(names) - len(others)
+
+
+def test_more_than_there_is_is_refused_with_the_remedy(case: Case, tmp_path: Path) -> None:
+    with pytest.raises(ClipshiftError, match=r"wants 999 natural points, but there are only \d+"):
+        make_mix(case, tmp_path / "s.parquet", natural=999)
+
+
+@pytest.mark.parametrize(
+    ("keys", "parts"),
+    [
+        ({"natural": 3, "rendition": 1}, (3, 1)),
+        ({"total": 16, "ratio": (3, 1)}, (12, 4)),
+        ({"total": 7, "ratio": (1, 1)}, (4, 3)),
+        ({"total": 7, "ratio": (0, 1)}, (0, 7)),
+        ({"random": 5}, (0, 0)),
+    ],
+)
+def test_counts_or_ratios(keys: dict[str, object], parts: tuple[int, int]) -> None:
+    mix = Mix.model_validate({"recipe": "domains"} | keys)
+    assert mix.parts == parts and mix.keep == (sum(parts) or 5)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"natural": 1, "random": 1},
+        {"total": 4},
+        {"ratio": (1, 1)},
+        {"total": 4, "ratio": (0, 0)},
+        {"total": 4, "ratio": (-1, 3)},
+        {"natural": 1, "total": 4, "ratio": (1, 1)},
+    ],
+)
+def test_recipes_that_say_two_things_are_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ValueError):
+        Mix.model_validate({"recipe": "domains"} | keys)
+
+
+# Nothing is aligned by position ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["linear", "knn"])
+def test_files_and_rows_in_any_order_give_the_same_results(tmp_path: Path, kind: str) -> None:
+    """Every table and embedding shuffled, the pool cut into other shards."""
+    outputs = []
+    for place, (shards, order) in enumerate([(1, None), (3, 1), (5, 2)]):
+        made = make_case(tmp_path / str(place), shards=shards, order_seed=order)
+        run_case(made, kind)
+        mix = make_mix(made, tmp_path / f"{place}/mix.parquet", natural=25, rendition=60)
+        folder = tmp_path / f"{place}/set"
+        folder.mkdir()
+        (folder / "samples.parquet").write_bytes(made.tables["sketch"][0].read_bytes())
+        write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(4)))
+        spec = Clean(set="sketch", domain="rendition")
+        clean.write_clean(spec, folder, made.verdicts("sketch")[0], made.folder / "c.parquet")
+        verdicts = {
+            r["key"]: r["verdict"]
+            for name in made.shards
+            for f in made.verdicts(name)
+            for r in read_parquet(f).to_pylist()
+        }
+        files = ("points.json", "composition.json", "c.parquet", "c.json", "record.json")
+        outputs.append([mix, verdicts, *((made.folder / f).read_bytes() for f in files)])
+    assert outputs[0] == outputs[1] == outputs[2]
+
+
+def test_the_order_of_a_sets_tars_and_predictions_changes_nothing(tmp_path: Path) -> None:
+    from clipshift.files import write_json, write_parquet
+
+    whole, found = scored(), []
+    for seed in (0, 1, 2):
+        order = np.random.default_rng(seed).permutation(5)
+        shuffled = rescore.Scored(
+            whole.keys[order], whole.labels[order], whole.scores[order], whole.names
+        )
+        results, rows = rescore.evaluate(shuffled, {"e", "a", "b"}, "run", "c")
+        mixed = np.random.default_rng(seed + 9).permutation(len(rows))
+        write_parquet(tmp_path / f"{seed}.parquet", rows.take(mixed))
+        entry = {v: {"chance": r["chance"]} for v, r in results.items()}
+        write_json(tmp_path / f"{seed}.json", {"sets": {"c": {"domain": "natural"} | entry}})
+        arms = compare.read_arms(
+            {"s": str(tmp_path / f"{seed}.json")}, {"s": str(tmp_path / f"{seed}.parquet")},
+            ["c"], "clean_restricted",
+        )  # fmt: skip
+        found.append((results, arms["s"].correct["c"].tolist()))
+    assert found[0] == found[1] == found[2]

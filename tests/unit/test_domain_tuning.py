@@ -1,0 +1,146 @@
+"""Tuning an encoder on real pictures, its weights on disk, and zero-shot prompts' arithmetic."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import TypeAdapter
+from torchvision.transforms import v2
+
+from clipshift import encoders
+from clipshift.config import AnyTraining, EpochTraining, Training
+from clipshift.config_domains import DOMAINS, Finetune, Linear, Parts
+from clipshift.domains import classifier, finetune, fit, forms, score
+from clipshift.domains.parts import Labelled
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_parquet
+from clipshift.ledger import Ledger
+from clipshift.shards import Sample, write_tar
+
+SPEC = Finetune(kind="finetune", encoder="e", epochs=30, batch=16, lr=0.5, step=20)
+
+
+def picture(seed: int, flat: bool) -> bytes:
+    """A picture of one colour, or of noise: what a texture is about."""
+    rng = np.random.default_rng(seed)
+    pixels = np.full((16, 16, 3), rng.integers(0, 256, 3), dtype=np.uint8)
+    if not flat:
+        pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def encoder(*_: object) -> encoders.Encoder:
+    """A small convolutional tower, the same at every start."""
+    torch.manual_seed(1)
+    tower = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8, momentum=0.5), torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
+    )  # fmt: skip
+    prepare = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    return encoders.Encoder(prepare, tower, 7, torch.device("cpu"), tower)
+
+
+IMAGES = [picture(i, flat=i % 2 == 0) for i in range(60)]
+TARGETS = np.arange(60) % 2
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_tuning_learns_and_keeps_what_is_frozen(frozen: bool) -> None:
+    own = encoder()
+    before = {k: v.clone() for k, v in own.tower.state_dict().items()}
+    spec = SPEC.model_copy(update={"frozen": frozen})
+    train, check = (IMAGES[:40], TARGETS[:40]), (IMAGES[40:], TARGETS[40:])
+    tuned = finetune.tune(spec, own, train, check, 2)
+    assert (tuned.logits(IMAGES[40:]).argmax(1) == TARGETS[40:]).mean() > 0.85
+    same = all(torch.equal(before[k], v) for k, v in own.tower.state_dict().items())
+    assert same == frozen
+
+
+def test_tuned_weights_survive_the_disk_and_batches(tmp_path: Path) -> None:
+    train, check = (IMAGES[:33], TARGETS[:33]), (IMAGES[33:], TARGETS[33:])
+    state = finetune.tune(SPEC, encoder(), train, check, 2).state()
+    classifier.save({"natural": state}, tmp_path / "m.npz")
+    with np.load(tmp_path / "m.npz") as stored:
+        again = {k.removeprefix("natural/"): stored[k] for k in stored.files}
+    first, second = (finetune.restore(encoder(), s).logits(IMAGES) for s in (state, again))
+    assert np.array_equal(first, second)
+    one = finetune.restore(encoder(), state).logits(IMAGES[:1])
+    assert one == pytest.approx(first[:1], abs=1e-5)
+    classifier.save({"natural": again}, tmp_path / "n.npz")
+    assert (tmp_path / "m.npz").read_bytes() == (tmp_path / "n.npz").read_bytes()
+
+
+def test_a_tuned_classifier_from_tars_to_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step's own path: pictures found by key, undecodable ones counted."""
+    monkeypatch.setattr(encoders, "load", encoder)
+    samples = [Sample(f"k{i:02d}", {"png": data}) for i, data in enumerate(IMAGES)]
+    write_tar(tmp_path / "a.tar", [*samples[::-1], Sample("zz", {"png": b"no picture"})])
+    spec = classifier.Spec(
+        classifier=SPEC.model_copy(update={"form": "one_vs_rest"}),
+        encoder={"kind": "efficientnet_lite0"},  # type: ignore[arg-type]
+        parts=Parts(),
+    )
+    parts = np.array(["train"] * 30 + ["validation"] * 15 + ["test"] * 15)
+    labelled = Labelled(np.array([s.key for s in samples]), TARGETS.astype(np.int8), parts, {})
+    arrays, record = fit.fit(spec, labelled, [], [tmp_path / "a.tar"])
+    fitted = classifier.Fitted(spec.classifier, spec.encoder, arrays, record["temperatures"])
+    ledger = Ledger("s", "s")
+    ledger.went_out = score.write(
+        score.score_pictures(fitted, [tmp_path / "a.tar"], ledger), tmp_path / "s.parquet"
+    )
+    ledger.check()
+    assert (ledger.went_out, ledger.rejected["undecodable picture"]) == (60, 1)
+    rows = read_parquet(tmp_path / "s.parquet").sort_by("key").to_pylist()
+    guessed = np.array([r["rendition"] > r["natural"] for r in rows])
+    assert (guessed == TARGETS).mean() > 0.85
+    assert rows[0]["ambiguous"] is None
+
+
+def test_a_linear_probe_keeps_sklearns_decisions() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from clipshift.domains import heads
+
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(90, 5))
+    for classes in (2, 3):
+        y = np.arange(90) % classes
+        x[:, 0] += y
+        spec = Linear(kind="linear", encoder="e")
+        ours = heads.logits(spec, heads.fit(spec, x, y, classes), x, classes).argmax(1)
+        theirs = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x, y).predict(x)
+        assert (ours == theirs).mean() > 0.98
+
+
+def test_log_odds_are_those_of_the_softmax() -> None:
+    z = np.random.default_rng(0).normal(size=(7, 3))
+    odds = forms.log_odds("ternary", {forms.WHOLE: z})
+    chances = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+    for i, domain in enumerate(DOMAINS):
+        assert odds[domain] == pytest.approx(np.log(chances[:, i] / (1 - chances[:, i])), abs=1e-5)
+
+
+def test_epochs_become_samples_of_the_split() -> None:
+    block = TypeAdapter(AnyTraining).validate_python({"model": {}, "epochs": 3, "batch": 8})
+    assert isinstance(block, EpochTraining)
+    assert (block.on(50).samples, type(block.on(50))) == (150, Training)
+    plain = TypeAdapter(AnyTraining).validate_python({"model": {}, "samples": 9})
+    assert type(plain) is Training and "epochs" not in plain.model_dump()
+
+
+def test_a_labelled_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
+    write_tar(
+        tmp_path / "a.tar", [Sample("good", {"png": IMAGES[0]}), Sample("bad", {"jpg": b"x"})]
+    )
+    assert fit.pictures_of([tmp_path / "a.tar"], ["good"]) == IMAGES[:1]
+    with pytest.raises(ClipshiftError, match=r"'bad' cannot be decoded; take it out"):
+        fit.pictures_of([tmp_path / "a.tar"], ["good", "bad"])
+    with pytest.raises(ClipshiftError, match=r"1 labelled pictures, e.g. 'gone'"):
+        fit.pictures_of([tmp_path / "a.tar"], ["gone"])

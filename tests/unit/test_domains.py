@@ -1,0 +1,239 @@
+"""Labels, parts, classifiers, operating points, verdicts: what each may and may not do."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from clipshift.config_domains import DOMAINS, Labels, Parts
+from clipshift.domains import forms, labels, parts, points, verdicts
+from clipshift.errors import ClipshiftError
+from clipshift.files import read_json, read_parquet, write_parquet
+from tests.conftest import row
+from tests.unit.domains_case import LABELS, PARTS, Case, make_case, run_case
+
+
+@pytest.fixture(scope="module")
+def case(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    made = make_case(tmp_path_factory.mktemp("domains"))
+    run_case(made)
+    return made
+
+
+def people(*rows: tuple[str, int, str]) -> pa.Table:
+    filled = [
+        {"key": k, "label": v, "concept": None, "source": None, "annotator": who}
+        for k, v, who in rows
+    ]
+    return pa.Table.from_pylist(filled, schema=labels.SCHEMA)
+
+
+# Labels ------------------------------------------------------------------------------------------
+
+
+def test_exceptions_win_over_the_table_of_sources() -> None:
+    assert labels.by_table(row("s", "a", "c/plain", domain="photo"), LABELS) == 0
+    assert labels.by_table(row("s", "b", "c/glow/deep", domain="photo"), LABELS) == 2
+
+
+def test_a_domain_without_a_row_is_named_with_the_remedy() -> None:
+    with pytest.raises(ClipshiftError, match=r"no label for the domain 'fresco'.*add a row"):
+        labels.by_table(row("s", "a", domain="fresco"), LABELS)
+
+
+def test_people_win_by_majority_and_a_tie_is_ambiguous() -> None:
+    table = people(
+        ("s-a", 1, "x"), ("s-a", 1, "y"), ("s-a", 0, "z"), ("s-b", 0, "x"), ("s-b", 1, "y")
+    )
+    given_labels = labels.by_people(table, Path("labels.parquet"))
+    rows = [row("s", name, domain="photo") for name in "cba"]
+    found = labels.label(rows, LABELS, given_labels).to_pylist()
+    assert [(r["key"], r["label"]) for r in found] == [("s-a", 1), ("s-b", 2), ("s-c", 0)]
+    assert found[0]["annotator"] == "x, y, z" and found[2]["annotator"] == labels.BY_TABLE
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ((("a", 3, "x"),), "label 3 of 'a'"),
+        ((("a", 0, "x"), ("a", 1, "x")), "x labels 'a' both"),
+    ],
+)
+def test_labels_that_are_none_are_refused(
+    rows: tuple[tuple[str, int, str], ...], message: str
+) -> None:
+    with pytest.raises(ClipshiftError, match=message):
+        labels.by_people(people(*rows), Path("f"))
+
+
+def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
+    spec = Labels(datasets=["pool"], file=str(tmp_path / "labels.parquet"))
+    write_parquet(tmp_path / "labels.parquet", people(("pool-natural-000", 1, "x")))
+    case = make_case(tmp_path)
+    ledger = labels.write_labels(case.tables["pool"], spec, Path(), tmp_path / "out.parquet")
+    assert (ledger.came_in, ledger.went_out, ledger.rejected["no label"]) == (330, 1, 329)
+
+
+# Parts -------------------------------------------------------------------------------------------
+
+
+def test_no_concept_is_in_two_parts(case: Case) -> None:
+    files = [case.labels(name) for name in LABELS.datasets]
+    labelled = parts.read_labelled(files, [], PARTS)
+    concepts = {r["key"]: r["concept"] for f in files for r in read_parquet(f).to_pylist()}
+    seen: dict[str, set[str]] = {}
+    for key, part in zip(labelled.keys, labelled.parts, strict=True):
+        seen.setdefault(concepts[key], set()).add(part)
+    assert all(len(of) == 1 for of in seen.values())
+    assert {part for of in seen.values() for part in of} == {"train", "validation", "test"}
+    assert max(len([k for k in concepts if concepts[k] == c]) for c in seen) > 1
+
+
+def test_concepts_of_test_sets_are_in_no_part(tmp_path: Path) -> None:
+    rows = [{"key": k, "label": 0, "concept": c} for k, c in (("a", "x"), ("b", "y"), ("c", None))]
+    write_parquet(tmp_path / "own.parquet", pa.Table.from_pylist(rows))
+    write_parquet(tmp_path / "set.parquet", pa.Table.from_pylist(rows[:1]))
+    found = parts.read_labelled([tmp_path / "own.parquet"], [tmp_path / "set.parquet"], PARTS)
+    assert (found.keys.tolist(), found.dropped["natural"]) == (["b", "c"], 1)
+
+
+def test_parts_do_not_follow_the_hold_out() -> None:
+    """Both hash a concept with a seed; the same hash would put all held-out ones into one part."""
+    from clipshift.config_data import Holdout
+    from clipshift.select import is_held_out
+
+    found = set()
+    for i in range(60):
+        held = is_held_out(row("s", "x", concept=str(i), class_name="c"), Holdout(fraction=0.3))
+        found.add((held, parts.part_of(f"fam/{i}", Parts())))
+    assert len(found) == 6
+
+
+@given(st.integers(3, 60), st.booleans())
+@settings(max_examples=15)
+def test_the_training_part_is_what_was_asked_for(size: int, balanced: bool) -> None:
+    n = 90
+    keys = np.array([f"k{i:03d}" for i in range(n)])
+    of = np.array(([0] * 10 + [1] * 60 + [2] * 20), dtype=np.int8)
+    labelled = parts.Labelled(keys, of, np.array(["train"] * 80 + ["test"] * 10), {})
+    chosen = parts.training(labelled, size, balanced, seed=1)
+    most = 30 if balanced else 80
+    assert len(chosen.keys) == min(size, most) and (chosen.parts == "train").all()
+    assert chosen.keys.tolist() == sorted(chosen.keys)
+    if balanced and size >= most:
+        assert np.bincount(chosen.labels).tolist() == [10, 10, 10]
+
+
+# Classifiers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["linear", "centroid", "knn"])
+@pytest.mark.parametrize("form", ["ternary", "one_vs_rest", "density_ratio"])
+def test_every_classifier_tells_the_domains_apart(tmp_path: Path, kind: str, form: str) -> None:
+    made = make_case(tmp_path)
+    run_case(made, kind, form=form)
+    result = read_json(tmp_path / "points.json")["domains"]
+    for domain in ("natural", "rendition"):
+        assert result[domain]["attained"]
+        assert result[domain]["sets"]["test"]["recall"] > 0.8
+        assert result[domain]["sets"]["test"]["precision"] > 0.75
+        assert result[domain]["sets"]["sketch"]["n"] == 56
+    record = read_json(tmp_path / "record.json")
+    for losses in record["log_loss"].values():
+        assert losses["validation"]["after"] <= losses["validation"]["before"]
+
+
+def test_the_centroid_is_the_nearest_not_the_farthest(case: Case, tmp_path: Path) -> None:
+    made = make_case(tmp_path)
+    run_case(made, "centroid")
+    scores = read_parquet(made.scores("photos")[0]).to_pylist()
+    natural = [r["natural"] - r["rendition"] for r in scores if "-natural-" in r["key"]]
+    assert np.mean(np.array(natural) > 0) > 0.9
+
+
+def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
+    labels_of = np.array([0, 1, 1, 2])
+    problem = next(p for p in forms.problems("density_ratio", labels_of) if p.name == "rendition")
+    assert problem.rows.tolist() == [0, 1, 2, 3, 1, 2]
+    assert problem.targets.tolist() == [0, 0, 0, 0, 1, 1]
+
+
+def test_a_form_without_its_label_says_so() -> None:
+    with pytest.raises(ClipshiftError, match="no labelled picture is ambiguous"):
+        forms.problems("ternary", np.array([0, 1]))
+    forms.problems("one_vs_rest", np.array([0, 1]))
+
+
+def test_temperature_finds_the_scale_of_the_logits() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.normal(size=(4000, 3)) * 2
+    chances = np.exp(true) / np.exp(true).sum(1, keepdims=True)
+    targets = (chances.cumsum(1) > rng.random((4000, 1))).argmax(1)
+    assert forms.temperature(5 * true, targets) == pytest.approx(5, rel=0.1)
+
+
+# Operating points --------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=2, max_size=40))
+@settings(max_examples=60)
+def test_the_operating_point_is_the_lowest_that_is_precise_enough(
+    rows: list[tuple[bool, int]],
+) -> None:
+    truth, scores = np.array([t for t, _ in rows]), np.array([float(s) for _, s in rows])
+    good = [s for s in sorted(set(scores)) if truth[scores >= s].mean() >= 0.75]
+    expected = good[0] if good and truth.any() else None
+    assert points.operating_point(truth, scores, 0.75) == expected
+
+
+def test_an_unattainable_precision_is_said_and_accepts_nothing(tmp_path: Path) -> None:
+    truth, scores = np.array([True, False, False]), np.array([0.1, 0.1, 0.3])
+    entry = points.points({"validation": {"natural": (truth, scores)}}, 0.98)["natural"]
+    assert not entry["attained"] and entry["threshold"] is None
+    assert entry["best_precision"] == pytest.approx(1 / 3)
+    assert entry["sets"]["validation"]["accepted"] == 0
+    assert entry["sets"]["validation"]["precision"] is None
+    assert not verdicts.accepts(scores, None).any()
+
+
+def test_measured_counts_and_intervals() -> None:
+    truth = np.array([True, True, False, False, True])
+    entry = points.measured(truth, np.array([3.0, 2.0, 2.5, 0.0, -1.0]), 2.0)
+    assert (entry["accepted"], entry["right"], entry["positives"]) == (3, 2, 3)
+    assert entry["precision_low"] < entry["precision"] < entry["precision_high"]
+    assert entry["recall"] == pytest.approx(2 / 3)
+
+
+def test_a_threshold_of_the_table_gives_back_what_it_measured(case: Case) -> None:
+    """float32 scores, a threshold that went through JSON: the same pictures are accepted."""
+    result = read_json(case.folder / "points.json")["domains"]
+    judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
+    for domain in ("natural", "rendition"):
+        accepted = sum(r["verdict"] in (domain, "both") for r in judged)
+        assert accepted == result[domain]["sets"]["sketch"]["accepted"]
+
+
+def test_the_test_part_moves_no_threshold(case: Case) -> None:
+    learned = {n: [case.labels(n), *case.scores(n)] for n in LABELS.datasets}
+    found = points.sides(learned, {}, PARTS)
+    before = points.points(found, 0.95)
+    for domain in ("natural", "rendition"):
+        truth, scores = found["test"][domain]
+        found["test"][domain] = ~truth, -scores
+    after = points.points(found, 0.95)
+    assert [before[d]["threshold"] for d in before] == [after[d]["threshold"] for d in after]
+
+
+def test_detectors_that_scored_other_pictures_are_refused(case: Case, tmp_path: Path) -> None:
+    file = case.scores("sketch")[0]
+    write_parquet(tmp_path / "fewer.parquet", read_parquet(file).slice(1))
+    point = case.folder / "points.json"
+    with pytest.raises(ClipshiftError, match="other pictures"):
+        verdicts.judge({"natural": (point, file), "rendition": (point, tmp_path / "fewer.parquet")})
+
+
+def test_labels_are_places_in_domains() -> None:
+    assert DOMAINS == ("natural", "rendition", "ambiguous")

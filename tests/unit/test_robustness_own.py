@@ -1,0 +1,107 @@
+"""A study's own runs against a line of some of them."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clipshift.config_figures import Figures
+from clipshift.config_robustness import OwnRobustness
+from clipshift.errors import ClipshiftError
+from clipshift.figures import effective_robustness
+from clipshift.layout import Layout
+from clipshift.layout_figures import figure_files
+from tests.conftest import ROOT, dump
+
+CLASSES = ["animal", "food"]
+
+
+def evaluation(folder: Path, run: str, classes: list[str] = CLASSES, **top1: float) -> str:
+    sets = {name: {"n": 400, "top1": value, "classes": classes} for name, value in top1.items()}
+    return str(dump(folder / f"{run}.json", {"run": run, "sets": sets}))
+
+
+def arms(folder: Path) -> dict[str, list[str]]:
+    """Three sizes with two seeds each on the line y = x / 2, and one split 20 points above."""
+    runs = {
+        f"size_{i}": [
+            evaluation(folder, f"size_{i}-tiny-s{s}", val=x, photos=x, sketch=x / 2)
+            for s, x in enumerate((0.3 + i / 10, 0.34 + i / 10))
+        ]
+        for i in range(3)
+    }
+    runs["more"] = [evaluation(folder, "more-tiny-s0", val=0.4, photos=0.6, sketch=0.4)]
+    return runs
+
+
+def block(**changes: Any) -> OwnRobustness:
+    values = {
+        "id": ["val"], "shifts": ["sketch"], "baseline": ["size_0", "size_1", "size_2"],
+        "groups": {"more data": ["more"]}, "space": "linear", "draws": 100,
+    }  # fmt: skip
+    return OwnRobustness.model_validate(values | changes)
+
+
+def drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: OwnRobustness
+) -> list[dict[str, str]]:
+    files = {"runs": arms(tmp_path / "eval")}
+    out, table = tmp_path / "own.svg", tmp_path / "own.csv"
+    words = ["x", "--block", own.model_dump_json(), "--study", "{}", "--files", json.dumps(files)]
+    monkeypatch.setattr("sys.argv", [*words, "--csv", str(table), "--out", str(out)])
+    effective_robustness.main()
+    assert out.stat().st_size > 5000
+    with table.open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_runs_above_a_line_of_the_studys_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = drawn(tmp_path, monkeypatch, block())
+    assert [r["group"] for r in rows].count("baseline") == 6
+    (more,) = [r for r in rows if r["group"] == "more data"]
+    assert float(more["rho"]) == pytest.approx(20, abs=1e-4)
+    assert float(more["rho_low"]) > 10
+    assert all(abs(float(r["rho"])) < 1e-4 for r in rows if r["group"] == "baseline")
+
+
+def test_with_several_sets_in_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "eval"
+    with pytest.raises(ClipshiftError, match="do not differ enough"):  # val and photos are equal
+        drawn(tmp_path, monkeypatch, block(id=["val", "photos"]))
+    runs = arms(folder)
+    evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
+    points = effective_robustness.points_of(block(id=["val", "photos"]), runs, "sketch")
+    assert points.x.shape == (7, 2)
+
+
+def test_runs_with_other_classes_are_refused(tmp_path: Path) -> None:
+    runs = arms(tmp_path)
+    runs["more"].append(evaluation(tmp_path, "odd-tiny-s0", ["a"], val=0.4, sketch=0.4))
+    with pytest.raises(ClipshiftError, match=r"val \(2 classes: animal, food\).*val \(1 classes"):
+        effective_robustness.points_of(block(), runs, "sketch")
+    runs["more"] = [evaluation(tmp_path, "lacking-tiny-s0", val=0.4)]
+    with pytest.raises(ClipshiftError, match="no accuracy on 'sketch'"):
+        effective_robustness.points_of(block(), runs, "sketch")
+
+
+def test_files_of_an_arm_with_a_model_of_its_own() -> None:
+    from clipshift.config_load import load
+
+    cfg = load(ROOT / "config/test.yaml")
+    runs = figure_files(Layout(cfg), "effective_robustness", "test_sets")["runs"]
+    assert runs["test_far-nano"] == ["results/eval/test_far-nano-s0.json"]
+    assert next(iter(runs)) == "test_full"
+
+
+def test_names_of_published_tables_are_taken() -> None:
+    with pytest.raises(ValueError, match=r"\['testbed'\] name tables of published models"):
+        Figures(effective_robustness={"testbed": block()})
+
+
+def test_unknown_names_are_found() -> None:
+    mentioned = set(block(baseline=["size_0-other"]).mentions())
+    assert {("arm", "size_0-other"), ("measured set", "sketch")} <= mentioned

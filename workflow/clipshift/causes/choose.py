@@ -1,0 +1,71 @@
+"""The pictures of a split that a corpus can use: what a controlled training reads.
+
+`python -m clipshift.causes.choose --split FILE --corpus FILE... --out FILE` writes the split's rows
+with the corpus's: `key, kept, reason, caption, labels`, in the order of keys, and an account. Kept
+is what the split keeps and the corpus can use. As a split, so that open_clip's trainer reads it.
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import duckdb
+
+from clipshift.causes.contract import paths_of
+from clipshift.errors import ClipshiftError, run
+from clipshift.files import atomic_path, write_json
+from clipshift.ledger import Ledger
+from clipshift.recipes import Paths, count, listed
+
+
+def choose(split: Path, corpora: Paths, out: Path) -> Ledger:
+    """Write the chosen pictures of a split and their account.
+
+    Raises:
+        ClipshiftError: a point of the split is in no corpus, or nothing is left.
+    """
+    with tempfile.TemporaryDirectory() as scratch, duckdb.connect(f"{scratch}/choose.db") as db:
+        db.execute("SET enable_progress_bar = false")
+        db.execute(
+            f"""CREATE TABLE chosen AS
+            SELECT s.key, s.kept AND c.key IS NOT NULL AND c.reason IS NULL AS kept,
+                CASE WHEN s.kept AND c.reason IS NOT NULL THEN c.reason
+                     ELSE s.reason END AS reason,
+                c.caption, c.labels, s.kept AND c.key IS NULL AS lost
+            FROM read_parquet('{split}') s
+            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)"""
+        )
+        if lost := count(db, "FROM chosen WHERE lost"):
+            raise ClipshiftError(
+                f"{split} keeps {lost} points that its corpus does not know; delete the corpus's "
+                "folder in results/corpora and run again"
+            )
+        ledger = Ledger("choice", out.stem, count(db, "FROM chosen"))
+        ledger.went_out = count(db, "FROM chosen WHERE kept")
+        query = "SELECT reason, count(*) FROM chosen WHERE NOT kept GROUP BY reason"
+        ledger.rejected.update(dict(db.execute(query).fetchall()))
+        if not ledger.went_out:
+            raise ClipshiftError(
+                f"{out.stem}: the corpus can use none of the split's pictures: "
+                f"{dict(ledger.rejected)}"
+            )
+        with atomic_path(out) as part:
+            rows = "(SELECT * EXCLUDE (lost) FROM chosen ORDER BY key)"
+            db.execute(f"COPY {rows} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+    write_json(out.with_suffix(".json"), ledger.as_json())
+    return ledger
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--corpus", nargs="+", required=True, help="corpora of the pool's shards")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    ledger = choose(args.split, paths_of(args.corpus), args.out)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,228 @@
+"""How a trained model names a picture: (N, C) scores for the classes of a test set.
+
+A CLIP model by prompts, a classifier by its own layer, and either, or a SimCLR tower, by a linear
+probe on features of labelled training pictures.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from clipshift import models
+from clipshift.causes.towers import build
+from clipshift.config import Evaluation, Training
+from clipshift.config_causes import Controlled, LinearHead, PromptHead
+from clipshift.device import pick_device
+from clipshift.errors import ClipshiftError
+from clipshift.evaluate import prompts_of, text_classifier
+from clipshift.files import read_parquet
+from clipshift.prompts import OPENAI_IMAGENET, templates
+from clipshift.select import seeded_order
+from clipshift.shards import Sample
+from clipshift.tars import read_tars
+
+# Per class of a set the classes of a model that stand for it; None: those of the same name.
+Answers = list[list[int]] | None
+# From features, the class names of a set and its answers to scores, with what the result must
+# say of the head.
+Scorer = Callable[[np.ndarray, Sequence[str], Answers], tuple[np.ndarray, dict[str, Any]]]
+# The score of a class that a head has never seen.
+_NEVER = -1e9
+# Features are normalised before a linear probe, as for zero-shot classification.
+_TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model in evaluation mode.
+
+    features: (B, 3, H, W) -> (B, D) of its vision tower, not normalised; classes: of its own layer.
+    """
+
+    features: Callable[[Tensor], Tensor]
+    preprocess: Callable[[Image.Image], Tensor]
+    device: torch.device
+    clip: models.Clip | None
+    layer: torch.nn.Module | None
+    classes: list[str]
+
+
+def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
+    """Load a run of either trainer."""
+    training = Training.model_validate(record["training"])
+    spec = Controlled.model_validate(record["controlled"]) if "controlled" in record else None
+    if spec is None or spec.objective == "clip":
+        clip = models.load("clipshift-eval", training.model, weights, folder)
+        return Model(clip.model.encode_image, clip.preprocess, clip.device, clip, None, [])
+    import open_clip
+
+    tower = build(training, spec, len(record["classes"]), 0, folder)
+    tower.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    device = pick_device()
+    tower.eval().to(device)
+    visual: Any = tower.visual
+    preprocess = open_clip.image_transform(
+        visual.image_size, is_train=False, mean=visual.image_mean, std=visual.image_std
+    )
+    layer = tower.head if spec.objective == "cross_entropy" else None
+    return Model(visual, preprocess, device, None, layer, record["classes"])
+
+
+def features(model: Model, samples: Iterator[Sample], batch: int) -> tuple[list[str], np.ndarray]:
+    """Keys, and (N, D) float32 features of pictures in evaluation view, in their order."""
+    keys: list[str] = []
+    parts = []
+    with torch.inference_mode():
+        while some := list(islice(samples, batch)):
+            keys += [sample.key for sample in some]
+            images = (Image.open(io.BytesIO(s.image)).convert("RGB") for s in some)
+            stacked = torch.stack([model.preprocess(image) for image in images])  # (B, 3, H, W)
+            parts.append(model.features(stacked.to(model.device)).float().cpu().numpy())
+    return keys, np.concatenate(parts)
+
+
+def scorer(
+    model: Model, head: PromptHead | LinearHead | None, evaluation: Evaluation, train: "Labelled",
+) -> Scorer:  # fmt: skip
+    """The scorer of a head; of none, the model's own: the study's prompts, or its layer.
+
+    Raises:
+        ClipshiftError: the model has no such head.
+    """
+    if isinstance(head, LinearHead):
+        return _linear(model, head, evaluation, train)
+    if head is None and model.layer is not None:
+        return _own(model)
+    if model.clip is None:
+        raise ClipshiftError("this model has no text tower and no layer: ask it by a linear head")
+    spoken, words = evaluation.templates, evaluation.words
+    if head is not None:
+        spoken, words = head.templates, evaluation.words if head.words else {}
+    given = templates([spoken] if spoken == OPENAI_IMAGENET else list(spoken))
+    return _prompts(model.clip, given, words)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    scaled: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), _TINY)
+    return scaled
+
+
+def _prompts(clip: models.Clip, given: list[str], words: dict[str, list[str]]) -> Scorer:
+    def score(
+        x: np.ndarray, names: Sequence[str], answers: Answers
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        with torch.inference_mode():
+            text = text_classifier(clip, prompts_of(names, given, words)).cpu().numpy()  # (D, C)
+        said = {c: words.get(c, [c]) for c in names}
+        return _unit(x) @ text, {"head": "prompts", "templates": given, "words": said}
+
+    return score
+
+
+def _own(model: Model) -> Scorer:
+    def score(
+        x: np.ndarray, names: Sequence[str], answers: Answers
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        with torch.inference_mode():
+            logits = model.layer(torch.from_numpy(x).to(model.device)).cpu().numpy()  # type: ignore[misc]
+        return answered(logits, model.classes, names, answers), _silent("own layer")
+
+    return score
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled training pictures of a run: the chosen table, and its tars."""
+
+    chosen: Path | None
+    tars: Sequence[Path]
+    classes: list[str]
+
+
+def _linear(model: Model, head: LinearHead, evaluation: Evaluation, train: Labelled) -> Scorer:
+    x, y = probe_data(model, head, evaluation.batch, train)
+    probe = LogisticRegression(C=head.c, max_iter=head.iterations)
+    probe.fit(_unit(x), y)
+
+    def score(
+        x: np.ndarray, names: Sequence[str], answers: Answers
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        found = probe.decision_function(_unit(x))
+        if found.ndim == 1:  # two classes
+            found = np.stack([-found, found], axis=1)
+        logits = np.full((len(x), len(train.classes)), _NEVER)
+        logits[:, probe.classes_] = found
+        said = _silent("linear probe") | {"probe_pictures": len(y)}
+        return answered(logits, train.classes, names, answers), said
+
+    return score
+
+
+def probe_data(
+    model: Model, head: LinearHead, batch: int, train: Labelled
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, D) features and (N,) labels of the probe's pictures, in the order of keys.
+
+    Raises:
+        ClipshiftError: they have one class only.
+    """
+    if train.chosen is None:
+        raise ClipshiftError("a linear head needs the training pictures (--chosen, --tar)")
+    table = read_parquet(train.chosen, ["key", "kept", "labels"])
+    table = table.filter(table["kept"])
+    pairs = zip(table["key"].to_pylist(), table["labels"].to_pylist(), strict=True)
+    labels = {key: found[0] for key, found in pairs if len(found) == 1}
+    chosen = sorted(labels, key=lambda key: (seeded_order(head.seed, key), key))[: head.most]
+    if len({labels[key] for key in chosen}) < 2:
+        raise ClipshiftError(f"{train.chosen}: a linear probe needs pictures of two classes")
+    keys, x = features(model, _samples(train.tars, set(chosen)), batch)
+    order = np.argsort(keys)
+    return x[order], np.array([labels[keys[i]] for i in order])
+
+
+def _samples(tars: Sequence[Path], keys: set[str]) -> Iterator[Sample]:
+    return (sample for sample in read_tars(tars) if sample.key in keys)
+
+
+def _silent(head: str) -> dict[str, Any]:
+    """What a result says of a head that reads no text."""
+    return {"head": head, "templates": [], "words": {}}
+
+
+def answered(
+    logits: np.ndarray, classes: Sequence[str], names: Sequence[str], answers: Answers
+) -> np.ndarray:
+    """(N, C') scores of a set's classes from (N, C) of the model's; of several, the largest."""
+    places = columns(classes, names) if answers is None else answers
+    return np.stack([logits[:, mine].max(1) for mine in places], axis=1)
+
+
+def columns(classes: Sequence[str], names: Sequence[str]) -> list[list[int]]:
+    """Where the classes of a set stand among a model's, by name.
+
+    >>> columns(["cat", "dog", "cow"], ["cow", "cat"])
+    [[2], [0]]
+
+    Raises:
+        ClipshiftError: a class of the set is none of the model's, or two of them share its name.
+    """
+    if list(classes) == list(names):
+        return [[i] for i in range(len(names))]
+    places: dict[str, list[int]] = {}
+    for index, name in enumerate(classes):
+        places.setdefault(name, []).append(index)
+    if unknown := [name for name in names if len(places.get(name, [])) != 1]:
+        raise ClipshiftError(
+            f"the test set has classes that are not one class of the model's: {unknown[:5]}; say "
+            "in causes.answers which of the model's classes stand for them"
+        )
+    return [places[name] for name in names]

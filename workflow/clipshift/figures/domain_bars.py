@@ -1,0 +1,101 @@
+"""Mean accuracy on natural and on rendition sets, and what each split loses against a baseline.
+
+Means over the clean sets of a domain; intervals are bootstrapped over images and seeds.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_domain_figures import DomainBars
+from clipshift.config_domains import DETECTED
+from clipshift.domains.compare import Arm, draw_means, interval, read_arms
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.figures.style import COLOURS, GREY, house_style, legend_above, panels, save
+from clipshift.files import write_csv
+from clipshift.published import MARK_DOMAINS, published_domains
+
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
+
+
+def rows(block: DomainBars, arms: dict[str, Arm]) -> list[dict[str, Any]]:
+    """Per domain one row per split, then its difference to the baseline."""
+    found = []
+    for domain in DETECTED:
+        names = arms[block.baseline].sets(domain)
+        if not names:
+            continue
+        drawn = dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
+        n = sum(arms[block.baseline].correct[name].shape[1] for name in names)
+        shared = {"domain": domain, "sets": " ".join(names), "variant": block.variant, "n": n}
+        for split, arm in arms.items():
+            low, high = interval(drawn[split])
+            values = {"accuracy": arm.mean(domain), "low": low, "high": high}
+            given = {"split": split, "less_split": "", "seeds": arm.seeds}
+            found.append(shared | given | values | _published(block, split, domain))
+        for split in (s for s in arms if s != block.baseline):
+            low, high = interval(drawn[split] - drawn[block.baseline])
+            less = arms[split].mean(domain) - arms[block.baseline].mean(domain)
+            given = {"split": split, "less_split": block.baseline, "seeds": arms[split].seeds}
+            values = {"accuracy": less, "low": low, "high": high}
+            found.append(shared | given | values | _published(block, "", domain))
+    return found
+
+
+def _published(block: DomainBars, split: str, domain: str) -> dict[str, Any]:
+    """The published columns, empty where there is nothing."""
+    if split not in block.published:
+        return {"published": "", "published_accuracy": None}
+    arm = published_domains()["arms"][block.published[split]]
+    return {"published": arm["trained_on"], "published_accuracy": arm["means"][domain]}
+
+
+def draw(block: DomainBars, numbers: list[dict[str, Any]], out: list[Path]) -> None:
+    """One panel per domain, a bar per split."""
+    domains = list(dict.fromkeys(r["domain"] for r in numbers))
+    with house_style():
+        figure, axes = panels(len(domains), size=(2.7, 2.5), sharey=True)
+        for axis, domain in zip(axes, domains, strict=True):
+            mine = [r for r in numbers if r["domain"] == domain and not r["less_split"]]
+            for place, r in enumerate(mine):
+                _bar(axis, place, r)
+            axis.set_xticks([])
+            axis.set_title(f"{domain} sets (n = {mine[0]['n']:,})", fontsize=9)
+        highest = max(
+            [r["high"] for r in numbers] + [r["published_accuracy"] or 0 for r in numbers]
+        )
+        axes[0].set_ylim(0, min(100.0, 112 * highest))
+        figure.supylabel(f"mean top-1 accuracy, % ({block.variant.replace('_', ', ')})", fontsize=8)
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
+    value = 100 * r["accuracy"]
+    axis.bar(
+        [place], [value], 0.7, color=COLOURS[place % len(COLOURS)], alpha=0.75, edgecolor="black",
+        lw=0.6, hatch=HATCHES[place % len(HATCHES)], label=r["split"],
+    )  # fmt: skip
+    ends = [[max(0.0, value - 100 * r["low"])], [max(0.0, 100 * r["high"] - value)]]
+    axis.errorbar([place], [value], ends, color="black", capsize=3, lw=1.1)
+    axis.annotate(
+        f"{value:.1f}", (place, 100 * r["high"]), (0, 2), textcoords="offset points", ha="center",
+        fontsize=7.5,
+    )  # fmt: skip
+    if r["published_accuracy"] is not None:
+        axis.plot(
+            [place], [100 * r["published_accuracy"]], "D", mfc="white", mec=GREY, ms=6, ls="none",
+            label=f"{MARK_DOMAINS}, other data",
+        )  # fmt: skip
+
+
+def main() -> None:
+    block, files, args = arguments(DomainBars, __doc__)
+    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    numbers = rows(block, arms)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,40 @@
+"""Table: sizes and classes of the clean test sets, what was dropped and why."""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_domain_figures import CleanTable
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.files import read_json, write_csv
+from clipshift.layout_figures import Files
+from clipshift.published import published_domains
+
+
+def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:
+    """One row per clean set, in the order of the block."""
+    found = []
+    for name in block.clean:
+        entry = read_json(Path(files["clean"][name]))
+        account = entry["account"]
+        dropped = "; ".join(f"{n} {why}" for why, n in account["rejected"].items())
+        theirs = published_domains()["clean"].get(block.published.get(name, ""), {})
+        found.append(
+            {"clean_set": name, "set": entry["set"], "domain": entry["domain"]}
+            | {"pictures_before": account["in"], "pictures": account["out"]}
+            | {"classes_before": entry["classes_before"], "classes": len(entry["classes"])}
+            | {"dropped": dropped, "classes_gone": ", ".join(entry["classes_gone"])}
+            | {"published_set": block.published.get(name)}
+            | {"published_pictures_before": theirs.get("pictures_before")}
+            | {"published_classes": theirs.get("classes")}
+        )
+    return found
+
+
+def main() -> None:
+    block, files, args = arguments(CleanTable, __doc__)
+    write_csv(args.csv, rows(block, files))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,50 @@
+"""Table: what every pool and test set is made of, by the detectors and corrected for their errors.
+
+Labels by the sources or by people stand beside where they are known, to judge the correction by.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_domain_figures import CompositionTable
+from clipshift.config_domains import DOMAINS, VERDICTS
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.files import read_json, write_csv
+from clipshift.published import published_domains
+
+
+def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row per data set."""
+    found = []
+    # A file's objects are sorted by name; so is the table.
+    for name, entry in composition["datasets"].items():
+        row: dict[str, Any] = {"dataset": name, "n": entry["n"]}
+        row |= {f"verdict_{v}": entry["verdicts"][v] for v in VERDICTS}
+        for domain in DOMAINS:
+            numbers = entry["corrected"][domain]
+            row |= {f"{domain}_share": numbers["share"]}
+            row |= {f"{domain}_low": numbers["low"], f"{domain}_high": numbers["high"]}
+        labelled = entry["labelled"]
+        row |= {f"labelled_{d}": labelled.get(d) for d in DOMAINS}
+        found.append(row | _published(block, name))
+    return found
+
+
+def _published(block: CompositionTable, name: str) -> dict[str, Any]:
+    theirs = published_domains()["composition"].get(block.published.get(name, ""), {})
+    of = theirs.get("points")
+    return {
+        "published_n": of,
+        "published_natural_share": theirs["natural"] / of if of else None,
+        "published_rendition_share": theirs["rendition"] / of if of else None,
+    }
+
+
+def main() -> None:
+    block, files, args = arguments(CompositionTable, __doc__)
+    write_csv(args.csv, rows(block, read_json(Path(files["composition"]))))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,161 @@
+"""Accuracy relative to that of a baseline, both less a correction, per domain.
+
+relative = (mean accuracy - correction) / (baseline's mean accuracy - correction). The paper gives
+no formula for its correction, so the one that was used is printed in figure and table. By
+`id_line` what is left is effective robustness, relative to that of the baseline.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.config_domain_figures import DomainRelative
+from clipshift.config_domains import DETECTED
+from clipshift.domains.compare import Arm, draw_means, interval, read_arms
+from clipshift.errors import ClipshiftError, run
+from clipshift.figures.command import arguments
+from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
+from clipshift.files import write_csv
+from clipshift.published import MARK_DOMAINS, published_domains
+from clipshift.robustness.lines import Line, fit
+from clipshift.robustness.points import Accuracy, Axis, Points, accuracy
+
+SAID = {
+    "none": "no correction",
+    "chance": "less chance level",
+    "id_line": "less the line's expectation",
+}
+
+
+def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
+    """Per domain one row per split other than the baseline.
+
+    Raises:
+        ClipshiftError: the baseline is at or below the correction: there is no relation to it.
+    """
+    found = []
+    base = arms[block.baseline]
+    line = _line(block, arms) if block.correction == "id_line" else None
+    for domain in (d for d in DETECTED if base.sets(d)):
+        names = base.sets(domain)
+        means = {split: arm.mean(domain) for split, arm in arms.items()}
+        single = taken_off(line, block.correction, arms, domain, _natural(arms))
+        off = {split: float(value[0]) for split, value in single.items()}
+        drawn = _draws(block, arms, domain)
+        drawn_off = taken_off(line, block.correction, arms, domain, _draws(block, arms, "natural"))
+        if means[block.baseline] <= off[block.baseline]:
+            raise ClipshiftError(
+                f"the baseline {block.baseline} is at {means[block.baseline]:.3f} on the {domain} "
+                f"sets, not above the correction {off[block.baseline]:.3f}; take "
+                "`correction: none`"
+            )
+        lost = {split: drawn[split] - drawn_off[split] for split in arms}
+        # A draw in which the baseline falls to the correction says nothing.
+        good = lost[block.baseline] > 0
+        for split in (s for s in block.splits if s != block.baseline):
+            low, high = interval(lost[split][good] / lost[block.baseline][good])
+            value = (means[split] - off[split]) / (means[block.baseline] - off[block.baseline])
+            found.append(
+                {"domain": domain, "split": split, "baseline": block.baseline}
+                | {"sets": " ".join(names), "variant": block.variant}
+                | {"correction": block.correction, "taken_off": off[split]}
+                | {"taken_off_baseline": off[block.baseline]}
+                | {"seeds": arms[split].seeds, "relative": value, "low": low, "high": high}
+                | _published(block, split, domain)
+            )
+    return found
+
+
+Means = dict[str, np.ndarray]
+
+
+def _natural(arms: dict[str, Arm]) -> Means:
+    return {split: np.array([arm.mean("natural")]) for split, arm in arms.items()}
+
+
+def _draws(block: DomainRelative, arms: dict[str, Arm], domain: str) -> Means:
+    """Split -> (draws,) means on the sets of a domain; two domains share the draws of seeds."""
+    return dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
+
+
+def _line(block: DomainRelative, arms: dict[str, Arm]) -> Line:
+    """Mean accuracy on the rendition sets expected at that on the natural ones, by single runs."""
+    axes = [Axis(domain, block.variant) for domain in ("natural", "rendition")]
+    rows = []
+    for split in block.line:
+        for seed in range(arms[split].seeds):
+            x, y = (_measured(axis, arms[split], seed, axis.name) for axis in axes)
+            rows.append((f"{split}-{seed}", [x], y))
+    return fit(Points.of(rows), "logit", draws=block.draws, seed=block.seed)
+
+
+def _measured(axis: Axis, arm: Arm, seed: int, domain: str) -> Accuracy:
+    correct = [arm.correct[name][seed] for name in arm.sets(domain)]
+    images = sum(map(len, correct))
+    return accuracy(axis, float(np.mean([c.mean() for c in correct])), images)
+
+
+def taken_off(
+    line: Line | None, correction: str, arms: dict[str, Arm], domain: str, natural: Means
+) -> Means:
+    """What a correction takes off the mean accuracy on the sets of a domain, per split.
+
+    Args:
+        natural: mean accuracies on the natural sets, one or one per draw.
+    """
+    if correction == "none":
+        return {split: np.zeros_like(natural[split]) for split in arms}
+    if line is not None and domain == "rendition":
+        return {split: line.predict(natural[split][:, None]) for split in arms}
+    return {
+        split: np.full_like(natural[split], np.mean([arm.chance[n] for n in arm.sets(domain)]))
+        for split, arm in arms.items()
+    }
+
+
+def _published(block: DomainRelative, split: str, domain: str) -> dict[str, Any]:
+    arm = published_domains()["arms"].get(block.published.get(split, ""), {})
+    value = arm.get("relative_corrected", {}).get(domain)
+    confidence = arm["relative_confidence"] if value is not None else ""
+    return {"published": value, "published_confidence": confidence}
+
+
+def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) -> None:
+    """One panel per domain; one line per split, from its lower to its upper end."""
+    domains = list(dict.fromkeys(r["domain"] for r in numbers))
+    splits = list(dict.fromkeys(r["split"] for r in numbers))
+    with house_style():
+        size = (2.6, 0.28 * len(splits) + 0.6)
+        figure, axes = panels(len(domains), size=size, sharex=True, sharey=True)
+        for place, (axis, domain) in enumerate(zip(axes, domains, strict=True)):
+            mine = [r for r in numbers if r["domain"] == domain]
+            for y, r in enumerate(mine):
+                axis.plot([r["low"], r["high"]], [y, y], color=COLOURS[place], lw=1.6)
+                axis.plot([r["relative"]], [y], MARKERS[place], color=COLOURS[place], ms=5)
+                if r["published"] is not None:
+                    label = f"{MARK_DOMAINS}, {r['published_confidence']}, its own correction"
+                    axis.plot(
+                        [r["published"]], [y], "D", mfc="white", mec=GREY, ls="none", label=label
+                    )
+            axis.axvline(1, color="black", lw=0.9, ls="--", label=f"as {block.baseline}")
+            axis.axvline(0, color=GREY, lw=0.9, ls=":")
+            axis.set_title(f"{domain} sets", fontsize=9)
+        axes[0].set_yticks(range(len(splits)), splits)
+        axes[0].set_ylim(len(splits) - 0.5, -0.5)
+        text = f"accuracy relative to {block.baseline} ({SAID[block.correction]})"
+        figure.supxlabel(text, fontsize=9)
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def main() -> None:
+    block, files, args = arguments(DomainRelative, __doc__)
+    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    numbers = rows(block, arms)
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

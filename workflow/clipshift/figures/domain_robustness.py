@@ -1,0 +1,72 @@
+"""Accuracy on every rendition set against the mean accuracy on the natural sets.
+
+No line of ImageNet models is drawn: such a line holds for ImageNet and its shifted sets only. The
+dotted diagonal is equal accuracy, no expectation.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_domain_figures import DomainRobustness
+from clipshift.domains.compare import Arm, read_arms, share_name
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.figures.style import GREY, house_style, label_below, legend_above, look, panels, save
+from clipshift.files import write_csv
+from clipshift.intervals import clopper_pearson
+
+
+def rows(
+    block: DomainRobustness, arms: dict[str, Arm], mixes: dict[str, list[int]]
+) -> list[dict[str, Any]]:
+    """One row per rendition set and split."""
+    found = []
+    for split, arm in arms.items():
+        for name in arm.sets("rendition"):
+            correct = arm.correct[name]
+            n, top1 = correct.shape[1], float(correct.mean())
+            low, high = clopper_pearson(min(top1 * n, n), n)
+            found.append(
+                {"set": name, "split": split, "made_of": share_name(mixes.get(split))}
+                | {"seeds": arm.seeds, "variant": block.variant}
+                | {"natural_accuracy": arm.mean("natural"), "n": n, "top1": top1}
+                | {"top1_low": low, "top1_high": high}
+            )
+    return found
+
+
+def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]) -> None:
+    """One panel per rendition set."""
+    names = list(dict.fromkeys(r["set"] for r in numbers))
+    with house_style():
+        figure, axes = panels(len(names), size=(2.8, 2.8), sharex=True, sharey=True)
+        for axis, name in zip(axes, names, strict=True):
+            mine = [r for r in numbers if r["set"] == name]
+            for i, r in enumerate(mine):
+                y = 100 * r["top1"]
+                ends = [[y - 100 * r["top1_low"]], [100 * r["top1_high"] - y]]
+                label = f"{r['split']} ({r['made_of']})"
+                axis.errorbar(
+                    [100 * r["natural_accuracy"]], [y], ends, ls="none", ms=5, capsize=2,
+                    label=label, mfc=look(i)["color"] if i < 6 else "white", **look(i),
+                )  # fmt: skip
+            axis.plot([0, 100], [0, 100], ls=":", lw=0.9, color=GREY, label="equal accuracy")
+            axis.set_title(f"{name} (n = {mine[0]['n']:,})", fontsize=9)
+        highest = max(max(r["top1_high"], r["natural_accuracy"]) for r in numbers)
+        axes[0].set(xlim=(0, min(100, 115 * highest)), ylim=(0, min(100, 115 * highest)))
+        figure.supylabel("accuracy on the rendition set, %", fontsize=9)
+        label_below(figure, "mean accuracy on the natural sets, %")
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def main() -> None:
+    block, files, args = arguments(DomainRobustness, __doc__)
+    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    numbers = rows(block, arms, args.study["mixes"])
+    write_csv(args.csv, numbers)
+    draw(block, numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

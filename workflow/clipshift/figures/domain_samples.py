@@ -1,0 +1,85 @@
+"""Pictures of each verdict of the detectors: a row at random, a row by confidence.
+
+By confidence: equal steps through the order of the score, from the most to the least confident.
+`neither` is ordered by the larger of its distances to the two thresholds.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.config_domain_figures import DomainSamples
+from clipshift.config_domains import DETECTED, VERDICTS
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.figures.pictures import Picture, fetch
+from clipshift.figures.sheet import Sheet
+from clipshift.figures.style import house_style
+from clipshift.files import read_json, read_parquet, write_csv
+from clipshift.layout_figures import Files
+from clipshift.select import seeded_order
+
+SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
+
+
+def choose(block: DomainSamples, files: Files) -> list[dict[str, Any]]:
+    """One row per picture: verdict, how it was chosen, place in its row, and its scores."""
+    limits = {d: read_json(Path(f))["domains"][d]["threshold"] for d, f in files["points"].items()}
+    pool: dict[str, list[dict[str, Any]]] = {v: [] for v in VERDICTS}
+    for name, dataset in files["datasets"].items():
+        for file in dataset["verdicts"]:
+            for row in read_parquet(Path(file)).to_pylist():
+                pool[row["verdict"]].append(row | {"dataset": name})
+    found = []
+    for verdict, rows in pool.items():
+        by_hash = sorted(rows, key=lambda r: (seeded_order(block.seed, r["key"]), r["key"]))
+        ranked = sorted(rows, key=lambda r: (-_confidence(r, verdict, limits), r["key"]))
+        steps = np.unique(np.linspace(0, len(rows) - 1, min(block.shown, len(rows))).astype(int))
+        spread = [ranked[i] for i in steps] if rows else []
+        for how, chosen in (("random", by_hash[: block.shown]), ("by confidence", spread)):
+            found += [
+                {"verdict": verdict, "of": len(rows), "chosen": how, "place": i, "key": r["key"]}
+                | {"dataset": r["dataset"], "natural": r["natural"], "rendition": r["rendition"]}
+                for i, r in enumerate(chosen)
+            ]
+    return found
+
+
+def _confidence(row: dict[str, Any], verdict: str, limits: dict[str, float | None]) -> float:
+    """How far a picture is on the verdict's side of the thresholds."""
+    above = [row[d] - (limits[d] if limits[d] is not None else np.inf) for d in DETECTED]
+    if verdict in DETECTED:
+        return float(row[verdict])
+    return float(min(above)) if verdict == "both" else float(-max(above))
+
+
+def draw(
+    block: DomainSamples, rows: list[dict[str, Any]], pictures: dict[str, Picture], out: list[Path]
+) -> None:
+    """Two rows of pictures per verdict."""
+    groups = list(dict.fromkeys((r["verdict"], r["chosen"]) for r in rows))
+    height = TOP + len(groups) * (SIDE + GAP) + GAP
+    with house_style(arranged=False):
+        sheet = Sheet(LEFT + block.shown * (SIDE + GAP) + GAP, height)
+        for line, (verdict, how) in enumerate(groups):
+            y = TOP + line * (SIDE + GAP)
+            mine = [r for r in rows if (r["verdict"], r["chosen"]) == (verdict, how)]
+            title = f"{verdict}\n{how}" + (f"\n(of {mine[0]['of']:,})" if how == "random" else "")
+            sheet.text(LEFT - 0.08, y + SIDE / 2, title, ha="right", va="center")
+            for r in mine:
+                sheet.picture(LEFT + r["place"] * (SIDE + GAP), y, SIDE, pictures[r["key"]].pixels)
+        sheet.save(out)
+
+
+def main() -> None:
+    block, files, args = arguments(DomainSamples, __doc__)
+    rows = choose(block, files)
+    wanted = {r["key"] for r in rows}
+    pictures = fetch(list(files["datasets"].values()), wanted, args.data)
+    write_csv(args.csv, rows)
+    draw(block, rows, pictures, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

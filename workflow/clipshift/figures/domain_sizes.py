@@ -1,0 +1,94 @@
+"""Accuracy of mixes against their total size, one line per share of natural points."""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.config_domain_figures import DomainSizes
+from clipshift.config_domains import DETECTED
+from clipshift.domains.compare import Arm, draw_means, interval, read_arms, short
+from clipshift.errors import run
+from clipshift.figures.command import arguments
+from clipshift.figures.style import (
+    LINES,
+    house_style,
+    label_below,
+    legend_above,
+    look,
+    panels,
+    save,
+)
+from clipshift.files import write_csv
+
+
+def line_name(mix: list[int]) -> str:
+    """The line of a mix: its share of natural points, or random.
+
+    >>> line_name([300, 100, 0]), line_name([0, 0, 9])
+    ('75 % natural', 'random')
+    """
+    natural, rendition, _ = mix
+    if not natural + rendition:
+        return "random"
+    return f"{100 * natural / (natural + rendition):g} % natural"
+
+
+def rows(
+    block: DomainSizes, arms: dict[str, Arm], mixes: dict[str, list[int]]
+) -> list[dict[str, Any]]:
+    """One row per domain and split, those of a line by size."""
+    found = []
+    for domain in DETECTED:
+        drawn = dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
+        for split, arm in arms.items():
+            mix = mixes.get(split, [0, 0, 0])
+            low, high = interval(drawn[split])
+            found.append(
+                {"domain": domain, "line": line_name(mix), "split": split, "total": sum(mix)}
+                | {"natural": mix[0], "rendition": mix[1], "random": mix[2]}
+                | {"variant": block.variant, "seeds": arm.seeds}
+                | {"accuracy": arm.mean(domain), "low": low, "high": high}
+            )
+    return sorted(found, key=lambda r: (r["domain"], _rank(r), r["total"], r["split"]))
+
+
+def _rank(r: dict[str, Any]) -> float:
+    """Natural first, then less and less of it; random last."""
+    total = r["natural"] + r["rendition"]
+    return -r["natural"] / total if total else 1.0
+
+
+def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
+    """One panel per domain."""
+    lines = list(dict.fromkeys(r["line"] for r in numbers))
+    totals = sorted({r["total"] for r in numbers})
+    with house_style():
+        figure, axes = panels(len(DETECTED), size=(3.0, 2.8), sharex=True, sharey=True)
+        for axis, domain in zip(axes, DETECTED, strict=True):
+            for i, line in enumerate(lines):
+                mine = [r for r in numbers if r["domain"] == domain and r["line"] == line]
+                x = [r["total"] * 1.012 ** (i - len(lines) / 2) for r in mine]
+                y = [100 * r["accuracy"] for r in mine]
+                low = [max(0.0, v - 100 * r["low"]) for v, r in zip(y, mine, strict=True)]
+                high = [max(0.0, 100 * r["high"] - v) for v, r in zip(y, mine, strict=True)]
+                style = {"ls": LINES[i % len(LINES)], "lw": 1.3, "ms": 5, "capsize": 2}
+                axis.errorbar(x, y, [low, high], label=line, **style, **look(i))
+            axis.set_title(f"{domain} sets", fontsize=9)
+        axes[0].set_xscale("log")
+        axes[0].set_xticks(totals, [short(t) for t in totals])
+        axes[0].minorticks_off()
+        figure.supylabel("mean top-1 accuracy, %", fontsize=9)
+        label_below(figure, "training points (bars: 95 % interval over images and seeds)")
+        legend_above(figure, axes)
+        save(figure, out)
+
+
+def main() -> None:
+    block, files, args = arguments(DomainSizes, __doc__)
+    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    numbers = rows(block, arms, args.study["mixes"])
+    write_csv(args.csv, numbers)
+    draw(numbers, args.out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""A user's own models against the line of the testbed: one panel per shift."""
+
+from pathlib import Path
+
+from clipshift.config_robustness import Robustness
+from clipshift.figures.lines import (
+    ALONE,
+    BASELINE,
+    LOOKS,
+    PANEL,
+    Look,
+    diagonal,
+    draw_line,
+    draw_points,
+    limits,
+    percent_ticks,
+)
+from clipshift.figures.style import house_style, label_below, legend_above, panels, save
+from clipshift.figures.testbed import panel_title
+from clipshift.robustness.claims import baseline_points
+from clipshift.robustness.shifts import Shift
+from clipshift.robustness.sources import Table
+from clipshift.robustness.testbed import line_of
+
+# More models than looks are drawn alike: a legend of dozens would cover the figure.
+MANY = Look("D", "black", filled=False, size=4)
+
+
+def draw(table: Table, shifts: list[Shift], cfg: Robustness, out: list[Path]) -> None:
+    """Draw the models of a table that have what each shift needs."""
+    models = sorted(table.values)
+    with house_style():
+        figure, axes = panels(len(shifts), size=PANEL if len(shifts) > 1 else ALONE)
+        for axis, shift in zip(axes, shifts, strict=True):
+            points = table.points(
+                shift, cfg.level, [m for m in models if not table.lacks(m, shift)]
+            )
+            behind = baseline_points(cfg, cfg.baseline, shift)
+            assert points is not None  # only such shifts are drawn
+            x = limits(cfg.space, [points.x, behind.x])
+            y = limits(cfg.space, [points.y, behind.y])
+            percent_ticks(axis, cfg.space, x, y)
+            corner = (x[0], y[0])
+            label = f"ImageNet models ({cfg.baseline})"
+            draw_points(axis, behind, cfg.space, BASELINE, label, corner)
+            draw_line(axis, line_of(cfg, cfg.baseline, shift)[0], x, "their line, 95 % band")
+            if len(models) <= len(LOOKS):
+                for model, look in zip(models, LOOKS, strict=False):
+                    mine = table.points(shift, cfg.level, [model])
+                    if mine is not None:
+                        draw_points(axis, mine, cfg.space, look, model, corner)
+            else:
+                text = f"your {len(models)} models"
+                draw_points(axis, points, cfg.space, MANY, text, corner)
+            diagonal(axis)
+            panel_title(axis, shift)
+        figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
+        label_below(figure, "top-1 accuracy on ImageNet, % (bars: 95 % interval)")
+        legend_above(figure, axes)
+        save(figure, out)

@@ -1,0 +1,99 @@
+"""What each figure and table of study B reads; see `layout_figures`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from clipshift.config_domain_figures import (
+    CleanTable,
+    CompositionTable,
+    DetectorTable,
+    DomainCurves,
+    DomainSamples,
+    OfClean,
+)
+from clipshift.layout_domains import DomainLayout
+
+if TYPE_CHECKING:
+    from clipshift.layout import Layout
+
+Files = dict[str, Any]
+
+# Kinds that are tables only.
+DOMAIN_TABLES = ("domain_detectors", "domain_composition", "domain_clean")
+
+
+def _arms(block: OfClean) -> list[str]:
+    splits: list[str] = getattr(block, "arms", block.splits)
+    return splits
+
+
+def _accuracies(at: "Layout", block: OfClean) -> Files:
+    dom = DomainLayout(at)
+    return {
+        "evaluations": {split: dom.evaluation(split) for split in _arms(block)},
+        "predictions": {split: dom.predictions(split) for split in _arms(block)},
+    }
+
+
+def _curves(at: "Layout", block: DomainCurves | DetectorTable) -> Files:
+    dom = DomainLayout(at)
+    return {
+        "points": {c: dom.point(c) for c in block.classifiers},
+        "curves": {c: dom.curve(c) for c in block.classifiers},
+    }
+
+
+def _samples(at: "Layout", block: DomainSamples) -> Files:
+    dom = DomainLayout(at)
+    return {
+        "points": {d: dom.point(c) for d, c in dom.detectors.items()},
+        "datasets": {
+            d: {
+                "verdicts": dom.verdicts(d),
+                "tables": dom.tables(d),
+                "tars": dom.dataset_tars(d),
+            }
+            for d in block.datasets
+        },
+    }
+
+
+def _composition(at: "Layout", block: CompositionTable) -> Files:
+    return {"composition": f"{DomainLayout(at).home}/composition.json"}
+
+
+def _clean(at: "Layout", block: CleanTable) -> Files:
+    dom = DomainLayout(at)
+    return {"clean": {c: dom.clean(c).replace(".parquet", ".json") for c in block.clean}}
+
+
+DOMAIN_FILES: dict[str, Callable[["Layout", Any], Files]] = {
+    "domain_bars": _accuracies,
+    "domain_relative": _accuracies,
+    "domain_mixes": _accuracies,
+    "domain_sizes": _accuracies,
+    "domain_robustness": _accuracies,
+    "domain_curves": _curves,
+    "domain_samples": _samples,
+    "domain_detectors": _curves,
+    "domain_composition": _composition,
+    "domain_clean": _clean,
+}
+
+
+def domain_study(at: "Layout", kind: str, name: str) -> dict[str, Any]:
+    """What a figure of study B has to know beyond its block: what its splits are made of."""
+    block = getattr(at.cfg.figures, kind)[name]
+    if isinstance(block, DetectorTable | DomainCurves) and at.cfg.domains:
+        every = at.cfg.domains.classifiers
+        return {
+            "classifiers": {
+                c: {key: getattr(every[c], key) for key in ("kind", "form", "encoder")}
+                for c in block.classifiers
+            }
+        }
+    if not isinstance(block, OfClean):
+        return {}
+    recipes = {split: at.cfg.splits[split] for split in _arms(block)}
+    mixes = {s: [*r.parts, r.random] for s, r in recipes.items() if r.recipe == "domains"}
+    return {"mixes": mixes}

@@ -1,0 +1,219 @@
+"""Where the files of study B lie, and the command-line words that its rules share.
+
+Pure string work, as in `layout`; empty where the configuration has no block `domains`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from clipshift.config_domains import Clean
+from clipshift.config_folders import EXTERNAL
+from clipshift.ranges import compact
+from clipshift.wildcards import pattern
+
+if TYPE_CHECKING:
+    from clipshift.layout import Layout
+
+
+class DomainLayout:
+    """Paths of study B, all below `results/domains/{name}`."""
+
+    def __init__(self, at: "Layout"):
+        self.at = at
+        self.cfg = at.cfg
+        self.block = at.cfg.domains
+        self.home = f"results/domains/{self.block.name if self.block else 'NONE'}"
+
+    # What there is --------------------------------------------------------------------------------
+
+    @property
+    def mixes(self) -> list[str]:
+        """Splits by domain."""
+        return [name for name, s in self.cfg.splits.items() if s.recipe == "domains"]
+
+    @property
+    def clean_sets(self) -> dict[str, Clean]:
+        return dict(self.block.clean) if self.block else {}
+
+    @property
+    def evaluated(self) -> list[str]:
+        """The labelled sets that have a clean version, each once."""
+        return list(dict.fromkeys(clean.set for clean in self.clean_sets.values()))
+
+    @property
+    def labelled(self) -> list[str]:
+        """The data sets that the classifiers learn from."""
+        return list(self.block.labels.datasets) if self.block else []
+
+    @property
+    def datasets(self) -> list[str]:
+        """Every data set that is scored, each once."""
+        if self.block is None:
+            return []
+        names = [self.cfg.pool, self.cfg.reference, *self.cfg.test_sets, *self.labelled]
+        return list(dict.fromkeys([*names, *self.evaluated, *self.block.datasets]))
+
+    @property
+    def measured(self) -> list[str]:
+        """Test sets whose labels, if any, are only measured on."""
+        return [n for n in self.datasets if n not in [*self.cfg.pools, *self.labelled]]
+
+    def classifiers(self, tuned: bool) -> str:
+        """Wildcard pattern of the classifiers that read pictures (`tuned`), or embeddings."""
+        every = self.block.classifiers.items() if self.block else ()
+        return pattern(name for name, c in every if (c.kind == "finetune") == tuned)
+
+    def split_pattern(self) -> str:
+        """Wildcard pattern of the splits by domain."""
+        return pattern(self.mixes)
+
+    def other_splits(self) -> str:
+        """Wildcard pattern of the other splits."""
+        return pattern(self.cfg.splits.keys() - set(self.mixes))
+
+    def classifier(self, name: str) -> dict[str, Any]:
+        """A classifier's block, with the block of its encoder."""
+        assert self.block is not None
+        classifier = self.block.classifiers[name]
+        encoder = self.cfg.encoders[classifier.encoder]
+        return {
+            "classifier": classifier.model_dump(mode="json"),
+            "encoder": encoder.model_dump(mode="json"),
+            "parts": self.block.parts.model_dump(mode="json"),
+        }
+
+    @property
+    def detectors(self) -> dict[str, str]:
+        """Detected domain -> its classifier."""
+        return self.block.detectors if self.block else {}
+
+    @property
+    def used(self) -> list[str]:
+        """The classifiers of the two detectors."""
+        return list(dict.fromkeys(self.detectors.values()))
+
+    # Files ----------------------------------------------------------------------------------------
+
+    def tables(self, dataset: str) -> list[str]:
+        return list(dict.fromkeys(self.at.table(dataset, s) for s in self.at.shards(dataset)))
+
+    def label_files(self) -> list[str]:
+        """The table of people's labels, where it is a file of the project: newer ones count."""
+        file = self.block.labels.file if self.block else None
+        return [file] if file and not file.startswith(EXTERNAL) else []
+
+    def labels(self, dataset: str) -> str:
+        return f"{self.home}/labels/{dataset}.parquet"
+
+    def model(self, classifier: str) -> str:
+        return f"{self.home}/classifiers/{classifier}/model.npz"
+
+    def record(self, classifier: str) -> str:
+        return f"{self.home}/classifiers/{classifier}/record.json"
+
+    def scores(self, classifier: str, dataset: str) -> list[str]:
+        folder = f"{self.home}/scores/{classifier}/{dataset}"
+        return [f"{folder}/{shard}.parquet" for shard in self.at.shards(dataset)]
+
+    def point(self, classifier: str) -> str:
+        return f"{self.home}/points/{classifier}.json"
+
+    def curve(self, classifier: str) -> str:
+        return f"{self.home}/points/{classifier}.parquet"
+
+    def verdicts(self, dataset: str) -> list[str]:
+        folder = f"{self.home}/verdicts/{dataset}"
+        return [f"{folder}/{shard}.parquet" for shard in self.at.shards(dataset)]
+
+    def clean(self, name: str) -> str:
+        return f"{self.home}/clean/{name}.parquet"
+
+    def evaluation(self, split: str) -> str:
+        return f"{self.home}/eval/{split}.json"
+
+    def predictions(self, split: str) -> str:
+        return f"{self.home}/eval/{split}.predictions.parquet"
+
+    # Inputs and words of rules --------------------------------------------------------------------
+
+    def fit_inputs(self, classifier: str) -> list[str]:
+        """Embeddings or pictures of the labelled data sets, and the encoder's weights."""
+        assert self.block is not None
+        spec = self.block.classifiers[classifier]
+        weights = self.at.encoder_files(spec.encoder)
+        if spec.kind == "finetune":
+            return [*weights, *self.pictures()]
+        vectors = (self.at.embeddings(d, spec.encoder) for d in self.labelled)
+        return [*weights, *(file for files in vectors for file in files)]
+
+    def pictures(self) -> list[str]:
+        """Words of the tars of the labelled data sets."""
+        return [w for d in self.labelled for w in self.dataset_tars(d)]
+
+    def dataset_tars(self, dataset: str) -> list[str]:
+        return list(dict.fromkeys(self.at.tars(dataset, s) for s in self.at.shards(dataset)))
+
+    def fit_words(self, classifier: str) -> str:
+        """The command line's words for what a classifier learns from."""
+        assert self.block is not None
+        spec = self.block.classifiers[classifier]
+        words = [f"--labels {d}={self.labels(d)}" for d in self.labelled]
+        words += [f"--tested {self.labels(d)}" for d in self.measured]
+        if spec.kind != "finetune":
+            folder = f"results/embeddings/{spec.encoder}"
+            words += [f"--vectors {folder}/{d}" for d in self.labelled]
+        return " ".join(words)
+
+    def point_words(self, classifier: str) -> str:
+        """The command line's words for what an operating point is measured on."""
+        words = []
+        for dataset in [*self.labelled, *self.measured]:
+            kind = "--learned" if dataset in self.labelled else "--measured"
+            files = ",".join(compact(self.scores(classifier, dataset)))
+            words.append(f"{kind} '{dataset}={self.labels(dataset)},{files}'")
+        return " ".join(words)
+
+    def point_inputs(self, classifier: str) -> list[str]:
+        every = [*self.labelled, *self.measured]
+        scores = [f for d in every for f in self.scores(classifier, d)]
+        return [*scores, *(self.labels(d) for d in every)]
+
+    def detector_scores(self, dataset: str, shard: str) -> list[str]:
+        place = self.at.shards(dataset).index(shard)
+        return [self.scores(classifier, dataset)[place] for classifier in self.used]
+
+    def verdict_words(self, dataset: str, shard: str) -> str:
+        """The command line's words for the two detectors."""
+        place = self.at.shards(dataset).index(shard)
+        return " ".join(
+            f"--{domain} {self.point(c)},{self.scores(c, dataset)[place]}"
+            for domain, c in self.detectors.items()
+        )
+
+    def composition_words(self) -> str:
+        words = [f"--dataset '{d}={','.join(compact(self.verdicts(d)))}'" for d in self.datasets]
+        words += [f"--learned {d}={self.labels(d)}" for d in self.labelled]
+        words += [f"--measured {d}={self.labels(d)}" for d in self.measured]
+        return " ".join(words)
+
+    def composition_inputs(self) -> list[str]:
+        verdicts = [f for d in self.datasets for f in self.verdicts(d)]
+        return [*verdicts, *(self.labels(d) for d in [*self.labelled, *self.measured])]
+
+    def split_verdicts(self, split: str) -> list[str]:
+        """Verdicts on the points that a split by domain chooses among."""
+        own = self.cfg.splits[split].reference
+        return self.verdicts(self.cfg.pool) + (self.verdicts(self.cfg.reference) if own else [])
+
+    def rescore_words(self) -> str:
+        """The command line's words for the sets of an evaluation by domain, and their cleaning."""
+        words = [f"--set {s}=results/sets/{s},{self.at.tars(s)}" for s in self.evaluated]
+        words += [f"--clean {c}={self.clean(c)}" for c in self.clean_sets]
+        return " ".join(words)
+
+    def rescore_inputs(self) -> list[str]:
+        files = [f for s in self.evaluated for f in self.at.set_files(s)]
+        return [*files, *(self.clean(c) for c in self.clean_sets)]
+
+    def known_predictions(self, split: str) -> list[str]:
+        """Predictions of the runs of a split, to be compared with where sets are the same."""
+        return [f"results/eval/{run}.predictions.parquet" for run in self.at.runs(split)]

@@ -1,0 +1,364 @@
+# Controlled trainings (`causes`): captions and labels -> models -> evaluations by several heads.
+#   in   sources' packages, sample tables, splits, shards and sets, as the rules before
+#   out  results/captions/sources/{source}.parquet, pools/{pool}/{shard}.parquet: title, description, tags
+#        results/corpora/{corpus}/{dataset}/{shard}.parquet   caption and labels, or why there is none
+#        results/chosen/{split}-{corpus}.parquet              what a training reads, with its account
+#        results/models/{split}-{model}-s{seed}/              model.pt, record.json, loss.csv
+#        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
+#        results/tables/causes_{runs,models,corpora,labels}.csv
+from clipshift.layout_causes import Causes
+
+causes = Causes(at)
+
+
+localrules:
+    source_captions,
+
+
+rule source_captions:
+    """Title, description and tags of a source's samples; nothing is drawn again."""
+    input:
+        "results/sources/{source}/samples.parquet",
+    output:
+        "results/captions/sources/{source}.parquet",
+    log:
+        "results/logs/captions/{source}.log",
+    params:
+        # Not the files of the rule `fetch`: made anew, they would have every picture drawn again.
+        packages=lambda w: as_json(causes.packages(w.source)),
+        source=lambda w: as_json(cfg.sources[w.source]),
+        fields=lambda w: as_json(causes.recipe(w.source)),
+        version=version_of("caption_fields"),
+    shell:
+        "python -m clipshift.causes.fields source --name {wildcards.source}"
+        " --source {params.source:q} --packages {params.packages:q}"
+        " --fields {params.fields:q} --samples {input} --out {output} > {log} 2>&1"
+
+
+rule pool_captions:
+    """The same of a group of img2dataset's tars, from its own tables."""
+    input:
+        lambda w: there([at.tars(w.pool, w.shard)]),
+    output:
+        "results/captions/pools/{pool}/{shard}.parquet",
+    log:
+        "results/logs/captions/{pool}.{shard}.log",
+    wildcard_constraints:
+        pool=at.img2dataset_pattern(),
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        tars=lambda w: at.tars(w.pool, w.shard),
+        fields=lambda w: as_json(causes.recipe(w.pool)),
+        version=version_of("caption_fields"),
+    shell:
+        "python -m clipshift.causes.fields pool --tars {params.tars:q}"
+        " --fields {params.fields:q} --out {output} > {log} 2>&1"
+
+
+rule captioned_pool:
+    """One shard of a pool of the user's pictures and a JSON of captions, joined by class and name."""
+    input:
+        ancient(INVENTORY),
+    output:
+        tar="results/pools/{pool}/{shard}.tar",
+        table="results/pools/{pool}/{shard}.parquet",
+        account="results/pools/{pool}/{shard}.json",
+        fields="results/captions/pools/{pool}/{shard}.parquet",
+    log:
+        "results/logs/pool/{pool}.{shard}.log",
+    wildcard_constraints:
+        pool=at.captioned_pattern(),
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(240),
+    params:
+        captions=lambda w: cfg.pools[w.pool].captions,
+        pictures=lambda w: cfg.pools[w.pool].folder,
+        classes=lambda w: cfg.pools[w.pool].classes,
+        shards=lambda w: cfg.pools[w.pool].shards,
+        version=version_of("captioned_pool"),
+    shell:
+        "python -m clipshift.causes.join shard --name {wildcards.pool}"
+        " --captions {params.captions:q} --pictures {params.pictures:q}"
+        " --classes {params.classes} --shard {wildcards.shard} --shards {params.shards}"
+        " --fields {output.fields} --out {output.tar} > {log} 2>&1"
+
+
+rule captions_report:
+    """What of the captions found a picture: counts, by reason and by class."""
+    input:
+        lambda w: [f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)],
+    output:
+        "results/captions/{pool}.json",
+    log:
+        "results/logs/captions/{pool}.report.log",
+    wildcard_constraints:
+        pool=at.captioned_pattern(),
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        version=version_of("captioned_pool"),
+    shell:
+        "python -m clipshift.causes.join report {input} --out {output} > {log} 2>&1"
+
+
+rule corpus:
+    """Caption and labels of the pictures of a shard, as a corpus asks for them."""
+    input:
+        table=lambda w: at.table(w.dataset, w.shard),
+        fields=lambda w: causes.fields(w.dataset, w.shard),
+        classes=causes.class_files(),
+    output:
+        "results/corpora/{corpus}/{dataset}/{shard}.parquet",
+    log:
+        "results/logs/corpora/{corpus}.{dataset}.{shard}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(120),
+    params:
+        corpus=lambda w: as_json(cfg.causes.corpora[w.corpus]),
+        matcher=lambda w: causes.matcher(w.corpus),
+        classes=causes.classes(),
+        version=version_of("corpus"),
+    shell:
+        "python -m clipshift.causes.corpora --corpus {params.corpus:q} {params.matcher}"
+        " --table {input.table}"
+        " --fields {input.fields} --classes {params.classes:q} --out {output} > {log} 2>&1"
+
+
+rule chosen:
+    """The pictures of a split that a corpus can use: the same for every model that reads it."""
+    input:
+        corpora=lambda w: causes.corpora(w.split, w.corpus),
+        split="results/splits/{split}.parquet",
+    output:
+        table="results/chosen/{split}-{corpus}.parquet",
+        account="results/chosen/{split}-{corpus}.json",
+    log:
+        "results/logs/chosen/{split}-{corpus}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        corpora=lambda w: at.word(causes.corpora(w.split, w.corpus)),
+        version=version_of("chosen"),
+    shell:
+        "python -m clipshift.causes.choose --split {input.split} --corpus {params.corpora}"
+        " --out {output.table} > {log} 2>&1"
+
+
+rule train_captions:
+    """Train one controlled CLIP model, or continue its training, with open_clip's program."""
+    input:
+        lambda w: causes.filter_files(w.model),
+        chosen=lambda w: causes.chosen(w.split, w.model),
+        tars=lambda w: there(causes.tars(w.split)),
+        start=lambda w: causes.start(w.model),
+    output:
+        model="results/models/{split}-{model}-s{seed}/model.pt",
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        loss="results/models/{split}-{model}-s{seed}/loss.csv",
+    log:
+        "results/logs/train/{split}-{model}-s{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    wildcard_constraints:
+        model=causes.models("clip"),
+    retries: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(240),
+        gpu=lambda w: causes.training(w.model).gpus,
+    params:
+        training=lambda w: as_json(causes.training(w.model)),
+        spec=lambda w: as_json(causes.spec(w.model)),
+        tars=lambda w: tar_arguments(causes.tars(w.split)),
+        filter=lambda w: causes.filter_arguments(w.model),
+        start=lambda w, input: f"--text {input.start}" if input.start else "",
+        run="{split}-{model}-s{seed}",
+        version=version_of("train_captions"),
+    shell:
+        "python -m clipshift.causes.clip --run {params.run} --chosen {input.chosen} {params.tars}"
+        " {params.filter} --training {params.training:q} --model {params.spec:q} {params.start}"
+        " --seed {wildcards.seed} --work results/work/{params.run}"
+        " --out results/models/{params.run} > {log} 2>&1"
+
+
+rule train_vision:
+    """Train one vision tower by cross-entropy or SimCLR, or continue its training."""
+    input:
+        chosen=lambda w: causes.chosen(w.split, w.model),
+        tars=lambda w: there(causes.tars(w.split)),
+        start=lambda w: causes.start(w.model),
+        classes=causes.class_files(),
+    output:
+        model="results/models/{split}-{model}-s{seed}/model.pt",
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        loss="results/models/{split}-{model}-s{seed}/loss.csv",
+    log:
+        "results/logs/train/{split}-{model}-s{seed}.log",
+    benchmark:
+        "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
+    wildcard_constraints:
+        model=causes.models("cross_entropy", "simclr"),
+    retries: 1
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(240),
+        gpu=lambda w: causes.training(w.model).gpus,
+    params:
+        training=lambda w: as_json(causes.training(w.model)),
+        spec=lambda w: as_json(causes.spec(w.model)),
+        tars=lambda w: tar_arguments(causes.tars(w.split)),
+        start=lambda w, input: f"--start {input.start}" if input.start else "",
+        classes=causes.classes(),
+        run="{split}-{model}-s{seed}",
+        version=version_of("train_vision"),
+    shell:
+        "python -m clipshift.causes.learn --run {params.run} --chosen {input.chosen} {params.tars}"
+        " --training {params.training:q} --model {params.spec:q} {params.start}"
+        " --classes {params.classes:q} --seed {wildcards.seed} --work results/work/{params.run}"
+        " --out results/models/{params.run} > {log} 2>&1"
+
+
+rule evaluate_controlled:
+    """Accuracy of one controlled model on every test set, by its own prompts or layer."""
+    input:
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        weights="results/models/{split}-{model}-s{seed}/model.pt",
+        sets=[f for name in cfg.test_sets for f in at.set_files(name)],
+        tars=there([at.tars(name) for name in cfg.test_sets]),
+    output:
+        result="results/eval/{split}-{model}-s{seed}.json",
+        predictions="results/eval/{split}-{model}-s{seed}.predictions.parquet",
+    log:
+        "results/logs/evaluate/{split}-{model}-s{seed}.log",
+    wildcard_constraints:
+        model=causes.models("clip", "cross_entropy"),
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        evaluation=lambda w: as_json(cfg.evaluation),
+        sets=at.set_arguments(),
+        measures=causes.measures(),
+        version=version_of("evaluate_controlled"),
+    shell:
+        "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
+        " {params.sets} --evaluation {params.evaluation:q} {params.measures}"
+        " --out {output.result} > {log} 2>&1"
+
+
+rule evaluate_head:
+    """Accuracy of one model, of the study or controlled, by a head of the configuration."""
+    input:
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        weights="results/models/{split}-{model}-s{seed}/model.pt",
+        sets=[f for name in cfg.test_sets for f in at.set_files(name)],
+        tars=there([at.tars(name) for name in cfg.test_sets]),
+        chosen=lambda w: causes.probe(w.split, w.head),
+        pictures=lambda w: (
+            there(causes.tars(w.split)) if causes.probe(w.split, w.head) else []
+        ),
+        classes=causes.class_files(),
+    output:
+        result="results/eval/{split}-{model}-s{seed}-{head}.json",
+        predictions="results/eval/{split}-{model}-s{seed}-{head}.predictions.parquet",
+    log:
+        "results/logs/evaluate/{split}-{model}-s{seed}-{head}.log",
+    wildcard_constraints:
+        head=causes.heads(),
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        evaluation=lambda w: as_json(cfg.evaluation),
+        sets=at.set_arguments(),
+        measures=causes.measures(),
+        block=lambda w: as_json(cfg.causes.heads[w.head]),
+        probe=lambda w, input: (
+            f"--chosen {input.chosen} {tar_arguments(causes.tars(w.split))}"
+            if input.chosen
+            else ""
+        ),
+        classes=causes.classes(),
+        version=version_of("evaluate_controlled"),
+    shell:
+        "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
+        " {params.sets} --evaluation {params.evaluation:q} {params.measures}"
+        " --head {wildcards.head} --block {params.block:q} {params.probe}"
+        " --classes {params.classes:q} --out {output.result} > {log} 2>&1"
+
+
+rule evaluate_runs:
+    """Join the seeds of a split and model, asked by a head."""
+    input:
+        runs=lambda w: causes.evaluations(w.asked),
+    output:
+        "results/eval/{asked}.json",
+    log:
+        "results/logs/evaluate/{asked}.log",
+    wildcard_constraints:
+        asked=causes.summary_pattern(),
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        version=version_of("causes_tables"),
+    shell:
+        "python -m clipshift.causes.tables join --out {output} {input.runs} > {log} 2>&1"
+
+
+rule causes_runs:
+    """One row a run and head, and one a split, model and head, with n and intervals."""
+    input:
+        runs=causes.every_evaluation(),
+        joined=causes.summaries(),
+        accounts=causes.accounts(),
+    output:
+        runs=report("results/tables/causes_runs.csv", category="Accuracy"),
+        models=report("results/tables/causes_models.csv", category="Accuracy"),
+        corpora=report("results/tables/causes_corpora.csv", category="Accuracy"),
+    log:
+        "results/logs/tables/causes.log",
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        models=lambda w: as_json(
+            {n: m.model_dump(mode="json") for n, m in cfg.causes.models.items()}
+        ),
+        version=version_of("causes_tables"),
+    shell:
+        "python -m clipshift.causes.tables all --runs {input.runs} --joined {input.joined}"
+        " --accounts {input.accounts} --models {params.models:q} --out {output.runs}"
+        " --out-models {output.models} --out-corpora {output.corpora} > {log} 2>&1"
+
+
+rule causes_labels:
+    """In which fields of a caption the true class is named."""
+    input:
+        tables=[at.table(d, s) for d, s in causes.labelled()],
+        fields=list(
+            dict.fromkeys(f for d, s in causes.labelled() for f in causes.fields(d, s))
+        ),
+        classes=causes.class_files(),
+    output:
+        report("results/tables/causes_labels.csv", category="Accuracy"),
+    log:
+        "results/logs/tables/causes_labels.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(120),
+    params:
+        found=lambda w: as_json(cfg.causes.matchers[cfg.causes.found]),
+        tables=lambda w, input: at.word(list(input.tables)),
+        fields=lambda w, input: at.word(list(input.fields)),
+        classes=causes.classes(),
+        version=version_of("causes_labels"),
+    shell:
+        "python -m clipshift.causes.statistics --found {params.found:q} --table {params.tables}"
+        " --fields {params.fields} --classes {params.classes:q} --out {output} > {log} 2>&1"

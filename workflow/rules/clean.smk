@@ -1,0 +1,139 @@
+# Verdicts -> composition, clean test sets and their evaluation, splits by domain.
+#   in   results/domains/{name}/verdicts/, models, labelled sets
+#   out  results/domains/{name}/composition.json
+#        clean/{clean}.parquet, .json         who is kept, and why the others are not
+#        eval/{split}.json, .predictions.parquet   original and clean sets, all and fewer class names
+#        results/splits/{split}.parquet and what every split has
+
+
+rule domain_composition:
+    """What pools and sets are made of, corrected for the detectors' errors."""
+    input:
+        dom.composition_inputs(),
+    output:
+        f"{HOME}/composition.json",
+    log:
+        "results/logs/domains/composition.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        parts=lambda w: as_json(cfg.domains.parts),
+        words=lambda w: dom.composition_words(),
+        draws=cfg.domains.draws if cfg.domains else None,
+        seed=cfg.domains.seed if cfg.domains else None,
+        version=version_of("domain_composition"),
+    shell:
+        "python -m clipshift.domains.composition --parts {params.parts:q} {params.words}"
+        " --draws {params.draws} --seed {params.seed} --out {output} > {log} 2>&1"
+
+
+rule clean_set:
+    """The pictures of a test set that are of its domain."""
+    input:
+        verdicts=lambda w: dom.verdicts(cfg.domains.clean[w.clean].set),
+        table=lambda w: at.table(cfg.domains.clean[w.clean].set),
+        classes=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}/classnames.txt",
+    output:
+        table=f"{HOME}/clean/{{clean}}.parquet",
+        account=f"{HOME}/clean/{{clean}}.json",
+    log:
+        "results/logs/domains/clean.{clean}.log",
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        clean=lambda w: as_json(cfg.domains.clean[w.clean]),
+        folder=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}",
+        version=version_of("clean_sets"),
+    shell:
+        "python -m clipshift.domains.clean --clean {params.clean:q} --set {params.folder}"
+        " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
+
+
+rule evaluate_domains:
+    """The models of a split on original and clean sets, with all class names and with fewer."""
+    input:
+        dom.rescore_inputs(),
+        tars=there([at.tars(name) for name in dom.evaluated]),
+        runs=lambda w: [
+            f"results/models/{run}/{name}"
+            for run in at.runs(w.split)
+            for name in ("record.json", "model.pt")
+        ],
+        known=lambda w: dom.known_predictions(w.split),
+    output:
+        result=f"{HOME}/eval/{{split}}.json",
+        predictions=f"{HOME}/eval/{{split}}.predictions.parquet",
+    log:
+        "results/logs/domains/evaluate.{split}.log",
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(120),
+    params:
+        runs=lambda w: " ".join(
+            f"--run results/models/{run}/record.json,results/models/{run}/model.pt"
+            for run in at.runs(w.split)
+        ),
+        sets=dom.rescore_words(),
+        evaluation=lambda w: as_json(cfg.evaluation),
+        version=version_of("evaluate_domains"),
+    shell:
+        "python -m clipshift.domains.rescore --name {wildcards.split} {params.runs}"
+        " --known {input.known} {params.sets} --evaluation {params.evaluation:q}"
+        " --out {output.result} > {log} 2>&1"
+
+
+rule split_by_domain:
+    """Make one split by domain: a query over stored verdicts."""
+    input:
+        pool=at.pool_tables(),
+        embedded=at.embedded(),
+        verdicts=lambda w: dom.split_verdicts(w.split),
+        reference=lambda w: at.reference_tables(w.split),
+    output:
+        split="results/splits/{split}.parquet",
+        account="results/splits/{split}.json",
+        key_list="results/splits/{split}.keys.npy",
+        datacomp="results/splits/{split}.subset_u8u8.npy",
+        sizes="results/splits/{split}.sizes.json",
+    log:
+        "results/logs/splits/{split}.log",
+    wildcard_constraints:
+        split=dom.split_pattern(),
+    resources:
+        mem_mb=grows(1500),
+        runtime=grows(20),
+    params:
+        recipe=lambda w: at.recipe(w.split),
+        pool=lambda w: at.word(at.pool_tables()),
+        embedded=lambda w: at.word(at.embedded()),
+        verdicts=lambda w: at.word(dom.split_verdicts(w.split)),
+        version=version_of("splits_by_domain"),
+    shell:
+        "python -m clipshift.domains.mixes --recipe {params.recipe:q}"
+        " --pool {params.pool} --embedded {params.embedded} --verdicts {params.verdicts}"
+        " --reference {input.reference} --out {output.split} > {log} 2>&1"
+
+
+rule domain_table:
+    """A table of study B: detectors, composition, or clean sets."""
+    input:
+        lambda w: figure_inputs(at, w.kind, w.figure),
+    output:
+        report("results/tables/{kind}_{figure}.csv", category="Domains"),
+    log:
+        "results/logs/tables/{kind}_{figure}.log",
+    wildcard_constraints:
+        kind="|".join(DOMAIN_TABLES),
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        block=lambda w: as_json(getattr(cfg.figures, w.kind)[w.figure]),
+        study=lambda w: as_json(figure_study(at, w.kind, w.figure)),
+        files=lambda w: as_json(figure_files(at, w.kind, w.figure)),
+        version=version_of("figures"),
+    shell:
+        "python -m clipshift.figures.{wildcards.kind} --block {params.block:q}"
+        " --study {params.study:q} --files {params.files:q} --csv {output} > {log} 2>&1"

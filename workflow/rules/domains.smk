@@ -1,0 +1,188 @@
+# Domains: labels -> classifiers -> scores -> operating points -> verdicts.
+#   in   sample tables, embeddings or tars of the data sets of `domains`
+#   out  results/domains/{name}/labels/{dataset}.parquet    key, label, concept, source, annotator
+#        classifiers/{classifier}/model.npz, record.json
+#        scores/{classifier}/{dataset}/{shard}.parquet       key, log-odds per domain
+#        points/{classifier}.json, .parquet                  thresholds; precision and recall, curves
+#        verdicts/{dataset}/{shard}.parquet                  key, scores, verdict
+# Scores know no threshold: another precision makes points and what follows anew, and no score.
+HOME = dom.home
+
+
+wildcard_constraints:
+    classifier=NAME,
+    clean=NAME,
+
+
+rule domain_labels:
+    """Labels of a data set: by its sources, or by people."""
+    input:
+        lambda w: dom.tables(w.dataset),
+        people=dom.label_files(),
+    output:
+        table=f"{HOME}/labels/{{dataset}}.parquet",
+        account=f"{HOME}/labels/{{dataset}}.json",
+    log:
+        "results/logs/domains/labels.{dataset}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        labels=lambda w: as_json(cfg.domains.labels),
+        tables=lambda w: at.word(dom.tables(w.dataset)),
+        version=version_of("domain_labels"),
+    shell:
+        "python -m clipshift.domains.labels --labels {params.labels:q} --table {params.tables}"
+        " --out {output.table} > {log} 2>&1"
+
+
+rule domain_fit:
+    """Fit one classifier on embeddings, and calibrate it."""
+    input:
+        lambda w: dom.fit_inputs(w.classifier),
+        labels=[dom.labels(d) for d in dom.labelled + dom.measured],
+    output:
+        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
+        record=f"{HOME}/classifiers/{{classifier}}/record.json",
+    log:
+        "results/logs/domains/fit.{classifier}.log",
+    wildcard_constraints:
+        classifier=dom.classifiers(tuned=False),
+    resources:
+        mem_mb=grows(3000),
+        runtime=grows(60),
+    params:
+        spec=lambda w: as_json(dom.classifier(w.classifier)),
+        words=lambda w: dom.fit_words(w.classifier),
+        version=version_of("domain_fit"),
+    shell:
+        "python -m clipshift.domains.fit --spec {params.spec:q} {params.words}"
+        " --out {output.model} > {log} 2>&1"
+
+
+rule domain_tune:
+    """Tune an encoder with a readout on pictures, and calibrate it."""
+    input:
+        lambda w: there(dom.fit_inputs(w.classifier)),
+        labels=[dom.labels(d) for d in dom.labelled + dom.measured],
+    output:
+        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
+        record=f"{HOME}/classifiers/{{classifier}}/record.json",
+    log:
+        "results/logs/domains/tune.{classifier}.log",
+    benchmark:
+        "results/benchmarks/domains/tune.{classifier}.tsv"
+    wildcard_constraints:
+        classifier=dom.classifiers(tuned=True),
+    resources:
+        mem_mb=grows(4000),
+        runtime=grows(480),
+    params:
+        spec=lambda w: as_json(dom.classifier(w.classifier)),
+        words=lambda w: dom.fit_words(w.classifier),
+        tars=lambda w: tar_arguments(dom.pictures()),
+        version=version_of("domain_fit"),
+    shell:
+        "python -m clipshift.domains.fit --spec {params.spec:q} {params.words} {params.tars}"
+        " --out {output.model} > {log} 2>&1"
+
+
+rule domain_score:
+    """Score a shard of embeddings."""
+    input:
+        lambda w: at.embeddings(
+            w.dataset, cfg.domains.classifiers[w.classifier].encoder, [w.shard]
+        ),
+        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
+        record=f"{HOME}/classifiers/{{classifier}}/record.json",
+    output:
+        table=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
+        account=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
+    log:
+        "results/logs/domains/score.{classifier}.{dataset}.{shard}.log",
+    wildcard_constraints:
+        classifier=dom.classifiers(tuned=False),
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        spec=lambda w: as_json(dom.classifier(w.classifier)),
+        folder=lambda w: "results/embeddings/{}/{}".format(
+            cfg.domains.classifiers[w.classifier].encoder, w.dataset
+        ),
+        version=version_of("domain_scores"),
+    shell:
+        "python -m clipshift.domains.score --spec {params.spec:q} --model {input.model}"
+        " --record {input.record} --vectors {params.folder} --shard {wildcards.shard}"
+        " --out {output.table} > {log} 2>&1"
+
+
+rule domain_score_pictures:
+    """Score a shard of pictures by a tuned encoder."""
+    input:
+        lambda w: there([at.tars(w.dataset, w.shard)]),
+        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
+        record=f"{HOME}/classifiers/{{classifier}}/record.json",
+        weights=lambda w: at.encoder_files(
+            cfg.domains.classifiers[w.classifier].encoder
+        ),
+    output:
+        table=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
+        account=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
+    log:
+        "results/logs/domains/score.{classifier}.{dataset}.{shard}.log",
+    wildcard_constraints:
+        classifier=dom.classifiers(tuned=True),
+    resources:
+        mem_mb=grows(3000),
+        runtime=grows(120),
+    params:
+        spec=lambda w: as_json(dom.classifier(w.classifier)),
+        tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
+        version=version_of("domain_scores"),
+    shell:
+        "python -m clipshift.domains.score --spec {params.spec:q} --model {input.model}"
+        " --record {input.record} {params.tars} --shard {wildcards.shard}"
+        " --out {output.table} > {log} 2>&1"
+
+
+rule domain_points:
+    """Thresholds of a classifier; its precision and recall on every labelled set."""
+    input:
+        lambda w: dom.point_inputs(w.classifier),
+    output:
+        points=f"{HOME}/points/{{classifier}}.json",
+        curves=f"{HOME}/points/{{classifier}}.parquet",
+    log:
+        "results/logs/domains/points.{classifier}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(20),
+    params:
+        parts=lambda w: as_json(cfg.domains.parts),
+        precision=cfg.domains.precision if cfg.domains else None,
+        words=lambda w: dom.point_words(w.classifier),
+        version=version_of("domain_points"),
+    shell:
+        "python -m clipshift.domains.points --parts {params.parts:q}"
+        " --precision {params.precision} {params.words} --out {output.points} > {log} 2>&1"
+
+
+rule domain_verdicts:
+    """What the two detectors say of a shard's pictures."""
+    input:
+        points=[dom.point(c) for c in dom.used],
+        scores=lambda w: dom.detector_scores(w.dataset, w.shard),
+    output:
+        table=f"{HOME}/verdicts/{{dataset}}/{{shard}}.parquet",
+        account=f"{HOME}/verdicts/{{dataset}}/{{shard}}.json",
+    log:
+        "results/logs/domains/verdicts.{dataset}.{shard}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(20),
+    params:
+        words=lambda w: dom.verdict_words(w.dataset, w.shard),
+        version=version_of("domain_verdicts"),
+    shell:
+        "python -m clipshift.domains.verdicts {params.words} --out {output.table} > {log} 2>&1"

@@ -1,0 +1,64 @@
+# Effective robustness of published models: tables of the package -> lines, rho, figures.
+#   in   nothing but the block `robustness`: the tables of real models are part of the package
+#   out  results/tables/effective_robustness_{testbed,fits}.csv; per shift and per claim
+#        results/figures/testbed_{what}.svg and .pdf, its numbers results/tables/testbed_{what}.csv
+#        and the sentence that they support, results/tables/testbed_{what}.txt
+
+
+rule effective_robustness:
+    """All of them: `snakemake effective_robustness`."""
+    input:
+        PUBLISHED_ROBUSTNESS,
+
+
+rule testbed_table:
+    """Every model of the testbed against the line of each shift, and every fit."""
+    output:
+        models=report(
+            "results/tables/effective_robustness_testbed.csv",
+            category="Effective robustness",
+        ),
+        fits=report(
+            "results/tables/effective_robustness_fits.csv",
+            category="Effective robustness",
+        ),
+        account="results/tables/effective_robustness_testbed.json",
+    log:
+        "results/logs/tables/effective_robustness_testbed.log",
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        block=as_json(cfg.robustness),
+        version=version_of("testbed"),
+    shell:
+        "python -m clipshift.robustness.testbed --block {params.block:q} --out {output.models}"
+        " --fits {output.fits} --account {output.account} > {log} 2>&1"
+
+
+rule testbed_figure:
+    """Published models against the line, on one shift or of one claim."""
+    output:
+        svg=report(
+            "results/figures/testbed_{what}.svg",
+            caption="../report/figure.rst",
+            category="Effective robustness",
+            labels={"figure": "{what}"},
+        ),
+        pdf="results/figures/testbed_{what}.pdf",
+        table="results/tables/testbed_{what}.csv",
+        sentence="results/tables/testbed_{what}.txt",
+    log:
+        "results/logs/figures/testbed_{what}.log",
+    wildcard_constraints:
+        what="|".join(PUBLISHED_FIGURES),
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        block=as_json(cfg.robustness),
+        version=version_of("testbed"),
+    shell:
+        "python -m clipshift.figures.testbed {wildcards.what} --block {params.block:q}"
+        " --csv {output.table} --sentence {output.sentence}"
+        " --out {output.svg} {output.pdf} > {log} 2>&1"
