@@ -11,10 +11,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
+from clipshift.config import Config
+from clipshift.config_causes import training
 from clipshift.config_data import Block
 from clipshift.errors import ClipshiftError
 
 VARIABLE = "CLIPSHIFT_CLUSTER"
+# Names of the models that train on GPUs, for the profile's expressions; set by the workflow.
+GPU_MODELS = "CLIPSHIFT_GPU_MODELS"
 SHIPPED = Path(__file__).parents[2] / "profiles/slurm/cluster.yaml"
 # What one question to Slurm may take: a login whose accounting hangs must not hold up a run.
 PATIENCE = 20
@@ -62,6 +66,24 @@ class Cluster(Block):
         if self.status != "auto":
             return self.status
         return "sacct" if _answers("sacct", "-X", "--noheader", "--starttime=now") else "squeue"
+
+
+def trained(on_gpu: str | int, on_cpu: str) -> str:
+    """A resource of trainings, as Snakemake evaluates it for each job: by its model's GPUs.
+
+    A profile knows no configuration, and a type of GPU without a GPU is a request that Slurm's job
+    steps refuse. `on_gpu` is a value, `on_cpu` an expression.
+
+    >>> trained("a100", "''")
+    "'a100' if wildcards.model in '$CLIPSHIFT_GPU_MODELS'.split() else ''"
+    """
+    return f"{on_gpu!r} if wildcards.model in '${GPU_MODELS}'.split() else {on_cpu}"
+
+
+def gpu_models(cfg: Config) -> list[str]:
+    """Models of a study whose trainings ask for GPUs."""
+    controlled = {name: training(cfg, name) for name in cfg.causes.models}
+    return [name for name, block in {**cfg.models, **controlled}.items() if block.gpus]
 
 
 def ask_only(command: str) -> str:

@@ -40,6 +40,8 @@ dom = DomainLayout(at)
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.
 os.environ[DATA_VARIABLE] = cfg.data
+# Which trainings want GPUs, for the expressions of profiles/slurm.
+os.environ[cluster.GPU_MODELS] = " ".join(cluster.gpu_models(cfg))
 
 
 def there(words):
