@@ -92,8 +92,8 @@ CONFIG ?= config/mini.yaml
 plan: env ## what would run and what it costs, without running it (CONFIG=FILE TARGET=FILE)
 	clipshift plan --configfile $(CONFIG) -- $(TARGET)
 
-# Peers get the best kernels of their BLAS, whatever older ones the machine is set to.
-BEST := env -u OPENBLAS_CORETYPE -u OPENBLAS_L2_SIZE
+# Peers get the best kernels of their BLAS, which by itself takes old ones for new processors.
+BEST := env -u OPENBLAS_L2_SIZE $(if $(shell grep -m1 -o avx512f /proc/cpuinfo),OPENBLAS_CORETYPE=SkylakeX)
 bench: env ## time the similarity engine against its peers (about 15 minutes, quiet machine)
 	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
 	cd benchmarks && python margins.py --pool 4000000 --peers --out results/margins_4M.json
