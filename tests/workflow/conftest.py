@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.workflow.browser import browser
 from tests.workflow.runner import snakemake
+
+__all__ = ["browser", "study"]  # fixtures
 
 
 @pytest.fixture(scope="session")

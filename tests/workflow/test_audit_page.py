@@ -1,7 +1,5 @@
 """The audit's page in a real browser: by keyboard alone, offline, without errors, at any width."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,18 +12,9 @@ from clipshift.audit.options import Where
 from clipshift.files import read_json
 from tests import audit_case
 from tests.conftest import dump, picture, unit
+from tests.workflow.browser import needs_browser
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-NEEDED = bool(os.environ.get("CLIPSHIFT_NEEDS_BROWSER"))
-pytestmark = pytest.mark.skipif(
-    BROWSER is None and not NEEDED, reason="no Chromium or Chrome; `make browser` installs one"
-)
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+pytestmark = needs_browser
 EVIL = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&amp;</script>'
 
 
@@ -61,17 +50,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     run.audit(asked, ["clipshift", "audit", EVIL])
     return root / "out"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    assert BROWSER, "CLIPSHIFT_NEEDS_BROWSER is set, and there is no Chromium or Chrome"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=list(QUIET))
-        yield started
-        started.close()
 
 
 @pytest.fixture

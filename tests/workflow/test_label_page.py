@@ -1,7 +1,5 @@
 """The labelling page in a real browser: mouse, keys, undo, reload, a killed server, two tabs."""
 
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,30 +10,10 @@ import pytest
 from clipshift.labelling.table import NATURAL, RENDITION
 from tests.conftest import picture
 from tests.label_case import Page, labels, pool
+from tests.workflow.browser import needs_browser
 
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-NEEDED = bool(os.environ.get("CLIPSHIFT_NEEDS_BROWSER"))
-pytestmark = pytest.mark.skipif(
-    BROWSER is None and not NEEDED, reason="no Chromium or Chrome; `make browser` installs one"
-)
-QUIET = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
+pytestmark = needs_browser
 EVIL = "<img src=x onerror=alert(1)>\"'&amp;.png"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    assert BROWSER, "CLIPSHIFT_NEEDS_BROWSER is set, and there is no Chromium or Chrome"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=BROWSER, args=list(QUIET))
-        yield started
-        started.close()
 
 
 @pytest.fixture

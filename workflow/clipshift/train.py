@@ -25,6 +25,7 @@ from pyarrow.parquet import read_schema
 from pydantic import TypeAdapter
 
 from clipshift import checkpoints, launch
+from clipshift.causes.start import TEXT_WEIGHTS
 from clipshift.config import AnyTraining, EpochTraining, Training
 from clipshift.config_folders import EXTERNAL
 from clipshift.errors import ClipshiftError, run
@@ -43,8 +44,6 @@ from clipshift.shards import Sample, read_tar, write_tar
 from clipshift.tars import add_arguments, located, tars_of
 from clipshift.train_data import trained
 
-# Environment variable that names the weights of the trainer's first text tower.
-TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Pictures held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")

@@ -32,11 +32,10 @@ import open_clip_train.main
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from clipshift.causes.start import TEXT_WEIGHTS
 from clipshift.processes import die_with_parent
 from clipshift.train_data import ExactLoader, write_count
 
-# As in `train`, which sets it.
-TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
 # Captions whose tokens are kept: a few hundred bytes each.
 CAPTIONS = 100_000
 

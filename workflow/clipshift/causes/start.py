@@ -8,6 +8,9 @@ import torch
 
 from clipshift.errors import ClipshiftError
 
+# Environment variable by which a training names the weights of its first text tower to the trainer.
+TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
+
 VISUAL = "visual."
 # Not of the text tower: the vision tower, and what both share.
 _NOT_TEXT = (VISUAL, "logit_scale", "logit_bias")
