@@ -42,6 +42,7 @@ class Tile:
         bounds: (3, G) float32, the largest of them in the group.
         low: (G,) float32, at most the lowest threshold of the group.
         middle: (G,) float32, a threshold of the group.
+        near: (T,) float32, the thresholds rounded (the largest float32 for padding).
         limits: (T,) float64, the thresholds (inf for padding).
         vectors: (T, D), the stored vectors, as stored for the compiled kernel, else float64.
         index: (T,) int64, the column's place in its set; -1 for padding.
@@ -55,6 +56,7 @@ class Tile:
     bounds: torch.Tensor
     low: torch.Tensor
     middle: torch.Tensor
+    near: torch.Tensor
     limits: torch.Tensor
     vectors: torch.Tensor
     index: torch.Tensor
@@ -66,7 +68,8 @@ class Tile:
         return Tile(
             self.of, min(self.size, width), self.codes[:strips], self.scale[:groups],
             self.errors[:width], self.bounds[:, :groups].contiguous(), self.low[:groups],
-            self.middle[:groups], self.limits[:width], self.vectors[:width], self.index[:width],
+            self.middle[:groups], self.near[:width], self.limits[:width], self.vectors[:width],
+            self.index[:width],
         )  # fmt: skip
 
 
@@ -116,7 +119,8 @@ def _tile(
     found = encode_columns(wide, p, kind, GROUP)
     errors = torch.stack([found.norm, found.error, found.outside], 1)
     exact = np.concatenate([limits, np.full(pad, np.inf)])
-    rounded = torch.from_numpy(exact.astype(np.float32)).view(-1, GROUP)
+    # Finite, so that no difference of two infinities is NaN.
+    near = torch.from_numpy(np.minimum(exact, np.finfo(np.float32).max).astype(np.float32))
     return Tile(
         of=of,
         size=len(vectors),
@@ -124,8 +128,9 @@ def _tile(
         scale=found.scale.to(where),
         errors=errors.to(where),
         bounds=errors.view(-1, GROUP, 3).amax(1).T.contiguous().to(where),
-        low=rounded.amin(1).to(where),
-        middle=rounded[:, GROUP // 2].contiguous().to(where),
+        low=near.view(-1, GROUP).amin(1).to(where),
+        middle=near.view(-1, GROUP)[:, GROUP // 2].contiguous().to(where),
+        near=near.to(where),
         limits=torch.from_numpy(exact).to(where),
         vectors=torch.from_numpy(wide).to(where, dtype),
         index=torch.from_numpy(np.concatenate([index, np.full(pad, -1)])).to(where),

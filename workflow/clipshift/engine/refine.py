@@ -63,7 +63,7 @@ def _seeds(
     group = estimate.argmax(1)
     similar = group * GROUP + screened.group(every, group).argmax(1)
     group = (estimate - tile.middle).argmax(1)
-    limits = tile.limits.float().view(-1, GROUP)[group]
+    limits = tile.near.view(-1, GROUP)[group]
     return similar, group * GROUP + (screened.group(every, group) - limits).argmax(1)
 
 
@@ -74,7 +74,7 @@ def _candidates(
     """Rows (ascending) and columns of the pairs whose bound reaches a floor."""
     tile = screened.tile
     similarity, margin = floors
-    limits = tile.limits.float()
+    limits = tile.near
     reach = bound >= similarity[:, None]
     reach |= bound - tile.low >= margin[:, None]
     r, g = reach.nonzero(as_tuple=True)
