@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset browser mini mini-all test test-slurm test-kills lint format plan bench rehearsal lock clean
+.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills lint format plan bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -36,6 +36,15 @@ $(DOWNLOADS)/installed: envs/img2dataset.txt
 	@$(DOWNLOADS)/bin/python -m pip check
 	@touch $@
 
+STORAGE := .venv-storage
+storage: $(STORAGE)/installed ## make the folder of Snakemake's plugin for pools in object storage
+
+$(STORAGE)/installed: envs/storage.txt | $(MARK)
+	@rm -rf $(STORAGE)
+	@echo "Installing Snakemake's plugin for S3 (120 MB)"
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps --target $(STORAGE) -r envs/storage.txt
+	@touch $@
+
 mini: env ## environment, data, the mini study A, its report (about 15 minutes)
 	snakemake --cores $(CORES) --profile profiles/local
 	@echo "Open results/report.html"
@@ -45,7 +54,7 @@ mini-all: env ## the same with the studies B and C on top (about 40 minutes in a
 	snakemake --cores $(CORES) --profile profiles/local --configfile $(STUDIES)
 	@echo "Open results/report.html"
 
-test: env img2dataset browser ## environments, a browser for its tests, and all tests
+test: env img2dataset storage browser ## environments, a browser for its tests, and all tests
 	pytest $(ARGS)
 
 # A private cluster on loopback, in a temporary folder; it is stopped whatever happens.
@@ -105,6 +114,7 @@ lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt
 	uv pip compile pyproject.toml --extra gpu --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/gpu.txt
 	uv pip compile envs/img2dataset.in --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/img2dataset.txt
+	uv pip compile envs/storage.in --constraint <(sed -nE '/^python-dateutil/!s/^([A-Za-z0-9._-]+==[^ ]+).*/\1/p' envs/cpu.txt) --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/storage.txt
 
 clean: ## remove what the workflow made (the environment and the package cache stay)
 	git clean -fdxq results .snakemake

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from clipshift.config_data import Block, Name
-from clipshift.config_folders import FolderPool
+from clipshift.config_folders import Tars
 
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
@@ -337,7 +337,7 @@ def check(c: Any) -> None:
     ):
         if clash := sorted(set(one) & set(other)):
             raise ValueError(f"causes.{key}: the names {clash} are taken in this study")
-    outside = isinstance(c.pools.get(c.pool), FolderPool)
+    outside = isinstance(c.pools.get(c.pool), Tars)
     for name, model in c.causes.models.items():
         settings = training(c, name)
         filters = settings is not None and settings.read == "filter"

@@ -1,8 +1,8 @@
 """Configuration blocks of data that the user already has, as folders outside the project.
 
 A pool or a set is either built from sources (`take`) or such a folder (`folder`); a pool may also
-be downloaded (`urls`). Which of them a block is follows from its keys; `AnyPool` and `AnySet` are
-the types that a configuration holds.
+lie in object storage (`storage`) or be downloaded (`urls`). Which of them a block is follows from
+its keys; `AnyPool` and `AnySet` are the types that a configuration holds.
 """
 
 from typing import Annotated, Any, Literal
@@ -16,6 +16,9 @@ from clipshift.config_urls import UrlPool
 EXTERNAL = "data:"
 # Environment variable that tells the steps where that folder is.
 DATA_VARIABLE = "CLIPSHIFT_DATA"
+# The same for objects in storage: how their names begin, and where Snakemake puts them.
+STORED = "s3://"
+STORAGE_VARIABLE = "CLIPSHIFT_STORAGE"
 
 
 class Folder(Block):
@@ -31,11 +34,8 @@ class Folder(Block):
     )
 
 
-class FolderPool(Folder):
-    """A pool that img2dataset wrote: `{00000..}.tar`, each with its `.parquet` and `_stats.json`.
-
-    Numbers without a tar are counted, not refused. The tars are read where they are.
-    """
+class Tars(Block):
+    """What every pool that img2dataset wrote declares."""
 
     tars: int = Field(ge=1, le=100_000, description="Tars are numbered from 0 to one below this.")
     shards: int = Field(
@@ -46,7 +46,7 @@ class FolderPool(Folder):
     )
 
     @model_validator(mode="after")
-    def _groups_are_not_empty(self) -> "FolderPool":
+    def _groups_are_not_empty(self) -> "Tars":
         if self.shards > self.tars:
             raise ValueError(f"{self.shards} shards share {self.tars} tars; lower `shards`")
         return self
@@ -54,12 +54,63 @@ class FolderPool(Folder):
     def group(self, shard: int) -> tuple[int, int]:
         """First and last tar of a group; groups differ by one tar at most.
 
-        >>> pool = FolderPool(folder="p", tars=5, shards=2, samples=9)
+        >>> pool = Tars(tars=5, shards=2)
         >>> pool.group(0), pool.group(1)
         ((0, 1), (2, 4))
         """
         first, end = (self.tars * i // self.shards for i in (shard, shard + 1))
         return first, end - 1
+
+    @property
+    def place(self) -> str:
+        """How the words of its tars begin (see `clipshift.tars`)."""
+        raise NotImplementedError
+
+
+class FolderPool(Tars, Folder):
+    """A pool that img2dataset wrote: `{00000..}.tar`, each with its `.parquet` and `_stats.json`.
+
+    Numbers without a tar are counted, not refused. The tars are read where they are.
+    """
+
+    @property
+    def place(self) -> str:
+        return EXTERNAL + self.folder
+
+
+class StoredPool(Tars):
+    """The same in object storage (S3): a job has the files that it reads fetched before it starts.
+
+    See docs/object-storage.md.
+    """
+
+    storage: str = Field(
+        pattern=rf"^{STORED}[^/{{}}?#\s]+(/[^/{{}}?#\s]+)*$",
+        description="Where the tars lie, `s3://bucket/prefix`.",
+    )
+    samples: int = Field(ge=1, description="Number of samples expected.")
+    gaps: list[int] = Field(
+        default=[],
+        description="Numbers without a tar. Any other number that lacks a file is an error.",
+    )
+
+    @model_validator(mode="after")
+    def _every_group_has_a_tar(self) -> "StoredPool":
+        if outside := sorted(n for n in self.gaps if not 0 <= n < self.tars):
+            raise ValueError(f"`gaps` are numbers from 0 to {self.tars - 1}, found {outside}")
+        gaps = set(self.gaps)
+        groups = (self.group(shard) for shard in range(self.shards))
+        if empty := sum(gaps.issuperset(range(a, b + 1)) for a, b in groups):
+            raise ValueError(f"{empty} of {self.shards} shards have no tar; lower `shards`")
+        return self
+
+    @property
+    def place(self) -> str:
+        return self.storage
+
+
+# Pools and sets that are not made by the workflow, wherever they lie.
+Outside = Folder | StoredPool
 
 
 class CaptionedPool(Folder):
@@ -102,6 +153,8 @@ def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else vars(value)
     if "urls" in keys:
         return "downloaded"
+    if "storage" in keys:
+        return "stored"
     if "captions" in keys:
         return "captioned"
     return "outside" if "folder" in keys else "built"
@@ -110,6 +163,7 @@ def _kind(value: Any) -> str:
 AnyPool = Annotated[
     Annotated[Pool, Tag("built")]
     | Annotated[FolderPool, Tag("outside")]
+    | Annotated[StoredPool, Tag("stored")]
     | Annotated[UrlPool, Tag("downloaded")]
     | Annotated[CaptionedPool, Tag("captioned")],
     Discriminator(_kind),
@@ -119,6 +173,6 @@ AnySet = Annotated[
 ]
 
 
-def takes(block: Pool | TestSet | Folder | UrlPool) -> list[Any]:
+def takes(block: Pool | TestSet | Outside | UrlPool) -> list[Any]:
     """What a pool or a set takes from sources; nothing where it is none that is built."""
     return list(block.take) if isinstance(block, Pool | TestSet) else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from clipshift.config import Config, EpochTraining, OpenClipEncoder
 from clipshift.config_causes import LinearHead, training
-from clipshift.config_folders import Folder
+from clipshift.config_folders import Outside
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0
@@ -39,7 +39,7 @@ class Work:
 def points(cfg: Config, dataset: str) -> float:
     """Samples of a whole data set: as configured, or assumed where it is built."""
     block = {**cfg.pools, **cfg.sets}[dataset]
-    if isinstance(block, Folder):
+    if isinstance(block, Outside):
         return block.samples
     return cfg.costs.built_samples * getattr(block, "shards", 1)
 

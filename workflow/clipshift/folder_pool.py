@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipshift.config_folders import STORED
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, write_json
 from clipshift.ledger import Ledger
@@ -29,11 +30,12 @@ COLUMNS = ["key", "status", "url", "caption", "sha256"]
 SUCCESS = "success"
 
 
-def write_group(name: str, tars: Sequence[Path], out: Path) -> Ledger:
+def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False) -> Ledger:
     """Write the table of a group of tars and its account.
 
     Args:
         tars: by number; those without a table are counted as missing.
+        stored: only the tables were fetched; the tars stay in object storage.
 
     Raises:
         ClipshiftError: no tar of the group is there, one is unfinished, or a table is not as
@@ -51,7 +53,7 @@ def write_group(name: str, tars: Sequence[Path], out: Path) -> Ledger:
             if not table.exists():
                 missing.append(tar.stem)
                 continue
-            _check_finished(tar)
+            _check_finished(tar, stored)
             sizes[tar.stem] = 0
             for batch in _batches(table):
                 ledger.came_in += len(batch)
@@ -68,13 +70,13 @@ def write_group(name: str, tars: Sequence[Path], out: Path) -> Ledger:
     return ledger
 
 
-def _check_finished(tar: Path) -> None:
+def _check_finished(tar: Path, stored: bool) -> None:
     stats = tar.with_name(f"{tar.stem}_stats.json")
     for file, remedy in (
         (stats, "img2dataset did not finish this tar: run it again, it takes up unfinished ones"),
         (tar, "the table has lost its tar: download it again"),
     ):
-        if not file.exists():
+        if not (file.exists() or (stored and file == tar)):
             raise ClipshiftError(f"{file} is missing; {remedy}")
 
 
@@ -138,7 +140,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     tars = spread(str(located(args.tars, args.data)))
-    print(json.dumps(write_group(args.name, tars, args.out).as_json(), indent=2))
+    ledger = write_group(args.name, tars, args.out, args.tars.startswith(STORED))
+    print(json.dumps(ledger.as_json(), indent=2))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from clipshift.config import Config, FolderEncoder, RunEncoder, driving_sets
-from clipshift.config_folders import EXTERNAL, CaptionedPool, FolderPool, FolderSet, takes
+from clipshift.config_folders import EXTERNAL, CaptionedPool, FolderSet, Outside, Tars, takes
 from clipshift.layout_figures import figure_outputs
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
@@ -50,9 +50,9 @@ class Layout:
     def tars(self, dataset: str, shard: str = "00000") -> str:
         """The pictures of a shard, as a word (see `clipshift.tars`)."""
         block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
-        if isinstance(block, FolderPool):
+        if isinstance(block, Tars):
             first, last = block.group(int(shard))
-            return f"{EXTERNAL}{block.folder}/{{{first:05d}..{last:05d}}}.tar"
+            return f"{block.place}/{{{first:05d}..{last:05d}}}.tar"
         if isinstance(block, FolderSet):
             return f"{EXTERNAL}{block.folder}/{block.split}"
         if dataset in self.cfg.pools:
@@ -68,8 +68,8 @@ class Layout:
     def pool_tars(self) -> list[str]:
         """The pictures of the whole pool, as words."""
         block = self.cfg.pools[self.pool]
-        if isinstance(block, FolderPool):
-            return [f"{EXTERNAL}{block.folder}/{{00000..{block.tars - 1:05d}}}.tar"]
+        if isinstance(block, Tars):
+            return [f"{block.place}/{{00000..{block.tars - 1:05d}}}.tar"]
         return [self.tars(self.pool, shard) for shard in self.shards(self.pool)]
 
     def pool_tables(self) -> list[str]:
@@ -86,7 +86,7 @@ class Layout:
 
     def img2dataset_pattern(self) -> str:
         """Wildcard pattern of the pools that img2dataset wrote."""
-        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, FolderPool))
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, Tars))
 
     def captioned_pattern(self) -> str:
         """Wildcard pattern of the pools that are made of pictures and a JSON of captions."""
@@ -343,7 +343,8 @@ class Layout:
 
     def sampled(self) -> list[str]:
         """Splits of which the report shows pictures: none where the pool is too large to search."""
-        return [] if self.pool in self.cfg.folders else list(self.cfg.splits)
+        outside = isinstance(self.cfg.pools[self.pool], Outside)
+        return [] if outside else list(self.cfg.splits)
 
     def report_contents(self, files: list[str]) -> dict[str, Any]:
         """What the report shows, by name; the step knows where each thing lies."""

@@ -11,7 +11,7 @@ from typing import Any
 from clipshift import config_causes
 from clipshift.config import Training, source_packages
 from clipshift.config_causes import Controlled, Fields, LinearHead
-from clipshift.config_folders import CaptionedPool, FolderPool
+from clipshift.config_folders import CaptionedPool, Tars
 from clipshift.layout import Layout, as_json
 from clipshift.wildcards import pattern
 
@@ -37,7 +37,7 @@ class Causes:
     def fields(self, dataset: str, shard: str) -> list[str]:
         """Tables of the captions of a shard's pictures; none for a set that is a folder."""
         block = self.cfg.pools.get(dataset)
-        if isinstance(block, CaptionedPool | FolderPool):
+        if isinstance(block, CaptionedPool | Tars):
             return [f"results/captions/pools/{dataset}/{shard}.parquet"]
         return [f"results/captions/sources/{s}.parquet" for s in self.at.sources(dataset)]
 

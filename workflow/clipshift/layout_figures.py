@@ -23,6 +23,7 @@ from clipshift.config_figures import (
     Ruler,
     Tolerance,
 )
+from clipshift.config_folders import Outside
 from clipshift.config_robustness import OwnRobustness
 from clipshift.layout_domain_figures import DOMAIN_FILES, DOMAIN_TABLES, domain_study
 
@@ -97,7 +98,7 @@ def _pictures(at: "Layout", dataset: str) -> Files:
         tars = [at.tars(dataset, shard) for shard in shards]
         return {
             "tables": _pattern([at.table(dataset, shard) for shard in shards]),
-            "tars": tars if dataset in at.cfg.folders else _pattern(tars),
+            "tars": tars if isinstance(at.cfg.pools[dataset], Outside) else _pattern(tars),
         }
     return {"tables": [at.table(dataset)], "tars": [at.tars(dataset)]}
 

@@ -17,7 +17,7 @@ import yaml
 from clipshift import config_load
 from clipshift.config import Config
 from clipshift.config_costs import Costs
-from clipshift.config_folders import Folder
+from clipshift.config_folders import Outside
 from clipshift.costs import Work, job_cost
 from clipshift.errors import ClipshiftError
 
@@ -168,7 +168,7 @@ def notes(cfg: Config) -> list[str]:
         f"Wall-clock: rule after rule, on {cfg.costs.gpus} GPUs and {cfg.costs.jobs} CPU jobs at "
         "once. GPU-hours count a GPU that waits for pictures."
     ]
-    if any(not isinstance(b, Folder) for b in {**cfg.pools, **cfg.sets}.values()):
+    if any(not isinstance(b, Outside) for b in {**cfg.pools, **cfg.sets}.values()):
         said.append(
             "The sizes of built pools and sets are assumed (costs.built_samples), and the "
             "constants are those of large models on A100s: for a small study only the jobs are "

@@ -2,7 +2,8 @@
 
 A word is the path of one tar, a numbered range `FOLDER/{00000..00092}.tar`, or a folder in
 CLIP_benchmark's layout. One that begins with `data:` lies below the configured folder `data`,
-which is no part of the word, so that a step does not depend on where the data happens to be.
+which is no part of the word, so that a step does not depend on where the data happens to be. One
+that begins with `s3://` names objects that Snakemake has fetched.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
+from clipshift.config_folders import DATA_VARIABLE, EXTERNAL, STORAGE_VARIABLE, STORED
 from clipshift.errors import ClipshiftError
 from clipshift.ranges import spread
 from clipshift.shards import Sample, read_tar
@@ -19,6 +20,9 @@ from clipshift.shards import Sample, read_tar
 
 def located(word: str, data: Path) -> Path:
     """The path of a word; a range in it is left as it is."""
+    if word.startswith(STORED):
+        fetched = Path(os.environ.get(STORAGE_VARIABLE, ".snakemake/storage/s3"))
+        return fetched / word.removeprefix(STORED)
     return data / word.removeprefix(EXTERNAL) if word.startswith(EXTERNAL) else Path(word)
 
 

@@ -38,7 +38,7 @@ rule source_captions:
 rule pool_captions:
     """The same of a group of img2dataset's tars, from its own tables."""
     input:
-        lambda w: there([at.tars(w.pool, w.shard)]),
+        lambda w: there([at.tars(w.pool, w.shard)], [".parquet"]),
     output:
         "results/captions/pools/{pool}/{shard}.parquet",
     log:

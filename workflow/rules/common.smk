@@ -8,7 +8,13 @@ from snakemake.exceptions import WorkflowError
 from clipshift import cluster, config_load
 from clipshift.config import source_packages
 from clipshift.errors import ClipshiftError
-from clipshift.config_folders import DATA_VARIABLE, EXTERNAL
+from clipshift.config_folders import (
+    DATA_VARIABLE,
+    EXTERNAL,
+    STORAGE_VARIABLE,
+    STORED,
+    StoredPool,
+)
 from clipshift.layout import (
     DOMAIN_INVENTORY,
     INVENTORY,
@@ -40,14 +46,32 @@ dom = DomainLayout(at)
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.
 os.environ[DATA_VARIABLE] = cfg.data
+# Pools in object storage; what they need is imported where there is one.
+in_storage = {n: b for n, b in cfg.pools.items() if isinstance(b, StoredPool)}
+if in_storage:
+    from clipshift import stored
+
+    try:
+        stored.check(in_storage, storage, ask=workflow.is_main_process)
+    except ClipshiftError as error:
+        raise WorkflowError(str(error)) from None
+    # Where fetched objects lie is no parameter either; on a node it may be elsewhere.
+    os.environ[STORAGE_VARIABLE] = str(
+        workflow.storage_settings.local_storage_prefix / "s3"
+    )
 # Which trainings want GPUs, for the expressions of profiles/slurm.
 os.environ[cluster.GPU_MODELS] = " ".join(cluster.gpu_models(cfg))
 
 
-def there(words):
-    """Inputs behind some words: the folders that the user has are checked once, and never newer."""
-    own = [word for word in words if not word.startswith(EXTERNAL)]
-    return own + [ancient(record) for record in at.inventories(words)]
+def there(words, read=(".tar",)):
+    """Inputs behind some words: the folders that the user has are checked once, and never newer.
+
+    Of a pool in object storage, the files that the job reads of each number, which are fetched.
+    """
+    own = [word for word in words if not word.startswith((EXTERNAL, STORED))]
+    names = stored.objects(in_storage, words, read) if in_storage else []
+    outside = at.inventories(words) + [storage.s3(name) for name in names]
+    return own + [ancient(file) for file in outside]
 
 
 def tar_arguments(words):

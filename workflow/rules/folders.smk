@@ -4,7 +4,9 @@
 #        results/external_domains.json: the same for the folders of study B alone
 #        results/pools/{pool}/{shard}.parquet and .json (the tars stay where they are)
 #        results/sets/{testset}/samples.parquet, classnames.txt, dataset_type.txt, manifest.json
-# No folder is an input of any rule: a file in it that is newer computes nothing again.
+#        pools.*.storage: objects, which Snakemake fetches for the jobs that read them
+# No folder is an input of any rule: a file in it that is newer computes nothing again. Objects are
+# inputs, for Snakemake must know what to fetch, but never newer than anything.
 
 
 localrules:
@@ -48,7 +50,7 @@ use rule external_data as external_domains with:
 rule folder_pool:
     """The sample table of a group of tars, from img2dataset's own tables."""
     input:
-        lambda w: there([at.tars(w.pool, w.shard)]),
+        lambda w: there([at.tars(w.pool, w.shard)], [".parquet", "_stats.json"]),
     output:
         table="results/pools/{pool}/{shard}.parquet",
         account="results/pools/{pool}/{shard}.json",
