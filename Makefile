@@ -99,7 +99,7 @@ bench: env ## time the similarity engine against its peers (about 15 minutes, qu
 	cd benchmarks && $(BEST) python margins.py --pool 4000000 --peers --out results/margins_4M.json
 
 rehearsal: env ## everything but training on synthetic pools up to 4 million points (about an hour)
-	cd benchmarks && python rehearsal.py
+	cd benchmarks && python rehearsal.py && python rehearsal_growth.py
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt

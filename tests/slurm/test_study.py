@@ -16,7 +16,7 @@ GPU_RULES = {"embed", "thresholds", "margins", "neighbours", "dedup_assign", "de
 def finished(cluster: Cluster, config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study") / "run"
     run = Run(cluster, folder, config=config)
-    run.end(timeout=float(os.environ.get("CLIPSHIFT_SLURM_PATIENCE", "900")))
+    run.end(timeout=float(os.environ.get("CLIPSHIFT_SLURM_PATIENCE", "3600")))
     return folder
 
 
