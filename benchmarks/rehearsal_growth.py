@@ -3,8 +3,8 @@
     python benchmarks/rehearsal_growth.py [--points 400000000] [--nodes 1 16]
 
 Reads benchmarks/results/rehearsal.json; writes docs/images/rehearsal_growth.svg and prints the
-table of docs/rehearsal.md. A stage is extrapolated by what it grew by between the second and the last size,
-so that starts of programs and work of a fixed size do not count.
+table of docs/rehearsal.md. A stage is extrapolated by what it grew by over the last three sizes, so
+that starts of programs and work of a fixed size do not count.
 """
 
 import argparse
