@@ -79,7 +79,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, s
     def digests(*targets: str, config: Path = TEST_CONFIG) -> dict[str, str]:
         folder = here / config.stem
         folder.mkdir(parents=True, exist_ok=True)
-        snakemake(folder, *targets, config=config)
+        snakemake(folder, *targets, config=config, timeout=3600)
         return contract(folder)
 
     return digests
