@@ -105,10 +105,10 @@ plan: env ## what would run and what it costs, without running it (CONFIG=FILE T
 BEST := env -u OPENBLAS_L2_SIZE $(if $(shell grep -m1 -o avx512f /proc/cpuinfo),OPENBLAS_CORETYPE=SkylakeX)
 bench: env ## time the similarity engine against its peers (about 15 minutes, quiet machine)
 	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
-	cd benchmarks && python margins.py --pool 4000000 --peers --out results/margins_4M.json
+	cd benchmarks && $(BEST) python margins.py --pool 4000000 --peers --out results/margins_4M.json
 
 rehearsal: env ## everything but training on synthetic pools up to 4 million points (about an hour)
-	cd benchmarks && python rehearsal.py
+	cd benchmarks && python rehearsal.py && python rehearsal_growth.py
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra cpu --extra dev --generate-hashes --python-version 3.11 --no-annotate --no-header -q -o envs/cpu.txt

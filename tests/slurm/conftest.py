@@ -17,6 +17,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.slurm)
+            item.add_marker(pytest.mark.timeout(0))  # runs have a patience of their own
 
 
 def free_port() -> int:
@@ -78,7 +79,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, s
     def digests(*targets: str, config: Path = TEST_CONFIG) -> dict[str, str]:
         folder = here / config.stem
         folder.mkdir(parents=True, exist_ok=True)
-        snakemake(folder, *targets, config=config)
+        snakemake(folder, *targets, config=config, timeout=3600)
         return contract(folder)
 
     return digests

@@ -1,5 +1,6 @@
 """A private cluster, runs of `snakemake --profile slurm` on it, and what Slurm knows of them."""
 
+import hashlib
 import os
 import re
 import signal
@@ -13,6 +14,7 @@ from typing import TypeVar
 
 import yaml
 
+from clipshift.files import write_text
 from tests.workflow.runner import ROOT, TEST_CONFIG, environment
 
 T = TypeVar("T")
@@ -45,8 +47,11 @@ class Cluster:
 
     def environment(self, names: dict[str, object] | None = None) -> dict[str, str]:
         """Slurm's commands for this cluster, and its names."""
-        file = self.folder / "cluster.yaml"
-        file.write_text(yaml.safe_dump(self.names | (names or {})))
+        text = yaml.safe_dump(self.names | (names or {}))
+        # A file for each set of names, written once: runs under way read it at any moment.
+        file = self.folder / f"cluster.{hashlib.sha256(text.encode()).hexdigest()[:12]}.yaml"
+        if not file.exists():
+            write_text(file, text)
         env = environment()
         return env | {
             "PATH": f"{self.folder}/bin{os.pathsep}{env['PATH']}",

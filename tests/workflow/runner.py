@@ -16,8 +16,10 @@ TEST_CONFIG = ROOT / "config/test.yaml"
 TIMEOUT = 600
 
 
-def snakemake(folder: Path, *words: str, config: Path = TEST_CONFIG, check: bool = True,
-              cores: int = 2) -> subprocess.CompletedProcess[str]:  # fmt: skip
+def snakemake(
+    folder: Path, *words: str, config: Path = TEST_CONFIG, check: bool = True, cores: int = 2,
+    timeout: float = TIMEOUT,
+) -> subprocess.CompletedProcess[str]:  # fmt: skip
     """Run snakemake in `folder`; its output, both streams together, is in `.stdout`."""
     done = subprocess.run(
         command(folder, *words, config=config, cores=cores),
@@ -25,7 +27,7 @@ def snakemake(folder: Path, *words: str, config: Path = TEST_CONFIG, check: bool
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
         check=False,
     )
     if check and done.returncode:

@@ -121,20 +121,13 @@ def _compiled(screened: Screened, similarity: Best, margin: Best) -> int:
 
     rows, tile = screened.rows, screened.tile
     errors = torch.stack([rows.error, rows.norm, rows.outside], 1)
-    columns = (
-        tile.scale, tile.bounds, tile.errors, tile.low, tile.middle, tile.near, tile.limits,
-        tile.vectors, tile.index,
+    arguments = (
+        screened.products, screened.tops, rows.scale, errors, screened.vectors, tile.scale,
+        tile.bounds, tile.errors, tile.low, tile.middle, tile.near, tile.limits, tile.vectors,
+        tile.index, similarity.value, similarity.index, margin.value, margin.index,
     )  # fmt: skip
-    found = (similarity.value, similarity.index, margin.value, margin.index)
     call: Any = kernel.refine
-    return int(
-        call(
-            *_arrays(screened.products, screened.tops),
-            kernel.Rows(*_arrays(rows.scale, errors, screened.vectors)),
-            kernel.Columns(*_arrays(*columns)),
-            kernel.Found(*_arrays(*found)),
-        )
-    )
+    return int(call(*_arrays(*arguments)))
 
 
 def _arrays(*tensors: torch.Tensor) -> list[np.ndarray]:

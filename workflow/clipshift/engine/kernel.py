@@ -6,7 +6,7 @@ column. Loops over groups and columns have no branches, so that they become vect
 their float32 arithmetic is within the screen's SLACK.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -28,60 +28,6 @@ _LINE = 64  # bytes that memory gives at a time
 
 # Whether float16 vectors are widened by instructions (x86 since 2012; elsewhere without a flag).
 HALVES = bool(binding.get_host_cpu_features().get("f16c", True))
-
-
-class Rows(NamedTuple):
-    """Of a block: (B,) float32 scale, (B, 3) float32 errors, (B, D) float32 vectors."""
-
-    scale: np.ndarray
-    errors: np.ndarray
-    vectors: np.ndarray
-
-
-class Columns(NamedTuple):
-    """Of a `columns.Tile`, whose index is `place`; vectors float32, or the bits of float16."""
-
-    scale: np.ndarray
-    bounds: np.ndarray
-    errors: np.ndarray
-    low: np.ndarray
-    middle: np.ndarray
-    near: np.ndarray
-    limits: np.ndarray
-    vectors: np.ndarray
-    place: np.ndarray
-
-
-class Found(NamedTuple):
-    """What the rows are known to have, (B,) float64 and int64, changed in place."""
-
-    value: np.ndarray
-    first: np.ndarray
-    margin: np.ndarray
-    margin_first: np.ndarray
-
-
-class Notes(NamedTuple):
-    """On the rows under way.
-
-    Attributes:
-        estimate, margin, bound: (_BATCH, G) float32, the largest in each group.
-        seeds: (_BATCH, 2) int64, groups, then columns.
-        groups, sizes: the open groups of each row, and how many.
-        places, reach: columns that may reach a floor, and how far.
-        guess, hit: (GROUP,) of the group at hand.
-    """
-
-    estimate: np.ndarray
-    margin: np.ndarray
-    bound: np.ndarray
-    seeds: np.ndarray
-    groups: np.ndarray
-    sizes: np.ndarray
-    places: np.ndarray
-    reach: np.ndarray
-    guess: np.ndarray
-    hit: np.ndarray
 
 
 @intrinsic
@@ -156,106 +102,36 @@ def _ask_vector(vectors: np.ndarray, t: int) -> None:
         _ask(vectors, t * d + i)  # type: ignore[call-arg]
 
 
-@numba.njit(nogil=True, cache=True)
-def _compute(found: Found, rows: Rows, columns: Columns, r: int, t: int) -> None:
-    s = _dot(rows.vectors[r], columns.vectors[t])
-    _improve(found.value, found.first, r, s, columns.place[t])
-    _improve(found.margin, found.margin_first, r, s - columns.limits[t], columns.place[t])
-
-
 @numba.njit(nogil=True, fastmath=_ORDER, cache=True)
 def _bound_groups(
-    tops: np.ndarray, r: int, rows: Rows, columns: Columns, k: int, notes: Notes
-) -> None:
+    tops: np.ndarray, r: int, scale: np.ndarray, errors: np.ndarray, tile_scale: np.ndarray,
+    bounds: np.ndarray, middle: np.ndarray, slack: np.float32, k: int, estimate: np.ndarray,
+    margin: np.ndarray, bound: np.ndarray,
+) -> None:  # fmt: skip
     """Of each group the largest estimates of similarity and margin, and the largest bound."""
-    scale, middle, bounds, slack = columns.scale, columns.middle, columns.bounds, np.float32(SLACK)
-    estimate, margin, bound = notes.estimate, notes.margin, notes.bound
-    size, errors = rows.scale[r], rows.errors
-    e0, e1, e2 = errors[r, 0], errors[r, 1], errors[r, 2]
+    size, e0, e1, e2 = scale[r], errors[r, 0], errors[r, 1], errors[r, 2]
     for g in range(middle.shape[0]):
-        value = np.float32(tops[r, g]) * (size * scale[g])
+        value = np.float32(tops[r, g]) * (size * tile_scale[g])
         estimate[k, g] = value
         margin[k, g] = value - middle[g]
         bound[k, g] = value + (e0 * bounds[0, g] + e1 * bounds[1, g] + e2 * bounds[2, g] + slack)
 
 
 @numba.njit(nogil=True, cache=True)
-def _seed_groups(
-    products: np.ndarray, tops: np.ndarray, start: int, n: int, rows: Rows, columns: Columns,
-    found: Found, notes: Notes,
-) -> None:  # fmt: skip
-    """The groups of the most promising column for either maximum, -1 for none."""
-    estimate, margin, bound, seeds = notes.estimate, notes.margin, notes.bound, notes.seeds
-    for k in range(n):
-        r = start + k
-        _bound_groups(tops, r, rows, columns, k, notes)
-        for which in range(2):
-            g = _first_max(estimate[k] if which == 0 else margin[k])
-            if bound[k, g] < found.value[r] and bound[k, g] - columns.low[g] < found.margin[r]:
-                g = -1
-            else:
-                _ask_group(products, r, g)
-            seeds[k, which] = g
-
-
-@numba.njit(nogil=True, cache=True)
-def _seed_columns(
-    products: np.ndarray, start: int, n: int, rows: Rows, columns: Columns, notes: Notes
-) -> None:
-    """Those columns, in place of their groups."""
-    guess, seeds, near, strip = notes.guess, notes.seeds, columns.near, products.shape[2]
-    for k in range(n):
-        r = start + k
-        for which in range(2):
-            g = seeds[k, which]
-            if g < 0:
-                continue
-            at, base = rows.scale[r] * columns.scale[g], g * GROUP
-            for j in range(GROUP):
-                limit = near[base + j] if which == 1 else np.float32(0)
-                guess[j] = np.float32(products[base // strip, r, base % strip + j]) * at - limit
-            t = base + _first_max(guess)
-            if columns.place[t] < 0 or (which == 1 and t == seeds[k, 0]):
-                t = -1
-            else:
-                _ask_vector(columns.vectors, t)
-            seeds[k, which] = t
-
-
-@numba.njit(nogil=True, cache=True)
-def _compute_seeds(
-    start: int, n: int, rows: Rows, columns: Columns, found: Found, notes: Notes
-) -> int:
-    """Most others need not be computed, once these are."""
-    computed = 0
-    for k in range(n):
-        for which in range(2):
-            if notes.seeds[k, which] >= 0:
-                _compute(found, rows, columns, start + k, notes.seeds[k, which])
-                computed += 1
-    return computed
-
-
-@numba.njit(nogil=True, cache=True)
 def _open_groups(
-    products: np.ndarray, start: int, n: int, columns: Columns, found: Found, notes: Notes
-) -> None:
-    """List the groups whose bound reaches what the row has."""
-    bound, groups, low = notes.bound, notes.groups, columns.low
-    for k in range(n):
-        r = start + k
-        value, margin = np.float32(found.value[r]), np.float32(found.margin[r])
-        count = 0
-        for g in range(low.shape[0]):
-            groups[k, count] = g
-            count += int((bound[k, g] >= value) | (bound[k, g] - low[g] >= margin))
-        notes.sizes[k] = count
-        for i in range(count):
-            _ask_group(products, r, int(groups[k, i]))
+    bound: np.ndarray, k: int, low: np.ndarray, value: np.float32, margin: np.float32,
+    groups: np.ndarray,
+) -> int:  # fmt: skip
+    """List the groups whose bound reaches a floor; returns their number."""
+    count = 0
+    for g in range(low.shape[0]):
+        groups[k, count] = g
+        count += int((bound[k, g] >= value) | (bound[k, g] - low[g] >= margin))
+    return count
 
 
 @numba.njit(nogil=True, cache=True)
-def _reaching(
+def _open_columns(
     part: np.ndarray, at: np.float32, wide: np.float32, near: np.ndarray, base: int,
     value: np.float32, margin: np.float32, guess: np.ndarray, hit: np.ndarray,
 ) -> None:  # fmt: skip
@@ -266,94 +142,121 @@ def _reaching(
 
 
 @numba.njit(nogil=True, cache=True)
-def _open_columns(
-    products: np.ndarray, start: int, n: int, rows: Rows, columns: Columns, found: Found,
-    notes: Notes,
-) -> None:  # fmt: skip
-    """List the columns of open groups that may, by the group's bound and then by their own."""
-    places, reach, guess, hit = notes.places, notes.reach, notes.guess, notes.hit
-    near, errors, strip, slack = columns.near, columns.errors, products.shape[2], np.float32(SLACK)
-    for k in range(n):
-        r = start + k
-        value, margin = np.float32(found.value[r]), np.float32(found.margin[r])
-        some = 0
-        for i in range(notes.sizes[k]):
-            g = int(notes.groups[k, i])
-            at, base = rows.scale[r] * columns.scale[g], g * GROUP
-            wide = notes.bound[k, g] - notes.estimate[k, g]
-            part = products[base // strip, r, base % strip : base % strip + GROUP]
-            _reaching(part, at, wide, near, base, value, margin, guess, hit)
-            for j in range(GROUP):
-                places[k, some], reach[k, some] = base + j, guess[j]
-                some += int(hit[j])
-        e0, e1, e2 = rows.errors[r, 0], rows.errors[r, 1], rows.errors[r, 2]
-        left = 0
-        for i in range(some):
-            t = int(places[k, i])
-            bound = reach[k, i] + (
-                e0 * errors[t, 0] + e1 * errors[t, 1] + e2 * errors[t, 2] + slack
-            )
-            if bound < min(value, margin + near[t]) or columns.place[t] < 0:
-                continue
-            if t != notes.seeds[k, 0] and t != notes.seeds[k, 1]:
-                places[k, left], reach[k, left] = t, bound
-                left += 1
-                _ask_vector(columns.vectors, t)
-        notes.sizes[k] = left
-
-
-@numba.njit(nogil=True, cache=True)
-def _compute_open(
-    start: int, n: int, rows: Rows, columns: Columns, found: Found, notes: Notes
-) -> int:
-    """The floor rises with every pair that is computed."""
-    places, reach, near = notes.places, notes.reach, columns.near
-    computed = 0
-    for k in range(n):
-        r = start + k
-        for i in range(notes.sizes[k]):
-            t = int(places[k, i])
-            value, margin = np.float32(found.value[r]), np.float32(found.margin[r])
-            if reach[k, i] >= min(value, margin + near[t]):
-                _compute(found, rows, columns, r, t)
-                computed += 1
-    return computed
-
-
-@numba.njit(nogil=True, cache=True)
-def _blank(groups: int) -> Notes:
-    return Notes(
-        np.empty((_BATCH, groups), np.float32), np.empty((_BATCH, groups), np.float32),
-        np.empty((_BATCH, groups), np.float32), np.empty((_BATCH, 2), np.int64),
-        np.empty((_BATCH, groups + 1), np.int32), np.empty(_BATCH, np.int64),
-        np.empty((_BATCH, groups * GROUP + 1), np.int32),
-        np.empty((_BATCH, groups * GROUP + 1), np.float32),
-        np.empty(GROUP, np.float32), np.empty(GROUP, np.uint8),
-    )  # fmt: skip
-
-
-@numba.njit(nogil=True, cache=True)
-def refine(
-    products: np.ndarray, tops: np.ndarray, rows: Rows, columns: Columns, found: Found
-) -> int:
+def refine(  # noqa: PLR0912, PLR0915 (stages of one loop, over the same notes)
+    products: np.ndarray, tops: np.ndarray, scale: np.ndarray, errors: np.ndarray, rows: np.ndarray,
+    tile_scale: np.ndarray, bounds: np.ndarray, own: np.ndarray, low: np.ndarray,
+    middle: np.ndarray, near: np.ndarray, limits: np.ndarray, columns: np.ndarray,
+    index: np.ndarray, value: np.ndarray, first: np.ndarray, margin: np.ndarray,
+    margin_first: np.ndarray,
+) -> int:  # fmt: skip
     """Raise the maxima of a block's rows by a tile's columns.
 
     Args:
         products: (n, B, W) int32 or float32, of n strips of W columns; tops: (B, G), of each group.
+        scale, errors, rows: of the rows, (B,), (B, 3) and (B, D) float32.
+        tile_scale, bounds, own, low, middle, near: of the tile, see `columns.Tile`.
+        limits: (T,) float64; columns: (T, D) float32, or the bits of float16; index: (T,) int64, -1
+            for padding.
+        value, first, margin, margin_first: (B,) float64 and int64, changed in place.
 
     Returns:
         The number of pairs that were computed in float64.
     """
-    notes = _blank(columns.low.shape[0])
+    groups, strip, slack = low.shape[0], products.shape[2], np.float32(SLACK)
+    # Notes on the rows under way.
+    estimate, other = np.empty((_BATCH, groups), np.float32), np.empty((_BATCH, groups), np.float32)
+    bound = np.empty((_BATCH, groups), np.float32)
+    opened, count = np.empty((_BATCH, groups + 1), np.int32), np.empty(_BATCH, np.int64)
+    places = np.empty((_BATCH, groups * GROUP + 1), np.int32)
+    reach = np.empty((_BATCH, groups * GROUP + 1), np.float32)
+    seeds, guess = np.empty((_BATCH, 2), np.int64), np.empty(GROUP, np.float32)
+    hit = np.empty(GROUP, np.uint8)
     computed = 0
     for start in range(0, products.shape[1], _BATCH):
         n = min(_BATCH, products.shape[1] - start)
-        _seed_groups(products, tops, start, n, rows, columns, found, notes)
-        _seed_columns(products, start, n, rows, columns, notes)
-        computed += _compute_seeds(start, n, rows, columns, found, notes)
-        _open_groups(products, start, n, columns, found, notes)
-        _open_columns(products, start, n, rows, columns, found, notes)
-        computed += _compute_open(start, n, rows, columns, found, notes)
+        # The groups of the most promising column for either maximum, -1 for none.
+        for k in range(n):
+            r = start + k
+            _bound_groups(
+                tops, r, scale, errors, tile_scale, bounds, middle, slack, k, estimate, other, bound
+            )
+            for which in range(2):
+                g = _first_max(estimate[k] if which == 0 else other[k])
+                if bound[k, g] < value[r] and bound[k, g] - low[g] < margin[r]:
+                    g = -1
+                else:
+                    _ask_group(products, r, g)
+                seeds[k, which] = g
+        # Those columns, the seeds.
+        for k in range(n):
+            r = start + k
+            for which in range(2):
+                g = seeds[k, which]
+                if g < 0:
+                    continue
+                at, base = scale[r] * tile_scale[g], g * GROUP
+                for j in range(GROUP):
+                    limit = near[base + j] if which == 1 else np.float32(0)
+                    product = products[base // strip, r, base % strip + j]
+                    guess[j] = np.float32(product) * at - limit
+                t = base + _first_max(guess)
+                if index[t] < 0 or (which == 1 and t == seeds[k, 0]):
+                    t = -1
+                else:
+                    _ask_vector(columns, t)
+                seeds[k, which] = t
+        # Computed, so that most others need not be; and the groups that still reach a floor.
+        for k in range(n):
+            r = start + k
+            for which in range(2):
+                t = seeds[k, which]
+                if t >= 0:
+                    s = _dot(rows[r], columns[t])
+                    _improve(value, first, r, s, index[t])
+                    _improve(margin, margin_first, r, s - limits[t], index[t])
+                    computed += 1
+            count[k] = _open_groups(
+                bound, k, low, np.float32(value[r]), np.float32(margin[r]), opened
+            )
+            for i in range(count[k]):
+                _ask_group(products, r, int(opened[k, i]))
+        # The columns that do, by the group's bound and then by their own.
+        for k in range(n):
+            r = start + k
+            v, m = np.float32(value[r]), np.float32(margin[r])
+            some = 0
+            for i in range(count[k]):
+                g = int(opened[k, i])
+                at, wide = scale[r] * tile_scale[g], bound[k, g] - estimate[k, g]
+                base = g * GROUP
+                part = products[base // strip, r, base % strip : base % strip + GROUP]
+                _open_columns(part, at, wide, near, base, v, m, guess, hit)
+                for j in range(GROUP):
+                    places[k, some], reach[k, some] = base + j, guess[j]
+                    some += int(hit[j])
+            e0, e1, e2 = errors[r, 0], errors[r, 1], errors[r, 2]
+            left = 0
+            for i in range(some):
+                t = int(places[k, i])
+                top = reach[k, i] + (e0 * own[t, 0] + e1 * own[t, 1] + e2 * own[t, 2] + slack)
+                if top < min(v, m + near[t]) or index[t] < 0:
+                    continue
+                if t != seeds[k, 0] and t != seeds[k, 1]:
+                    places[k, left], reach[k, left] = t, top
+                    left += 1
+                    _ask_vector(columns, t)
+            count[k] = left
+        # Computed, unless a floor has risen since.
+        for k in range(n):
+            r = start + k
+            for i in range(count[k]):
+                t = int(places[k, i])
+                if reach[k, i] < min(np.float32(value[r]), np.float32(margin[r]) + near[t]):
+                    continue
+                s = _dot(rows[r], columns[t])
+                _improve(value, first, r, s, index[t])
+                _improve(margin, margin_first, r, s - limits[t], index[t])
+                computed += 1
     return computed
 
 

@@ -24,7 +24,7 @@ GPU = Shape(block=4096, tile=16384, strip=16384)
 
 # Columns that the axes are fitted on, and rows and columns on which numbers of axes are compared.
 FIT = 32_768
-TRIAL_ROWS, TRIAL_COLUMNS = 128, 4096
+TRIAL_ROWS, TRIAL_COLUMNS = 128, 2048
 # Nanoseconds, measured on one core with AVX-512: a coordinate of a screened pair, of a projection,
 # and of a pair computed in float64. Only their ratios matter, and only for speed.
 SCREENED = {"int8": 0.0023, "float32": 0.02}
@@ -113,8 +113,8 @@ def _number_of_axes(
     ends = np.cumsum([len(s) for s in some])
     columns = np.concatenate(some)
     truth = rows @ torch.from_numpy(columns.astype(np.float32)).T
-    costs = {}
-    for k in _choices(d):
+    costs: dict[int, float] = {}
+    for k in reversed(_choices(d)):
         p = projection(axes, k)
         coded = encode_rows(rows, torch.from_numpy(p.matrix.astype(np.float32)), p, kind)
         bound = _bounds(coded, encode_columns(columns, p, kind, 1))
@@ -125,15 +125,18 @@ def _number_of_axes(
         # The margins leave about as many pairs open again.
         computed = 2 * open_pairs / len(rows)
         costs[k] = total * k * SCREENED[kind] + d * k * PROJECTED + computed * d * COMPUTED
+
+        if costs[k] > 1.05 * min(costs.values()):
+            break  # fewer axes leave ever more pairs open
     return min(costs, key=lambda k: costs[k])
 
 
 def _choices(d: int) -> list[int]:
-    """Multiples of STEP in steps of about a fifth, and D itself."""
+    """Multiples of STEP in steps of about an eighth, and D itself."""
     found, k = [], 2 * STEP
     while k < d:
         found.append(k)
-        k = max(k + STEP, k * 5 // 4 // STEP * STEP)
+        k = max(k + STEP, k * 9 // 8 // STEP * STEP)
     return [*found, d]
 
 

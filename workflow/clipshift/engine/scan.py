@@ -127,30 +127,37 @@ class Scanner:
         """
         if rows.ndim != 2 or rows.shape[1] != self.d:
             raise ValueError(f"rows of shape {rows.shape}, columns of dimension {self.d}")
-        for start in range(0, len(rows), PIECE):
-            stop = min(start + PIECE, len(rows))
-            piece = self._piece(rows, start, stop, workers)
-            _release(rows)
-            yield piece
-
-    def _piece(self, rows: np.ndarray, start: int, stop: int, workers: int | None) -> Piece:
         counts = Counts()
         done: list[list[Maxima]] = []
-        starts = range(start, stop, self.block)
-        spans = ((first, min(first + self.block, stop)) for first in starts)
 
-        def work(span: tuple[int, int], scratch: Scratch) -> list[tuple[list[Maxima], Counts]]:
-            return self._block(rows, *span, scratch)
+        def work(
+            span: tuple[int, int], scratch: Scratch
+        ) -> tuple[int, list[tuple[list[Maxima], Counts]]]:
+            return span[1], self._block(rows, *span, scratch)
 
-        for parts in in_order(work, spans, self.where, workers):
+        # Blocks of the next piece are under way while the caller is busy with this one.
+        for last, parts in in_order(work, self._spans(len(rows)), self.where, workers):
             for maxima, some in parts:
                 done.append(maxima)
                 counts.add(some)
-        joined = [
-            Maxima(*(np.concatenate([getattr(b[i], name) for b in done]) for name in _FIELDS))
+            if last % PIECE == 0 or last == len(rows):
+                _release(rows)
+                yield Piece((last - 1) // PIECE * PIECE, last, self._joined(done), counts)
+                counts, done = Counts(), []
+
+    def _spans(self, n: int) -> Iterator[tuple[int, int]]:
+        """Blocks of n rows, none of which reaches over the end of a piece."""
+        first = 0
+        while first < n:
+            last = min(first + self.block, first // PIECE * PIECE + PIECE, n)
+            yield first, last
+            first = last
+
+    def _joined(self, blocks: list[list[Maxima]]) -> list[Maxima]:
+        return [
+            Maxima(*(np.concatenate([getattr(b[i], name) for b in blocks]) for name in _FIELDS))
             for i in range(len(self.sets))
         ]
-        return Piece(start, stop, joined, counts)
 
     def _block(
         self, rows: np.ndarray, first: int, last: int, scratch: Scratch
