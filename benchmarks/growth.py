@@ -76,7 +76,8 @@ def draw(record: dict[str, list[dict[str, float]]]) -> None:
         figure, axes = plt.subplots(1, 3, figsize=(9, 3), layout="constrained", sharey=True)
         for ax, (axis, rows) in zip(axes, ((name, record[name]) for name in GRID), strict=True):
             x = [row[axis] for row in rows]
-            ax.loglog(x, [r["faiss_flat"] for r in rows], "s--", label="faiss IndexFlatIP, same output")
+            faiss = [r["faiss_flat"] for r in rows]
+            ax.loglog(x, faiss, "s--", label="faiss IndexFlatIP, same output")
             ax.loglog(x, [r["scan"] for r in rows], "o-", label="clipshift, scan")
             total = [r["scan"] + r["prepare"] for r in rows]
             ax.loglog(x, total, "^:", label="with its preparation")
