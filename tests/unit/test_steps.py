@@ -34,6 +34,7 @@ NEUTRAL = {
     "layout_domains",
     "wildcards",
     "ledger",
+    "memory",
     "ranges",
     "steps",
     "__init__",

@@ -83,7 +83,7 @@ def digests(folder: Path, *patterns: str) -> dict[str, str]:
 
 # What a run may write differently each time: logs, times, checkpoints, fetched packages, and the
 # files that carry a time of day.
-PRIVATE = ("logs", "benchmarks", "work", "packages")
+PRIVATE = ("logs", "benchmarks", "work", "packages", "README.md")
 
 
 def contract(folder: Path) -> dict[str, str]:

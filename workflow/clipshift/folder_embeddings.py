@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipshift import memory
 from clipshift.embeddings import NORM_TOLERANCE, check_layout, list_shards, shard_paths
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, read_parquet, write_json, write_npy_parts, write_parquet
@@ -50,6 +51,7 @@ def index(folder: Path, join: str, out: Path) -> int:
     files = [str(shard_paths(folder, part)[1]) for part in parts]
     with atomic_path(out) as path, duckdb.connect() as db:
         db.execute(f"SET temp_directory = '{out.parent / '.duckdb'}'")
+        db.execute(f"SET memory_limit = '{memory.limit()}'")
         read = "read_parquet($files, filename = true, file_row_number = true, union_by_name = true)"
         try:
             db.execute(

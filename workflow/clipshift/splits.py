@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 from pydantic import TypeAdapter
 
+from clipshift import memory
 from clipshift.config_splits import Full, Split
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
@@ -107,6 +108,7 @@ def database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             duckdb.connect(str(Path(scratch) / "split.db")) as db,
         ):
             db.execute("SET enable_progress_bar = false")
+            db.execute(f"SET memory_limit = '{memory.limit()}'")
             yield db
     except duckdb.Error as error:
         # duckdb says that a disk is full in its message only.
