@@ -36,8 +36,9 @@ from clipshift.steps import version_of
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Steps run this checkout's code, also in a container, whose image has a copy of its day.
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [f"{workflow.basedir}/workflow", *filter(None, [os.environ.get("PYTHONPATH")])]
+SEARCHED = "PYTHONPATH"
+os.environ[SEARCHED] = os.pathsep.join(
+    [f"{workflow.basedir}/workflow", *filter(None, [os.environ.get(SEARCHED)])]
 )
 
 try:
