@@ -9,6 +9,7 @@ that starts of programs and work of a fixed size do not count.
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def power(stage: str) -> int:
 
 def extrapolated(stage: str, runs: list[dict[str, Any]], points: float) -> float:
     """Seconds of one core at `points`, at least 0."""
-    low, high = runs[-3], runs[-1]
+    low, high = runs[max(0, len(runs) - 3)], runs[-1]
     grown = high["stages"][stage]["cpu_seconds"] - low["stages"][stage]["cpu_seconds"]
     p = power(stage)
     return max(0.0, grown) * points**p / (high["points"] ** p - low["points"] ** p)
@@ -113,6 +114,8 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, nargs="+", default=[1, 16])
     args = parser.parse_args()
     record = read_json(HERE / "results/rehearsal.json")
+    if len(record["runs"]) < 2:
+        sys.exit("results/rehearsal.json has one size: growth needs at least two")
     draw(record)
     print(table(record, args.points, args.nodes))
 

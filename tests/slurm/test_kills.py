@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from tests.slurm.slurm import Cluster, Local, Run, processes
-from tests.workflow.kills import check_whole
+from tests.workflow.kills import check_no_parts, check_whole
 from tests.workflow.runner import contract, snakemake
 
 KILLS = int(os.environ.get("CLIPSHIFT_SLURM_KILLS", "10"))
@@ -33,8 +33,7 @@ def test_random_kills_change_no_byte(cluster: Cluster, folder: Path, local: Loca
         if len(kinds) == KILLS and run.process.returncode == 0:
             break
     assert contract(folder).keys() == whole.keys()
-    parts = [f for f in (folder / "results").rglob("*") if f.name.endswith((".part", ".tmp"))]
-    assert not parts, f"left half-written: {parts}"
+    check_no_parts(folder)
     print({kind: kinds.count(kind) for kind in sorted(set(kinds))})
 
 

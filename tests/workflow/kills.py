@@ -52,9 +52,14 @@ def disturb(folder: Path, whole: dict[str, str], kills: int, seed: int,
     check_whole(folder, whole)
     if not targets:
         assert contract(folder).keys() == whole.keys()
+    check_no_parts(folder)
+    return spent
+
+
+def check_no_parts(folder: Path) -> None:
+    """Nothing is left half written."""
     parts = [f for f in (folder / "results").rglob("*") if f.name.endswith((".part", ".tmp"))]
     assert not parts, f"left half-written: {parts}"
-    return spent
 
 
 def check_whole(folder: Path, whole: dict[str, str]) -> None:

@@ -351,18 +351,23 @@ def read_losses(log: Path, training: Training) -> list[tuple[int, int, float]]:
     return [found[samples] for samples in sorted(found)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every training takes: its name, pictures, model block, seed and folders."""
     parser.add_argument("--run", required=True)
-    parser.add_argument("--split", type=Path, required=True)
     add_arguments(parser)
-    parser.add_argument("--table", nargs="*", default=[], help="sample tables of the pool")
-    parser.add_argument("--classnames", type=Path, help="of a reference set without captions")
-    parser.add_argument("--template", default="", help="caption of such a set")
     parser.add_argument("--training", required=True, help="JSON of the model block")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    run_arguments(parser)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--table", nargs="*", default=[], help="sample tables of the pool")
+    parser.add_argument("--classnames", type=Path, help="of a reference set without captions")
+    parser.add_argument("--template", default="", help="caption of such a set")
     args = parser.parse_args()
     training: Training = TypeAdapter(AnyTraining).validate_json(args.training)
     tables = [path for word in args.table for path in spread(word)]

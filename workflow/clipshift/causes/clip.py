@@ -13,8 +13,7 @@ from clipshift.config_causes import Controlled
 from clipshift.errors import run
 from clipshift.files import read_json, write_json
 from clipshift.ranges import spread
-from clipshift.tars import add_arguments
-from clipshift.train import Filtered, plan, train
+from clipshift.train import Filtered, plan, run_arguments, train
 
 
 def amend(record: Path, run_name: str, spec: Controlled) -> None:
@@ -26,16 +25,11 @@ def amend(record: Path, run_name: str, spec: Controlled) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", required=True)
+    run_arguments(parser)
     parser.add_argument("--chosen", type=Path, required=True)
-    add_arguments(parser)
     parser.add_argument("--table", nargs="*", default=[], help="sample tables, for read: filter")
-    parser.add_argument("--training", required=True, help="JSON of the base with its changes")
     parser.add_argument("--model", required=True, help="JSON of the controlled model's block")
     parser.add_argument("--text", type=Path, help="weights whose text tower it starts from")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     spec = Controlled.model_validate_json(args.model)
     training = Training.model_validate_json(args.training)

@@ -40,8 +40,8 @@ from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
 from clipshift.launch import WORKERS, copy_shards, program
-from clipshift.tars import add_arguments, tars_of
-from clipshift.train import claim, copy_split, identity_of, plan
+from clipshift.tars import tars_of
+from clipshift.train import claim, copy_split, identity_of, plan, run_arguments
 
 
 @dataclass(frozen=True)
@@ -294,16 +294,11 @@ def _write(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", required=True)
+    run_arguments(parser)
     parser.add_argument("--chosen", type=Path, required=True)
-    add_arguments(parser)
-    parser.add_argument("--training", required=True, help="JSON of the base with its changes")
     parser.add_argument("--model", required=True, help="JSON of the controlled model's block")
     parser.add_argument("--classes", required=True, help="JSON of the classes, or a file of them")
     parser.add_argument("--start", type=Path, help="weights whose vision tower it starts from")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     training = Training.model_validate_json(args.training)
     if training.world > 1 and "RANK" not in os.environ:

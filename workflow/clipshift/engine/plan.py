@@ -125,7 +125,6 @@ def _number_of_axes(
         # The margins leave about as many pairs open again.
         computed = 2 * open_pairs / len(rows)
         costs[k] = total * k * SCREENED[kind] + d * k * PROJECTED + computed * d * COMPUTED
-
         if costs[k] > 1.05 * min(costs.values()):
             break  # fewer axes leave ever more pairs open
     return min(costs, key=lambda k: costs[k])

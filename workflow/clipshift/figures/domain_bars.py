@@ -8,9 +8,9 @@ from typing import Any
 
 from clipshift.config_domain_figures import DomainBars
 from clipshift.config_domains import DETECTED
-from clipshift.domains.compare import Arm, draw_means, interval, read_arms
+from clipshift.domains.compare import Arm, draw_means, interval
 from clipshift.errors import run
-from clipshift.figures.command import arguments
+from clipshift.figures.domain_command import compared
 from clipshift.figures.style import COLOURS, GREY, house_style, legend_above, panels, save
 from clipshift.files import write_csv
 from clipshift.published import MARK_DOMAINS, published_domains
@@ -90,8 +90,7 @@ def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    block, files, args = arguments(DomainBars, __doc__)
-    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    block, arms, args = compared(DomainBars, __doc__)
     numbers = rows(block, arms)
     write_csv(args.csv, numbers)
     draw(block, numbers, args.out)

@@ -11,12 +11,11 @@ from clipshift.domains.compare import (
     Arm,
     draw_means,
     interval,
-    read_arms,
     share_name,
     short,
 )
 from clipshift.errors import run
-from clipshift.figures.command import arguments
+from clipshift.figures.domain_command import compared
 from clipshift.figures.style import GREY, MARKERS, house_style, legend_above, panels, save
 from clipshift.files import write_csv
 from clipshift.published import MARK_DOMAINS, published_domains
@@ -106,8 +105,7 @@ def _text(axis: Any, x: float, y: float, text: str) -> None:
 
 
 def main() -> None:
-    block, files, args = arguments(DomainMixes, __doc__)
-    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    block, arms, args = compared(DomainMixes, __doc__)
     numbers = rows(block, arms, args.study["mixes"])
     write_csv(args.csv, numbers)
     draw(block, numbers, args.out)

@@ -12,9 +12,9 @@ import numpy as np
 
 from clipshift.config_domain_figures import DomainRelative
 from clipshift.config_domains import DETECTED
-from clipshift.domains.compare import Arm, draw_means, interval, read_arms
+from clipshift.domains.compare import Arm, draw_means, interval
 from clipshift.errors import ClipshiftError, run
-from clipshift.figures.command import arguments
+from clipshift.figures.domain_command import compared
 from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
 from clipshift.files import write_csv
 from clipshift.published import MARK_DOMAINS, published_domains
@@ -150,8 +150,7 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
 
 
 def main() -> None:
-    block, files, args = arguments(DomainRelative, __doc__)
-    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    block, arms, args = compared(DomainRelative, __doc__)
     numbers = rows(block, arms)
     write_csv(args.csv, numbers)
     draw(block, numbers, args.out)

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.config_domain_figures import DomainRobustness
-from clipshift.domains.compare import Arm, read_arms, share_name
+from clipshift.domains.compare import Arm, share_name
 from clipshift.errors import run
-from clipshift.figures.command import arguments
+from clipshift.figures.domain_command import compared
 from clipshift.figures.style import GREY, house_style, label_below, legend_above, look, panels, save
 from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson
@@ -61,8 +61,7 @@ def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]
 
 
 def main() -> None:
-    block, files, args = arguments(DomainRobustness, __doc__)
-    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    block, arms, args = compared(DomainRobustness, __doc__)
     numbers = rows(block, arms, args.study["mixes"])
     write_csv(args.csv, numbers)
     draw(block, numbers, args.out)

@@ -5,9 +5,9 @@ from typing import Any
 
 from clipshift.config_domain_figures import DomainSizes
 from clipshift.config_domains import DETECTED
-from clipshift.domains.compare import Arm, draw_means, interval, read_arms, short
+from clipshift.domains.compare import Arm, draw_means, interval, short
 from clipshift.errors import run
-from clipshift.figures.command import arguments
+from clipshift.figures.domain_command import compared
 from clipshift.figures.style import (
     LINES,
     house_style,
@@ -83,8 +83,7 @@ def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
 
 
 def main() -> None:
-    block, files, args = arguments(DomainSizes, __doc__)
-    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    block, arms, args = compared(DomainSizes, __doc__)
     numbers = rows(block, arms, args.study["mixes"])
     write_csv(args.csv, numbers)
     draw(numbers, args.out)
