@@ -34,7 +34,7 @@ NEUTRAL = {
     "layout_domains",
     "wildcards",
     "ledger",
-    "memory",
+    "database",
     "ranges",
     "steps",
     "__init__",

@@ -24,5 +24,6 @@ def run(main: Callable[[], None]) -> None:
         sys.exit(
             f"clipshift: error: {error.filename or 'the output'} could not be written: "
             f"{error.strerror}. Nothing half-written was left under its final name. "
-            "Free some space (results/work and results/sources are the largest) and run again."
+            "Free some space (results/work and results/sources are the largest) or set TMPDIR to "
+            "another folder for temporary files, and run again."
         )

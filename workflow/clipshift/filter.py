@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json, write_npy, write_parquet
 from clipshift.shards import Sample, read_tar
@@ -43,7 +44,7 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
     there = {tar.stem for tar in tars}
     found = 0
     captioned = "caption" in pq.read_schema(split).names
-    with duckdb.connect() as db:
+    with database() as db:
         source = f"FROM read_parquet('{split}') WHERE kept"
         total = _one(db, f"SELECT count(*) {source}")
         reference = _keys(db, f"SELECT key {source} AND reason = 'reference' ORDER BY key")

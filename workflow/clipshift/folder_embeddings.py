@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift import memory
+from clipshift.database import database
 from clipshift.embeddings import NORM_TOLERANCE, check_layout, list_shards, shard_paths
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, read_parquet, write_json, write_npy_parts, write_parquet
@@ -49,9 +49,7 @@ def index(folder: Path, join: str, out: Path) -> int:
     if len(set(dimensions.values())) > 1:
         raise ClipshiftError(f"{folder} mixes vectors of the dimensions {dimensions}")
     files = [str(shard_paths(folder, part)[1]) for part in parts]
-    with atomic_path(out) as path, duckdb.connect() as db:
-        db.execute(f"SET temp_directory = '{out.parent / '.duckdb'}'")
-        db.execute(f"SET memory_limit = '{memory.limit()}'")
+    with atomic_path(out) as path, database() as db:
         read = "read_parquet($files, filename = true, file_row_number = true, union_by_name = true)"
         try:
             db.execute(
@@ -61,7 +59,7 @@ def index(folder: Path, join: str, out: Path) -> int:
                 f" TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})",
                 {"files": files},
             )
-        except duckdb.Error as error:
+        except (duckdb.BinderException, duckdb.InvalidInputException) as error:
             raise ClipshiftError(
                 f"{folder}/metadata: no readable column {join!r} in every file ({error}); the "
                 f"encoder's `join` may name another of {sorted(JOINS)}"
@@ -139,7 +137,7 @@ def _places(listed: Path, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
     """(N,) part and row of each name; -1 where the folder has none."""
     mine = pa.table({"name": names.cast(pa.string()), "place": np.arange(len(names))})
     found = [np.full(len(names), -1), np.full(len(names), -1)]
-    with duckdb.connect() as db:
+    with database() as db:
         db.register("mine", mine)
         low, high = db.execute("SELECT min(name), max(name) FROM mine").fetchall()[0]
         reader = db.execute(

@@ -11,11 +11,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from clipshift.database import database
 from clipshift.embeddings import Embeddings, in_key_order, read_all, read_shard
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_parquet
@@ -73,7 +73,7 @@ class Neighbours:
 def kept_rows(points: Embeddings, split: Path) -> np.ndarray:
     """(N,) bool: which points a split keeps. Reads only the split's rows in the keys' range."""
     low, high = min(points.keys), max(points.keys)
-    with duckdb.connect() as db:
+    with database() as db:
         kept = db.execute(
             f"SELECT key FROM read_parquet('{split}') WHERE kept AND key BETWEEN $1 AND $2",
             [low, high],

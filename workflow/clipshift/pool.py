@@ -6,14 +6,12 @@ follows from its key alone, so a new item changes one shard and no other.
 
 import argparse
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import duckdb
-
 from clipshift.config_data import Pool
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json
 from clipshift.ledger import Ledger
@@ -66,8 +64,7 @@ def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
     for entry in entries:
         ledger.add(Ledger.from_json(entry["account"]))
     tables = [str(path.with_suffix(".parquet")) for path in accounts]
-    with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
-        db.execute(f"SET temp_directory = '{scratch}'")  # the keys may exceed memory
+    with database() as db:
         twice = db.execute(
             "SELECT key, max(filename) FROM read_parquet($1, filename = true) "
             "GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1",

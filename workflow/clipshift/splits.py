@@ -6,11 +6,8 @@ with its reason; the points of the reference set are added with the reason `refe
 """
 
 import argparse
-import errno
 import json
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,8 @@ import duckdb
 import numpy as np
 from pydantic import TypeAdapter
 
-from clipshift import memory
 from clipshift.config_splits import Full, Split
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
 from clipshift.ledger import Ledger
@@ -58,7 +55,7 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
         ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
             candidate has no score.
     """
-    with database(out) as db:
+    with database() as db:
         create_pool(db, scores.pool, scores.embedded)
         select(
             db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
@@ -97,24 +94,6 @@ def write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> 
     _export(db, out)
     write_json(out.with_suffix(".json"), ledger.as_json() | account)
     return ledger
-
-
-@contextmanager
-def database(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database on disk, since it may exceed memory; a full disk becomes an OSError."""
-    try:
-        with (
-            tempfile.TemporaryDirectory(prefix="clipshift-") as scratch,
-            duckdb.connect(str(Path(scratch) / "split.db")) as db,
-        ):
-            db.execute("SET enable_progress_bar = false")
-            db.execute(f"SET memory_limit = '{memory.limit()}'")
-            yield db
-    except duckdb.Error as error:
-        # duckdb says that a disk is full in its message only.
-        if "could not write" not in str(error).lower():
-            raise
-        raise OSError(errno.ENOSPC, str(error), str(out)) from error
 
 
 def create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:

@@ -7,12 +7,10 @@ is what the split keeps and the corpus can use. As a split, so that open_clip's 
 
 import argparse
 import json
-import tempfile
 from pathlib import Path
 
-import duckdb
-
 from clipshift.causes.contract import paths_of
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, write_json
 from clipshift.ledger import Ledger
@@ -25,8 +23,7 @@ def choose(split: Path, corpora: Paths, out: Path) -> Ledger:
     Raises:
         ClipshiftError: a point of the split is in no corpus, or nothing is left.
     """
-    with tempfile.TemporaryDirectory() as scratch, duckdb.connect(f"{scratch}/choose.db") as db:
-        db.execute("SET enable_progress_bar = false")
+    with database() as db:
         db.execute(
             f"""CREATE TABLE chosen AS
             SELECT s.key, s.kept AND c.key IS NOT NULL AND c.reason IS NULL AS kept,

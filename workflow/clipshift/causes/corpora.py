@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -22,6 +21,7 @@ from clipshift.causes.contract import add_arguments, classes_of, paths_of
 from clipshift.causes.language import Judge, banned, judge
 from clipshift.causes.matcher import ClassNames, finder, label_of, text_of
 from clipshift.config_causes import CAPTION_FIELDS, Corpus, Matcher
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, write_json
 from clipshift.ledger import Ledger
@@ -48,8 +48,7 @@ def joined(table: Path, fields: Paths) -> Iterator[list[Row]]:
     else:
         texts = ", ".join(f"'' AS {name}" for name in CAPTION_FIELDS) + ", NULL AS label"
     label = ", f.label" if fields else ""
-    with duckdb.connect() as db:
-        db.execute("SET enable_progress_bar = false")
+    with database() as db:
         db.execute(f"SELECT t.key, t.class_name, {texts}{label} {source} ORDER BY t.key")
         names = [column[0] for column in db.description or []]
         while batch := db.fetchmany(ROWS):

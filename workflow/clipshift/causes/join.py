@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from clipshift.causes.contract import FIELDS
 from clipshift.config_folders import DATA_VARIABLE
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, sha256_bytes, write_json, write_parquet
 from clipshift.ledger import Ledger
@@ -45,8 +46,7 @@ def entries(captions: Path) -> Iterator[Entry]:
     Raises:
         ClipshiftError: it is no JSON list of such entries.
     """
-    with duckdb.connect() as db:
-        db.execute("SET enable_progress_bar = false")
+    with database() as db:
         try:
             db.execute(
                 "SELECT * FROM read_json($1, format = 'array', columns = $2)",

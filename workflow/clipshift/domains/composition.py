@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 
 from clipshift.config_domains import DOMAINS, VERDICTS, Parts
+from clipshift.database import database
 from clipshift.domains.correct import corrected
 from clipshift.domains.parts import TEST, read_labelled
 from clipshift.errors import ClipshiftError, run
@@ -22,7 +22,7 @@ from clipshift.recipes import listed
 
 def count(files: Sequence[Path]) -> np.ndarray:
     """(4,) int: verdicts of a data set, in the order of `VERDICTS`."""
-    with duckdb.connect() as db:
+    with database() as db:
         rows = db.execute(
             f"SELECT verdict, count(*) FROM read_parquet({listed(files)}) GROUP BY verdict"
         ).fetchall()

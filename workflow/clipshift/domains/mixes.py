@@ -13,11 +13,12 @@ from pathlib import Path
 import duckdb
 
 from clipshift.config_mixes import Mix
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.ledger import Ledger
 from clipshift.ranges import spread
 from clipshift.recipes import RAND, count, listed
-from clipshift.splits import create_pool, database, write
+from clipshift.splits import create_pool, write
 
 # Columns of a split that say nothing here.
 EMPTY = (
@@ -40,7 +41,7 @@ def make(
     Raises:
         ClipshiftError: a candidate has no verdict, or there are fewer than wanted.
     """
-    with database(out) as db:
+    with database() as db:
         create_pool(db, pool, embedded)
         db.execute("CREATE TABLE points AS SELECT key, url_hash, sha256, shard, dropped FROM pool")
         if reference:

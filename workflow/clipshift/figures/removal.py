@@ -5,15 +5,13 @@ points that de-duplication left are counted. The query runs in a database on dis
 large pool do not fit in memory.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pyarrow.parquet as pq
 
+from clipshift.database import database
 from clipshift.errors import ClipshiftError
 from clipshift.layout_figures import Files, sharded
 
@@ -29,11 +27,7 @@ def margins_of(files: dict[str, Files], candidates: Files) -> Iterator[Any]:
     Raises:
         ClipshiftError: a candidate has no margin.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="clipshift-") as scratch,
-        duckdb.connect(str(Path(scratch) / "margins.db")) as db,
-    ):
-        db.execute("SET enable_progress_bar = false")
+    with database() as db:
         first = sharded(candidates)[0]
         scored = "dropped" in pq.read_schema(first).names
         key, stays = ("key", "NOT dropped") if scored else ("image_path AS key", "true")

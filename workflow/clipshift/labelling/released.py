@@ -6,12 +6,11 @@ of parquet, one subset a folder, whose name says what it holds) and
 rows are joined on what both sides know: URL and text, SAMPLE_ID, a file name or the picture's hash.
 Which columns there are is read from the files. Nothing is aligned by position.
 
-The join is duckdb's, within `memory` and a folder for what does not fit; only rows that concern the
-pool are kept.
+The join is duckdb's, within `memory` and on disk (TMPDIR) for what does not fit; only rows that
+concern the pool are kept.
 """
 
 import argparse
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 
+from clipshift.database import database
 from clipshift.errors import ClipshiftError
 from clipshift.files import atomic, write_json
 from clipshift.labelling.columns import (
@@ -122,12 +122,7 @@ def released(
     """
     given, known = columns or {}, values or {}
     out.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
-        duckdb.connect(str(Path(scratch) / "join.duckdb")) as db,
-    ):
-        db.execute(f"SET memory_limit = '{int(memory * 1024)}MiB'")
-        db.execute(f"SET temp_directory = {quoted(scratch)}")
+    with database(f"{int(memory * 1024)}MiB") as db:
         db.execute("SET preserve_insertion_order = false")  # the order is the key's, at the end
         sources = [(s, source_of(s.name, _inside(folder, s.name), db)) for s in subsets]
         account: dict[str, Any] = {"pool": _read_pool(db, pool, join)}

@@ -8,7 +8,6 @@ further URLs change where a URL belongs.
 
 import argparse
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, write_json
 from clipshift.ledger import Ledger
@@ -44,8 +44,7 @@ def write_list(
         ClipshiftError: a file is unreadable, lacks a column, or none holds a URL.
     """
     ledger = Ledger("urls", name)
-    with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
-        db.execute(f"SET temp_directory = '{scratch}'; SET memory_limit = '{MEMORY}'")
+    with database(MEMORY) as db:
         parts = " UNION ALL ".join(_rows(db, file, columns) for file in files)
         db.execute(f"CREATE TEMP TABLE given AS SELECT *, {FAULT} AS fault FROM ({parts})")
         counts = db.execute("SELECT fault, count(*) FROM given GROUP BY fault").fetchall()
@@ -89,7 +88,7 @@ def _rows(db: duckdb.DuckDBPyConnection, file: Path, columns: tuple[str, str]) -
 
 def read_shard(urls: Path, shard: int) -> pa.Table:
     """`key, url, caption` of a shard, in the order of keys."""
-    with duckdb.connect() as db:
+    with database() as db:
         query = "SELECT key, url, caption FROM read_parquet(?) WHERE shard = ? ORDER BY key"
         return db.sql(query, params=[str(urls), shard]).to_arrow_table()
 

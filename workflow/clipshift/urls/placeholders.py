@@ -5,13 +5,12 @@ example`, and `FILE.json`, which also says how many repeated pictures stay below
 """
 
 import argparse
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 
+from clipshift.database import database
 from clipshift.errors import run
 from clipshift.files import write_json, write_parquet
 from clipshift.ranges import spread
@@ -29,8 +28,7 @@ def find(fetched: Sequence[Path], at_least: int | None, out: Path) -> int:
         fetched: of every shard, as `fetch` writes them.
         at_least: URLs that make a picture a placeholder; None: none is one.
     """
-    with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch, duckdb.connect() as db:
-        db.execute(f"SET temp_directory = '{scratch}'")  # the hashes may exceed memory
+    with database() as db:
         files = ", ".join(f"'{path}'" for path in fetched)
         db.execute(
             f"""CREATE TEMP TABLE repeated AS
