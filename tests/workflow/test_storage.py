@@ -2,10 +2,12 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +45,14 @@ class Storage:
     def words(self) -> tuple[str, ...]:
         return ("--storage-s3-endpoint-url", self.url, "--")
 
-    def put(self, key: str, content: bytes = b"") -> None:
+    def send(self, key: str, content: bytes = b"", method: str = "PUT") -> None:
         # Without a signature; the default type is that of a form, which the server would parse.
         about = {"x-amz-acl": "public-read-write", "Content-Type": "application/octet-stream"}
-        urlopen(Request(f"{self.url}/{key}", content, about, method="PUT"), timeout=30).close()
+        urlopen(Request(f"{self.url}/{key}", content, about, method=method), timeout=30).close()
 
     def upload(self) -> None:
         for file in self.folder.iterdir():
-            self.put(f"{PLACE.removeprefix('s3://')}/{file.name}", file.read_bytes())
+            self.send(f"{PLACE.removeprefix('s3://')}/{file.name}", file.read_bytes())
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
                 assert server.poll() is None, log.read_text()
                 time.sleep(0.1)
             made = Storage(found[0], folder)
-            made.put(PLACE.split("/")[2])
+            made.send(PLACE.split("/")[2])
             made.upload()
             yield made
             server.terminate()
@@ -146,24 +148,45 @@ def test_a_missing_object_is_named(storage: Storage, tmp_path: Path) -> None:
     assert f"{PLACE}/00003" not in done.stdout
 
 
+@contextmanager
+def strict(storage: Storage) -> Iterator[str]:
+    """The same server, while it knows nobody's keys."""
+    storage.send("moto-api/reset-auth", b"0", "POST")
+    yield storage.url
+    storage.send("moto-api/reset-auth", b"inf", "POST")
+
+
+@contextmanager
+def silent(storage: Storage) -> Iterator[str]:
+    """A port that nobody listens at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
 @pytest.mark.parametrize(
-    ("place", "environment", "message"),
+    ("place", "key", "endpoint", "message"),
     [
-        (PLACE, {"AWS_ACCESS_KEY_ID": None}, "without credentials; set AWS_ACCESS_KEY_ID and"),
-        ("s3://elsewhere/web", {}, "the bucket elsewhere cannot be read: there is no such bucket"),
+        (PLACE, None, None, "without credentials; set AWS_ACCESS_KEY_ID and"),
+        (PLACE, "stranger", strict, "the credentials are wrong, or may not list it"),
+        (PLACE, "someone", silent, "Could not connect to the endpoint URL"),
+        ("s3://elsewhere/web", "someone", None, "there is no such bucket"),
     ],
 )
 def test_what_stands_in_the_way_is_said_once(
-    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    place: str, environment: dict[str, str | None], message: str,
+    storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str,
+    key: str | None, endpoint: Callable[[Storage], Any] | None, message: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
-    for name in environment:
-        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    if key:
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
     config = study(tmp_path, POOL | {"storage": place})
-    words = ("--dry-run", *storage.words, EMBEDDED)
-    done = snakemake(tmp_path, *words, config=config, check=False)
+    with endpoint(storage) if endpoint else nullcontext(storage.url) as url:
+        words = ("--dry-run", "--storage-s3-endpoint-url", url, "--", EMBEDDED)
+        done = snakemake(tmp_path, *words, config=config, check=False)
     assert done.returncode != 0
     assert done.stdout.count(f"pools.fold_pool.storage: the bucket {place.split('/')[2]}") == 1
     assert message in done.stdout
