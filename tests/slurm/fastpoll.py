@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import signal
 
 from snakemake.cli import main
 from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
@@ -17,5 +18,7 @@ async def _sleep(self: RemoteExecutor) -> None:
 
 
 if __name__ == "__main__":
+    # Where tests run in the background of a shell, Ctrl-C is ignored by all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     RemoteExecutor.sleep = _sleep  # type: ignore[method-assign]
     main()

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from clipshift.config_domains import DOMAINS, Classifier, Labels, Parts
+from clipshift.config.domains import DOMAINS, Classifier, Labels, Parts
 from clipshift.domains import classifier, composition, fit, labels, mixes, points, score, verdicts
 from clipshift.domains.parts import read_labelled
 from clipshift.embeddings import write_shard
@@ -126,7 +126,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
 
 def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> list[dict]:  # type: ignore[type-arg]
     """Rows of a split by domain; the pool is not de-duplicated."""
-    from clipshift.config_mixes import Mix
+    from clipshift.config.mixes import Mix
 
     recipe = Mix.model_validate({"recipe": "domains", "reference": reference} | keys)
     embedded = [

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config_data import Rendering, Source
+from clipshift.config.data import Rendering, Source
 from clipshift.ledger import Ledger
 from clipshift.sources.build import build
 from tests.conftest import dump

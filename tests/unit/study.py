@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from clipshift import margins, splits
-from clipshift.config import driving_sets
-from clipshift.config_splits import Split
+from clipshift.config.splits import Split
+from clipshift.config.study import driving_sets
 from clipshift.dedup.rules import decide
 from clipshift.dedup.scores import PAIRS, Group, score
 from clipshift.embeddings import Embeddings, in_key_order

@@ -14,7 +14,7 @@ from clipshift.causes.corpora import Reader, write_corpus
 from clipshift.causes.language import banned, judge
 from clipshift.causes.matcher import ClassNames, class_names, finder, label_of
 from clipshift.causes.statistics import statistics
-from clipshift.config_causes import Corpus, English, Matcher
+from clipshift.config.causes import Corpus, English, Matcher
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet, write_parquet
 from clipshift.shards import write_table

@@ -9,8 +9,8 @@ import pytest
 
 from clipshift.causes.fields import pool_fields
 from clipshift.causes.join import entries, report, write_shard
-from clipshift.config_causes import Fields
-from clipshift.config_folders import CaptionedPool
+from clipshift.config.causes import Fields
+from clipshift.config.folders import CaptionedPool
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
 from clipshift.inventory import take_stock

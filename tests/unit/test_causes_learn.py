@@ -18,8 +18,8 @@ from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Pictures, index_tars
 from clipshift.causes.start import start_text, start_vision
 from clipshift.causes.towers import TowerWithHead, build
-from clipshift.config import Training
-from clipshift.config_causes import Controlled
+from clipshift.config.causes import Controlled
+from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, write_json, write_parquet
 from clipshift.shards import Sample, write_tar

@@ -11,7 +11,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from clipshift import config, config_docs, config_load
+from clipshift.config import docs, study
+from clipshift.config.load import load, parse
 from clipshift.errors import ClipshiftError
 from tests.conftest import ROOT
 
@@ -23,15 +24,15 @@ FULL = [
 STUDY = yaml.safe_load((Path(__file__).parent / "study.yaml").read_text())
 BLOCKS = [
     block
-    for block in vars(config).values()
-    if isinstance(block, type) and issubclass(block, config.Block) and block is not config.Block
+    for block in vars(study).values()
+    if isinstance(block, type) and issubclass(block, study.Block) and block is not study.Block
 ]
 
 
 @pytest.mark.parametrize("path", FULL, ids=lambda path: path.name)
 def test_configurations_of_the_repository_are_valid(path: Path) -> None:
-    loaded = config_load.load(path)
-    assert TypeAdapter(config.Config).validate_json(loaded.model_dump_json()) == loaded
+    loaded = load(path)
+    assert TypeAdapter(study.Config).validate_json(loaded.model_dump_json()) == loaded
 
 
 # Overlay -> the other one that it lies on.
@@ -46,7 +47,7 @@ def test_overlays_are_valid_on_the_mini_study(path: Path) -> None:
     if path.name in BELOW:
         between = (ROOT / "config" / BELOW[path.name]).read_text()
         below = merged(below, yaml.safe_load(between))
-    config_load.parse(merged(below, yaml.safe_load(path.read_text())))
+    parse(merged(below, yaml.safe_load(path.read_text())))
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def fault(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> str:
     path = tmp_path / "study.yaml"
     path.write_text(yaml.safe_dump(raw))
     with pytest.raises(ClipshiftError) as error:
-        config_load.load(path)
+        load(path)
     return str(error.value).replace(str(path), "FILE")
 
 
@@ -173,7 +174,7 @@ def test_fault_of_merged_files_names_the_guilty_one(tmp_path: Path) -> None:
     b.write_text("holdout: {fractoin: 0.5}\n")
     raw = merged(yaml.safe_load(a.read_text()), yaml.safe_load(b.read_text()))
     with pytest.raises(ClipshiftError) as error:
-        config_load.parse(raw, [a, b])
+        parse(raw, [a, b])
     assert f"{a}: seed: unknown" in str(error.value)
     assert f"{b}: holdout.fractoin: unknown" in str(error.value)
 
@@ -185,29 +186,27 @@ def test_fault_of_merged_files_names_the_guilty_one(tmp_path: Path) -> None:
 def test_file_that_is_no_configuration(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.yaml").write_text(text)
     with pytest.raises(ClipshiftError, match=rf"x\.yaml.*{message}"):
-        config_load.load(tmp_path / "x.yaml")
+        load(tmp_path / "x.yaml")
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match=r"x\.yaml: No such file"):
-        config_load.load(tmp_path / "x.yaml")
+        load(tmp_path / "x.yaml")
 
 
 def test_page_of_keys_is_in_step() -> None:
     page = ROOT / "config/README.md"
     if not page.exists():
         pytest.skip("config/README.md is not written yet")
-    assert page.read_text() == config_docs.page(), (
-        "run `clipshift config-docs --out config/README.md`"
-    )
+    assert page.read_text() == docs.page(), "run `clipshift config-docs --out config/README.md`"
 
 
 def test_page_has_every_key() -> None:
-    page = config_docs.page()
+    page = docs.page()
     for block in BLOCKS:
         if block.__name__ not in ("SourceBase", "Recipe", "Sized", "Folder"):  # only ever inherited
             section = page.split(
-                f"\n## {'Top level' if block is config.Config else block.__name__}\n"
+                f"\n## {'Top level' if block is study.Config else block.__name__}\n"
             )[1]
             section = section.split("\n## ")[0]
             assert all(f"| `{name}` |" in section for name in block.model_fields)
@@ -222,7 +221,7 @@ def test_every_key_is_described(block: type[BaseModel]) -> None:
 def test_reading_a_configuration_imports_nothing_heavy() -> None:
     """Every cluster job parses the Snakefile first."""
     code = (
-        "import sys, clipshift.config_load, clipshift.steps\n"
+        "import sys, clipshift.config.load, clipshift.steps\n"
         "heavy = {'torch', 'pandas', 'open_clip', 'duckdb', 'matplotlib', 'sklearn', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -236,5 +235,5 @@ def test_several_files_are_merged_as_snakemake_merges_them() -> None:
     files = [ROOT / "config/mini.yaml", ROOT / "config/mini-full.yaml"]
     raw, more = (yaml.safe_load(file.read_text()) for file in files)
     update_config(raw, more)
-    assert config_load.load(*files) == config_load.parse(raw)
-    assert len(config_load.load(*files).seeds) == 5
+    assert load(*files) == parse(raw)
+    assert len(load(*files).seeds) == 5

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clipshift.config_splits import Dedup
+from clipshift.config.splits import Dedup
 from clipshift.dedup.check import check
 from clipshift.dedup.clusters import assign, fit
 from clipshift.dedup.record import record

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from clipshift.config_domain_figures import DomainRelative
+from clipshift.config.domain_figures import DomainRelative
 from clipshift.domains.compare import Arm
 from clipshift.errors import ClipshiftError
 from clipshift.figures.domain_relative import rows

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipshift.config_domains import Clean
-from clipshift.config_mixes import Mix
+from clipshift.config.domains import Clean
+from clipshift.config.mixes import Mix
 from clipshift.domains import clean, compare, rescore
 from clipshift.domains.correct import corrected, true_shares
 from clipshift.errors import ClipshiftError

@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 from torchvision.transforms import v2
 
 from clipshift import encoders
-from clipshift.config import AnyTraining, EpochTraining, Training
-from clipshift.config_domains import DOMAINS, Finetune, Linear, Parts
+from clipshift.config.domains import DOMAINS, Finetune, Linear, Parts
+from clipshift.config.study import AnyTraining, EpochTraining, Training
 from clipshift.domains import classifier, finetune, fit, forms, score
 from clipshift.domains.parts import Labelled
 from clipshift.errors import ClipshiftError

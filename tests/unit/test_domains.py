@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift.config_domains import DOMAINS, Labels, Parts
+from clipshift.config.domains import DOMAINS, Labels, Parts
 from clipshift.domains import forms, labels, parts, points, verdicts
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet, write_parquet
@@ -102,7 +102,7 @@ def test_concepts_of_test_sets_are_in_no_part(tmp_path: Path) -> None:
 
 def test_parts_do_not_follow_the_hold_out() -> None:
     """Both hash a concept with a seed; the same hash would put all held-out ones into one part."""
-    from clipshift.config_data import Holdout
+    from clipshift.config.data import Holdout
     from clipshift.select import is_held_out
 
     found = set()

@@ -16,8 +16,8 @@ from clip_benchmark.metrics import zeroshot_classification
 from sklearn.metrics import balanced_accuracy_score
 
 from clipshift import models, sets
-from clipshift.config import Evaluation
-from clipshift.config_data import Holdout, Take, TestSet
+from clipshift.config.data import Holdout, Take, TestSet
+from clipshift.config.study import Evaluation
 from clipshift.errors import ClipshiftError
 from clipshift.evaluate import evaluate_run, measure
 from clipshift.files import read_json, write_json

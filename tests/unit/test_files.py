@@ -111,7 +111,7 @@ write = lambda out: write_npy(out, np.random.default_rng(0).random(100_000))
 """,
     "split": """
 from clipshift import splits
-from clipshift.config_splits import Full
+from clipshift.config.splits import Full
 from clipshift.recipes import Margins
 from pathlib import Path
 pool, dedup = Path(sys.argv[2]), Path(sys.argv[3])

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from clipshift import folder_pool
-from clipshift.config import Training
+from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet, write_parquet
 from clipshift.filter import prepare

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from clipshift import folder_pool, folder_set, prompts
-from clipshift.config_folders import FolderPool, FolderSet
+from clipshift.config.folders import FolderPool, FolderSet
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet
 from clipshift.inventory import take_stock

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from clipshift import config_load, plan
-from clipshift.config import Config
+from clipshift import plan
+from clipshift.config.load import parse
+from clipshift.config.study import Config
 from clipshift.costs import RULES, embed_rate, job_cost, kept_share, points
 from tests.conftest import ROOT
 
@@ -38,7 +39,7 @@ def cfg() -> Config:
     raw["encoders"]["b16"] = {"kind": "open_clip", "model": "m", "pretrained": "p"}
     raw["splits"]["core"] = {"recipe": "far", "sets": ["val"], "keep": 250}
     raw["models"]["big"] = {"model": {}, "samples": 720, "batch": 8, "gpus": 2, "read": "filter"}
-    return config_load.parse(raw)
+    return parse(raw)
 
 
 def test_sizes(cfg: Config) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from clipshift.config_splits import Split
+from clipshift.config.splits import Split
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json
 from tests.unit.study import Study, candidates, kept, make_split, make_study

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from clipshift.config_figures import Figures
-from clipshift.config_robustness import OwnRobustness
+from clipshift.config.figures import Figures
+from clipshift.config.robustness import OwnRobustness
 from clipshift.errors import ClipshiftError
 from clipshift.figures import effective_robustness
-from clipshift.layout import Layout
-from clipshift.layout_figures import figure_files
+from clipshift.layout.figures import figure_files
+from clipshift.layout.study import Layout
 from tests.conftest import ROOT, dump
 
 CLASSES = ["animal", "food"]
@@ -89,7 +89,7 @@ def test_runs_with_other_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_of_an_arm_with_a_model_of_its_own() -> None:
-    from clipshift.config_load import load
+    from clipshift.config.load import load
 
     cfg = load(ROOT / "config/test.yaml")
     runs = figure_files(Layout(cfg), "effective_robustness", "test_sets")["runs"]

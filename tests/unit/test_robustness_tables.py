@@ -9,13 +9,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from clipshift.config_robustness import Robustness, ShiftName, Space
+from clipshift.config.robustness import Robustness, ShiftName, Space
 from clipshift.errors import ClipshiftError
 from clipshift.figures.lines import BASELINE, LOOKS, limits, percent_ticks
 from clipshift.figures.style import house_style, panels
 from clipshift.figures.testbed import CLIP, OTHER, TYPES
-from clipshift.layout_robustness import CLAIMS as NAMED
-from clipshift.layout_robustness import PUBLISHED_FIGURES
+from clipshift.layout.robustness import CLAIMS as NAMED
+from clipshift.layout.robustness import PUBLISHED_FIGURES
 from clipshift.ledger import Ledger
 from clipshift.robustness import sources
 from clipshift.robustness.claims import CLAIMS, FOUR, claim_rows, drawn_baseline, shown

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clipshift.config_data import Holdout, Take
+from clipshift.config.data import Holdout, Take
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet
 from clipshift.pool import sum_shards, write_shard

@@ -7,7 +7,7 @@ from clip_benchmark.datasets.builder import build_dataset
 
 from clipshift import sets
 from clipshift.captions import captioned
-from clipshift.config_data import Holdout, Take, TestSet
+from clipshift.config.data import Holdout, Take, TestSet
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet
 from clipshift.labels import check_labels

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipshift.config_data import Rendering
+from clipshift.config.data import Rendering
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet
 from clipshift.shards import read_tar

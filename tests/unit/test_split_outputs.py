@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipshift import splits
-from clipshift.config_splits import Full, Near, Rand
+from clipshift.config.splits import Full, Near, Rand
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, write_parquet
 from clipshift.ledger import Ledger

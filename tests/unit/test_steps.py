@@ -14,29 +14,14 @@ RECORD = ROOT / "tests/step_digests.json"
 # the paths made of them, are parameters and inputs of the rules already.
 NEUTRAL = {
     "config",
-    "config_causes",
-    "config_data",
-    "config_costs",
-    "config_domain_figures",
-    "config_domains",
-    "config_mixes",
-    "config_folders",
-    "config_figures",
-    "config_robustness",
-    "config_splits",
-    "config_urls",
+    "database",
     "errors",
     "files",
     "layout",
-    "layout_causes",
-    "layout_figures",
-    "layout_domain_figures",
-    "layout_domains",
-    "wildcards",
     "ledger",
-    "database",
     "ranges",
     "steps",
+    "wildcards",
     "__init__",
 }
 
@@ -127,7 +112,7 @@ def imports(module: Path) -> set[Path]:
             continue
         for name in names:
             file = HERE.parent / (name.replace(".", "/") + ".py")
-            if file.exists() and file.stem not in NEUTRAL:
+            if file.exists() and file.relative_to(HERE).with_suffix("").parts[0] not in NEUTRAL:
                 found.add(file)
     return found
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from clipshift import folder_pool, stored
-from clipshift.config_folders import STORAGE_VARIABLE, StoredPool
+from clipshift.config.folders import STORAGE_VARIABLE, StoredPool
 from clipshift.errors import ClipshiftError
 from clipshift.tars import located
 from tests.folder_case import write_pool

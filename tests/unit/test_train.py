@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from clipshift.config import Training
+from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
 from clipshift.files import write_json, write_parquet
 from clipshift.shards import Sample, read_tar, write_tar

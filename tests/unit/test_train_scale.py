@@ -17,7 +17,7 @@ import torch
 from pydantic import ValidationError
 
 from clipshift import checkpoints, launch
-from clipshift.config import Training
+from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, sha256_file, write_json, write_parquet
 from clipshift.shards import Sample, write_tar

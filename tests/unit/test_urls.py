@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.config_urls import Fetching, UrlPool
+from clipshift.config.urls import Fetching, UrlPool
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, read_parquet, sha256_bytes, sha256_file
 from clipshift.shards import read_tar, url_hash

@@ -8,10 +8,11 @@ import pytest
 import torch
 import yaml
 
-from clipshift import config_load, report
+from clipshift import report
 from clipshift.causes.start import VISUAL
+from clipshift.config.load import load
 from clipshift.files import read_json, read_parquet
-from clipshift.layout import Layout
+from clipshift.layout.study import Layout
 from tests.workflow.runner import TEST_CONFIG, planned, snakemake
 
 EMOJI = {"title": "{annotation}", "description": "{group}, {subgroup}", "tags": "{tags}"}
@@ -143,7 +144,7 @@ def test_statistics_of_captions(causes: tuple[Path, tuple[str, ...]]) -> None:
 
 def test_the_report_shows_the_tables(causes: tuple[Path, tuple[str, ...]]) -> None:
     folder, words = causes
-    at = Layout(config_load.load(*map(Path, words[1:3])))
+    at = Layout(load(*map(Path, words[1:3])))
     # Not through its rule, which would change the page of the test study.
     sampled = [split for split in at.sampled() if split not in OVERLAY["splits"]]
     page = report.page(at.report_contents([]) | {"sampled": sampled}, folder / "results")

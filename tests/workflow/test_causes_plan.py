@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipshift import config_load
-from clipshift.config import Config
+from clipshift.config.load import load, parse
+from clipshift.config.study import Config
 from clipshift.errors import ClipshiftError
-from clipshift.layout import Layout
-from clipshift.layout_causes import Causes
+from clipshift.layout.causes import Causes
+from clipshift.layout.study import Layout
 from tests.workflow.runner import ROOT, environment, planned
 
 MINI = [ROOT / "config/mini.yaml", ROOT / "config/mini-causes.yaml"]
@@ -40,7 +40,7 @@ def test_the_overlay_trains_no_model_of_study_a_again(tmp_path: Path) -> None:
     found = planned(tmp_path, *words)
     assert found["train"] == 2  # study A's `full`, whose text tower and models it asks
     assert (found["train_captions"], found["train_vision"]) == (17, 22)
-    cfg = config_load.load(*MINI)
+    cfg = load(*MINI)
     runs = sum(len(r.seeds) for r in cfg.causes.runs)
     assert runs == 17 + 22 + 2
 
@@ -83,7 +83,7 @@ def test_preview(tmp_path: Path, config: Path) -> None:
 
 
 def test_samples_seen_are_the_epochs_that_are_said() -> None:
-    incaps, yfcc = config_load.load(INCAPS), config_load.load(YFCC)
+    incaps, yfcc = load(INCAPS), load(YFCC)
     causes = {c.study: Causes(Layout(c)) for c in (incaps, yfcc)}
     pool = incaps.pools["incaps"].samples  # type: ignore[union-attr]
     assert causes["imagenet_captions"].training("incaps_clip").samples == 32 * pool
@@ -95,7 +95,7 @@ def test_samples_seen_are_the_epochs_that_are_said() -> None:
 
 def test_command_lines_fit_the_shell() -> None:
     for config in (INCAPS, YFCC):
-        causes = Causes(Layout(config_load.load(config)))
+        causes = Causes(Layout(load(config)))
         for r in causes.block.runs:
             words = causes.at.word(causes.corpora(r.split, causes.spec(r.model).corpus))
             assert len(words + causes.filter_arguments(r.model)) < 4000
@@ -114,7 +114,7 @@ def broken(change: dict[str, object]) -> Config:
         for parent in parents:
             block = block[parent]
         block[last] = value
-    return config_load.parse(raw | {"causes": overlay})
+    return parse(raw | {"causes": overlay})
 
 
 def model(objective: str, corpus: str, **more: object) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift import config_load
+from clipshift.config.load import load
 from clipshift.files import read_parquet
 from tests.workflow.runner import ROOT, changed_config, planned, snakemake
 
@@ -122,7 +122,7 @@ def test_the_overlay_adds_to_the_mini_study(tmp_path: Path) -> None:
 
 def test_the_training_sets_of_the_paper() -> None:
     """26 of them, by their sizes in thousands: natural, rendition, drawn at random."""
-    cfg = config_load.load(LAION)
+    cfg = load(LAION)
     found = []
     for name in cfg.trained:
         split = cfg.splits[name]
@@ -139,7 +139,7 @@ def test_the_training_sets_of_the_paper() -> None:
 
 
 def test_study_a_does_not_wait_for_the_data_of_study_b() -> None:
-    cfg = config_load.load(LAION)
+    cfg = load(LAION)
     assert {n for n in cfg.domain_folders if n.startswith("dn_")} == {
         "dn_real", "dn_infograph", "dn_sketch", "dn_painting", "dn_clipart", "dn_quickdraw"
     }  # fmt: skip

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipshift import config_load
-from clipshift.layout import Layout
+from clipshift.config.load import load
+from clipshift.layout.study import Layout
 from tests.workflow.runner import ROOT, environment
 
 CONFIG = ROOT / "config/laion400m.yaml"
@@ -50,7 +50,7 @@ def test_resources_of_the_profile(plan: str) -> None:
 
 def test_command_lines_fit_the_shell() -> None:
     """A shell takes one word of at most 128 KiB, and Snakemake gives it the whole command."""
-    at = Layout(config_load.load(CONFIG))
+    at = Layout(load(CONFIG))
     words = [at.word(at.pool_tables()), at.word(at.embedded()), at.filter_arguments("vit_b32")]
     words += [at.score_arguments(split) for split in at.cfg.splits]
     words.append(" ".join(f"results/pools/laion400m/{s}.json" for s in at.shards("laion400m")))
@@ -58,7 +58,7 @@ def test_command_lines_fit_the_shell() -> None:
 
 
 def test_groups_cover_every_tar_once() -> None:
-    pool = config_load.load(CONFIG).pools["laion400m"]
+    pool = load(CONFIG).pools["laion400m"]
     ranges = [pool.group(i) for i in range(pool.shards)]
     numbers = [i for first, last in ranges for i in range(first, last + 1)]
     assert numbers == list(range(41408))
@@ -66,7 +66,7 @@ def test_groups_cover_every_tar_once() -> None:
 
 
 def test_the_trainings_of_the_study() -> None:
-    cfg = config_load.load(CONFIG)
+    cfg = load(CONFIG)
     by_domain = [s for s in cfg.trained if cfg.splits[s].recipe == "domains"]
     runs = {s: len(cfg.seeds_of(s)) for s in cfg.splits}
     assert (sum(runs.values()), sum(runs[s] for s in by_domain)) == (27 + 26, 26)

@@ -15,8 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from clipshift import __version__, config_docs, config_load, margins_options, plan
+from clipshift import __version__, margins_options, plan
 from clipshift.audit.options import add_arguments, read_options
+from clipshift.config import docs
+from clipshift.config.load import load
 from clipshift.errors import run
 from clipshift.files import read_json, write_json, write_text
 from clipshift.labelling import options as labelling_options
@@ -26,7 +28,7 @@ from clipshift.steps import STEPS, digest
 
 
 def _check(args: argparse.Namespace) -> None:
-    config = config_load.load(*args.files)
+    config = load(*args.files)
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, args.files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
@@ -34,9 +36,9 @@ def _check(args: argparse.Namespace) -> None:
 
 def _config_docs(args: argparse.Namespace) -> None:
     if args.out:
-        write_text(args.out, config_docs.page())
+        write_text(args.out, docs.page())
     else:
-        print(config_docs.page(), end="")
+        print(docs.page(), end="")
 
 
 def _steps(args: argparse.Namespace) -> None:

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from clipshift.config import Config
-from clipshift.config_causes import training
-from clipshift.config_data import Block
+from clipshift.config.causes import training
+from clipshift.config.data import Block
+from clipshift.config.study import Config
 from clipshift.errors import ClipshiftError
 
 VARIABLE = "CLIPSHIFT_CLUSTER"

@@ -6,9 +6,9 @@ Pure functions of the configuration; nothing is measured and no file is looked a
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from clipshift.config import Config, EpochTraining, OpenClipEncoder
-from clipshift.config_causes import LinearHead, training
-from clipshift.config_folders import Outside
+from clipshift.config.causes import LinearHead, training
+from clipshift.config.folders import Outside
+from clipshift.config.study import Config, EpochTraining, OpenClipEncoder
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0

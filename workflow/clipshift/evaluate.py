@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.metrics import recall_score
 
 from clipshift import models
-from clipshift.config import Evaluation, Training
+from clipshift.config.study import Evaluation, Training
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import (
     named_paths,

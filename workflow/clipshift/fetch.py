@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from clipshift.config_data import Package
+from clipshift.config.data import Package
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, sha256_file
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipshift.config_folders import STORED
+from clipshift.config.folders import STORED
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, write_json
 from clipshift.ledger import Ledger

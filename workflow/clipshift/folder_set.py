@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift import prompts
-from clipshift.config_folders import FolderSet
+from clipshift.config.folders import FolderSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, sha256_bytes, write_json, write_text
 from clipshift.ledger import Ledger

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config_folders import CaptionedPool, FolderPool, FolderSet
+from clipshift.config.folders import CaptionedPool, FolderPool, FolderSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_json
 from clipshift.tars import set_tars

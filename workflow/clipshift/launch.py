@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from clipshift.config import Training
+from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
 from clipshift.processes import run_bound
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from clipshift.config_data import Name
+from clipshift.config.data import Name
 from clipshift.errors import ClipshiftError
 from clipshift.files import named_paths
 

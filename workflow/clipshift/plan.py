@@ -14,10 +14,10 @@ from pathlib import Path
 
 import yaml
 
-from clipshift import config_load
-from clipshift.config import Config
-from clipshift.config_costs import Costs
-from clipshift.config_folders import Outside
+from clipshift.config.costs import Costs
+from clipshift.config.folders import Outside
+from clipshift.config.load import load
+from clipshift.config.study import Config
 from clipshift.costs import Work, job_cost
 from clipshift.errors import ClipshiftError
 
@@ -212,7 +212,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def preview(args: argparse.Namespace) -> str:
     """The preview for the arguments of the command."""
     raw = {} if args.data is None else {"data": args.data}
-    cfg = config_load.load(*args.configfile)
+    cfg = load(*args.configfile)
     if args.gpus:
         raw |= {"costs": cfg.costs.model_dump() | {"gpus": args.gpus}}
     cfg = Config.model_validate(cfg.model_dump() | raw)

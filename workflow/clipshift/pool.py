@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipshift.config_data import Pool
+from clipshift.config.data import Pool
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json

@@ -7,11 +7,11 @@ split and test set. Published numbers have columns of their own and enter no num
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_figures import PrunedTable
+from clipshift.config.figures import PrunedTable
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.files import read_json, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.published import published
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import duckdb
 
-from clipshift.config_splits import (
+from clipshift.config.splits import (
     FarRule,
     NearRule,
     Nothing,

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from clipshift.layout_figures import figure_outputs, figure_path
+from clipshift.layout.outputs import figure_outputs, figure_path
 from clipshift.published import MARK, MARK_DOMAINS
 
 # Rows of numbers that the page shows below a figure; more are in the file only.

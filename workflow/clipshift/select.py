@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config_data import Holdout, Take
+from clipshift.config.data import Holdout, Take
 from clipshift.errors import ClipshiftError
 from clipshift.files import named_paths, read_parquet
 from clipshift.shards import SAMPLE_SCHEMA, Sample, read_tar

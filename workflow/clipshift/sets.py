@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clipshift.config_data import Holdout, TestSet
+from clipshift.config.data import Holdout, TestSet
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_json, write_text
 from clipshift.ledger import Ledger

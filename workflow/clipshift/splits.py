@@ -16,7 +16,7 @@ import duckdb
 import numpy as np
 from pydantic import TypeAdapter
 
-from clipshift.config_splits import Full, Split
+from clipshift.config.splits import Full, Split
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts

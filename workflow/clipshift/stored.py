@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import clipshift
-from clipshift.config_folders import STORED, StoredPool
+from clipshift.config.folders import STORED, StoredPool
 from clipshift.errors import ClipshiftError
 from clipshift.ranges import spread
 

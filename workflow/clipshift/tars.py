@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from clipshift.config_folders import DATA_VARIABLE, EXTERNAL, STORAGE_VARIABLE, STORED
+from clipshift.config.folders import DATA_VARIABLE, EXTERNAL, STORAGE_VARIABLE, STORED
 from clipshift.errors import ClipshiftError
 from clipshift.ranges import spread
 from clipshift.shards import Sample, read_tar

@@ -26,8 +26,8 @@ from pydantic import TypeAdapter
 
 from clipshift import checkpoints, launch
 from clipshift.causes.start import TEXT_WEIGHTS
-from clipshift.config import AnyTraining, EpochTraining, Training
-from clipshift.config_folders import EXTERNAL
+from clipshift.config.folders import EXTERNAL
+from clipshift.config.study import AnyTraining, EpochTraining, Training
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import (
     atomic,

@@ -6,7 +6,7 @@
 #        results/models/{split}-{model}-s{seed}/              model.pt, record.json, loss.csv
 #        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
 #        results/tables/causes_{runs,models,corpora,labels}.csv
-from clipshift.layout_causes import Causes
+from clipshift.layout.causes import Causes
 
 causes = Causes(at)
 

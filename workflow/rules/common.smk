@@ -5,32 +5,33 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from clipshift import cluster, config_load
-from clipshift.config import source_packages
-from clipshift.errors import ClipshiftError
-from clipshift.config_folders import (
+from clipshift import cluster
+from clipshift.config.folders import (
     DATA_VARIABLE,
     EXTERNAL,
     STORAGE_VARIABLE,
     STORED,
     StoredPool,
 )
-from clipshift.layout import (
+from clipshift.config.load import parse as parse_config  # Snakemake has a `parse` here
+from clipshift.config.study import source_packages
+from clipshift.errors import ClipshiftError
+from clipshift.layout.domains import DomainLayout
+from clipshift.layout.figures import (
+    FIGURE_KINDS,
+    figure_files,
+    figure_inputs,
+    figure_study,
+)
+from clipshift.layout.outputs import DOMAIN_TABLES
+from clipshift.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
+from clipshift.layout.study import (
     DOMAIN_INVENTORY,
     INVENTORY,
     Layout,
     as_json,
     controlled_tables,
 )
-from clipshift.layout_domain_figures import DOMAIN_TABLES
-from clipshift.layout_domains import DomainLayout
-from clipshift.layout_figures import (
-    FIGURE_KINDS,
-    figure_files,
-    figure_inputs,
-    figure_study,
-)
-from clipshift.layout_robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.steps import version_of
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
@@ -42,7 +43,7 @@ os.environ[SEARCHED] = os.pathsep.join(
 )
 
 try:
-    cfg = config_load.parse(config, [Path(f) for f in workflow.configfiles])
+    cfg = parse_config(config, [Path(f) for f in workflow.configfiles])
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 

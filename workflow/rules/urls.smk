@@ -6,7 +6,7 @@
 #        results/pools/{pool}/{shard}.tar, {shard}.parquet, {shard}.json
 # Answers are kept in results/work/urls, which no rule declares: `--forcerun fetch_urls` asks only
 # for what failed. Jobs that download are local: compute nodes seldom reach the internet.
-from clipshift.layout_urls import Urls
+from clipshift.layout.urls import Urls
 
 urls = Urls(at)
 

@@ -8,8 +8,8 @@ import argparse
 import json
 from pathlib import Path
 
-from clipshift.config import Training
-from clipshift.config_causes import Controlled
+from clipshift.config.causes import Controlled
+from clipshift.config.study import Training
 from clipshift.errors import run
 from clipshift.files import read_json, write_json
 from clipshift.ranges import spread

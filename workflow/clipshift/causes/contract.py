@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clipshift.config_causes import CAPTION_FIELDS
+from clipshift.config.causes import CAPTION_FIELDS
 from clipshift.ranges import spread
 
 # Fields of pictures: texts, empty where there is none, and the label where the data hold one.

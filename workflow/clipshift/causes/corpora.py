@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from clipshift.causes.contract import add_arguments, classes_of, paths_of
 from clipshift.causes.language import Judge, banned, judge
 from clipshift.causes.matcher import ClassNames, finder, label_of, text_of
-from clipshift.config_causes import CAPTION_FIELDS, Corpus, Matcher
+from clipshift.config.causes import CAPTION_FIELDS, Corpus, Matcher
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, write_json

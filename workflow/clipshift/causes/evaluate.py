@@ -21,8 +21,8 @@ from pydantic import TypeAdapter
 
 from clipshift.causes.contract import classes_of
 from clipshift.causes.heads import Answers, Labelled, Model, Scorer, features, load, scorer
-from clipshift.config import Evaluation
-from clipshift.config_causes import Head, Subset
+from clipshift.config.causes import Head, Subset
+from clipshift.config.study import Evaluation
 from clipshift.errors import ClipshiftError, run
 from clipshift.evaluate import SCHEMA_VERSION, measure
 from clipshift.files import named_paths, read_json, sha256_file, write_json, write_parquet

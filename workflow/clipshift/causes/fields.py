@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from clipshift.causes.contract import FIELDS
-from clipshift.config_causes import CAPTION_FIELDS, Fields
-from clipshift.config_data import Package, Source
+from clipshift.config.causes import CAPTION_FIELDS, Fields
+from clipshift.config.data import Package, Source
 from clipshift.errors import ClipshiftError, run
 from clipshift.fetch import fetch
 from clipshift.files import atomic, read_parquet, write_parquet

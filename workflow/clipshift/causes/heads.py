@@ -19,8 +19,8 @@ from torch import Tensor
 
 from clipshift import models
 from clipshift.causes.towers import build
-from clipshift.config import Evaluation, Training
-from clipshift.config_causes import Controlled, LinearHead, PromptHead
+from clipshift.config.causes import Controlled, LinearHead, PromptHead
+from clipshift.config.study import Evaluation, Training
 from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError
 from clipshift.evaluate import prompts_of, text_classifier

@@ -22,7 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from clipshift.causes.contract import FIELDS
-from clipshift.config_folders import DATA_VARIABLE
+from clipshift.config.folders import DATA_VARIABLE
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, sha256_bytes, write_json, write_parquet

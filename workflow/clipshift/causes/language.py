@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from clipshift.config_causes import English
+from clipshift.config.causes import English
 from clipshift.errors import ClipshiftError
 
 Judge = Callable[[str], bool]

@@ -34,8 +34,8 @@ from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Index, Pictures, index_tars
 from clipshift.causes.start import start_vision
 from clipshift.causes.towers import TowerWithHead, build, groups, view_of
-from clipshift.config import Training
-from clipshift.config_causes import Controlled
+from clipshift.config.causes import Controlled
+from clipshift.config.study import Training
 from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json

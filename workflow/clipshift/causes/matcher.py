@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from clipshift.config_causes import Matcher
+from clipshift.config.causes import Matcher
 from clipshift.errors import ClipshiftError
 from clipshift.prompts import imagenet_names
 

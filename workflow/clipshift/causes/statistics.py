@@ -14,7 +14,7 @@ from typing import Any
 from clipshift.causes.contract import add_arguments, classes_of, paths_of
 from clipshift.causes.corpora import joined, true_label
 from clipshift.causes.matcher import finder, label_of, text_of
-from clipshift.config_causes import CAPTION_FIELDS, Matcher
+from clipshift.config.causes import CAPTION_FIELDS, Matcher
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson

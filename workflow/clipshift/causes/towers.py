@@ -9,8 +9,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torchvision import transforms
 
-from clipshift.config import Training
-from clipshift.config_causes import Controlled
+from clipshift.config.causes import Controlled
+from clipshift.config.study import Training
 from clipshift.models import register
 
 View = Callable[[Image.Image], Any]

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipshift.config_splits import Dedup, Rule
+from clipshift.config.splits import Dedup, Rule
 from clipshift.dedup.rules import decide
 from clipshift.errors import run
 from clipshift.files import read_parquet, write_csv, write_json

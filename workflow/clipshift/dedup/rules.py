@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from clipshift.config_splits import Rule
+from clipshift.config.splits import Rule
 from clipshift.errors import run
 from clipshift.files import read_parquet, write_parquet
 

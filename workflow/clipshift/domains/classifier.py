@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter
 
-from clipshift.config import Encoder
-from clipshift.config_data import Block
-from clipshift.config_domains import Classifier, Parts
+from clipshift.config.data import Block
+from clipshift.config.domains import Classifier, Parts
+from clipshift.config.study import Encoder
 from clipshift.domains import forms, heads
 from clipshift.errors import ClipshiftError
 from clipshift.files import atomic, read_json

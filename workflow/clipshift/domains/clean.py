@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipshift.config_domains import Clean
+from clipshift.config.domains import Clean
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet, write_json, write_parquet
 from clipshift.ledger import Ledger

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_domains import DOMAINS, VERDICTS, Parts
+from clipshift.config.domains import DOMAINS, VERDICTS, Parts
 from clipshift.database import database
 from clipshift.domains.correct import corrected
 from clipshift.domains.parts import TEST, read_labelled

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from clipshift.config_domains import Finetune
+from clipshift.config.domains import Finetune
 from clipshift.device import available_cores
 from clipshift.encoders import Encoder
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config import RunEncoder
-from clipshift.config_domains import DOMAINS, Prompts
+from clipshift.config.domains import DOMAINS, Prompts
+from clipshift.config.study import RunEncoder
 from clipshift.domains import classifier, forms, heads
 from clipshift.domains.parts import (
     TEST,

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
-from clipshift.config_domains import DETECTED, DOMAINS
+from clipshift.config.domains import DETECTED, DOMAINS
 from clipshift.errors import ClipshiftError
 
 WHOLE = "domains"

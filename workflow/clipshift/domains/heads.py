@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_domains import Centroid, Knn, Linear
+from clipshift.config.domains import Centroid, Knn, Linear
 
 Arrays = dict[str, np.ndarray]
 

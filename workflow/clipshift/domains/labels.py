@@ -14,8 +14,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipshift.config_domains import DOMAINS, Labels
-from clipshift.config_folders import DATA_VARIABLE
+from clipshift.config.domains import DOMAINS, Labels
+from clipshift.config.folders import DATA_VARIABLE
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_parquet, write_json, write_parquet
 from clipshift.ledger import Ledger

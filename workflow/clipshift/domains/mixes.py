@@ -12,7 +12,7 @@ from pathlib import Path
 
 import duckdb
 
-from clipshift.config_mixes import Mix
+from clipshift.config.mixes import Mix
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.ledger import Ledger

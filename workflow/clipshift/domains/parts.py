@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_domains import DOMAINS, Parts
+from clipshift.config.domains import DOMAINS, Parts
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
 from clipshift.select import seeded_order

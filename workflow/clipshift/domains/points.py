@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipshift.config_domains import DETECTED, DOMAINS, Parts
+from clipshift.config.domains import DETECTED, DOMAINS, Parts
 from clipshift.domains.parts import TEST, VALIDATION, read_labelled
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import named_paths, read_parquet, write_json, write_parquet

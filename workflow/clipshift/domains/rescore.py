@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipshift import models
-from clipshift.config import Evaluation, Training
+from clipshift.config.study import Evaluation, Training
 from clipshift.errors import ClipshiftError, run
 from clipshift.evaluate import measure, predict, prompts_of
 from clipshift.files import atomic, named_paths, read_json, read_parquet, write_json

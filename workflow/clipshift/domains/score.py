@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift.config_domains import DOMAINS
+from clipshift.config.domains import DOMAINS
 from clipshift.domains import classifier, forms
 from clipshift.embeddings import open_shard
 from clipshift.errors import ClipshiftError, run

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clipshift.config_domains import VERDICTS
+from clipshift.config.domains import VERDICTS
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import read_json, read_parquet, write_json, write_parquet
 

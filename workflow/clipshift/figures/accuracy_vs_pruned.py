@@ -7,7 +7,7 @@ single seeds. Published points, where the block asks for them, are hollow and ma
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_figures import Curve
+from clipshift.config.figures import Curve
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_figures import Binned
+from clipshift.config.figures import Binned
 from clipshift.correlation import bootstrap, spearman
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
@@ -30,7 +30,7 @@ from clipshift.figures.style import (
 )
 from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.published import MARK, published
 from clipshift.summary import correct_images
 

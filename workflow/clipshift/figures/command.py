@@ -2,7 +2,7 @@
 
 `python -m clipshift.figures.KIND --block JSON --study JSON --files JSON --csv FILE --out FILE...`:
 the block of the configuration, what else it has to know of the study, the files it reads
-(`layout_figures`), the table of its numbers and the pictures.
+(`layout.figures`), the table of its numbers and the pictures.
 """
 
 import argparse
@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clipshift.config_data import Block
-from clipshift.layout_figures import Files
+from clipshift.config.data import Block
+from clipshift.layout.figures import Files
 from clipshift.tars import add_data
 
 B = TypeVar("B", bound=Block)

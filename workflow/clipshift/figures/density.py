@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_figures import Density
+from clipshift.config.figures import Density
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
@@ -25,7 +25,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.files import read_parquet, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:

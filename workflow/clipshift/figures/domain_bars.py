@@ -6,8 +6,8 @@ Means over the clean sets of a domain; intervals are bootstrapped over images an
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_domain_figures import DomainBars
-from clipshift.config_domains import DETECTED
+from clipshift.config.domain_figures import DomainBars
+from clipshift.config.domains import DETECTED
 from clipshift.domains.compare import Arm, draw_means, interval
 from clipshift.errors import run
 from clipshift.figures.domain_command import compared

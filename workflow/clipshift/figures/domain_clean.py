@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_domain_figures import CleanTable
+from clipshift.config.domain_figures import CleanTable
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.files import read_json, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.published import published_domains
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import TypeVar
 
-from clipshift.config_domain_figures import OfClean
+from clipshift.config.domain_figures import OfClean
 from clipshift.domains.compare import Arm, read_arms
 from clipshift.figures.command import arguments
 

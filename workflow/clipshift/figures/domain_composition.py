@@ -6,8 +6,8 @@ Labels by the sources or by people stand beside where they are known, to judge t
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_domain_figures import CompositionTable
-from clipshift.config_domains import DOMAINS, VERDICTS
+from clipshift.config.domain_figures import CompositionTable
+from clipshift.config.domains import DOMAINS, VERDICTS
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.files import read_json, write_csv

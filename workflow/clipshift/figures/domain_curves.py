@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from clipshift.config_domain_figures import DomainCurves
-from clipshift.config_domains import DETECTED
+from clipshift.config.domain_figures import DomainCurves
+from clipshift.config.domains import DETECTED
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
@@ -24,7 +24,7 @@ from clipshift.figures.style import (
     save,
 )
 from clipshift.files import read_json, read_parquet, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 
 def rows(block: DomainCurves, files: Files, study: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,11 +6,11 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_domain_figures import DetectorTable
+from clipshift.config.domain_figures import DetectorTable
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.files import read_json, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 
 def rows(

@@ -5,8 +5,8 @@ from typing import Any
 
 import matplotlib
 
-from clipshift.config_domain_figures import DomainMixes
-from clipshift.config_domains import DETECTED
+from clipshift.config.domain_figures import DomainMixes
+from clipshift.config.domains import DETECTED
 from clipshift.domains.compare import (
     Arm,
     draw_means,

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_domain_figures import DomainRelative
-from clipshift.config_domains import DETECTED
+from clipshift.config.domain_figures import DomainRelative
+from clipshift.config.domains import DETECTED
 from clipshift.domains.compare import Arm, draw_means, interval
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.domain_command import compared

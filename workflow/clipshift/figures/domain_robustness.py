@@ -7,7 +7,7 @@ dotted diagonal is equal accuracy, no expectation.
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_domain_figures import DomainRobustness
+from clipshift.config.domain_figures import DomainRobustness
 from clipshift.domains.compare import Arm, share_name
 from clipshift.errors import run
 from clipshift.figures.domain_command import compared

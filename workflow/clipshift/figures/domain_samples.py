@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_domain_figures import DomainSamples
-from clipshift.config_domains import DETECTED, VERDICTS
+from clipshift.config.domain_figures import DomainSamples
+from clipshift.config.domains import DETECTED, VERDICTS
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.figures.pictures import Picture, fetch
 from clipshift.figures.sheet import Sheet
 from clipshift.figures.style import house_style
 from clipshift.files import read_json, read_parquet, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.select import seeded_order
 
 SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1

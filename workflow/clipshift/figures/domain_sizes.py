@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_domain_figures import DomainSizes
-from clipshift.config_domains import DETECTED
+from clipshift.config.domain_figures import DomainSizes
+from clipshift.config.domains import DETECTED
 from clipshift.domains.compare import Arm, draw_means, interval, short
 from clipshift.errors import run
 from clipshift.figures.domain_command import compared

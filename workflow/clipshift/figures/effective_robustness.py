@@ -8,7 +8,7 @@ shows the first of them, and no line, for there is none in a plane; the table ho
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_robustness import OwnRobustness
+from clipshift.config.robustness import OwnRobustness
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
 from clipshift.figures.lines import (
@@ -32,7 +32,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.files import read_json, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.robustness.lines import Line, fit
 from clipshift.robustness.points import Accuracy, Axis, Points, accuracy
 from clipshift.robustness.rho import effective_robustness

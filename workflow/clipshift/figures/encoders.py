@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_figures import Encoders
+from clipshift.config.figures import Encoders
 from clipshift.correlation import bootstrap, spearman
 from clipshift.errors import run
 from clipshift.figures.command import arguments
@@ -17,7 +17,7 @@ from clipshift.figures.nearest import read_training, same_images
 from clipshift.figures.similarity_gap import edges, histogram
 from clipshift.figures.style import COLOURS, RHO, house_style, legend_above, panels, save
 from clipshift.files import write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 # More test images than this are drawn as the density of hexagons.
 POINTS = 1500

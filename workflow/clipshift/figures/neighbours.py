@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_figures import Examples
+from clipshift.config.figures import Examples
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_neighbours, read_training
@@ -17,7 +17,7 @@ from clipshift.figures.pictures import Picture, fetch
 from clipshift.figures.sheet import Sheet, short
 from clipshift.figures.style import GREY, house_style
 from clipshift.files import write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.select import seeded_order
 
 Rows = list[dict[str, Any]]

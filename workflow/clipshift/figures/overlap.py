@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_figures import Overlap
+from clipshift.config.figures import Overlap
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import COLOURS, house_style, label_below, legend_above, panels, save
 from clipshift.files import write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 

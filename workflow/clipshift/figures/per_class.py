@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.compute as pc
 
-from clipshift.config_figures import PerClass
+from clipshift.config.figures import PerClass
 from clipshift.correlation import spearman
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
@@ -27,7 +27,7 @@ from clipshift.figures.style import (
 )
 from clipshift.files import read_json, read_parquet, write_csv
 from clipshift.intervals import clopper_pearson
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 from clipshift.summary import correct_images
 
 # More classes than this are points of a scatter plot, fewer have a line with their name.

@@ -12,7 +12,7 @@ from PIL import Image
 
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_parquet
-from clipshift.layout_figures import Files, leaves
+from clipshift.layout.figures import Files, leaves
 from clipshift.shards import read_tar
 from clipshift.tars import tars_of
 

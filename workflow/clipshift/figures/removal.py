@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from clipshift.database import database
 from clipshift.errors import ClipshiftError
-from clipshift.layout_figures import Files, sharded
+from clipshift.layout.figures import Files, sharded
 
 
 @contextmanager

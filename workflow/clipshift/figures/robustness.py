@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clipshift.config_robustness import Robustness
+from clipshift.config.robustness import Robustness
 from clipshift.figures.lines import (
     ALONE,
     BASELINE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_figures import Ruler
+from clipshift.config.figures import Ruler
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_neighbours
@@ -18,7 +18,7 @@ from clipshift.figures.pictures import Picture
 from clipshift.figures.sheet import Sheet, short
 from clipshift.figures.style import GREY, house_style
 from clipshift.files import write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 

@@ -7,7 +7,7 @@ training, the Clopper-Pearson interval beside it of the choice of test images.
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_figures import Seeds
+from clipshift.config.figures import Seeds
 from clipshift.correlation import mean_interval
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
@@ -23,7 +23,7 @@ from clipshift.figures.style import (
 )
 from clipshift.files import read_json, write_csv
 from clipshift.intervals import clopper_pearson
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 # What all runs of an arm share.
 SAME = ("split", "model", "samples_seen", "precision", "batch")

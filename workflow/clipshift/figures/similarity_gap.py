@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_figures import Gap
+from clipshift.config.figures import Gap
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_nearest, read_training
@@ -25,7 +25,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.files import write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 Values = dict[str, dict[str, np.ndarray]]  # test set -> base -> (M,) similarities
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config_robustness import Robustness, Space
+from clipshift.config.robustness import Robustness, Space
 from clipshift.errors import run
 from clipshift.figures.lines import (
     BASELINE,

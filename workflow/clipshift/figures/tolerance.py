@@ -7,13 +7,13 @@ trained, their accuracy stands beside.
 from pathlib import Path
 from typing import Any
 
-from clipshift.config_figures import Tolerance
+from clipshift.config.figures import Tolerance
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
 from clipshift.files import read_json, write_csv
-from clipshift.layout_figures import Files
+from clipshift.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 EMPTY = dict.fromkeys(("split", "test_set", "seeds", "n", "top1", "top1_low", "top1_high"))

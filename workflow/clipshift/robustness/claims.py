@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipshift.config_robustness import Robustness
+from clipshift.config.robustness import Robustness
 from clipshift.errors import ClipshiftError
 from clipshift.robustness.lines import Line, fit
 from clipshift.robustness.points import Points

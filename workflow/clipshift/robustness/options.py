@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from clipshift.config_robustness import Robustness
+from clipshift.config.robustness import Robustness
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

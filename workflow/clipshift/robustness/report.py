@@ -11,7 +11,7 @@ import argparse
 from dataclasses import dataclass, field
 from typing import Any
 
-from clipshift.config_robustness import Robustness
+from clipshift.config.robustness import Robustness
 from clipshift.errors import ClipshiftError
 from clipshift.files import write_csv, write_json
 from clipshift.robustness.points import Axis

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from clipshift.config_robustness import Baseline, Robustness, Space
+from clipshift.config.robustness import Baseline, Robustness, Space
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_csv, write_json
 from clipshift.ledger import Ledger

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from tqdm import tqdm
 
-from clipshift.config_data import Rendering, Source
+from clipshift.config.data import Rendering, Source
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import named_paths, sha256_bytes, write_json
 from clipshift.ledger import Ledger

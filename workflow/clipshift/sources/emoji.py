@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from clipshift.config_data import EmojiSource
+from clipshift.config.data import EmojiSource
 from clipshift.errors import ClipshiftError
 from clipshift.sources.base import Item, Rejected, locator, words
 

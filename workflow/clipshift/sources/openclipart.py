@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from html import unescape
 from pathlib import Path
 
-from clipshift.config_data import OpenclipartSource
+from clipshift.config.data import OpenclipartSource
 from clipshift.sources.base import Item, Rejected, locator, words
 
 # The metadata of a third of the files is not well-formed XML; patterns read all of them.

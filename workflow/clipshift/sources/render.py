@@ -10,7 +10,7 @@ import numpy as np
 import resvg_py
 from PIL import Image, UnidentifiedImageError
 
-from clipshift.config_data import Rendering
+from clipshift.config.data import Rendering
 
 
 class Undrawable(Exception):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from clipshift.config_data import SidecarSource
+from clipshift.config.data import SidecarSource
 from clipshift.sources.base import Item, Rejected, locator, words
 
 

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from clipshift.config_data import TableSource
+from clipshift.config.data import TableSource
 from clipshift.errors import ClipshiftError
 from clipshift.sources.base import Item, Rejected, locator
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from clipshift.config_data import WebdatasetSource
+from clipshift.config.data import WebdatasetSource
 from clipshift.errors import ClipshiftError
 from clipshift.shards import IMAGE_SUFFIXES, read_tar
 from clipshift.sources.base import Item, Rejected

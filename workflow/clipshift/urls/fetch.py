@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import clipshift
-from clipshift.config_urls import Fetching
+from clipshift.config.urls import Fetching
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, read_parquet, write_json, write_parquet
 from clipshift.processes import run_bound

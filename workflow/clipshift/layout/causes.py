@@ -8,11 +8,11 @@ import json
 import shlex
 from typing import Any
 
-from clipshift import config_causes
-from clipshift.config import Training, source_packages
-from clipshift.config_causes import Controlled, Fields, LinearHead
-from clipshift.config_folders import CaptionedPool, Tars
-from clipshift.layout import Layout, as_json
+from clipshift.config import causes
+from clipshift.config.causes import Controlled, Fields, LinearHead
+from clipshift.config.folders import CaptionedPool, Tars
+from clipshift.config.study import Training, source_packages
+from clipshift.layout.study import Layout, as_json
 from clipshift.wildcards import pattern
 
 RUN = "results/models/{run}"
@@ -82,7 +82,7 @@ class Causes:
     def training(self, model: str) -> Training:
         """The settings of any model."""
         if model in self.block.models:
-            settings: Training = config_causes.training(self.cfg, model)
+            settings: Training = causes.training(self.cfg, model)
             return settings
         return self.cfg.models[model]
 
@@ -128,11 +128,11 @@ class Causes:
 
     def asked(self) -> list[tuple[str, list[int]]]:
         """What is evaluated: `split-model` or `split-model-head`, and its seeds."""
-        return config_causes.asked(self.block)
+        return causes.asked(self.block)
 
     def evaluations(self, name: str) -> list[str]:
         """Evaluations of the seeds of a split and model, by a head or by the model's own."""
-        return config_causes.evaluations(name, dict(self.asked())[name])
+        return causes.evaluations(name, dict(self.asked())[name])
 
     def summaries(self) -> list[str]:
         return [f"results/eval/{name}.json" for name, _ in self.asked()]

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Mention, Name
+from clipshift.config.data import Block, Mention, Name
 
 Space = Literal["logit", "probit", "linear"]
 ShiftName = Literal["v2", "sketch", "r", "a", "objectnet", "average"]

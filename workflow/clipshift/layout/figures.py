@@ -6,10 +6,10 @@ than a command line has room for.
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipshift.config_causes import asked, evaluations
-from clipshift.config_figures import (
+from clipshift.config.causes import asked, evaluations
+from clipshift.config.figures import (
     Binned,
     Curve,
     Density,
@@ -23,42 +23,26 @@ from clipshift.config_figures import (
     Ruler,
     Tolerance,
 )
-from clipshift.config_folders import Outside
-from clipshift.config_robustness import OwnRobustness
-from clipshift.layout_domain_figures import DOMAIN_FILES, DOMAIN_TABLES, domain_study
-
-if TYPE_CHECKING:
-    from clipshift.layout import Layout
+from clipshift.config.folders import Outside
+from clipshift.config.robustness import OwnRobustness
+from clipshift.layout.domain_figures import DOMAIN_FILES, domain_study
+from clipshift.layout.outputs import TABLES
+from clipshift.layout.study import Layout
 
 Files = dict[str, Any]
 
-# Kinds that are tables only.
-TABLES = ("pruned", *DOMAIN_TABLES)
 
-
-def figure_outputs(kind: str, name: str) -> list[str]:
-    """What the report needs of a figure."""
-    table = f"results/tables/{kind}_{name}.csv"
-    if kind == "accuracy_vs_similarity":
-        return [figure_path(kind, name), table, table.replace(".csv", ".rho.csv")]
-    return [table] if kind in TABLES else [figure_path(kind, name), table]
-
-
-def figure_path(kind: str, name: str) -> str:
-    return f"results/figures/{kind}_{name}.svg"
-
-
-def figure_files(at: "Layout", kind: str, name: str) -> Files:
+def figure_files(at: Layout, kind: str, name: str) -> Files:
     """The files that a figure reads, by role."""
     return FILES[kind](at, getattr(at.cfg.figures, kind)[name])
 
 
-def figure_inputs(at: "Layout", kind: str, name: str) -> list[str]:
+def figure_inputs(at: Layout, kind: str, name: str) -> list[str]:
     """The same, as a flat list without repetition."""
     return list(dict.fromkeys(leaves(figure_files(at, kind, name))))
 
 
-def figure_study(at: "Layout", kind: str, name: str) -> dict[str, Any]:
+def figure_study(at: Layout, kind: str, name: str) -> dict[str, Any]:
     """What a figure has to know of the study beyond its own block."""
     study: dict[str, Any] = {"reference": at.reference}
     if kind == "tolerance":
@@ -91,7 +75,7 @@ def _pattern(paths: list[str]) -> Files:
     return pattern
 
 
-def _pictures(at: "Layout", dataset: str) -> Files:
+def _pictures(at: Layout, dataset: str) -> Files:
     """Sample tables and tars of a data set."""
     if dataset in at.cfg.pools:
         shards = at.shards(dataset)
@@ -103,11 +87,11 @@ def _pictures(at: "Layout", dataset: str) -> Files:
     return {"tables": [at.table(dataset)], "tars": [at.tars(dataset)]}
 
 
-def _neighbours(at: "Layout", block: Any, encoder: str | None = None) -> Files:
+def _neighbours(at: Layout, block: Any, encoder: str | None = None) -> Files:
     return {s: {b: at.neighbours(b, s, encoder) for b in block.bases} for s in block.sets}
 
 
-def _training(at: "Layout", split: str, sets: list[str]) -> Files:
+def _training(at: Layout, split: str, sets: list[str]) -> Files:
     """Per test set, the neighbours files that make up a split's training data."""
     recipe = at.cfg.splits[split]
     bases = [split] * (recipe.recipe != "none") + [at.reference] * bool(recipe.reference)
@@ -118,12 +102,12 @@ def _evaluations(splits: list[str]) -> Files:
     return {split: f"results/eval/{split}.json" for split in splits}
 
 
-def _runs(at: "Layout", splits: list[str]) -> Files:
+def _runs(at: Layout, splits: list[str]) -> Files:
     """Per split the evaluations of its runs."""
     return {split: [f"results/eval/{run}.json" for run in at.runs(split)] for split in splits}
 
 
-def _predictions(at: "Layout", splits: list[str]) -> Files:
+def _predictions(at: Layout, splits: list[str]) -> Files:
     """Per split the predictions of its runs."""
     return {
         split: [f"results/eval/{run}.predictions.parquet" for run in at.runs(split)]
@@ -131,7 +115,7 @@ def _predictions(at: "Layout", splits: list[str]) -> Files:
     }
 
 
-def _pictured(at: "Layout", block: Examples | Ruler) -> Files:
+def _pictured(at: Layout, block: Examples | Ruler) -> Files:
     bases = {at.reference if b == at.reference else at.pool for b in block.bases}
     return {
         "neighbours": _neighbours(at, block),
@@ -140,33 +124,33 @@ def _pictured(at: "Layout", block: Examples | Ruler) -> Files:
     }
 
 
-def _binned(at: "Layout", block: Binned) -> Files:
+def _binned(at: Layout, block: Binned) -> Files:
     return {
         "neighbours": _training(at, block.split, block.sets),
         "predictions": _predictions(at, [block.split])[block.split],
     }
 
 
-def _curve(at: "Layout", block: Curve) -> Files:
+def _curve(at: Layout, block: Curve) -> Files:
     return {"evaluations": _evaluations(block.splits)}
 
 
-def _gap(at: "Layout", block: Gap) -> Files:
+def _gap(at: Layout, block: Gap) -> Files:
     return {"neighbours": _neighbours(at, block)}
 
 
-def _density(at: "Layout", block: Density) -> Files:
+def _density(at: Layout, block: Density) -> Files:
     return {"density": {s: {b: at.density(b, s) for b in block.bases} for s in block.sets}}
 
 
-def _pruned(at: "Layout", block: PrunedTable) -> Files:
+def _pruned(at: Layout, block: PrunedTable) -> Files:
     return {
         "evaluations": _evaluations(block.splits),
         "accounts": {split: f"results/splits/{split}.json" for split in block.splits},
     }
 
 
-def _per_class(at: "Layout", block: PerClass) -> Files:
+def _per_class(at: Layout, block: PerClass) -> Files:
     return {
         "evaluations": _evaluations(block.splits),
         "predictions": _predictions(at, block.splits),
@@ -174,15 +158,15 @@ def _per_class(at: "Layout", block: PerClass) -> Files:
     }
 
 
-def _seeds(at: "Layout", block: OfSplits) -> Files:
+def _seeds(at: Layout, block: OfSplits) -> Files:
     return {"runs": _runs(at, block.splits)}
 
 
-def _removable(at: "Layout", sets: list[str], encoder: str | None = None) -> Files:
+def _removable(at: Layout, sets: list[str], encoder: str | None = None) -> Files:
     return {s: _pattern(at.margins(s, encoder=encoder)) for s in sets}
 
 
-def _tolerance(at: "Layout", block: Tolerance) -> Files:
+def _tolerance(at: Layout, block: Tolerance) -> Files:
     return {
         "candidates": _pattern(at.embedded()),
         "margins": _removable(at, block.sets),
@@ -190,18 +174,18 @@ def _tolerance(at: "Layout", block: Tolerance) -> Files:
     }
 
 
-def _encoders(at: "Layout", block: Encoders) -> Files:
+def _encoders(at: Layout, block: Encoders) -> Files:
     return {"neighbours": {e: _neighbours(at, block, e) for e in block.encoders}}
 
 
-def _overlap(at: "Layout", block: Overlap) -> Files:
+def _overlap(at: Layout, block: Overlap) -> Files:
     return {
         "candidates": _pattern(at.embedded()),
         "margins": {e: _removable(at, block.sets, e) for e in block.encoders},
     }
 
 
-def _own_robustness(at: "Layout", block: OwnRobustness) -> Files:
+def _own_robustness(at: Layout, block: OwnRobustness) -> Files:
     """Per arm (`split`, `split-model` or `split-model-head`) the evaluations of its runs."""
     runs = {}
     controlled = dict(asked(at.cfg.causes))
@@ -214,7 +198,7 @@ def _own_robustness(at: "Layout", block: OwnRobustness) -> Files:
     return {"runs": runs}
 
 
-FILES: dict[str, Callable[["Layout", Any], Files]] = {
+FILES: dict[str, Callable[[Layout, Any], Files]] = {
     "neighbours": _pictured,
     "ruler": _pictured,
     "accuracy_vs_similarity": _binned,

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Name
-from clipshift.config_mixes import Mix, Seeded
+from clipshift.config.data import Block, Name
+from clipshift.config.mixes import Mix, Seeded
 
 # A count, or a share of a whole.
 Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from clipshift.config_data import Block, Pool, TestSet
-from clipshift.config_urls import UrlPool
+from clipshift.config.data import Block, Pool, TestSet
+from clipshift.config.urls import UrlPool
 
 # Begins the name of a file below the folder `data` (see `tars`).
 EXTERNAL = "data:"

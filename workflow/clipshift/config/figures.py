@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Mention, Name
-from clipshift.config_domain_figures import DomainFigures
-from clipshift.config_robustness import RESERVED, OwnRobustness
+from clipshift.config.data import Block, Mention, Name
+from clipshift.config.domain_figures import DomainFigures
+from clipshift.config.robustness import RESERVED, OwnRobustness
 
 Series = Literal["sketch", "val", "r"]
 PublishedSet = Literal["val", "sketch", "r", "v2", "a", "objectnet"]

@@ -16,13 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from clipshift import config_causes
-from clipshift.config_causes import Causes
-from clipshift.config_costs import Costs
-from clipshift.config_data import Block, Holdout, Name, Package, Rendering, Source
-from clipshift.config_domains import Domains, domain_references
-from clipshift.config_figures import Figures
-from clipshift.config_folders import (
+from clipshift.config import causes
+from clipshift.config.causes import Causes
+from clipshift.config.costs import Costs
+from clipshift.config.data import Block, Holdout, Name, Package, Rendering, Source
+from clipshift.config.domains import Domains, domain_references
+from clipshift.config.figures import Figures
+from clipshift.config.folders import (
     AnyPool,
     AnySet,
     CaptionedPool,
@@ -31,8 +31,8 @@ from clipshift.config_folders import (
     FolderSet,
     takes,
 )
-from clipshift.config_robustness import Robustness
-from clipshift.config_splits import Dedup, Pruned, Split
+from clipshift.config.robustness import Robustness
+from clipshift.config.splits import Dedup, Pruned, Split
 
 
 class OpenClipEncoder(Block):
@@ -327,7 +327,7 @@ class Config(Block):
 
     @model_validator(mode="after")
     def _controlled(self) -> "Config":
-        config_causes.check(self)
+        causes.check(self)
         return self
 
     @model_validator(mode="after")
@@ -380,7 +380,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         if isinstance(keep := getattr(split.reference, "keep", None), str):
             refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
     refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
-    refs += config_causes.references(c)
+    refs += causes.references(c)
     known: dict[str, Any] = {
         "split": c.trained,
         "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],
@@ -397,7 +397,7 @@ def _references(c: Config) -> list[tuple[str, str, Any]]:
         "arm": [
             *c.trained,
             *(f"{split}-{model}" for split in c.trained for model in c.models),
-            *(name for name, _ in config_causes.asked(c.causes)),
+            *(name for name, _ in causes.asked(c.causes)),
         ],
     }
     refs += domain_references(c)

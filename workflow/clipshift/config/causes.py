@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Name
-from clipshift.config_folders import Tars
+from clipshift.config.data import Block, Name
+from clipshift.config.folders import Tars
 
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")

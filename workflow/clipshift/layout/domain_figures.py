@@ -1,9 +1,9 @@
-"""What each figure and table of study B reads; see `layout_figures`."""
+"""What each figure and table of study B reads; see `layout.figures`."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipshift.config_domain_figures import (
+from clipshift.config.domain_figures import (
     CleanTable,
     CompositionTable,
     DetectorTable,
@@ -11,15 +11,10 @@ from clipshift.config_domain_figures import (
     DomainSamples,
     OfClean,
 )
-from clipshift.layout_domains import DomainLayout
-
-if TYPE_CHECKING:
-    from clipshift.layout import Layout
+from clipshift.layout.domains import DomainLayout
+from clipshift.layout.study import Layout
 
 Files = dict[str, Any]
-
-# Kinds that are tables only.
-DOMAIN_TABLES = ("domain_detectors", "domain_composition", "domain_clean")
 
 
 def _arms(block: OfClean) -> list[str]:
@@ -27,7 +22,7 @@ def _arms(block: OfClean) -> list[str]:
     return splits
 
 
-def _accuracies(at: "Layout", block: OfClean) -> Files:
+def _accuracies(at: Layout, block: OfClean) -> Files:
     dom = DomainLayout(at)
     return {
         "evaluations": {split: dom.evaluation(split) for split in _arms(block)},
@@ -35,7 +30,7 @@ def _accuracies(at: "Layout", block: OfClean) -> Files:
     }
 
 
-def _curves(at: "Layout", block: DomainCurves | DetectorTable) -> Files:
+def _curves(at: Layout, block: DomainCurves | DetectorTable) -> Files:
     dom = DomainLayout(at)
     return {
         "points": {c: dom.point(c) for c in block.classifiers},
@@ -43,7 +38,7 @@ def _curves(at: "Layout", block: DomainCurves | DetectorTable) -> Files:
     }
 
 
-def _samples(at: "Layout", block: DomainSamples) -> Files:
+def _samples(at: Layout, block: DomainSamples) -> Files:
     dom = DomainLayout(at)
     return {
         "points": {d: dom.point(c) for d, c in dom.detectors.items()},
@@ -58,16 +53,16 @@ def _samples(at: "Layout", block: DomainSamples) -> Files:
     }
 
 
-def _composition(at: "Layout", block: CompositionTable) -> Files:
+def _composition(at: Layout, block: CompositionTable) -> Files:
     return {"composition": f"{DomainLayout(at).home}/composition.json"}
 
 
-def _clean(at: "Layout", block: CleanTable) -> Files:
+def _clean(at: Layout, block: CleanTable) -> Files:
     dom = DomainLayout(at)
     return {"clean": {c: dom.clean(c).replace(".parquet", ".json") for c in block.clean}}
 
 
-DOMAIN_FILES: dict[str, Callable[["Layout", Any], Files]] = {
+DOMAIN_FILES: dict[str, Callable[[Layout, Any], Files]] = {
     "domain_bars": _accuracies,
     "domain_relative": _accuracies,
     "domain_mixes": _accuracies,
@@ -81,7 +76,7 @@ DOMAIN_FILES: dict[str, Callable[["Layout", Any], Files]] = {
 }
 
 
-def domain_study(at: "Layout", kind: str, name: str) -> dict[str, Any]:
+def domain_study(at: Layout, kind: str, name: str) -> dict[str, Any]:
     """What a figure of study B has to know beyond its block: what its splits are made of."""
     block = getattr(at.cfg.figures, kind)[name]
     if isinstance(block, DetectorTable | DomainCurves) and at.cfg.domains:

@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
-from clipshift.config import Config
+from clipshift.config.study import Config
 from clipshift.errors import ClipshiftError
 
 

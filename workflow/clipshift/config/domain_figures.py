@@ -1,11 +1,11 @@
-"""Configuration of the figures and tables of study B; see `config_figures` for what a block is."""
+"""Configuration of the figures and tables of study B; see `config.figures` for what a block is."""
 
 from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Name
+from clipshift.config.data import Block, Name
 
 Variant = Literal["original", "original_restricted", "clean", "clean_restricted"]
 PublishedArm = Literal["laion", "laion_natural"]

@@ -3,9 +3,9 @@
 import os
 import shlex
 
-from clipshift.config import Config
-from clipshift.config_urls import UrlPool
-from clipshift.layout import Layout
+from clipshift.config.study import Config
+from clipshift.config.urls import UrlPool
+from clipshift.layout.study import Layout
 
 
 class Urls:

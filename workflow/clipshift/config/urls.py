@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from clipshift.config_data import Block
+from clipshift.config.data import Block
 
 
 class Fetching(Block):

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from clipshift.config_robustness import RESERVED, ShiftName
+from clipshift.config.robustness import RESERVED, ShiftName
 
 # A test compares them with `robustness.claims`, which is too heavy for parse time.
 CLAIMS = ("clip", "subsampling", "self_supervised", "data_source", "fine_tuned")

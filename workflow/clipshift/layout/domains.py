@@ -3,21 +3,19 @@
 Pure string work, as in `layout`; empty where the configuration has no block `domains`.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from clipshift.config_domains import Clean
-from clipshift.config_folders import EXTERNAL
+from clipshift.config.domains import Clean
+from clipshift.config.folders import EXTERNAL
+from clipshift.layout.study import Layout
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
-
-if TYPE_CHECKING:
-    from clipshift.layout import Layout
 
 
 class DomainLayout:
     """Paths of study B, all below `results/domains/{name}`."""
 
-    def __init__(self, at: "Layout"):
+    def __init__(self, at: Layout):
         self.at = at
         self.cfg = at.cfg
         self.block = at.cfg.domains

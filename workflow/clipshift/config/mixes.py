@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Name
+from clipshift.config.data import Block, Name
 
 Points = Annotated[int, Field(ge=0, strict=True)]
 

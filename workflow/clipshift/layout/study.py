@@ -8,9 +8,9 @@ import shlex
 from collections.abc import Iterable
 from typing import Any
 
-from clipshift.config import Config, FolderEncoder, RunEncoder, driving_sets
-from clipshift.config_folders import EXTERNAL, CaptionedPool, FolderSet, Outside, Tars, takes
-from clipshift.layout_figures import figure_outputs
+from clipshift.config.folders import EXTERNAL, CaptionedPool, FolderSet, Outside, Tars, takes
+from clipshift.config.study import Config, FolderEncoder, RunEncoder, driving_sets
+from clipshift.layout.outputs import figure_outputs
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
 

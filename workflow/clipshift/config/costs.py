@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from clipshift.config_data import Block
+from clipshift.config.data import Block
 
 
 def _assumed(default: float, description: str) -> float:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.config_data import Block, Name
+from clipshift.config.data import Block, Name
 
 Domain = Literal["natural", "rendition", "ambiguous"]
 # In the order of the labels 0, 1, 2.

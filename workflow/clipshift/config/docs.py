@@ -5,7 +5,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from clipshift.config import Config
+from clipshift.config.study import Config
 
 INTRODUCTION = """\
 # Configuration

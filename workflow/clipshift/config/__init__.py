@@ -1,0 +1,1 @@
+"""The typed configuration: a study is `study.Config`, its blocks are the modules beside it."""
