@@ -46,10 +46,10 @@ def bad_row(value: float) -> np.ndarray:
 @pytest.mark.parametrize(
     ("vectors", "message"),
     [
-        (bad_row(np.nan), r"1 vectors are NaN.*row 3 \(key '0-3'"),
-        (bad_row(np.inf), r"1 vectors are NaN or infinite.*row 3"),
-        (bad_row(0), "1 vectors are of norm zero.*row 3"),
-        (bad_row(1), "1 vectors are not L2-normalised.*row 3"),
+        (bad_row(np.nan), r"1 rows hold a NaN.*row 3 \(key '0-3'"),
+        (bad_row(np.inf), r"1 rows hold a NaN or infinite vector.*row 3"),
+        (bad_row(0), "1 rows hold a vector of norm zero.*row 3"),
+        (bad_row(1), "1 rows hold a vector not L2-normalised.*row 3"),
         (tied_vectors(0, 5).astype(np.float64), "float16 or float32, found.*float64"),
         (np.ones((5, 1), np.int8), "int8"),
         (tied_vectors(0, 5)[0], "expected"),

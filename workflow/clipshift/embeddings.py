@@ -17,6 +17,8 @@ from clipshift.files import read_parquet, write_npy, write_parquet
 # float16 rounding moves a unit vector's norm by less than this.
 NORM_TOLERANCE = 2e-3
 NORM_ROWS = 65_536
+# What makes a vector useless.
+FAULTS = ("NaN or infinite vector", "vector of norm zero", "vector not L2-normalised")
 
 
 @dataclass(frozen=True)
@@ -147,22 +149,25 @@ def check_layout(vectors: np.ndarray, keys: int, where: Path) -> None:
 def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
     """Raise `ClipshiftError` on anything that would become a wrong similarity."""
     check_layout(vectors, len(keys), where)
-    norms = _norms(vectors)
-    for bad, what in (
-        (~np.isfinite(norms), "NaN or infinite"),
-        (norms == 0, "of norm zero"),
-        (np.abs(norms - 1) > NORM_TOLERANCE, "not L2-normalised"),
-    ):
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
+    norms = norms_of(vectors)
+    fault = faults(norms)
+    for number, what in enumerate(FAULTS):
+        rows = np.flatnonzero(fault == number)
+        if len(rows):
             raise ClipshiftError(
-                f"{where}: {int(bad.sum())} vectors are {what}, the first in row {row} "
-                f"(key {keys[row]!r}, norm {norms[row]:.4f}). Embed this shard again"
+                f"{where}: {len(rows)} rows hold a {what}, the first is row {rows[0]} "
+                f"(key {keys[rows[0]]!r}, norm {norms[rows[0]]:.4f}). Embed this shard again"
             )
     _unique(keys, where)
 
 
-def _norms(vectors: np.ndarray) -> np.ndarray:
+def faults(norms: np.ndarray) -> np.ndarray:
+    """(N,) what is wrong with vectors of these norms, an index of FAULTS; -1: nothing."""
+    checks = [~np.isfinite(norms), norms == 0, np.abs(norms - 1) > NORM_TOLERANCE]
+    return np.select(checks, range(len(FAULTS)), -1)
+
+
+def norms_of(vectors: np.ndarray) -> np.ndarray:
     """(N,) float32, some rows at a time: a mapped shard may be larger than memory."""
     parts = (vectors[start : start + NORM_ROWS] for start in range(0, len(vectors), NORM_ROWS))
     norms = [np.linalg.norm(np.asarray(part, dtype=np.float32), axis=1) for part in parts]

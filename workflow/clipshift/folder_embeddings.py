@@ -17,7 +17,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.database import database
-from clipshift.embeddings import NORM_TOLERANCE, check_layout, list_shards, shard_paths
+from clipshift.embeddings import (
+    FAULTS,
+    check_layout,
+    faults,
+    list_shards,
+    norms_of,
+    shard_paths,
+)
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, read_parquet, write_json, write_npy_parts, write_parquet
 from clipshift.ledger import Ledger
@@ -29,7 +36,6 @@ JOINS = {"image_path": "key", "url": "locator"}
 ROWS = 65_536
 # A row group of the index is one range of names, of which a shard reads a few.
 GROUP = 100_000
-FAULTS = ("NaN or infinite vector", "vector of norm zero", "vector not L2-normalised")
 
 
 def index(folder: Path, join: str, out: Path) -> int:
@@ -112,7 +118,7 @@ def pick(folder: Path, listed: Path, table: Path, shard: str, out: Path) -> Ledg
     usable = part >= 0
     ledger.rejected["no vector in the folder"] = int((~usable).sum())
     for chunk in _chunks(np.flatnonzero(usable)):
-        fault = _fault(_gather(vectors, part[chunk], row[chunk]))
+        fault = faults(norms_of(_gather(vectors, part[chunk], row[chunk])))
         for number, what in enumerate(FAULTS):
             ledger.rejected[what] += int((fault == number).sum())
         usable[chunk[fault >= 0]] = False
@@ -162,13 +168,6 @@ def _gather(vectors: Sequence[np.ndarray], part: np.ndarray, row: np.ndarray) ->
         mine = part == number
         found[mine] = vectors[number][row[mine]]
     return found
-
-
-def _fault(vectors: np.ndarray) -> np.ndarray:
-    """(n,) what is wrong with each vector, an index of FAULTS; -1 where nothing is."""
-    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
-    checks = [~np.isfinite(norms), norms == 0, np.abs(norms - 1) > NORM_TOLERANCE]
-    return np.select(checks, range(len(FAULTS)), -1)
 
 
 def main() -> None:
