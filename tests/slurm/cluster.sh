@@ -176,9 +176,11 @@ start_db() {
   local d=$SLT_DIR/db u=$ME
   [ "$(id -u)" = 0 ] && u=mysql
   mkdir -p "$d"; [ "$u" = "$ME" ] || chown "$u" "$d"
-  mariadb-install-db --no-defaults --user="$u" --datadir="$d/data" --skip-test-db \
-    --auth-root-authentication-method=normal >"$SLT_DIR/log/mariadb-install.log" 2>&1
-  bg mariadb mariadbd --no-defaults --user="$u" --datadir="$d/data" --socket="$d/s.sock" \
+  # Its own folder for temporary files: where root runs this, TMPDIR is not the database's to write.
+  mariadb-install-db --no-defaults --user="$u" --datadir="$d/data" --tmpdir="$d" --skip-test-db \
+    --auth-root-authentication-method=normal >"$SLT_DIR/log/mariadb-install.log" 2>&1 ||
+    die "mariadb-install-db failed"
+  bg mariadb mariadbd --no-defaults --user="$u" --datadir="$d/data" --tmpdir="$d" --socket="$d/s.sock" \
     --bind-address=127.0.0.1 --port=$((SLT_PORT + 2)) --pid-file="$d/own.pid" --skip-log-bin \
     --innodb-buffer-pool-size=64M --innodb-lock-wait-timeout=900 --innodb-flush-log-at-trx-commit=0
   waitfor mariadb mariadb-admin --no-defaults -u root -S "$d/s.sock" ping
