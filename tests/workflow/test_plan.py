@@ -104,6 +104,9 @@ def test_the_slurm_profile_resolves_by_its_name(tmp_path: Path) -> None:
     assert "slurm_partition=a100" in done.stdout + done.stderr
 
 
-def test_lint(tmp_path: Path) -> None:
-    done = snakemake(tmp_path, "--lint", check=False)
+@pytest.mark.parametrize("study", ["test", "laion400m", "yfcc15m", "rehearsal"])
+def test_lint(tmp_path: Path, study: str) -> None:
+    """Lints see parameters, and so the study's values."""
+    config = ROOT / f"config/{study}.yaml"
+    done = snakemake(tmp_path, "--lint", config=config, check=False)
     assert done.returncode == 0, done.stdout

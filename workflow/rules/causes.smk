@@ -121,7 +121,7 @@ rule corpus:
     params:
         corpus=lambda w: as_json(cfg.causes.corpora[w.corpus]),
         matcher=lambda w: causes.matcher(w.corpus),
-        classes=causes.classes(),
+        classes=lambda w, input: causes.classes(*input.classes),
         version=version_of("corpus"),
     shell:
         "python -m clipshift.causes.corpora --corpus {params.corpus:q} {params.matcher}"
@@ -214,7 +214,7 @@ rule train_vision:
         spec=lambda w: as_json(causes.spec(w.model)),
         tars=lambda w: tar_arguments(causes.tars(w.split)),
         start=lambda w, input: f"--start {input.start}" if input.start else "",
-        classes=causes.classes(),
+        classes=lambda w, input: causes.classes(*input.classes),
         run="{split}-{model}-s{seed}",
         version=version_of("train_vision"),
     shell:
@@ -284,7 +284,7 @@ rule evaluate_head:
             if input.chosen
             else ""
         ),
-        classes=causes.classes(),
+        classes=lambda w, input: causes.classes(*input.classes),
         version=version_of("evaluate_controlled"),
     shell:
         "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
@@ -357,7 +357,7 @@ rule causes_labels:
         found=lambda w: as_json(cfg.causes.matchers[cfg.causes.found]),
         tables=lambda w, input: at.word(list(input.tables)),
         fields=lambda w, input: at.word(list(input.fields)),
-        classes=causes.classes(),
+        classes=lambda w, input: causes.classes(*input.classes),
         version=version_of("causes_labels"),
     shell:
         "python -m clipshift.causes.statistics --found {params.found:q} --table {params.tables}"

@@ -41,10 +41,9 @@ class Causes:
             return [f"results/captions/pools/{dataset}/{shard}.parquet"]
         return [f"results/captions/sources/{s}.parquet" for s in self.at.sources(dataset)]
 
-    def classes(self) -> str:
-        """The study's classes as a word of a command line."""
-        files = self.class_files()
-        return files[0] if files else json.dumps(list(self.cfg.classes))
+    def classes(self, file: str = "") -> str:
+        """The study's classes as a word of a command line: the file that lists them, or JSON."""
+        return file or json.dumps(list(self.cfg.classes))
 
     def class_files(self) -> list[str]:
         """Where classes are those of the reference set: the file that lists them."""
