@@ -77,7 +77,7 @@ def main() -> None:
             words = [*SNAKEMAKE, *JOB, "--target-jobs", job, "--allowed-rules", rule]
             rows[f"job: {rule}"] = min(timed(folder, *words)[:3] for _ in range(3))
     for what, (seconds, core, memory) in rows.items():
-        print(f"{what:24} {seconds:6.2f} s {core:6.2f} core s {memory:5.0f} MiB")
+        print(f"{what:28} {seconds:6.2f} s {core:6.2f} core s {memory:5.0f} MiB")
     if args.out:
         names = ("seconds", "core_seconds", "peak_mib")
         write_json(args.out, {r: dict(zip(names, row, strict=True)) for r, row in rows.items()})
