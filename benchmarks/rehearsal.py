@@ -5,7 +5,8 @@
 Makes a pool in the layout of LAION-400M (img2dataset's tables with failed rows and missing numbers,
 unpadded parts of released embeddings that do not agree with the tars), lets Snakemake run
 config/rehearsal.yaml on it, and writes time and peak memory of every stage to
-benchmarks/results/rehearsal.json. `--make FOLDER` only makes the data.
+benchmarks/results/rehearsal.json. What grows with pool and clusters is measured once more, on a
+shard with LAION's number of clusters. `--make FOLDER` only makes the data.
 """
 
 import argparse
@@ -41,6 +42,8 @@ PART = 64_000
 REFERENCE = 50_000
 CLASSES = 10
 POPULAR = 20_000
+# LAION's clusters; here fitted on so many points in one iteration.
+CLUSTERS, FITTED = 50_000, 100_000
 
 
 def make(folder: Path, points: int) -> dict[str, int]:
@@ -125,8 +128,12 @@ def _write_set(folder: Path, names: list[str], split: str) -> None:
     write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(CLASSES)))
 
 
-def rehearse(points: int, scratch: Path) -> dict[str, Any]:
-    """Make the data, run the study, and add up what Snakemake measured of its jobs."""
+def rehearse(points: int, scratch: Path, many: bool) -> dict[str, Any]:
+    """Make the data, run the study, and add up what Snakemake measured of its jobs.
+
+    Args:
+        many: measure the stages of the clusters with LAION's number of them, too.
+    """
     start = time.perf_counter()
     sizes = make(scratch / "data", points)
     made = time.perf_counter() - start
@@ -151,13 +158,43 @@ def rehearse(points: int, scratch: Path) -> dict[str, Any]:
     subprocess.run([str(word) for word in command], check=True)
     wall = time.perf_counter() - start
     record = read_json(scratch / dedup / "record.json")
-    return {
+    embedded = scratch / f"results/embeddings/{study['encoder']}/{study['pool']}"
+    found = {
         "points": sizes["samples"],
         "made_seconds": made,
         "wall_seconds": wall,
         "stages": stages(scratch / "results/benchmarks"),
         "bytes": _bytes(scratch / "results"),
         "deduplicated": record["out"],
+    }
+    return found | ({"many_clusters": many_clusters(embedded, scratch)} if many else {})
+
+
+def many_clusters(embedded: Path, scratch: Path) -> dict[str, Any]:
+    """What an iteration of the fit, and the assignment of one shard, take with all clusters."""
+    step = [sys.executable, "-m", "clipshift.dedup.clusters"]
+    centroids, shard = scratch / "centroids.npy", ["--pool", str(embedded)]
+    fit = [*step, "fit", *shard, "--shards", "00000", "--clusters", str(CLUSTERS)]
+    fit += ["--sample", str(FITTED), "--iterations", "1", "--seed", "0", "--out", str(centroids)]
+    assign = [*step, "assign", *shard, "--shard", "00000", "--centroids", str(centroids)]
+    assign += ["--out", str(scratch / "assigned.npy")]
+    rows = len(np.load(shard_paths(embedded, "00000")[0], mmap_mode="r"))
+    return {"clusters": CLUSTERS, "fitted": min(FITTED, rows), "rows": rows} | {
+        name: measured(words) for name, words in (("fit", fit), ("assign", assign))
+    }
+
+
+def measured(words: list[str]) -> dict[str, float]:
+    """Seconds by the clock and of processors, and largest memory, MiB, of a program."""
+    start = time.perf_counter()
+    pid = os.posix_spawn(words[0], words, os.environ)
+    _, status, usage = os.wait4(pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(words)}")
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "mib": usage.ru_maxrss / 1024,
     }
 
 
@@ -203,7 +240,8 @@ def main() -> None:
     record: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "runs": []}
     for points in args.points:
         with tempfile.TemporaryDirectory(prefix="clipshift-", dir=args.scratch) as name:
-            record["runs"].append(rehearse(points, Path(name)))
+            many = points == args.points[-1]
+            record["runs"].append(rehearse(points, Path(name), many))
         print(json.dumps(record["runs"][-1], indent=1), file=sys.stderr)
         write_json(args.out, record)
 

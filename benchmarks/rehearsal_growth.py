@@ -4,7 +4,8 @@
 
 Reads benchmarks/results/rehearsal.json; writes docs/images/rehearsal_growth.svg and prints the
 table of docs/rehearsal.md. A stage is extrapolated by what it grew by over the last three sizes, so
-that starts of programs and work of a fixed size do not count.
+that starts of programs and work of a fixed size do not count; those of the clusters by the pairs
+that they compare, measured with all clusters.
 """
 
 import argparse
@@ -19,27 +20,39 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 
+from clipshift.config.splits import Dedup
 from clipshift.figures.style import house_style
 from clipshift.files import read_json
 
 HERE = Path(__file__).parent
-# Clusters grow with the points (8,000 in each), so that these are products of two growing numbers.
-QUADRATIC = {"dedup fit", "dedup assign"}
+# As many clusters as LAION has for its points, and points of their fit.
+PER_CLUSTER, FITTED = 8000, 256
+ITERATIONS = Dedup.model_fields["iterations"].default
 # Stages of one job, or of one a split: they do not spread over more nodes than that.
 WHOLE = {"dedup fit", "dedup check", "dedup record"}
 LARGEST = 6  # stages that the figure names
 
 
-def power(stage: str) -> int:
-    return 2 if stage in QUADRATIC else 1
+def by_pairs(stage: str, runs: list[dict[str, Any]], points: float) -> float | None:
+    """Seconds of one core for points x clusters pairs; None: the stage grows with the points."""
+    many, clusters = runs[-1]["many_clusters"], points / PER_CLUSTER
+    pairs = {
+        "dedup fit": ("fit", ITERATIONS * FITTED * clusters / many["fitted"]),
+        "dedup assign": ("assign", points / many["rows"]),
+    }
+    if stage not in pairs:
+        return None
+    measured, factor = pairs[stage]
+    return float(many[measured]["cpu_seconds"] * factor * clusters / many["clusters"])
 
 
 def extrapolated(stage: str, runs: list[dict[str, Any]], points: float) -> float:
     """Seconds of one core at `points`, at least 0."""
+    if (seconds := by_pairs(stage, runs, points)) is not None:
+        return seconds
     low, high = runs[max(0, len(runs) - 3)], runs[-1]
     grown = high["stages"][stage]["cpu_seconds"] - low["stages"][stage]["cpu_seconds"]
-    p = power(stage)
-    return max(0.0, grown) * points**p / (high["points"] ** p - low["points"] ** p)
+    return max(0.0, grown) * points / (high["points"] - low["points"])
 
 
 def hours(stage: str, runs: list[dict[str, Any]], points: float, nodes: int, cores: int) -> float:
@@ -70,7 +83,7 @@ def table(record: dict[str, Any], points: float, nodes: list[int]) -> str:
         for i, value in enumerate([a["cpu_seconds"], b["cpu_seconds"], far, *spread]):
             sums[i] += value
         rows.append([stage, f"{a['cpu_seconds']:.0f}", f"{b['cpu_seconds']:.0f}",
-                     "grows as its square" if power(stage) == 2 else f"{million:.1f}",
+                     "with the clusters" if by_pairs(stage, runs, 1) else f"{million:.1f}",
                      f"{a['mib']:,.0f}", f"{b['mib']:,.0f}", f"{far:,.1f}",
                      *(f"{h:,.1f}" for h in spread)])  # fmt: skip
     rows.append(["all", f"{sums[0]:.0f}", f"{sums[1]:.0f}", "", "", "", f"{sums[2]:,.0f}",

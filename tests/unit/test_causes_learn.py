@@ -16,13 +16,13 @@ from clipshift.causes import learn
 from clipshift.causes.heads import columns
 from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Pictures, index_tars
-from clipshift.causes.start import start_text, start_vision
 from clipshift.causes.towers import TowerWithHead, build
 from clipshift.config.causes import Controlled
 from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json, write_json, write_parquet
 from clipshift.shards import Sample, write_tar
+from clipshift.start import start_text, start_vision
 from tests.conftest import picture
 
 NANO: dict[str, Any] = {

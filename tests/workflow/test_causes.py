@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from clipshift import report
-from clipshift.causes.start import VISUAL
 from clipshift.config.load import load
 from clipshift.files import read_json, read_parquet
 from clipshift.layout.study import Layout
+from clipshift.start import VISUAL
 from tests.workflow.runner import TEST_CONFIG, planned, snakemake
 
 EMOJI = {"title": "{annotation}", "description": "{group}, {subgroup}", "tags": "{tags}"}

@@ -49,7 +49,7 @@ CLASSIFIERS = (
 TRAINING = (
     "train.py",
     "trainer.py",
-    "causes/start.py",
+    "start.py",
     "launch.py",
     "processes.py",
     "train_data.py",

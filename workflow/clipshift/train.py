@@ -25,7 +25,6 @@ from pyarrow.parquet import read_schema
 from pydantic import TypeAdapter
 
 from clipshift import checkpoints, launch
-from clipshift.causes.start import TEXT_WEIGHTS
 from clipshift.config.folders import EXTERNAL
 from clipshift.config.study import AnyTraining, EpochTraining, Training
 from clipshift.errors import ClipshiftError, run
@@ -41,6 +40,7 @@ from clipshift.filter import prepare, shard_url, write_settings
 from clipshift.ranges import spread
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
+from clipshift.start import TEXT_WEIGHTS
 from clipshift.tars import add_arguments, located, tars_of
 from clipshift.train_data import trained
 

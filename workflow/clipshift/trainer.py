@@ -32,8 +32,8 @@ import open_clip_train.main
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from clipshift.causes.start import TEXT_WEIGHTS
 from clipshift.processes import die_with_parent
+from clipshift.start import TEXT_WEIGHTS
 from clipshift.train_data import ExactLoader, write_count
 
 # Captions whose tokens are kept: a few hundred bytes each.
@@ -105,7 +105,7 @@ def lay_out_channels_last() -> None:
 
 def start_text_tower(weights: Path) -> None:
     """Create models with the text tower of another run (before it may be locked)."""
-    from clipshift.causes.start import start_text
+    from clipshift.start import start_text
 
     create = open_clip_train.main.create_model_and_transforms
 

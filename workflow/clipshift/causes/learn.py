@@ -32,7 +32,6 @@ from torch.utils.data import DataLoader
 from clipshift.causes.contract import classes_of
 from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Index, Pictures, index_tars
-from clipshift.causes.start import start_vision
 from clipshift.causes.towers import TowerWithHead, build, groups, view_of
 from clipshift.config.causes import Controlled
 from clipshift.config.study import Training
@@ -40,6 +39,7 @@ from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
 from clipshift.launch import WORKERS, copy_shards, program
+from clipshift.start import start_vision
 from clipshift.tars import tars_of
 from clipshift.train import claim, copy_split, identity_of, plan, run_arguments
 
