@@ -150,7 +150,7 @@ def rehearse(points: int, scratch: Path, many: bool) -> dict[str, Any]:
     dedup = f"results/dedup/{study['pool']}/{study['encoder']}"
     targets += [f"{dedup}/record.json"]
     command = [
-        sys.executable, "-m", "snakemake", "--cores", "all", "--profile", ROOT / "profiles/local",
+        sys.executable, HERE / "sampled.py", "--cores", "all", "--profile", ROOT / "profiles/local",
         "--snakefile", ROOT / "Snakefile", "--directory", scratch, "--quiet", "progress", "rules",
         "--configfile", CONFIG, scratch / "size.yaml", "--", *targets,
     ]  # fmt: skip
