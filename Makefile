@@ -107,7 +107,7 @@ bench: env ## time the similarity engine against its peers (about 15 minutes, qu
 	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
 	cd benchmarks && $(BEST) python margins.py --pool 4000000 --peers --out results/margins_4M.json
 
-rehearsal: env ## everything but training on synthetic pools up to 4 million points (about an hour)
+rehearsal: env ## everything but training on synthetic pools up to 4 million points (about 35 minutes)
 	cd benchmarks && python rehearsal.py && python rehearsal_growth.py
 
 lock: ## compile the lock files again from pyproject.toml (needs uv)
