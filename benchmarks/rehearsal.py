@@ -6,7 +6,8 @@ Makes a pool in the layout of LAION-400M (img2dataset's tables with failed rows 
 unpadded parts of released embeddings that do not agree with the tars), lets Snakemake run
 config/rehearsal.yaml on it, and writes time and peak memory of every stage to
 benchmarks/results/rehearsal.json. What grows with pool and clusters is measured once more, on a
-shard with LAION's number of clusters. `--make FOLDER` only makes the data.
+shard with LAION's number of clusters. `--make FOLDER` only makes the data. `--one-job` goes as far
+as the pairs within clusters, all in one job: whether one job of LAION's fits into its memory.
 """
 
 import argparse
@@ -44,6 +45,8 @@ CLASSES = 10
 POPULAR = 20_000
 # LAION's clusters; here fitted on so many points in one iteration.
 CLUSTERS, FITTED = 50_000, 100_000
+# Points of one of LAION's 32 jobs of pairs within clusters.
+ONE_JOB = 12_500_000
 
 
 def make(folder: Path, points: int) -> dict[str, int]:
@@ -128,27 +131,31 @@ def _write_set(folder: Path, names: list[str], split: str) -> None:
     write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(CLASSES)))
 
 
-def rehearse(points: int, scratch: Path, many: bool) -> dict[str, Any]:
+def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> dict[str, Any]:
     """Make the data, run the study, and add up what Snakemake measured of its jobs.
 
     Args:
         many: measure the stages of the clusters with LAION's number of them, too.
+        one_job: all pairs within clusters in one job, and nothing after it.
     """
     start = time.perf_counter()
     sizes = make(scratch / "data", points)
     made = time.perf_counter() - start
     clusters = max(1, points // 8000)  # as 400M points in 50,000
-    overlay = {
+    jobs = {"jobs": 1} if one_job else {}
+    overlay: dict[str, Any] = {
         "data": str(scratch / "data"),
         "pools": {"rehearsal": sizes | {"shards": max(2, points // 125_000)}},
-        "dedup": {"clusters": clusters, "sample": 256 * clusters},
+        "dedup": {"clusters": clusters, "sample": 256 * clusters} | jobs,
     }
     write_text(scratch / "size.yaml", yaml.safe_dump(overlay))
     study = yaml.safe_load(CONFIG.read_text())
+    dedup = f"results/dedup/{study['pool']}/{study['encoder']}"
     targets = [f"results/splits/{name}.parquet" for name in study["splits"]]
     targets += [f"results/figures/tolerance_{name}.svg" for name in study["figures"]["tolerance"]]
-    dedup = f"results/dedup/{study['pool']}/{study['encoder']}"
     targets += [f"{dedup}/record.json"]
+    if one_job:
+        targets = [f"{dedup}/scores/0.parquet"]
     command = [
         sys.executable, HERE / "sampled.py", "--cores", "all", "--profile", ROOT / "profiles/local",
         "--snakefile", ROOT / "Snakefile", "--directory", scratch, "--quiet", "progress", "rules",
@@ -157,7 +164,6 @@ def rehearse(points: int, scratch: Path, many: bool) -> dict[str, Any]:
     start = time.perf_counter()
     subprocess.run([str(word) for word in command], check=True)
     wall = time.perf_counter() - start
-    record = read_json(scratch / dedup / "record.json")
     embedded = scratch / f"results/embeddings/{study['encoder']}/{study['pool']}"
     found = {
         "points": sizes["samples"],
@@ -165,8 +171,9 @@ def rehearse(points: int, scratch: Path, many: bool) -> dict[str, Any]:
         "wall_seconds": wall,
         "stages": stages(scratch / "results/benchmarks"),
         "bytes": _bytes(scratch / "results"),
-        "deduplicated": record["out"],
     }
+    if not one_job:
+        found["deduplicated"] = read_json(scratch / dedup / "record.json")["out"]
     return found | ({"many_clusters": many_clusters(embedded, scratch)} if many else {})
 
 
@@ -229,21 +236,25 @@ def _bytes(folder: Path) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     sizes = [250_000, 500_000, 1_000_000, 2_000_000, 4_000_000]
-    parser.add_argument("--points", type=int, nargs="+", default=sizes)
+    parser.add_argument("--points", type=int, nargs="+", help=f"default: {sizes}, or {ONE_JOB}")
+    parser.add_argument("--one-job", action="store_true")
     parser.add_argument("--make", type=Path, metavar="FOLDER")
     parser.add_argument("--scratch", type=Path, help="where the data lie (default: $TMPDIR)")
-    parser.add_argument("--out", type=Path, default=HERE / "results/rehearsal.json")
+    parser.add_argument("--out", type=Path, help="default: a file of benchmarks/results")
     args = parser.parse_args()
+    sizes = args.points or ([ONE_JOB] if args.one_job else sizes)
     if args.make:
-        print(json.dumps(make(args.make, args.points[-1])))
+        print(json.dumps(make(args.make, sizes[-1])))
         return
+    name = "rehearsal_one_job.json" if args.one_job else "rehearsal.json"
+    out = args.out or HERE / "results" / name
     record: dict[str, Any] = {"cores": len(os.sched_getaffinity(0)), "runs": []}
-    for points in args.points:
-        with tempfile.TemporaryDirectory(prefix="clipshift-", dir=args.scratch) as name:
-            many = points == args.points[-1]
-            record["runs"].append(rehearse(points, Path(name), many))
+    for points in sizes:
+        with tempfile.TemporaryDirectory(prefix="clipshift-", dir=args.scratch) as scratch:
+            many = points == sizes[-1] and not args.one_job
+            record["runs"].append(rehearse(points, Path(scratch), many, args.one_job))
         print(json.dumps(record["runs"][-1], indent=1), file=sys.stderr)
-        write_json(args.out, record)
+        write_json(out, record)
 
 
 if __name__ == "__main__":

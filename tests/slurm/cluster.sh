@@ -12,6 +12,7 @@ SLT_PORT=${SLT_PORT:-16817}  # slurmctld; +1 slurmdbd, +2 mariadb, +10 and on th
 SLT_ACCT=${SLT_ACCT:-0}      # 1: mariadb and slurmdbd too, so that sacct and accounts work
 SLT_WAIT=${SLT_WAIT:-60}     # seconds that any one wait may take
 NODES=(cpu1 cpu2 gpu1 gpu2)
+CGROUPS=(/sys/fs/cgroup/{memory,freezer}) # version 1: with them the kernel holds jobs to their memory
 export PATH=$PATH:/usr/sbin:/sbin
 export SLURM_CONF=$SLT_DIR/etc/slurm.conf
 ME=$(id -un) HOST=$(hostname -s) ADDR=
@@ -71,6 +72,7 @@ waitfor() { # waitfor WHAT CMD...
   for ((i = 0; i < SLT_WAIT * 5; i++)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.2; done
   die "gave up waiting for $what"
 }
+limited() { [ "$(id -u)" = 0 ] && [ -w "${CGROUPS[0]}/tasks" ] && [ -w "${CGROUPS[1]}/tasks" ]; }
 nodes_idle() { [ "$(sinfo -h -N -o %T | sort -u)" = idle ]; }
 node_up() { sinfo -h -N -n "$1" -o %T | grep -qE '^(idle|mixed|allocated)$'; }
 kids() { local c; for c in $(pgrep -P "$1"); do kids "$c"; echo "$c"; done; }
@@ -90,8 +92,9 @@ end_orphans() { # without cgroups Slurm may lose sight of a job's processes
 }
 
 write_conf() {
-  local e=$SLT_DIR/etc acct=none i d
+  local e=$SLT_DIR/etc acct=none track=linuxproc task=none i d
   [ "$SLT_ACCT" = 1 ] && acct=slurmdbd
+  limited && { track=cgroup task=cgroup; echo ConstrainRAMSpace=yes >"$e/cgroup.conf"; }
   cat >"$e/slurm.conf" <<CONF
 ClusterName=slurmtest
 SlurmctldHost=$HOST($ADDR)
@@ -108,8 +111,8 @@ SlurmctldLogFile=$SLT_DIR/log/slurmctld.log
 SlurmdSpoolDir=$SLT_DIR/spool/%n
 SlurmdPidFile=$SLT_DIR/run/slurmd-%n.own.pid
 SlurmdLogFile=$SLT_DIR/log/slurmd-%n.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+ProctrackType=proctrack/$track
+TaskPlugin=task/$task
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 AccountingStorageType=accounting_storage/$acct
@@ -121,8 +124,12 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,sched_min
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PriorityType=priority/basic
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 EnforcePartLimits=ALL
 KillWait=2
+# Numbers of jobs that no other cluster of this host uses: they name cgroups.
+FirstJobId=$((SLT_PORT * 1000))
 # The tests read finished jobs' records from the controller.
 MinJobAge=7200
 GresTypes=gpu
@@ -134,6 +141,7 @@ $(for i in "${!NODES[@]}"; do
   done)
 PartitionName=batch Nodes=cpu1,cpu2 Default=YES MaxTime=7-00:00:00 DefaultTime=10 State=UP
 PartitionName=accel Nodes=gpu1,gpu2 Default=NO MaxTime=7-00:00:00 DefaultTime=10 State=UP
+PartitionName=urgent Nodes=ALL Default=NO PriorityTier=2 DefaultTime=10 State=UP
 CONF
   # gres/gpu wants File= naming character devices, or it sets no CUDA_VISIBLE_DEVICES
   i=0; for d in null zero full; do ln -sfn "/dev/$d" "$SLT_DIR/dev/nvidia$i"; i=$((i + 1)); done
@@ -218,7 +226,7 @@ cmd_start() {
   start_controller
   for n in "${NODES[@]}"; do start_node "$n"; done
   waitfor "idle nodes" nodes_idle
-  say "up: $(sinfo -h -o '%P %D %T %G' | paste -sd';')"
+  say "up: $(sinfo -h -o '%P %D %T %G' | paste -sd';')$(limited && echo '; memory is held to')"
 }
 
 cmd_stop() {
@@ -230,6 +238,7 @@ cmd_stop() {
   for n in "${NODES[@]/#/slurmd-}" slurmctld slurmdbd mariadb munged; do end "$n"; done
   end_steps "$SLT_DIR/log/*"
   end_orphans
+  for n in "${NODES[@]}"; do rmdir "${CGROUPS[@]/%//slurm_$n}" 2>/dev/null || true; done
   say stopped
 }
 

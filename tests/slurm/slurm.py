@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -105,10 +105,11 @@ def processes(job: str) -> list[int]:
 
 
 def command(
-    folder: Path, *targets: str, config: Path = TEST_CONFIG, python: str = sys.executable
-) -> list[str]:
+    folder: Path, *targets: str, config: Path = TEST_CONFIG, python: str = sys.executable,
+    words: Sequence[str] = (),
+) -> list[str]:  # fmt: skip
     """What a user types, with more status checks and less patience with the file system."""
-    words = ["--profile", "slurm", "--configfile", str(config), "--directory", str(folder)]
+    words = ["--profile", "slurm", "--configfile", str(config), "--directory", str(folder), *words]
     words += ["--max-status-checks-per-second", "2", "--latency-wait", "10", "--nocolor"]
     words += ["--", *targets]
     return [python, "-m", "tests.slurm.fastpoll", *words]
@@ -120,13 +121,13 @@ class Run:
     def __init__(
         self, cluster: Cluster, folder: Path, *targets: str, config: Path = TEST_CONFIG,
         env: dict[str, str] | None = None, cwd: Path = ROOT, prefix: tuple[str, ...] = (),
-        python: str = sys.executable,
+        python: str = sys.executable, words: Sequence[str] = (),
     ):  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder.with_suffix(".log")
         with self.log.open("w") as stream:
             self.process = subprocess.Popen(
-                [*prefix, *command(folder, *targets, config=config, python=python)],
+                [*prefix, *command(folder, *targets, config=config, python=python, words=words)],
                 env=env or cluster.environment(),
                 cwd=cwd,
                 stdout=stream,

@@ -1,12 +1,15 @@
 """Jobs and daemons that fail in mid-run: the run goes on by itself and ends with the same bytes."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.slurm.slurm import Cluster, Local, Run, processes
-from tests.workflow.runner import contract, snakemake
+from tests.workflow.runner import changed_config, contract, snakemake
 
 POOL = ("results/pools/test_pool/00000.tar", "results/sets/test_reference/manifest.json")
 SOURCE = "results/sources/test_photo/samples.tar"
@@ -78,6 +81,47 @@ def _memory(job: dict[str, str]) -> int:
 def _minutes(limit: str) -> int:
     hours, minutes, _ = limit.split(":")
     return 60 * int(hours) + int(minutes)
+
+
+def test_out_of_memory(cluster: Cluster, folder: Path, local: Local) -> None:
+    """The kernel ends what uses more than was asked for; the next attempt asks for more."""
+    if "cgroup" not in cluster.ask("scontrol", "show", "config").split("TaskPlugin")[1][:30]:
+        pytest.skip("Slurm holds no job to its memory here: that needs root and cgroups, version 1")
+    run = Run(cluster, folder, SOURCE, words=("--set-resources", "source:mem_mb=100*attempt**4"))
+    try:
+        run.end()
+    finally:
+        run.kill()
+    states = [(job["JobState"], _memory(job)) for job in cluster.of_folder(folder)]
+    assert states == [("OUT_OF_MEMORY", 100), ("COMPLETED", 1600)]
+    same(folder, local(*SOURCES))
+
+
+def test_a_preempted_training_continues_at_its_checkpoint(
+    cluster: Cluster, folder: Path, local: Local
+) -> None:
+    """A job of another partition takes its node; Slurm puts it back, and no attempt is used up."""
+    model = "results/models/test_full-nano-s0/record.json"
+    long = {"models.nano.samples": 8192, "models.nano.checkpoints": 16}
+    config = changed_config(folder.parent, long)
+    folder.mkdir()
+    snakemake(folder, model, "--omit-from", "train", config=config)  # Slurm gets the training only
+    run = Run(cluster, folder, model, config=config)
+    try:
+        job = run.wait_for(lambda: cluster.running(folder, "train"), "the training")
+        run.wait_for(lambda: next(folder.glob("results/work/**/epoch_1.pt"), None), "a checkpoint")
+        stop(job)
+        cluster.ask("sbatch", "-p", "urgent", "-w", job["NodeList"], "--mem=1", "-o", "/dev/null",
+                    "--wrap=sleep 1")  # fmt: skip
+        run.end()
+    finally:
+        run.kill()
+    (trained,) = [j for j in cluster.of_folder(folder) if j["rule"] == "train"]
+    assert (trained["JobState"], trained["Restarts"]) == ("COMPLETED", "1")
+    log = (folder / "results/logs/train/test_full-nano-s0.log").read_text()
+    done = re.search(r"(\d+) of 16 parts are done", log)
+    assert done and int(done[1]) < 16
+    same(folder, local(model, config=config))
 
 
 def test_the_controller_is_restarted_in_mid_run(
