@@ -15,11 +15,13 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 from data import Source
 from matplotlib.ticker import NullLocator
 from peers import faiss_flat
 
 from clipshift.engine.columns import ColumnSet
+from clipshift.engine.plan import best_kind
 from clipshift.engine.scan import Scanner
 from clipshift.figures.style import house_style
 from clipshift.files import read_json, write_json
@@ -38,11 +40,12 @@ def measure(pool: int, tests: int, dim: int) -> dict[str, float]:
     """Seconds of preparing and scanning, and of faiss' IndexFlatIP, for one test set."""
     source = Source(dim)
     rows, vectors = source.rows(0, pool), source.rows(100, tests)
+    kind = best_kind(torch.device("cpu"))
     limits = np.random.default_rng(0).normal(0.8, 0.05, tests)
     sets = [ColumnSet(vectors, limits)]
-    Scanner(sets, rows[:4096], pool, screen="int8").scan(rows[:1024]).__next__()  # compiled, warm
+    Scanner(sets, rows[:4096], pool, screen=kind).scan(rows[:1024]).__next__()  # compiled, warm
     start = time.perf_counter()
-    scanner = Scanner(sets, rows[:: max(1, pool // 4096)], pool, screen="int8")
+    scanner = Scanner(sets, rows[:: max(1, pool // 4096)], pool, screen=kind)
     ready = time.perf_counter()
     margins = np.concatenate([piece.maxima[0].margin for piece in scanner.scan(rows)])
     done = time.perf_counter()

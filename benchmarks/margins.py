@@ -27,6 +27,7 @@ from threadpoolctl import threadpool_info
 
 from clipshift.embeddings import open_rows, read_all
 from clipshift.engine.columns import ColumnSet
+from clipshift.engine.plan import best_kind
 from clipshift.engine.scan import scan
 from clipshift.files import read_json, read_parquet, write_json
 
@@ -98,7 +99,7 @@ def run_in_memory(folder: Path, tests: dict[str, Path]) -> dict[str, Any]:
     """Ours as the peers are timed: rows in memory, the column side made ready within the time."""
     sets = columns_of(folder, tests)
     pool = np.array(open_rows(folder / "pool", "00000")[0])
-    scan(pool[:2048], sets, screen="int8")  # compiled and warm
+    scan(pool[:2048], sets, screen=best_kind(torch.device("cpu")))  # compiled and warm
     start = time.perf_counter()
     found, counts = scan(pool, sets)
     seconds = time.perf_counter() - start

@@ -155,7 +155,7 @@ def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> d
     targets += [f"results/figures/tolerance_{name}.svg" for name in study["figures"]["tolerance"]]
     targets += [f"{dedup}/record.json"]
     if one_job:
-        targets = [f"{dedup}/scores/0.parquet"]
+        targets = [f"{dedup}/scores/00000.parquet"]
     command = [
         sys.executable, HERE / "sampled.py", "--cores", "all", "--profile", ROOT / "profiles/local",
         "--snakefile", ROOT / "Snakefile", "--directory", scratch, "--quiet", "progress", "rules",

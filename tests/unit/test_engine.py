@@ -191,16 +191,19 @@ def test_out_of_memory_halves_the_block_and_goes_on(monkeypatch: pytest.MonkeyPa
     assert max(sizes) == 200 and min(sizes) <= 64
 
 
-def test_a_machine_without_exact_integer_products_uses_float32(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("vnni", [True, False])
+def test_a_machine_without_fast_or_exact_integer_products_uses_float32(
+    monkeypatch: pytest.MonkeyPatch, vnni: bool
 ) -> None:
+    features = screen.binding.get_host_cpu_features() | {"avx512vnni": vnni}
+    monkeypatch.setattr(screen.binding, "get_host_cpu_features", lambda: features)
+
     def saturating(rows: torch.Tensor, columns: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         return out.copy_((rows.double() @ columns.double()).clamp(-32768, 32767).to(out.dtype))
 
     rows, sets = clip_like(100, 11), [ColumnSet(clip_like(100, 12))]
-    assert Scanner(sets, rows, 10**9).kind == "int8" or not screen.integers_are_exact(
-        torch.device("cpu")
-    )
+    exact = screen.integers_are_exact(torch.device("cpu"))
+    assert Scanner(sets, rows, 10**9).kind == ("int8" if vnni and exact else "float32")
     monkeypatch.setattr(screen, "multiply", saturating)
     assert not screen.integers_are_exact(torch.device("cpu"))
     assert Scanner(sets, rows, 10**9).kind == "float32"

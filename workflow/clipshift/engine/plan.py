@@ -15,6 +15,7 @@ from clipshift.engine.screen import (
     encode_columns,
     encode_rows,
     integers_are_exact,
+    integers_are_fast,
     principal_axes,
     projection,
 )
@@ -55,7 +56,7 @@ def make(
 
 
 def best_kind(where: torch.device) -> Kind:
-    return "int8" if integers_are_exact(where) else "float32"
+    return "int8" if integers_are_fast(where) and integers_are_exact(where) else "float32"
 
 
 def with_tiles(
