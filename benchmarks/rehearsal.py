@@ -151,11 +151,13 @@ def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> d
     write_text(scratch / "size.yaml", yaml.safe_dump(overlay))
     study = yaml.safe_load(CONFIG.read_text())
     dedup = f"results/dedup/{study['pool']}/{study['encoder']}"
-    targets = [f"results/splits/{name}.parquet" for name in study["splits"]]
-    targets += [f"results/figures/tolerance_{name}.svg" for name in study["figures"]["tolerance"]]
-    targets += [f"{dedup}/record.json"]
     if one_job:
         targets = [f"{dedup}/scores/00000.parquet"]
+    else:
+        figures = study["figures"]["tolerance"]
+        targets = [f"results/splits/{name}.parquet" for name in study["splits"]]
+        targets += [f"results/figures/tolerance_{name}.svg" for name in figures]
+        targets += [f"{dedup}/record.json"]
     command = [
         sys.executable, HERE / "sampled.py", "--cores", "all", "--profile", ROOT / "profiles/local",
         "--snakefile", ROOT / "Snakefile", "--directory", scratch, "--quiet", "progress", "rules",

@@ -106,12 +106,12 @@ def processes(job: str) -> list[int]:
 
 def command(
     folder: Path, *targets: str, config: Path = TEST_CONFIG, python: str = sys.executable,
-    words: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> list[str]:  # fmt: skip
     """What a user types, with more status checks and less patience with the file system."""
-    words = ["--profile", "slurm", "--configfile", str(config), "--directory", str(folder), *words]
+    words = ["--profile", "slurm", "--configfile", str(config), "--directory", str(folder)]
     words += ["--max-status-checks-per-second", "2", "--latency-wait", "10", "--nocolor"]
-    words += ["--", *targets]
+    words += [*options, "--", *targets]
     return [python, "-m", "tests.slurm.fastpoll", *words]
 
 
@@ -121,13 +121,14 @@ class Run:
     def __init__(
         self, cluster: Cluster, folder: Path, *targets: str, config: Path = TEST_CONFIG,
         env: dict[str, str] | None = None, cwd: Path = ROOT, prefix: tuple[str, ...] = (),
-        python: str = sys.executable, words: Sequence[str] = (),
+        python: str = sys.executable, options: Sequence[str] = (),
     ):  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         self.log = folder.with_suffix(".log")
+        words = command(folder, *targets, config=config, python=python, options=options)
         with self.log.open("w") as stream:
             self.process = subprocess.Popen(
-                [*prefix, *command(folder, *targets, config=config, python=python, words=words)],
+                [*prefix, *words],
                 env=env or cluster.environment(),
                 cwd=cwd,
                 stdout=stream,

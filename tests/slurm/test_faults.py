@@ -85,9 +85,9 @@ def _minutes(limit: str) -> int:
 
 def test_out_of_memory(cluster: Cluster, folder: Path, local: Local) -> None:
     """The kernel ends what uses more than was asked for; the next attempt asks for more."""
-    if "cgroup" not in cluster.ask("scontrol", "show", "config").split("TaskPlugin")[1][:30]:
+    if not (cluster.folder / "etc/cgroup.conf").exists():
         pytest.skip("Slurm holds no job to its memory here: that needs root and cgroups, version 1")
-    run = Run(cluster, folder, SOURCE, words=("--set-resources", "source:mem_mb=100*attempt**4"))
+    run = Run(cluster, folder, SOURCE, options=("--set-resources", "source:mem_mb=100*attempt**4"))
     try:
         run.end()
     finally:
