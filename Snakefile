@@ -41,6 +41,7 @@ include: "workflow/rules/report.smk"
 
 
 onstart:
+    at.made.save(Path(os.environ[made.VARIABLE]))
     if workflow.non_local_exec:
         refuse_leftovers()
 

@@ -23,6 +23,7 @@ from clipshift.layout.figures import (
     figure_inputs,
     figure_study,
 )
+from clipshift.layout import made
 from clipshift.layout.outputs import DOMAIN_TABLES
 from clipshift.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.layout.study import (
@@ -47,7 +48,10 @@ try:
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 
-at = Layout(cfg)
+# What is there already decides which jobs a plan has; the jobs of the plan read the same answers.
+at = Layout(cfg, made.Made(workflow.is_main_process))
+if workflow.is_main_process:
+    os.environ[made.VARIABLE] = str(Path.cwd() / f"results/work/made/{os.getpid()}.json")
 dom = DomainLayout(at)
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.

@@ -1,6 +1,6 @@
 """Where every file of a study lies: the paths that rules share, as functions of the configuration.
 
-Pure string work, imported while the Snakefile is parsed; nothing here looks at the disk.
+Pure string work, imported while the Snakefile is parsed; `made` alone looks at the disk.
 """
 
 import json
@@ -10,6 +10,7 @@ from typing import Any
 
 from clipshift.config.folders import EXTERNAL, CaptionedPool, FolderSet, Outside, Tars, takes
 from clipshift.config.study import Config, FolderEncoder, RunEncoder, driving_sets
+from clipshift.layout.made import Made
 from clipshift.layout.outputs import figure_outputs
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
@@ -35,8 +36,9 @@ def controlled_tables(cfg: Config) -> list[str]:
 class Layout:
     """Paths of one study. A *data set* is a pool or a labelled set."""
 
-    def __init__(self, cfg: Config):
+    def __init__(self, cfg: Config, made: Made | None = None):
         self.cfg = cfg
+        self.made = made or Made()
         self.pool = cfg.pool
         self.reference = cfg.reference
 
