@@ -56,4 +56,5 @@ rule all:
     input:
         "results/report.html",
         at.evaluations(cfg.trained),
+        at.evaluations(ev.every()),
         [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

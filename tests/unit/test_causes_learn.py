@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from clipshift.causes import learn
-from clipshift.causes.heads import columns
 from clipshift.causes.nt_xent import nt_xent
 from clipshift.causes.pictures import Batches, Pictures, index_tars
 from clipshift.causes.towers import TowerWithHead, build
 from clipshift.config.causes import Controlled
 from clipshift.config.study import Training
 from clipshift.errors import ClipshiftError
+from clipshift.evaluation.protocols import columns
 from clipshift.files import read_json, write_json, write_parquet
 from clipshift.shards import Sample, write_tar
 from clipshift.start import start_text, start_vision

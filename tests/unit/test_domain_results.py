@@ -1,19 +1,24 @@
 """Composition, clean sets, evaluation by domain and splits by domain."""
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from clipshift.config.domain_figures import Variant
 from clipshift.config.domains import Clean
 from clipshift.config.mixes import Mix
-from clipshift.domains import clean, compare, rescore
+from clipshift.domains import clean, compare
 from clipshift.domains.correct import corrected, true_shares
 from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet, write_text
+from clipshift.files import read_json, read_parquet, write_json, write_parquet, write_text
 from tests.unit.domains_case import Case, make_case, make_mix, run_case
+from tests.unit.logits_case import said
 
 
 @pytest.fixture(scope="module")
@@ -112,32 +117,35 @@ def test_the_list_of_a_clean_set(case: Case, tmp_path: Path) -> None:
 # Evaluation --------------------------------------------------------------------------------------
 
 
-def scored() -> rescore.Scored:
+KEYS = list("edcba")
+KEPT = {"e", "a", "b"}
+
+
+def scored(folder: Path, order: Sequence[int] = range(5)) -> Path:
     """Four classes; the third tempts, and no picture of it is kept."""
     scores = np.array(
         [[5, 1, 6, 0], [4, 5, 0, 9], [0, 1, 7, 2], [0, 3, 5, 4], [1, 2, 0, 3]], np.float32
     )
-    keys, labels = np.array(list("edcba")), np.array([0, 1, 2, 3, 3])
-    return rescore.Scored(keys, labels, scores, ["w", "x", "y", "z"])
+    labels, mine = np.array([0, 1, 2, 3, 3]), list(order)
+    keys = [KEYS[i] for i in mine]
+    names = {"classes": ["w", "x", "y", "z"]}
+    return said(folder / "s-m-s0.parquet", scores[mine], labels[mine], keys, **names)
 
 
-def test_the_four_variants_of_a_clean_set() -> None:
-    results, rows = rescore.evaluate(scored(), {"e", "a", "b"}, "run", "clean")
-    top1 = {v: (r["n"], r["correct"], r["classes"]) for v, r in results.items()}
+def test_the_four_variants_of_a_clean_set(tmp_path: Path) -> None:
+    seen = {v: compare.clean_view(scored(tmp_path), KEPT, v) for v in get_args(Variant)}
+    top1 = {v: (len(p.keys), int(p.correct.sum()), p.classes) for v, p in seen.items()}
     every, left = ["w", "x", "y", "z"], ["w", "z"]
     assert top1 == {
         "original": (5, 2, every), "original_restricted": (3, 3, left),
         "clean": (3, 1, every), "clean_restricted": (3, 3, left),
     }  # fmt: skip
-    assert results["clean_restricted"]["chance"] == 0.5 and results["clean"]["chance"] == 0.25
-    table = rows.to_pylist()
-    assert len(table) == 14
-    assert {r["predicted"] for r in table if r["variant"] == "clean_restricted"} == {0, 3}
+    assert set(seen["clean_restricted"].predicted.tolist()) == {0, 3}
 
 
-def test_a_kept_picture_that_the_set_lacks_is_named() -> None:
+def test_a_kept_picture_that_the_set_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="keeps 'zz'"):
-        rescore.evaluate(scored(), {"zz"}, "run", "clean")
+        compare.clean_view(scored(tmp_path), {"zz"}, "clean")
 
 
 def test_the_bootstrap_shares_images_and_draws_seeds() -> None:
@@ -281,23 +289,19 @@ def test_files_and_rows_in_any_order_give_the_same_results(tmp_path: Path, kind:
     assert outputs[0] == outputs[1] == outputs[2]
 
 
-def test_the_order_of_a_sets_tars_and_predictions_changes_nothing(tmp_path: Path) -> None:
-    from clipshift.files import write_json, write_parquet
-
-    whole, found = scored(), []
+def test_the_order_of_a_sets_tars_changes_nothing(tmp_path: Path) -> None:
+    found = []
+    table = pa.table({"key": KEYS, "kept": [key in KEPT for key in KEYS]})
+    write_parquet(tmp_path / "c.parquet", table)
+    write_json(tmp_path / "c.json", {"domain": "natural"})
     for seed in (0, 1, 2):
-        order = np.random.default_rng(seed).permutation(5)
-        shuffled = rescore.Scored(
-            whole.keys[order], whole.labels[order], whole.scores[order], whole.names
-        )
-        results, rows = rescore.evaluate(shuffled, {"e", "a", "b"}, "run", "c")
-        mixed = np.random.default_rng(seed + 9).permutation(len(rows))
-        write_parquet(tmp_path / f"{seed}.parquet", rows.take(mixed))
-        entry = {v: {"chance": r["chance"]} for v, r in results.items()}
-        write_json(tmp_path / f"{seed}.json", {"sets": {"c": {"domain": "natural"} | entry}})
+        order = np.random.default_rng(seed).permutation(5).tolist()
+        rows = scored(tmp_path / str(seed), order)
         arms = compare.read_arms(
-            {"s": str(tmp_path / f"{seed}.json")}, {"s": str(tmp_path / f"{seed}.parquet")},
-            ["c"], "clean_restricted",
-        )  # fmt: skip
-        found.append((results, arms["s"].correct["c"].tolist()))
+            {"s": {"c": [str(rows)]}}, {"c": str(tmp_path / "c.parquet")}, "clean_restricted"
+        )
+        arm = arms["s"]
+        files = (rows.with_suffix(suffix).read_bytes() for suffix in (".npy", ".parquet"))
+        found.append((arm.correct["c"].tolist(), arm.chance, arm.domains, *files))
     assert found[0] == found[1] == found[2]
+    assert found[0][1:3] == ({"c": 0.5}, {"c": "natural"})

@@ -5,17 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, write_csv, write_json, write_parquet
+from clipshift.evaluation.summary import read_conditions
+from clipshift.evaluation.views import correct_images, seeds_of
+from clipshift.files import write_csv, write_json
 from clipshift.intervals import clopper_pearson, paired_difference
-from clipshift.summary import correctness, summarise
 from clipshift.tables import accuracy_rows, contrast_rows
+from tests.unit.logits_case import right
 
 
 @pytest.mark.parametrize(
@@ -95,42 +96,23 @@ def test_difference_on_a_large_test_set_needs_little_memory() -> None:
     assert peak < 150e6
 
 
-def write_run(
-    folder: Path, seed: int, correct: np.ndarray, samples: int = 100, split: str = "s"
-) -> Path:
-    """A run's evaluation of one set, as `evaluate` writes it."""
-    run = f"{split}-m-s{seed}"
-    n = len(correct)
-    keys = np.random.default_rng(seed).permutation(n)
-    table = {
-        "test_set": ["sketch"] * n + ["val"],
-        "key": [f"k{i:03d}" for i in keys] + ["v"],
-        "correct": [bool(correct[i]) for i in keys] + [True],
-    }
-    write_parquet(folder / f"{run}.predictions.parquet", pa.table(table))
-    entry = {"n": n, "top1": float(correct.mean()), "mean_per_class_recall": 0.5, "chance": 0.25,
-             "majority": 0.4, "classes": ["a"], "templates": ["{c}"], "words": {}}  # fmt: skip
-    write_json(
-        folder / f"{run}.json",
-        {"schema_version": 1, "run": run, "seed": seed, "model": "m", "samples_seen": samples,
-         "precision": "fp32", "batch": 4, "checkpoint_sha256": f"sha{seed}",
-         "predictions": f"{run}.predictions.parquet", "sets": {"sketch": entry}},
-    )  # fmt: skip
-    return folder / f"{run}.json"
-
-
 @pytest.fixture
 def account(tmp_path: Path) -> Path:
     write_json(tmp_path / "account.json", {"points_kept": 30, "candidates": 50, "out": 40})
     return tmp_path / "account.json"
 
 
+def runs(folder: Path, split: str, *accuracies: float) -> list[str]:
+    """Predictions of a split's runs on a set of 40 images."""
+    return [
+        str(right(folder / f"sketch/{split}-m-s{i}.parquet", hits(a, 1, 40, seed=i)[0], seed=i))
+        for i, a in enumerate(accuracies)
+    ]
+
+
 def summary(folder: Path, account: Path, split: str, *accuracies: float) -> dict[str, Any]:
-    sides = [hits(a, seeds=1, n=40, seed=i)[0] for i, a in enumerate(accuracies)]
-    runs = [write_run(folder, seed, side, split=split) for seed, side in enumerate(sides)]
-    summarise(split, runs, account, folder / f"{split}.json")
-    result: dict[str, Any] = read_json(folder / f"{split}.json")
-    return result
+    sets = {"sketch": runs(folder, split, *accuracies)}
+    return read_conditions({split: {"account": str(account), "sets": sets}})[split]
 
 
 def test_summary_of_two_seeds(tmp_path: Path, account: Path) -> None:
@@ -141,7 +123,7 @@ def test_summary_of_two_seeds(tmp_path: Path, account: Path) -> None:
     assert entry["top1_of_seeds"] == {"0": a, "1": b}
     assert (entry["top1_low"], entry["top1_high"]) == clopper_pearson(entry["top1"] * 40, 40)
     assert (result["points_kept"], result["points_pruned"]) == (30, 20)
-    assert result["runs"] == {"near-m-s0": "sha0", "near-m-s1": "sha1"}
+    assert result["runs"] == {f"near-m-s{s}": f"sha of near-m-s{s}" for s in (0, 1)}
 
 
 def test_summary_of_perfect_seeds(tmp_path: Path, account: Path) -> None:
@@ -149,37 +131,36 @@ def test_summary_of_perfect_seeds(tmp_path: Path, account: Path) -> None:
     assert (entry["top1"], entry["top1_high"]) == (1, 1)
 
 
-def test_runs_that_cannot_be_joined_are_refused(tmp_path: Path, account: Path) -> None:
-    one = write_run(tmp_path, 0, hits(0.5, 1, 40)[0])
-    with pytest.raises(ClipshiftError, match=r"s: .*different numbers of samples"):
-        runs = [one, write_run(tmp_path, 1, hits(0.5, 1, 40)[0], samples=99)]
-        summarise("s", runs, account, tmp_path / "x.json")
-    with pytest.raises(ClipshiftError, match=r"s: .*different images of sketch"):
-        summarise(
-            "s", [one, write_run(tmp_path, 1, hits(0.5, 1, 41)[0])], account, tmp_path / "x.json"
-        )
-    assert not (tmp_path / "x.json").exists()
+def test_runs_that_cannot_be_joined_are_refused(tmp_path: Path) -> None:
+    one = right(tmp_path / "s-m-s0.parquet", hits(0.5, 1, 40)[0])
+    other = right(tmp_path / "s-m-s1.parquet", hits(0.5, 1, 40)[0], samples_seen=99, seed=1)
+    with pytest.raises(ClipshiftError, match=r"s-m-s1.*samples_seen is 99, but 100 in .*s-m-s0"):
+        seeds_of([one, other])
+    with pytest.raises(ClipshiftError, match=r"s-m-s2.*other images"):
+        seeds_of([one, right(tmp_path / "s-m-s2.parquet", hits(0.5, 1, 41)[0], seed=2)])
 
 
 def test_correctness_aligns_images_by_key(tmp_path: Path) -> None:
     side = hits(0.5, 1, 40)[0]
-    for seed in (0, 1):
-        write_run(tmp_path, seed, side)
-    found = correctness([tmp_path / f"s-m-s{s}.predictions.parquet" for s in (0, 1)], "sketch")
+    paths = [str(right(tmp_path / f"s-m-s{seed}.parquet", side, seed=seed)) for seed in (0, 1)]
+    keys, found = correct_images(paths)
+    assert keys == sorted(keys)
     np.testing.assert_array_equal(found, [side, side])
 
 
+SPLITS = (("far", 0.9), ("near", 0.2))
+
+
 def test_tables(tmp_path: Path, account: Path) -> None:
-    results = [
-        summary(tmp_path, account, split, a, a) for split, a in (("far", 0.9), ("near", 0.2))
-    ]
+    results = [summary(tmp_path, account, split, a, a) for split, a in SPLITS]
     write_csv(tmp_path / "accuracy.csv", accuracy_rows(results))
     rows = list(csv.DictReader((tmp_path / "accuracy.csv").open()))
     assert [(r["split"], r["test_set"], r["n"], r["seeds"]) for r in rows] == [
         ("far", "sketch", "40", "2"), ("near", "sketch", "40", "2"),
     ]  # fmt: skip
     assert float(rows[0]["top1"]) == pytest.approx(results[0]["sets"]["sketch"]["top1"], abs=1e-6)
-    (contrast,) = contrast_rows([("far", "near", "sketch")], tmp_path)
+    files = {split: {"sketch": runs(tmp_path, split, a, a)} for split, a in SPLITS}
+    (contrast,) = contrast_rows([("far", "near", "sketch")], files)
     assert contrast["difference"] == pytest.approx(
         float(rows[0]["top1"]) - float(rows[1]["top1"]), abs=1e-6
     )

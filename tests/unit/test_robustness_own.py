@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from clipshift.config.figures import Figures
@@ -13,17 +14,29 @@ from clipshift.errors import ClipshiftError
 from clipshift.figures import effective_robustness
 from clipshift.layout.figures import figure_files
 from clipshift.layout.study import Layout
-from tests.conftest import ROOT, dump
+from tests.conftest import ROOT
+from tests.unit.logits_case import right
 
 CLASSES = ["animal", "food"]
+STUDY = json.dumps({"subsets": {}})
 
 
-def evaluation(folder: Path, run: str, classes: list[str] = CLASSES, **top1: float) -> str:
-    sets = {name: {"n": 400, "top1": value, "classes": classes} for name, value in top1.items()}
-    return str(dump(folder / f"{run}.json", {"run": run, "sets": sets}))
+def evaluation(
+    folder: Path, run: str, classes: list[str] = CLASSES, **top1: float
+) -> dict[str, str]:
+    """Set -> predictions of a run that is right about some share of 400 images."""
+    return {
+        name: str(
+            right(
+                folder / f"{name}/{run}.parquet", np.arange(400) < round(400 * share), classes,
+                seed=int(run[-1]),
+            )
+        )
+        for name, share in top1.items()
+    }  # fmt: skip
 
 
-def arms(folder: Path) -> dict[str, list[str]]:
+def arms(folder: Path) -> dict[str, dict[str, list[str]]]:
     """Three sizes with two seeds each on the line y = x / 2, and one split 20 points above."""
     runs = {
         f"size_{i}": [
@@ -33,7 +46,9 @@ def arms(folder: Path) -> dict[str, list[str]]:
         for i in range(3)
     }
     runs["more"] = [evaluation(folder, "more-tiny-s0", val=0.4, photos=0.6, sketch=0.4)]
-    return runs
+    return {
+        arm: {name: [one[name] for one in mine] for name in mine[0]} for arm, mine in runs.items()
+    }
 
 
 def block(**changes: Any) -> OwnRobustness:
@@ -49,7 +64,7 @@ def drawn(
 ) -> list[dict[str, str]]:
     files = {"runs": arms(tmp_path / "eval")}
     out, table = tmp_path / "own.svg", tmp_path / "own.csv"
-    words = ["x", "--block", own.model_dump_json(), "--study", "{}", "--files", json.dumps(files)]
+    words = ["x", "--block", own.model_dump_json(), "--study", STUDY, "--files", json.dumps(files)]
     monkeypatch.setattr("sys.argv", [*words, "--csv", str(table), "--out", str(out)])
     effective_robustness.main()
     assert out.stat().st_size > 5000
@@ -72,20 +87,31 @@ def test_with_several_sets_in_distribution(tmp_path: Path, monkeypatch: pytest.M
     folder = tmp_path / "eval"
     with pytest.raises(ClipshiftError, match="do not differ enough"):  # val and photos are equal
         drawn(tmp_path, monkeypatch, block(id=["val", "photos"]))
-    runs = arms(folder)
     evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
+    files = {"runs": arms(folder)}
+    evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
+    runs = effective_robustness.seen(files, {})
     points = effective_robustness.points_of(block(id=["val", "photos"]), runs, "sketch")
     assert points.x.shape == (7, 2)
 
 
 def test_runs_with_other_classes_are_refused(tmp_path: Path) -> None:
-    runs = arms(tmp_path)
-    runs["more"].append(evaluation(tmp_path, "odd-tiny-s0", ["a"], val=0.4, sketch=0.4))
-    with pytest.raises(ClipshiftError, match=r"val \(2 classes: animal, food\).*val \(1 classes"):
+    files = arms(tmp_path)
+    odd = evaluation(tmp_path, "odd-tiny-s0", ["animal", "tree"], val=0.4, sketch=0.4)
+    files["more"] = {name: [*files["more"][name], odd[name]] for name in odd}
+    runs = effective_robustness.seen({"runs": files}, {})
+    with pytest.raises(ClipshiftError, match=r"val \(2 classes: animal, food\).*val \(2 classes"):
         effective_robustness.points_of(block(), runs, "sketch")
-    runs["more"] = [evaluation(tmp_path, "lacking-tiny-s0", val=0.4)]
-    with pytest.raises(ClipshiftError, match="no accuracy on 'sketch'"):
-        effective_robustness.points_of(block(), runs, "sketch")
+
+
+def test_a_set_of_fewer_classes_is_a_view(tmp_path: Path) -> None:
+    files = arms(tmp_path)
+    three = evaluation(tmp_path, "more-tiny-s0", [*CLASSES, "tree"], val=0.4, sketch=0.4)
+    subset = {"of": "sketch", "classes": CLASSES}
+    sets = {"val": [three["val"]], "some": [three["sketch"]]}
+    runs = effective_robustness.seen({"runs": {"more": sets}}, {"some": subset})
+    assert runs["more"]["some"][0].classes == CLASSES
+    assert len(runs["more"]["some"][0].keys) == 400
 
 
 def test_files_of_an_arm_with_a_model_of_its_own() -> None:
@@ -93,7 +119,8 @@ def test_files_of_an_arm_with_a_model_of_its_own() -> None:
 
     cfg = load(ROOT / "config/test.yaml")
     runs = figure_files(Layout(cfg), "effective_robustness", "test_sets")["runs"]
-    assert runs["test_far-nano"] == ["results/eval/test_far-nano-s0.json"]
+    rows = "results/logits/test_sketch/test_far-nano-s0.parquet"
+    assert runs["test_far-nano"]["test_sketch"] == [rows]
     assert next(iter(runs)) == "test_full"
 
 

@@ -134,51 +134,61 @@ def test_item_taken_twice_is_refused(tables: Any) -> None:
         select(tables, [Take(source="line"), Take(source="line", classed=True)], CLASSES, HALF)
 
 
+def test_a_copy_of_a_held_out_item_is_held_out(tables: Any) -> None:
+    takes = [Take(source="line", concepts="not-held-out"), Take(source="colour")]
+    plain = select(tables, takes, CLASSES, HALF)
+    tested = select(tables, [Take(source="line", concepts="held-out")], CLASSES, HALF).rows
+    copied = [
+        row | {"sha256": tested[0]["sha256"]} if row["key"] == "colour-03" else row
+        for row in tables["colour"]
+    ]
+    chosen = select(tables | {"colour": copied}, takes, CLASSES, HALF)
+    assert set(keys(plain)) - set(keys(chosen)) == {"colour-03"}
+    assert chosen.rejected["colour-03"] == "same bytes as an item held out for testing"
+    # Only of sources that are taken without their held-out concepts.
+    both = [Take(source="line"), Take(source="colour")]
+    assert "colour-03" in keys(select(tables | {"colour": copied}, both, CLASSES, HALF))
+
+
 @pytest.fixture
-def pool(tmp_path: Path) -> tuple[Selection, dict[str, Path], set[str]]:
-    """A selection over two written sources, and the digests of three pictures that are tested."""
+def pool(tmp_path: Path) -> tuple[Selection, dict[str, Path]]:
+    """A selection over two written sources."""
     folders = {s: write_source(tmp_path / s, rows_of(s, 20)) for s in ("line", "colour")}
     tables = {s: read_parquet(f / "samples.parquet").to_pylist() for s, f in folders.items()}
     takes = [Take(source="line", classed=True), Take(source="colour")]
-    selection = select(tables, takes, CLASSES, HALF)
-    return selection, folders, {r["sha256"] for r in selection.rows[4:7]}
+    return select(tables, takes, CLASSES, HALF), folders
 
 
 @pytest.mark.parametrize("shards", [1, 4])
-def test_union_of_shards_is_the_selection_less_the_tested(
-    pool: Any, tmp_path: Path, shards: int
-) -> None:
-    selection, folders, digests = pool
+def test_union_of_shards_is_the_selection(pool: Any, tmp_path: Path, shards: int) -> None:
+    selection, folders = pool
     accounts = []
     found: list[dict[str, Any]] = []
     for shard in range(shards):
         tar = tmp_path / f"pool/{shard:05d}.tar"
-        write_shard(shard, shards, selection, digests, folders, tar)
+        write_shard(shard, shards, selection, folders, tar)
         rows = read_parquet(tar.with_suffix(".parquet")).to_pylist()
         assert [s.key for s in read_tar(tar)] == [r["key"] for r in rows]
         accounts.append(tar.with_suffix(".json"))
         found += rows
-    assert sorted(r["key"] for r in found) == [
-        r["key"] for r in selection.rows if r["sha256"] not in digests
-    ]
-    assert not {r["sha256"] for r in found} & digests
+    assert sorted(r["key"] for r in found) == [r["key"] for r in selection.rows]
     manifest = sum_shards(accounts, "pool")
     account: Any = manifest["account"]
     assert account["in"] == 40
-    assert account["out"] == len(found) == 32
-    assert account["rejected"] == {"no class of the study": 5, "same picture as a test image": 3}
+    assert account["out"] == len(found) == 35
+    assert account["rejected"] == {"no class of the study": 5}
     assert [s["samples"] for s in manifest["shards"]] == [
         read_json(a)["account"]["out"] for a in accounts
     ]
 
 
 def test_new_item_changes_one_shard(pool: Any, tmp_path: Path) -> None:
-    selection, folders, _ = pool
+    selection, folders = pool
     less = Selection(selection.rows[1:], selection.rejected)
     same = []
     for shard in range(4):
         for name, chosen in (("a", selection), ("b", less)):
-            write_shard(shard, 4, chosen, set(), folders, tmp_path / f"{name}/{shard}.tar")
+            write_shard(shard, 4, chosen, folders, tmp_path / f"{name}/{shard}.tar")
         same.append(
             (tmp_path / f"a/{shard}.tar").read_bytes() == (tmp_path / f"b/{shard}.tar").read_bytes()
         )
@@ -186,8 +196,8 @@ def test_new_item_changes_one_shard(pool: Any, tmp_path: Path) -> None:
 
 
 def test_key_in_two_shards_is_refused(pool: Any, tmp_path: Path) -> None:
-    selection, folders, _ = pool
+    selection, folders = pool
     for shard in (0, 1):
-        write_shard(0, 1, selection, set(), folders, tmp_path / f"{shard:05d}.tar")
+        write_shard(0, 1, selection, folders, tmp_path / f"{shard:05d}.tar")
     with pytest.raises(ClipshiftError, match=r"00001\.tar: the key 'colour-00' occurs twice"):
         sum_shards([tmp_path / "00000.json", tmp_path / "00001.json"], "pool")

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import yaml
@@ -55,9 +56,12 @@ def planned(folder: Path, *words: str, config: Path = TEST_CONFIG) -> dict[str, 
     if len(table) == 1:
         assert "Nothing to be done" in text, text[-3000:]
         return {}
-    jobs = dict(re.findall(r"^([a-z_]+) +(\d+)$", table[1], flags=re.M))
-    jobs.pop("total", None)
-    return {rule: int(count) for rule, count in jobs.items()}
+    jobs: Counter[str] = Counter()
+    # A rule with a number makes several test sets in one job.
+    for rule, count in re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", table[1], flags=re.M):
+        jobs[rule] += int(count)
+    del jobs["total"]
+    return dict(jobs)
 
 
 def changed_config(folder: Path, change: dict[str, object], base: Path = TEST_CONFIG) -> Path:

@@ -3,6 +3,7 @@
 Pure functions of the configuration; nothing is measured and no file is looked at.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -168,7 +169,7 @@ def _margins(cfg: Config, w: Mapping[str, str]) -> Work:
     """Of one test set, or of all where one job compares with them all."""
     sets = [w["testset"]] if "testset" in w else cfg.test_sets
     tests = sum(points(cfg, name) for name in sets)
-    n = shard_points(cfg, w["dataset"])
+    n = shard_points(cfg, w["piece"].split("/")[1])
     written = n * len(sets) * cfg.costs.score_bytes
     read = _vectors(cfg, n + tests)
     return Work(gpu=_products(cfg, n * tests), read=read, written=written, gpus=1)
@@ -201,14 +202,27 @@ def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(gpu=gpu, read=seen + whole, written=copy, gpus=max(1, block.gpus))
 
 
+def _logits(cfg: Config, w: Mapping[str, str]) -> Work:
+    """Of one test set, or of all where one job makes them all; a probe is fitted first."""
+    sets = [w["testset"]] if "testset" in w else cfg.test_sets
+    n, c = sum(points(cfg, name) for name in sets), cfg.costs
+    read = 2 * n * c.picture_bytes  # labels are checked first
+    head = cfg.causes.heads.get(w["evaluation"].rpartition("-")[2])
+    if isinstance(head, LinearHead):
+        n += head.most
+        read += points(cfg, cfg.pool) * c.picture_bytes
+    return Work(2 * n / c.cpu_pictures_per_second, n / c.embed_per_second, read, gpus=1)
+
+
+def _guard(cfg: Config, w: Mapping[str, str]) -> Work:
+    """The bytes of a split's samples against those of the test images."""
+    n = points(cfg, cfg.pool)
+    return Work(_rows(cfg, n), read=n * cfg.costs.row_bytes)
+
+
 def _evaluate(cfg: Config, w: Mapping[str, str]) -> Work:
-    n, c = test_images(cfg), cfg.costs
-    return Work(
-        cpu=2 * n / c.cpu_pictures_per_second,
-        gpu=n / c.embed_per_second,
-        read=2 * n * c.picture_bytes,  # labels are checked first
-        gpus=1,
-    )
+    """A query over logits, and over the bytes of what the runs were trained on."""
+    return _guard(cfg, w)
 
 
 def _labelled(cfg: Config) -> float:
@@ -239,17 +253,6 @@ def _domain_rows(cfg: Config, w: Mapping[str, str]) -> Work:
     """Scores by embeddings, and verdicts, of a shard."""
     n = shard_points(cfg, w["dataset"])
     return Work(_rows(cfg, n), read=_vectors(cfg, n), written=n * cfg.costs.score_bytes)
-
-
-def _evaluate_domains(cfg: Config, w: Mapping[str, str]) -> Work:
-    sets = {clean.set for clean in cfg.domains.clean.values()} if cfg.domains else set()
-    n, c = sum(points(cfg, name) for name in sets) * len(cfg.seeds_of(w["split"])), cfg.costs
-    return Work(
-        cpu=2 * n / c.cpu_pictures_per_second,
-        gpu=n / c.embed_per_second,
-        read=2 * n * c.picture_bytes,
-        gpus=1,
-    )
 
 
 def _caption(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -288,19 +291,6 @@ def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(gpu=gpu, read=seen + whole, written=whole * share, gpus=max(1, block.gpus))
 
 
-def _probe(cfg: Config, w: Mapping[str, str]) -> Work:
-    work, head = _evaluate(cfg, w), cfg.causes.heads[w["head"]]
-    if not isinstance(head, LinearHead):
-        return work
-    c, whole = cfg.costs, points(cfg, cfg.pool) * cfg.costs.picture_bytes
-    return Work(
-        cpu=work.cpu + head.most / c.cpu_pictures_per_second,
-        gpu=work.gpu + head.most / c.embed_per_second,
-        read=work.read + whole,
-        gpus=1,
-    )
-
-
 def _labels(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.pool), cfg.costs
     return Work(4 * n / c.captions_per_second, read=n * c.row_bytes)
@@ -325,28 +315,39 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "neighbours": _neighbours,
     "split": _split,
     "train": _train,
+    "guard": _guard,
+    "logits": _logits,
     "evaluate": _evaluate,
+    "evaluate_run": _evaluate,
+    "evaluate_and_export": _evaluate,
     "caption_reference": _caption,
     "split_by_domain": _split,
     "domain_tune": _domain_tune,
     "domain_score_pictures": _domain_score_pictures,
     "domain_score": _domain_rows,
     "domain_verdicts": _domain_rows,
-    "evaluate_domains": _evaluate_domains,
     "captioned_pool": _pool_shard,
     "pool_captions": _pool_captions,
     "corpus": _corpus,
     "chosen": _chosen,
     "train_captions": _train_controlled,
     "train_vision": _train_controlled,
-    "evaluate_controlled": _evaluate,
-    "evaluate_head": _probe,
     "causes_labels": _labels,
 }
 
 
+def base_rule(rule: str) -> str:
+    """A rule's name without the number of those that make several test sets in one job.
+
+    >>> base_rule("logits_2"), base_rule("dedup_score")
+    ('logits', 'dedup_score')
+    """
+    return re.sub(r"_\d+$", "", rule)
+
+
 def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str]) -> Work:
     """What one job costs; rules that are not listed are small."""
+    rule = base_rule(rule)
     work = RULES[rule](cfg, wildcards) if rule in RULES else Work()
     start = cfg.costs.small_job_seconds
     return Work(work.cpu + start, work.gpu, work.read, work.written, work.gpus)

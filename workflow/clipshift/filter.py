@@ -10,7 +10,7 @@ import io
 import shlex
 import sys
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -26,7 +26,10 @@ from clipshift.files import read_json, read_parquet, write_json, write_npy, writ
 from clipshift.shards import Sample, read_tar
 
 
-def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path) -> int:
+def prepare(
+    split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path,
+    without: Collection[str] = (),
+) -> int:  # fmt: skip
     """Write the kept keys of each tar of a pool, and of the reference set.
 
     Args:
@@ -34,6 +37,7 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
         tars: of the pool.
         out: gets `pool/{tar}.npy` and `reference.npy`, sorted keys; where the split's table has
             captions, `pool/{tar}.parquet`, too: `key, caption` of the same keys.
+        without: kept samples that are left out all the same.
 
     Returns:
         the number of samples kept, pool and reference together.
@@ -46,6 +50,9 @@ def prepare(split: Path, tables: Sequence[Path], tars: Sequence[Path], out: Path
     captioned = "caption" in pq.read_schema(split).names
     with database() as db:
         source = f"FROM read_parquet('{split}') WHERE kept"
+        if without:
+            db.execute("CREATE TABLE without AS SELECT unnest($1) AS key", [sorted(without)])
+            source += " AND key NOT IN (FROM without)"
         total = _one(db, f"SELECT count(*) {source}")
         reference = _keys(db, f"SELECT key {source} AND reason = 'reference' ORDER BY key")
         write_npy(out / "reference.npy", reference)

@@ -265,7 +265,6 @@ def main() -> None:
     shard.add_argument("--shard", required=True)
     for name in ("test", "thresholds", "out"):
         shard.add_argument(f"--{name}", action="append", required=True, metavar="SET=PATH")
-    shard.add_argument("--certificate", type=Path, required=True)
     for command in (reference, shard):
         command.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     args = parser.parse_args()
@@ -283,7 +282,11 @@ def main() -> None:
         for name, path in tests.items()
     }
     scanner = prepare(args.pool, [args.shard], sides, args.device)
-    write_shard(args.pool, args.shard, sides, scanner, out, args.certificate)
+    # Each set has the certificate of its pass, which names the sets that were with it.
+    first, *others = (path.with_suffix(".json") for path in out.values())
+    record = write_shard(args.pool, args.shard, sides, scanner, out, first)
+    for path in others:
+        write_json(path, record)
 
 
 if __name__ == "__main__":

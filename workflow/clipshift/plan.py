@@ -18,7 +18,7 @@ from clipshift.config.costs import Costs
 from clipshift.config.folders import Outside
 from clipshift.config.load import load
 from clipshift.config.study import Config
-from clipshift.costs import Work, job_cost
+from clipshift.costs import Work, base_rule, job_cost
 from clipshift.errors import ClipshiftError
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,8 @@ def summarise(cfg: Config, output: str) -> list[Line]:
     """A line per rule, in the order of first appearance of the jobs."""
     lines: dict[str, Line] = {}
     for rule, wildcards in planned_jobs(output):
-        lines.setdefault(rule, Line(rule)).add(cfg, job_cost(cfg, rule, wildcards))
+        name = base_rule(rule)
+        lines.setdefault(name, Line(name)).add(cfg, job_cost(cfg, rule, wildcards))
     return list(lines.values())
 
 

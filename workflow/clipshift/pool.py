@@ -13,7 +13,7 @@ from pathlib import Path
 from clipshift.config.data import Pool
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import read_json, read_parquet, write_json
+from clipshift.files import read_json, write_json
 from clipshift.ledger import Ledger
 from clipshift.select import (
     Selection,
@@ -33,23 +33,14 @@ def shard_of(key: str, shards: int) -> int:
 
 
 def write_shard(
-    shard: int, shards: int, selection: Selection, test_digests: set[str],
-    folders: Mapping[str, Path], tar: Path,
-) -> Ledger:  # fmt: skip
-    """Write one shard, its table and its account.
-
-    Args:
-        selection: of the whole pool.
-        test_digests: sha256 of every picture of every test set; none may enter the pool.
-    """
+    shard: int, shards: int, selection: Selection, folders: Mapping[str, Path], tar: Path
+) -> Ledger:
+    """Write one shard of the selection of a whole pool, its table and its account."""
     ledger = Ledger("pool", tar.stem)
-    mine = [r for r in selection.rows if shard_of(r["key"], shards) == shard]
-    rows = [r for r in mine if r["sha256"] not in test_digests]
+    rows = [r for r in selection.rows if shard_of(r["key"], shards) == shard]
     reasons = [why for key, why in selection.rejected.items() if shard_of(key, shards) == shard]
     ledger.rejected = Counter(reasons)
-    if len(mine) > len(rows):
-        ledger.rejected["same picture as a test image"] = len(mine) - len(rows)
-    ledger.came_in = len(mine) + len(reasons)
+    ledger.came_in = len(rows) + len(reasons)
     ledger.went_out = write_tar(tar, copy_samples(rows, folders))
     write_table(tar.with_suffix(".parquet"), rows)
     entry = {"account": ledger.as_json(), "shard": shard_entry(tar, ledger.went_out)}
@@ -81,7 +72,6 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("shard")
     one.add_argument("--pool", required=True, help="JSON of the pool block")
-    one.add_argument("--test-table", type=Path, action="append", default=[])
     one.add_argument("--shard", type=int, required=True)
     one.add_argument("--out", type=Path, required=True, help="the tar")
     add_arguments(one)
@@ -96,12 +86,7 @@ def main() -> None:
     pool = Pool.model_validate_json(args.pool)
     classes, holdout, folders = read_arguments(args)
     selection = select(read_sources(folders), pool.take, classes, holdout)
-    digests = {
-        digest
-        for table in args.test_table
-        for digest in read_parquet(table, ["sha256"])["sha256"].to_pylist()
-    }
-    ledger = write_shard(args.shard, pool.shards, selection, digests, folders, args.out)
+    ledger = write_shard(args.shard, pool.shards, selection, folders, args.out)
     print(json.dumps(ledger.as_json(), indent=2))
 
 

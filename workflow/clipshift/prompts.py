@@ -1,15 +1,17 @@
 """Prompt templates and class names that others published, by name.
 
-`python -m clipshift.prompts --out FILE TEMPLATE...` writes the templates of a set, one a line; a
-word without `{c}` names templates, which come from open_clip.
+`python -m clipshift.prompts --out FILE --words FILE --of JSON TEMPLATE...` writes the templates of
+a set, one a line, and the words of its classes; a word without `{c}` names templates, which come
+from open_clip.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import write_text
+from clipshift.files import write_json, write_text
 
 OPENAI_IMAGENET = "openai_imagenet"
 
@@ -40,8 +42,11 @@ def imagenet_names() -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--words", type=Path, required=True)
+    parser.add_argument("--of", type=json.loads, required=True, help="JSON: class -> its words")
     parser.add_argument("templates", nargs="+")
     args = parser.parse_args()
+    write_json(args.words, args.of)
     write_text(args.out, "".join(f"{line}\n" for line in templates(args.templates)))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from clipshift.config.figures import PrunedTable
 from clipshift.errors import run
+from clipshift.evaluation.summary import read_conditions
 from clipshift.figures.command import arguments
 from clipshift.files import read_json, write_csv
 from clipshift.layout.figures import Files
@@ -18,8 +19,9 @@ from clipshift.published import published
 def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
     """One row per split and test set, splits in the order of the block."""
     found = []
+    results = read_conditions(files["evaluations"])
     for split in block.splits:
-        result = read_json(Path(files["evaluations"][split]))
+        result = results[split]
         account = read_json(Path(files["accounts"][split]))
         removed = account["candidates"] - account["points_kept"]
         for name in block.sets:

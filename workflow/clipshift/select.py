@@ -64,6 +64,9 @@ def select(
 ) -> Selection:
     """Apply `takes` to the sources' rows.
 
+    What is taken without the held-out concepts must not bring them in by another name: an item
+    whose bytes equal those of a held-out item of such a source is held out, too.
+
     Args:
         tables: rows of each source, as in its `samples.parquet`.
         seed: of the choice where a `limit` applies.
@@ -71,14 +74,22 @@ def select(
     Raises:
         ClipshiftError: one item is taken twice.
     """
+
+    def judged(source: str) -> Iterator[Row]:
+        for original in tables[source]:
+            row = {**original, "class_name": class_of(original["category"], classes)}
+            yield row | {"held_out": is_held_out(row, holdout)}
+
+    spared = dict.fromkeys(take.source for take in takes if take.concepts == "not-held-out")
+    tested = {row["sha256"] for source in spared for row in judged(source) if row["held_out"]}
     chosen: dict[str, Row] = {}
     rejected: dict[str, str] = {}
     for take in takes:
         kept: list[Row] = []
-        for original in tables[take.source]:
-            row = {**original, "class_name": class_of(original["category"], classes)}
-            row["held_out"] = is_held_out(row, holdout)
+        for row in judged(take.source):
             reason = _reason(row, take)
+            if reason is None and row["sha256"] in tested:
+                reason = "same bytes as an item held out for testing"
             if reason:
                 rejected[row["key"]] = reason
             else:

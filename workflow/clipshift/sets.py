@@ -26,8 +26,11 @@ def build(
     """Write the set and return its account.
 
     Raises:
-        ClipshiftError: a class has fewer items than `minimum_per_class`.
+        ClipshiftError: a class has fewer items than `minimum_per_class`, or its paths match none
+            of the sources.
     """
+    if strange := [c for c in spec.classes or [] if c not in classes]:
+        raise ClipshiftError(f"sets.{name}.classes: no path of {strange} matches its sources")
     names = [c for c in classes if spec.classes is None or c in spec.classes]
     selection = select(read_sources(folders), spec.take, classes, holdout)
     ledger = Ledger("set", name, came_in=len(selection.rows) + len(selection.rejected))

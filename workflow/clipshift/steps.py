@@ -37,7 +37,7 @@ CLASSIFIERS = (
     "embed.py",
     "embeddings.py",
     "encoders.py",
-    "evaluate.py",
+    "evaluation/protocols.py",
     "intervals.py",
     "labels.py",
     "models.py",
@@ -55,6 +55,7 @@ TRAINING = (
     "train_data.py",
     "checkpoints.py",
     "filter.py",
+    "guard.py",
     "select.py",
     "tars.py",
     "shards.py",
@@ -68,6 +69,9 @@ CORPORA = (
     "prompts.py",
     "recipes.py",
 )
+
+# Queries over stored logits.
+QUERIES = ("evaluation/views.py", "guard.py", "intervals.py")
 
 STEPS = {
     "source": Step(1, ("sources", "shards.py")),
@@ -99,7 +103,7 @@ STEPS = {
         ),
     ),
     "sets": Step(1, ("sets.py", "select.py", "shards.py")),
-    "pool": Step(1, ("pool.py", "select.py", "shards.py")),
+    "pool": Step(2, ("pool.py", "select.py", "shards.py")),
     "embed": Step(
         1,
         (
@@ -135,18 +139,27 @@ STEPS = {
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
     "train": Step(1, TRAINING),
-    "evaluate": Step(
+    "guard": Step(1, ("guard.py", "recipes.py")),
+    "prompts": Step(1, ("prompts.py",)),
+    "logits": Step(
         1,
         (
-            "evaluate.py",
+            "evaluation/logits.py",
+            "evaluation/protocols.py",
+            "evaluation/views.py",
+            "causes/towers.py",
+            "causes/contract.py",
+            "data/imagenet_class_indices.json",
             "models.py",
             "device.py",
-            "intervals.py",
             "labels.py",
+            "prompts.py",
+            "select.py",
             "tars.py",
             "shards.py",
         ),
     ),
+    "evaluate": Step(2, ("evaluation/summary.py", *QUERIES)),
     "domain_labels": Step(1, ("domains/labels.py", "select.py", "tars.py", "shards.py")),
     "domain_fit": Step(1, ("domains/fit.py", *CLASSIFIERS)),
     "domain_scores": Step(1, ("domains/score.py", *CLASSIFIERS)),
@@ -158,22 +171,8 @@ STEPS = {
     ),
     "clean_sets": Step(1, ("domains/clean.py",)),
     "splits_by_domain": Step(1, ("domains/mixes.py", "splits.py", "recipes.py")),
-    "evaluate_domains": Step(
-        1,
-        (
-            "domains/rescore.py",
-            "evaluate.py",
-            "models.py",
-            "device.py",
-            "intervals.py",
-            "labels.py",
-            "tars.py",
-            "shards.py",
-        ),
-    ),
-    "summary": Step(1, ("summary.py", "intervals.py")),
     "figures": Step(
-        2,
+        3,
         (
             "figures",
             "tables.py",
@@ -184,8 +183,8 @@ STEPS = {
             "domains/compare.py",
             "correlation.py",
             "robustness",
-            "summary.py",
-            "intervals.py",
+            "evaluation/summary.py",
+            *QUERIES,
             "select.py",
             "tars.py",
             "shards.py",
@@ -241,7 +240,7 @@ STEPS = {
         ),
     ),
     "corpus": Step(1, ("causes/language.py", *CORPORA)),
-    "chosen": Step(1, ("causes/choose.py", "causes/contract.py", "recipes.py")),
+    "chosen": Step(2, ("causes/choose.py", "guard.py", "causes/contract.py", "recipes.py")),
     "train_captions": Step(1, ("causes/clip.py", *TRAINING)),
     "train_vision": Step(
         1,
@@ -256,26 +255,7 @@ STEPS = {
             *TRAINING,
         ),
     ),
-    "evaluate_controlled": Step(
-        1,
-        (
-            "causes/evaluate.py",
-            "causes/heads.py",
-            "causes/towers.py",
-            "causes/contract.py",
-            "data/imagenet_class_indices.json",
-            "evaluate.py",
-            "models.py",
-            "device.py",
-            "intervals.py",
-            "labels.py",
-            "prompts.py",
-            "select.py",
-            "tars.py",
-            "shards.py",
-        ),
-    ),
-    "causes_tables": Step(1, ("causes/tables.py", "intervals.py")),
+    "causes_tables": Step(2, ("causes/tables.py", "intervals.py")),
     "causes_labels": Step(
         1, ("causes/statistics.py", "causes/language.py", "intervals.py", *CORPORA)
     ),

@@ -6,23 +6,23 @@
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from clipshift.errors import run
+from clipshift.evaluation.views import correct_images
 from clipshift.files import read_json, write_csv
 from clipshift.intervals import paired_difference
-from clipshift.summary import correctness
 
 
 def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per split and test set."""
     return [
         {
-            "split": result["split"],
+            "split": result["name"],
             "test_set": name,
             "points_kept": result["points_kept"],
             "points_pruned": result["points_pruned"],
@@ -41,14 +41,19 @@ def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def contrast_rows(contrasts: Sequence[tuple[str, str, str]], folder: Path) -> list[dict[str, Any]]:
-    """One row per contrast: accuracy of a split less that of another, on one test set."""
+def contrast_rows(
+    contrasts: Sequence[tuple[str, str, str]], files: Mapping[str, Mapping[str, Sequence[str]]]
+) -> list[dict[str, Any]]:
+    """One row per contrast: accuracy of a split less that of another, on one test set.
+
+    Args:
+        files: split -> test set -> the predictions of its runs.
+    """
     rows = []
     for a, b, test_set in contrasts:
-        seeds = [read_json(folder / f"{split}.json")["predictions"] for split in (a, b)]
         # Read together, so that both splits are checked to speak of the same images.
-        correct = correctness([folder / name for names in seeds for name in names], test_set)
-        first, second = np.split(correct, [len(seeds[0])])
+        _, correct = correct_images([*files[a][test_set], *files[b][test_set]])
+        first, second = np.split(correct, [len(files[a][test_set])])
         mean, low, high = paired_difference(first, second)
         rows.append(
             {
@@ -72,14 +77,14 @@ def main() -> None:
     accuracy.add_argument("results", type=Path, nargs="+")
     contrasts = commands.add_parser("contrasts")
     contrasts.add_argument("--contrasts", required=True, help="JSON of the contrasts")
-    contrasts.add_argument("--eval", type=Path, required=True, help="folder of the evaluations")
+    contrasts.add_argument("--files", type=json.loads, required=True, help="JSON of predictions")
     for command in (accuracy, contrasts):
         command.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     if args.command == "accuracy":
         write_csv(args.out, accuracy_rows([read_json(path) for path in args.results]))
     else:
-        write_csv(args.out, contrast_rows(json.loads(args.contrasts), args.eval))
+        write_csv(args.out, contrast_rows(json.loads(args.contrasts), args.files))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -37,6 +37,7 @@ from clipshift.files import (
     write_json,
 )
 from clipshift.filter import prepare, shard_url, write_settings
+from clipshift.guard import left_out
 from clipshift.ranges import spread
 from clipshift.select import seeded_order
 from clipshift.shards import Sample, read_tar, write_tar
@@ -90,7 +91,7 @@ def identity_of(split: Path, tars: list[Path], training: Training, seed: int) ->
 
 def copy_split(
     split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path,
-    parts: int = launch.COPY_SHARDS,
+    parts: int = launch.COPY_SHARDS, without: Collection[str] = (),
 ) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
@@ -104,7 +105,7 @@ def copy_split(
     if done.exists():
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
-    captions = captions_of(split)
+    captions = captions_of(split, without)
     order = sorted(captions, key=lambda key: (seeded_order(seed, key), key))
     # As many shards in one pass over the tars as memory allows.
     size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
@@ -125,13 +126,14 @@ def copy_split(
     return len(order)
 
 
-def captions_of(split: Path) -> dict[str, str | None]:
+def captions_of(split: Path, without: Collection[str] = ()) -> dict[str, str | None]:
     """The keys that a split keeps, each with its caption where the table has such a column."""
     named = ["caption"] * ("caption" in read_schema(split).names)
     table = read_parquet(split, ["key", "kept", *named])
     table = table.filter(table["kept"])
     texts = table["caption"].to_pylist() if named else [None] * len(table)
-    return dict(zip(table["key"].to_pylist(), texts, strict=True))
+    pairs = zip(table["key"].to_pylist(), texts, strict=True)
+    return {key: text for key, text in pairs if key not in without}
 
 
 def _find(
@@ -173,14 +175,15 @@ class Filtered:
 
 
 def filtered(
-    split: Path, words: list[str], data: Path, how: Filtered, work: Path
-) -> tuple[str, int]:
+    split: Path, words: list[str], data: Path, how: Filtered, work: Path,
+    without: Collection[str] = (),
+) -> tuple[str, int]:  # fmt: skip
     """Open the user's tars through a filter; the shards to train on, and the number of samples."""
     keep = work / "keep"
     pool, *reference = words
     done = keep / "done.json"
     if not done.exists():
-        count = prepare(split, how.tables, tars_of([pool], data), keep)
+        count = prepare(split, how.tables, tars_of([pool], data), keep, without)
         write_json(done, {"samples": count})
     write_settings(keep / "pool.json", keep / "pool")
     urls = [shard_url(keep / "pool.json", str(located(pool, data).absolute()))]
@@ -244,6 +247,7 @@ def _literal(value: object) -> str:
 def train(
     run_name: str, split: Path, words: list[str], training: Training, seed: int, work: Path,
     out: Path, where: Path = Path("data"), how: Filtered | None = None, text: Path | None = None,
+    guard: Path | None = None,
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
 
@@ -251,6 +255,7 @@ def train(
         words: the tars to read (see `clipshift.tars`); `where` is the folder of the user's data.
         how: for `read: filter`.
         text: weights of a run whose text tower it starts from.
+        guard: the list of test images in the split, some of which it may have to leave out.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, or the program failed.
@@ -259,14 +264,17 @@ def train(
     launch.check_gpus(training)
     tars = tars_of(words, where)
     identity = identity_of(split, tars, training, seed)
-    if claim(work, identity | ({"text": sha256_file(text)} if text else {})):
+    without = left_out(guard)
+    more: dict[str, Any] = {"text": sha256_file(text)} if text else {}
+    more |= {"left_out": sorted(without)} if without else {}
+    if claim(work, identity | more):
         print(f"continuing in {work}", file=sys.stderr)
     if training.read == "filter" and how:
-        data, samples = filtered(split, words, where, how, work)
+        data, samples = filtered(split, words, where, how, work, without)
         parts = len(tars)
     else:
         parts = launch.copy_shards(training)
-        samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts)
+        samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts, without)
         data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
     if isinstance(training, EpochTraining):
         training = training.on(samples)
@@ -313,6 +321,7 @@ def train(
         "split": split.stem,
         "split_sha256": sha256_file(split),
         "split_samples": samples,
+        "left_out": without,
         "model": run_name.split("-")[1],
         "model_sha256": sha256_file(out / "model.pt"),
         "parameters": sum(v.numel() for v in state.values()),
@@ -365,6 +374,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     run_arguments(parser)
     parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--guard", type=Path, help="list of test images in the split")
     parser.add_argument("--table", nargs="*", default=[], help="sample tables of the pool")
     parser.add_argument("--classnames", type=Path, help="of a reference set without captions")
     parser.add_argument("--template", default="", help="caption of such a set")
@@ -373,7 +383,8 @@ def main() -> None:
     tables = [path for word in args.table for path in spread(word)]
     how = Filtered(tables, args.classnames, args.template) if tables else None
     train(
-        args.run, args.split, args.tar, training, args.seed, args.work, args.out, args.data, how
+        args.run, args.split, args.tar, training, args.seed, args.work, args.out, args.data, how,
+        guard=args.guard,
     )  # fmt: skip
     print(json.dumps({"run": args.run, "plan": read_json(args.out / "record.json")["plan"]}))
 

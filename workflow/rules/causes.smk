@@ -6,9 +6,15 @@
 #        results/models/{split}-{model}-s{seed}/              model.pt, record.json, loss.csv
 #        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
 #        results/tables/causes_{runs,models,corpora,labels}.csv
+from clipshift.config.causes import asked, evaluations
 from clipshift.layout.causes import Causes
 
 causes = Causes(at)
+
+
+def controlled_evaluations():
+    """Every evaluation of `causes.runs`, in their order."""
+    return [e for name, seeds in asked(cfg.causes) for e in evaluations(name, seeds)]
 
 
 localrules:
@@ -121,7 +127,7 @@ rule corpus:
     params:
         corpus=lambda w: as_json(cfg.causes.corpora[w.corpus]),
         matcher=lambda w: causes.matcher(w.corpus),
-        classes=lambda w, input: causes.classes(*input.classes),
+        classes=lambda w: causes.classes(),
         version=version_of("corpus"),
     shell:
         "python -m clipshift.causes.corpora --corpus {params.corpus:q} {params.matcher}"
@@ -134,6 +140,7 @@ rule chosen:
     input:
         corpora=lambda w: causes.corpora(w.split, w.corpus),
         split="results/splits/{split}.parquet",
+        guard=ancient("results/guard/{split}.parquet"),
     output:
         table="results/chosen/{split}-{corpus}.parquet",
         account="results/chosen/{split}-{corpus}.json",
@@ -144,10 +151,11 @@ rule chosen:
         runtime=grows(60),
     params:
         corpora=lambda w: at.word(causes.corpora(w.split, w.corpus)),
+        rule=cfg.guard,
         version=version_of("chosen"),
     shell:
-        "python -m clipshift.causes.choose --split {input.split} --corpus {params.corpora}"
-        " --out {output.table} > {log} 2>&1"
+        "python -m clipshift.causes.choose --split {input.split} --guard {input.guard}"
+        " --corpus {params.corpora} --out {output.table} > {log} 2>&1"
 
 
 rule train_captions:
@@ -214,7 +222,7 @@ rule train_vision:
         spec=lambda w: as_json(causes.spec(w.model)),
         tars=lambda w: tar_arguments(causes.tars(w.split)),
         start=lambda w, input: f"--start {input.start}" if input.start else "",
-        classes=lambda w, input: causes.classes(*input.classes),
+        classes=lambda w: causes.classes(),
         run="{split}-{model}-s{seed}",
         version=version_of("train_vision"),
     shell:
@@ -224,99 +232,11 @@ rule train_vision:
         " --out results/models/{params.run} > {log} 2>&1"
 
 
-rule evaluate_controlled:
-    """Accuracy of one controlled model on every test set, by its own prompts or layer."""
-    input:
-        record="results/models/{split}-{model}-s{seed}/record.json",
-        weights="results/models/{split}-{model}-s{seed}/model.pt",
-        sets=[f for name in cfg.test_sets for f in at.set_files(name)],
-        tars=there([at.tars(name) for name in cfg.test_sets]),
-    output:
-        result="results/eval/{split}-{model}-s{seed}.json",
-        predictions="results/eval/{split}-{model}-s{seed}.predictions.parquet",
-    log:
-        "results/logs/evaluate/{split}-{model}-s{seed}.log",
-    wildcard_constraints:
-        model=causes.models("clip", "cross_entropy"),
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
-    params:
-        evaluation=lambda w: as_json(cfg.evaluation),
-        sets=at.set_arguments(),
-        measures=causes.measures(),
-        version=version_of("evaluate_controlled"),
-    shell:
-        "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
-        " {params.sets} --evaluation {params.evaluation:q} {params.measures}"
-        " --out {output.result} > {log} 2>&1"
-
-
-rule evaluate_head:
-    """Accuracy of one model, of the study or controlled, by a head of the configuration."""
-    input:
-        record="results/models/{split}-{model}-s{seed}/record.json",
-        weights="results/models/{split}-{model}-s{seed}/model.pt",
-        sets=[f for name in cfg.test_sets for f in at.set_files(name)],
-        tars=there([at.tars(name) for name in cfg.test_sets]),
-        chosen=lambda w: causes.probe(w.split, w.head),
-        pictures=lambda w: (
-            there(causes.tars(w.split)) if causes.probe(w.split, w.head) else []
-        ),
-        classes=causes.class_files(),
-    output:
-        result="results/eval/{split}-{model}-s{seed}-{head}.json",
-        predictions="results/eval/{split}-{model}-s{seed}-{head}.predictions.parquet",
-    log:
-        "results/logs/evaluate/{split}-{model}-s{seed}-{head}.log",
-    wildcard_constraints:
-        head=causes.heads(),
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
-    params:
-        evaluation=lambda w: as_json(cfg.evaluation),
-        sets=at.set_arguments(),
-        measures=causes.measures(),
-        block=lambda w: as_json(cfg.causes.heads[w.head]),
-        probe=lambda w, input: (
-            f"--chosen {input.chosen} {tar_arguments(causes.tars(w.split))}"
-            if input.chosen
-            else ""
-        ),
-        classes=lambda w, input: causes.classes(*input.classes),
-        version=version_of("evaluate_controlled"),
-    shell:
-        "python -m clipshift.causes.evaluate --record {input.record} --weights {input.weights}"
-        " {params.sets} --evaluation {params.evaluation:q} {params.measures}"
-        " --head {wildcards.head} --block {params.block:q} {params.probe}"
-        " --classes {params.classes:q} --out {output.result} > {log} 2>&1"
-
-
-rule evaluate_runs:
-    """Join the seeds of a split and model, asked by a head."""
-    input:
-        runs=lambda w: causes.evaluations(w.asked),
-    output:
-        "results/eval/{asked}.json",
-    log:
-        "results/logs/evaluate/{asked}.log",
-    wildcard_constraints:
-        asked=causes.summary_pattern(),
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
-    params:
-        version=version_of("causes_tables"),
-    shell:
-        "python -m clipshift.causes.tables join --out {output} {input.runs} > {log} 2>&1"
-
-
 rule causes_runs:
     """One row a run and head, and one a split, model and head, with n and intervals."""
     input:
-        runs=causes.every_evaluation(),
-        joined=causes.summaries(),
+        runs=at.evaluations(controlled_evaluations()),
+        joined=at.evaluations(name for name, _ in asked(cfg.causes)),
         accounts=causes.accounts(),
     output:
         runs=report("results/tables/causes_runs.csv", category="Accuracy"),
@@ -328,13 +248,15 @@ rule causes_runs:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
+        runs=at.evaluations(controlled_evaluations()),
+        accounts=causes.accounts(),
         models=lambda w: as_json(
             {n: m.model_dump(mode="json") for n, m in cfg.causes.models.items()}
         ),
         version=version_of("causes_tables"),
     shell:
-        "python -m clipshift.causes.tables all --runs {input.runs} --joined {input.joined}"
-        " --accounts {input.accounts} --models {params.models:q} --out {output.runs}"
+        "python -m clipshift.causes.tables --runs {params.runs} --joined {input.joined}"
+        " --accounts {params.accounts} --models {params.models:q} --out {output.runs}"
         " --out-models {output.models} --out-corpora {output.corpora} > {log} 2>&1"
 
 
@@ -357,7 +279,7 @@ rule causes_labels:
         found=lambda w: as_json(cfg.causes.matchers[cfg.causes.found]),
         tables=lambda w, input: at.word(list(input.tables)),
         fields=lambda w, input: at.word(list(input.fields)),
-        classes=lambda w, input: causes.classes(*input.classes),
+        classes=lambda w: causes.classes(),
         version=version_of("causes_labels"),
     shell:
         "python -m clipshift.causes.statistics --found {params.found:q} --table {params.tables}"

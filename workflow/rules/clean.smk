@@ -1,8 +1,7 @@
-# Verdicts -> composition, clean test sets and their evaluation, splits by domain.
-#   in   results/domains/{name}/verdicts/, models, labelled sets
+# Verdicts -> composition, clean test sets, splits by domain.
+#   in   results/domains/{name}/verdicts/, labelled sets
 #   out  results/domains/{name}/composition.json
 #        clean/{clean}.parquet, .json         who is kept, and why the others are not
-#        eval/{split}.json, .predictions.parquet   original and clean sets, all and fewer class names
 #        results/splits/{split}.parquet and what every split has
 
 
@@ -49,39 +48,6 @@ rule clean_set:
     shell:
         "python -m clipshift.domains.clean --clean {params.clean:q} --set {params.folder}"
         " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
-
-
-rule evaluate_domains:
-    """The models of a split on original and clean sets, with all class names and with fewer."""
-    input:
-        dom.rescore_inputs(),
-        tars=there([at.tars(name) for name in dom.evaluated]),
-        runs=lambda w: [
-            f"results/models/{run}/{name}"
-            for run in at.runs(w.split)
-            for name in ("record.json", "model.pt")
-        ],
-        known=lambda w: dom.known_predictions(w.split),
-    output:
-        result=f"{HOME}/eval/{{split}}.json",
-        predictions=f"{HOME}/eval/{{split}}.predictions.parquet",
-    log:
-        "results/logs/domains/evaluate.{split}.log",
-    resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
-    params:
-        runs=lambda w: " ".join(
-            f"--run results/models/{run}/record.json,results/models/{run}/model.pt"
-            for run in at.runs(w.split)
-        ),
-        sets=dom.rescore_words(),
-        evaluation=lambda w: as_json(cfg.evaluation),
-        version=version_of("evaluate_domains"),
-    shell:
-        "python -m clipshift.domains.rescore --name {wildcards.split} {params.runs}"
-        " --known {input.known} {params.sets} --evaluation {params.evaluation:q}"
-        " --out {output.result} > {log} 2>&1"
 
 
 rule split_by_domain:

@@ -19,9 +19,11 @@ from clipshift.errors import ClipshiftError
 from clipshift.layout.domains import DomainLayout
 from clipshift.layout.figures import (
     FIGURE_KINDS,
+    contrast_files,
     figure_files,
     figure_inputs,
     figure_study,
+    table_inputs,
 )
 from clipshift.layout import made
 from clipshift.layout.outputs import DOMAIN_TABLES
@@ -34,6 +36,7 @@ from clipshift.layout.study import (
     controlled_tables,
 )
 from clipshift.steps import version_of
+from clipshift.wildcards import pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -100,6 +103,16 @@ def refuse_leftovers():
         cluster.refuse_leftovers(Path.cwd())
     except ClipshiftError as error:
         raise WorkflowError(str(error)) from None
+
+
+# Rules that make several test sets in one job: at most so many groups of sets a plan. More have a
+# job a set. `profiles/slurm` knows their names.
+PASSES = 4
+
+
+def named(sets, wildcards):
+    """Test sets of a job: its own, or those of its pass."""
+    return [s.format(**dict(wildcards.items())) for s in sets]
 
 
 NAME = "[a-z0-9][A-Za-z0-9_]*"

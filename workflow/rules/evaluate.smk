@@ -1,51 +1,146 @@
-# Evaluation: models x test sets -> accuracies with n and intervals.
+# Evaluation: models x test sets -> logits -> accuracies with n and intervals.
 #   in   results/models/{run}/, results/sets/{testset}/
-#   out  results/eval/{run}.json and {run}.predictions.parquet, clip_benchmark/{run}/ (its JSON
-#        files), {run}.results.jsonl (open_clip); {split}.json joins the seeds of a split
+#   out  results/logits/{testset}/{evaluation}.npy (N, C) float32, .parquet, .json
+#        results/eval/{evaluation}.json, clip_benchmark/{run}/ (its JSON files), {run}.results.jsonl
+#        (open_clip); results/eval/{condition}.json joins the seeds
+# An evaluation is a run, `{split}-{model}-s{seed}`, or a run and a protocol, `{run}-{protocol}`.
+# A model is run here and nowhere else; all that is reported are queries over its logits.
+from clipshift.layout.evaluation import Evaluations
+
+ev = Evaluations(at)
 
 
-rule evaluate:
-    """Zero-shot accuracy of one model on every test set."""
+wildcard_constraints:
+    evaluation=ev.pattern(),
+    condition=pattern(ev.conditions()),
+
+
+# One rule for one test set, and one for every group of sets that a run is not evaluated on yet: a
+# first run loads each model once. A set that comes later is a job of its own, and since parameters
+# are the same whoever made a file, it touches no other.
+for number, (sets, covered) in enumerate(
+    [(["{testset}"], ev.pattern()), *ev.passes()[:PASSES]]
+):
+
+    rule:
+        name:
+            f"logits_{number}" if number else "logits"
+        input:
+            weights=lambda w: ev.weights(w.evaluation),
+            sets=lambda w, sets=sets: [
+                file
+                for s in named(sets, w)
+                for file in ev.set_files(s, w.evaluation)
+            ],
+            tars=lambda w, sets=sets: there([at.tars(s) for s in named(sets, w)]),
+            chosen=lambda w: ev.probe(w.evaluation),
+            pictures=lambda w: there(ev.probe_words(w.evaluation)),
+            classes=lambda w: causes.class_files() if ev.probe(w.evaluation) else [],
+        output:
+            [
+                f"results/logits/{s}/{{evaluation}}.{suffix}"
+                for s in sets
+                for suffix in ("npy", "parquet", "json")
+            ],
+        log:
+            f"results/logs/logits/{'{testset}' if not number else number}/{{evaluation}}.log",
+        wildcard_constraints:
+            evaluation=pattern(covered) if number else ev.pattern(),
+        resources:
+            mem_mb=grows(2000),
+            runtime=grows(60),
+        params:
+            protocol=lambda w: ev.protocol(w.evaluation),
+            sets=lambda w, output, sets=sets: ev.set_words(
+                named(sets, w), w.evaluation
+            ),
+            probe=lambda w: ev.probe_arguments(w.evaluation),
+            version=version_of("logits"),
+        shell:
+            "python -m clipshift.evaluation.logits --record {input.weights[0]}"
+            " --weights {input.weights[1]} {params.sets} {params.protocol} {params.probe}"
+            " --name {wildcards.evaluation} --out results/logits > {log} 2>&1"
+
+    if number:
+        workflow.ruleorder(f"logits_{number}", "logits")
+
+
+rule evaluate_run:
+    """Accuracies of one run on every test set; test images that it was trained on are counted."""
     input:
-        record="results/models/{split}-{model}-s{seed}/record.json",
-        weights="results/models/{split}-{model}-s{seed}/model.pt",
-        sets=[f for name in cfg.test_sets for f in at.set_files(name)],
-        tars=there([at.tars(name) for name in cfg.test_sets]),
+        rows=lambda w: [
+            file
+            for s in cfg.test_sets
+            for file in ev.query_files(s, [w.evaluation])
+        ],
+        tables=[at.table(name) for name in cfg.test_sets],
+        records=lambda w: ev.training([w.evaluation])["records"],
+        split=lambda w: ev.training([w.evaluation])["split"],
+        chosen=lambda w: ev.training([w.evaluation])["chosen"],
     output:
-        result="results/eval/{split}-{model}-s{seed}.json",
-        predictions="results/eval/{split}-{model}-s{seed}.predictions.parquet",
-        clip_benchmark=directory("results/eval/clip_benchmark/{split}-{model}-s{seed}"),
-        open_clip="results/eval/{split}-{model}-s{seed}.results.jsonl",
+        "results/eval/{evaluation}.json",
     log:
-        "results/logs/evaluate/{split}-{model}-s{seed}.log",
-    wildcard_constraints:
-        model=at.model_pattern(),
+        "results/logs/evaluate/{evaluation}.log",
     resources:
         mem_mb=grows(2000),
         runtime=grows(30),
     params:
-        evaluation=lambda w: as_json(cfg.evaluation),
-        sets=at.set_arguments(),
+        sets=lambda w: ev.summary_words([w.evaluation]),
+        exports="",
         version=version_of("evaluate"),
     shell:
-        "python -m clipshift.evaluate --record {input.record} --weights {input.weights}"
-        " {params.sets} --evaluation {params.evaluation:q} --out {output.result} > {log} 2>&1"
+        "python -m clipshift.evaluation.summary --name {wildcards.evaluation} {params.sets}"
+        " --split {input.split} --record {input.records} {params.exports}"
+        " --out {output[0]} > {log} 2>&1"
 
 
-rule evaluate_split:
-    """Join the seeds of a split."""
-    input:
-        runs=lambda w: [f"results/eval/{run}.json" for run in at.runs(w.split)],
-        account="results/splits/{split}.json",
+use rule evaluate_run as evaluate_and_export with:
     output:
-        "results/eval/{split}.json",
-    log:
-        "results/logs/evaluate/{split}.log",
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        "results/eval/{evaluation}.json",
+        directory("results/eval/clip_benchmark/{evaluation}"),
+        "results/eval/{evaluation}.results.jsonl",
+    wildcard_constraints:
+        evaluation=ev.exported(),
     params:
-        version=version_of("summary"),
+        sets=lambda w: ev.summary_words([w.evaluation]),
+        exports="--exports",
+        version=version_of("evaluate"),
+
+
+ruleorder: evaluate_and_export > evaluate_run
+
+
+rule evaluate:
+    """The seeds of a condition joined: mean accuracies with their intervals."""
+    input:
+        rows=lambda w: [
+            file
+            for s in cfg.test_sets
+            for file in ev.query_files(s, ev.conditions()[w.condition])
+        ],
+        tables=[at.table(name) for name in cfg.test_sets],
+        records=lambda w: ev.training(ev.conditions()[w.condition])["records"],
+        split=lambda w: ev.training(ev.conditions()[w.condition])["split"],
+        chosen=lambda w: ev.training(ev.conditions()[w.condition])["chosen"],
+        account=lambda w: (
+            f"results/splits/{w.condition}.json" if w.condition in cfg.splits else []
+        ),
+    output:
+        "results/eval/{condition}.json",
+    log:
+        "results/logs/evaluate/{condition}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(30),
+    params:
+        sets=lambda w: ev.summary_words(ev.conditions()[w.condition]),
+        account=lambda w: (
+            f"--account results/splits/{w.condition}.json"
+            if w.condition in cfg.splits
+            else ""
+        ),
+        version=version_of("evaluate"),
     shell:
-        "python -m clipshift.summary --name {wildcards.split} --account {input.account}"
-        " --out {output} {input.runs} > {log} 2>&1"
+        "python -m clipshift.evaluation.summary --name {wildcards.condition} --join {params.sets}"
+        " --split {input.split} --record {input.records} {params.account}"
+        " --out {output} > {log} 2>&1"

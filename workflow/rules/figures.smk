@@ -1,5 +1,5 @@
 # Figures and tables: evaluations and scores -> what people look at.
-#   in   results/eval/{split}.json, predictions, neighbours, margins, sample tables and tars
+#   in   results/logits/, results/eval/{split}.json, neighbours, margins, sample tables and tars
 #   out  results/figures/{kind}_{name}.svg and .pdf, its numbers results/tables/{kind}_{name}.csv;
 #        results/tables/{accuracy,contrasts}.csv, results/figures/samples/*.jpg
 
@@ -123,15 +123,16 @@ rule accuracy_table:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
+        evaluations=at.evaluations(cfg.trained),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.tables accuracy --out {output} {input} > {log} 2>&1"
+        "python -m clipshift.tables accuracy --out {output} {params.evaluations} > {log} 2>&1"
 
 
 rule contrasts_table:
     """Differences of accuracy between splits, on the same images."""
     input:
-        at.evaluations(at.contrast_splits()),
+        table_inputs(contrast_files(at)),
     output:
         report("results/tables/contrasts.csv", category="Accuracy"),
     log:
@@ -141,7 +142,8 @@ rule contrasts_table:
         runtime=grows(10),
     params:
         contrasts=lambda w: as_json(cfg.figures.contrasts),
+        files=lambda w: as_json(contrast_files(at)),
         version=version_of("figures"),
     shell:
         "python -m clipshift.tables contrasts --contrasts {params.contrasts:q}"
-        " --eval results/eval --out {output} > {log} 2>&1"
+        " --files {params.files:q} --out {output} > {log} 2>&1"

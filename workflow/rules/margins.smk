@@ -1,8 +1,14 @@
 # Similarity: embeddings -> thresholds, margins, neighbours.
 #   in   embeddings of the pool, the reference set and the test sets
 #   out  results/thresholds/{encoder}/{dataset}/{testset}.parquet
-#        results/margins/{encoder}/{dataset}/{testset}/{shard}.parquet, certificates/{shard}.json
+#        results/margins/{testset}/{encoder}/{dataset}/{shard}.parquet, and its certificate .json
 #        results/neighbours/{encoder}/{base}/{testset}.parquet and {testset}.density.parquet
+
+
+def of_piece(piece):
+    """Data set, encoder and shards of a piece, `encoder/dataset/shard`."""
+    encoder, dataset, shard = piece.split("/")
+    return dataset, encoder, [shard]
 
 
 rule thresholds:
@@ -28,33 +34,55 @@ rule thresholds:
         " --out {output} > {log} 2>&1"
 
 
-rule margins:
-    """Per point of a shard its similarity to each test set, and its largest margin, in one pass."""
-    input:
-        lambda w: at.embeddings(w.dataset, w.encoder, [w.shard]),
-        lambda w: [f for t in cfg.test_sets for f in at.embeddings(t, w.encoder)],
-        thresholds=lambda w: [at.thresholds(t, w.encoder) for t in cfg.test_sets],
-    output:
-        tables=[
-            f"results/margins/{{encoder}}/{{dataset}}/{t}/{{shard}}.parquet"
-            for t in cfg.test_sets
-        ],
-        certificate="results/margins/{encoder}/{dataset}/certificates/{shard}.json",
-    log:
-        "results/logs/margins/{encoder}.{dataset}.{shard}.log",
-    benchmark:
-        "results/benchmarks/margins/{encoder}.{dataset}.{shard}.tsv"
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
-    params:
-        sides=lambda w, output: at.side_arguments(w.encoder, output.tables),
-        version=version_of("margins"),
-    shell:
-        "python -m clipshift.margins shard"
-        " --pool results/embeddings/{wildcards.encoder}/{wildcards.dataset}"
-        " --shard {wildcards.shard} {params.sides}"
-        " --certificate {output.certificate} > {log} 2>&1"
+# One rule for one test set, and one for every group of sets that a shard has no margins to yet: the
+# first time each shard is read once. As in evaluate.smk, a set that comes later touches no other.
+for number, (sets, covered) in enumerate(
+    [(["{testset}"], []), *at.margin_passes()[:PASSES]]
+):
+
+    rule:
+        """Per point of a shard its similarity to test sets, and its largest margin, in one pass."""
+        name:
+            f"margins_{number}" if number else "margins"
+        input:
+            lambda w: at.embeddings(*of_piece(w.piece)),
+            lambda w, sets=sets: [
+                file
+                for s in named(sets, w)
+                for file in at.embeddings(s, of_piece(w.piece)[1])
+            ],
+            thresholds=lambda w, sets=sets: [
+                at.thresholds(s, of_piece(w.piece)[1]) for s in named(sets, w)
+            ],
+        output:
+            [
+                f"results/margins/{s}/{{piece}}.{suffix}"
+                for s in sets
+                for suffix in ("parquet", "json")
+            ],
+        log:
+            f"results/logs/margins/{'{testset}' if not number else number}/{{piece}}.log",
+        benchmark:
+            f"results/benchmarks/margins/{'{testset}' if not number else number}/{{piece}}.tsv"
+        wildcard_constraints:
+            piece=pattern(covered) if number else rf"{NAME}/{NAME}/\d{{5}}",
+        resources:
+            mem_mb=grows(2000),
+            runtime=grows(30),
+        params:
+            pool=lambda w: "results/embeddings/{1}/{0}".format(*of_piece(w.piece)),
+            shard=lambda w: of_piece(w.piece)[2][0],
+            sides=lambda w, output, sets=sets: at.side_arguments(
+                named(sets, w), w.piece
+            ),
+            reference=cfg.reference,
+            version=version_of("margins"),
+        shell:
+            "python -m clipshift.margins shard --pool {params.pool} --shard {params.shard}"
+            " {params.sides} > {log} 2>&1"
+
+    if number:
+        workflow.ruleorder(f"margins_{number}", "margins")
 
 
 rule neighbours:

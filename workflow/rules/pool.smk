@@ -1,5 +1,5 @@
 # Pools: sources -> shards of image-caption pairs.
-#   in   results/sources/{source}/samples.{tar,parquet}; the test sets' tables (to keep them out)
+#   in   results/sources/{source}/samples.{tar,parquet}
 #   out  results/pools/{pool}/{shard}.tar, {shard}.parquet, {shard}.json, manifest.json
 
 
@@ -8,10 +8,9 @@ localrules:
 
 
 rule pool_shard:
-    """Write one shard; no picture of a test set enters it."""
+    """Write one shard."""
     input:
-        sources=lambda w: at.source_files(w.pool),
-        tests=[f"results/sets/{name}/samples.parquet" for name in cfg.test_sets],
+        lambda w: at.source_files(w.pool),
     output:
         tar="results/pools/{pool}/{shard}.tar",
         table="results/pools/{pool}/{shard}.parquet",
@@ -25,14 +24,13 @@ rule pool_shard:
         runtime=grows(30),
     params:
         pool=lambda w: as_json(cfg.pools[w.pool]),
-        classes=lambda w: as_json(cfg.classes),
+        classes=lambda w: as_json(at.classes(w.pool)),
         holdout=lambda w: as_json(cfg.holdout),
         sources=lambda w: at.source_arguments(w.pool),
-        tests=lambda w, input: " ".join(f"--test-table {t}" for t in input.tests),
         version=version_of("pool"),
     shell:
         "python -m clipshift.pool shard --pool {params.pool:q} --classes {params.classes:q}"
-        " --holdout {params.holdout:q} {params.tests} {params.sources}"
+        " --holdout {params.holdout:q} {params.sources}"
         " --shard {wildcards.shard} --out {output.tar} > {log} 2>&1"
 
 

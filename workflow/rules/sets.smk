@@ -4,7 +4,8 @@
 
 
 localrules:
-    set_templates,
+    set_prompts,
+    set_answers,
 
 
 rule test_set:
@@ -27,7 +28,7 @@ rule test_set:
         runtime=grows(20),
     params:
         testset=lambda w: as_json(cfg.sets[w.testset]),
-        classes=lambda w: as_json(cfg.classes),
+        classes=lambda w: as_json(at.classes(w.testset)),
         holdout=lambda w: as_json(cfg.holdout),
         sources=lambda w: at.source_arguments(w.testset),
         version=version_of("sets"),
@@ -49,13 +50,31 @@ use rule test_set as reference_set with:
         testset=at.set_pattern("reference"),
 
 
-rule set_templates:
-    """The prompt templates of a set: apart from it, so that another prompt rebuilds no set."""
+rule set_prompts:
+    """Templates and class words of a set: apart from it, so that another prompt rebuilds no set."""
     output:
-        "results/sets/{testset}/zeroshot_classification_templates.txt",
+        templates="results/sets/{testset}/zeroshot_classification_templates.txt",
+        words="results/sets/{testset}/words.json",
     log:
-        "results/logs/sets/{testset}.templates.log",
+        "results/logs/sets/{testset}.prompts.log",
     params:
         templates=lambda w: cfg.evaluation.templates,
+        words=lambda w: as_json(ev.words(w.testset)),
+        version=version_of("prompts"),
     shell:
-        "python -m clipshift.prompts --out {output} {params.templates:q} > {log} 2>&1"
+        "python -m clipshift.prompts --out {output.templates} --words {output.words}"
+        " --of {params.words:q} {params.templates:q} > {log} 2>&1"
+
+
+rule set_answers:
+    """Which classes of the training stand for those of a set, for classifiers and probes."""
+    output:
+        "results/sets/{testset}/answers.json",
+    log:
+        "results/logs/sets/{testset}.answers.log",
+    params:
+        rule=lambda w: as_json(
+            cfg.causes.model_dump(mode="json")["answers"].get(w.testset)
+        ),
+    shell:
+        "printf '%s\\n' {params.rule:q} > {output} 2> {log}"

@@ -34,8 +34,9 @@ rule split:
         embedded=lambda w: at.word(at.embedded()),
         scores=lambda w: at.score_arguments(w.split),
         like=lambda w, input: f"--like {input.like}" if input.like else "",
+        reference=lambda w: at.reference_tables(w.split),
         version=version_of("splits"),
     shell:
         "python -m clipshift.splits --recipe {params.recipe:q}"
         " --pool {params.pool} --embedded {params.embedded} {params.scores}"
-        " {params.like} --reference {input.reference} --out {output.split} > {log} 2>&1"
+        " {params.like} --reference {params.reference} --out {output.split} > {log} 2>&1"

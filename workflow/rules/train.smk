@@ -1,8 +1,39 @@
 # Training: split x model x seed -> weights. Every model of a study sees as many samples.
 #   in   results/splits/{split}.parquet, the shards of the pool and of the reference set
-#   out  results/models/{split}-{model}-s{seed}/model.pt, record.json, loss.csv
+#   out  results/guard/{split}.parquet, {split}.json   test images among its samples
+#        results/models/{split}-{model}-s{seed}/model.pt, record.json, loss.csv
 # Checkpoints live in results/work, which no rule declares: Snakemake deletes the declared outputs
 # of a killed job, and a training continues where it was.
+
+
+rule guard:
+    """Test images among the samples of a split; what no training reads.
+
+    Made before a split is first trained on. A test set that comes later plans neither this nor a
+    training: both take what it reads as `ancient`, and the list is updated in place, so that one
+    that was killed is still there. `--forcerun guard train chosen` makes lists and trainings anew.
+    """
+    input:
+        split="results/splits/{split}.parquet",
+        tests=lambda w: [ancient(at.table(name)) for name in at.guarded(w.split)],
+    output:
+        table=update("results/guard/{split}.parquet"),
+        account=update("results/guard/{split}.json"),
+    log:
+        "results/logs/guard/{split}.log",
+    resources:
+        mem_mb=grows(2000),
+        runtime=grows(60),
+    params:
+        rule=cfg.guard,
+        tests=lambda w, input: " ".join(
+            f"--test {name}={table}"
+            for name, table in zip(at.guarded(w.split), input.tests)
+        ),
+        version=version_of("guard"),
+    shell:
+        "python -m clipshift.guard --split {input.split} {params.tests} --rule {params.rule}"
+        " --out {output.table} > {log} 2>&1"
 
 
 rule caption_reference:
@@ -31,6 +62,7 @@ rule train:
     input:
         lambda w: at.filter_files(w.model),
         split="results/splits/{split}.parquet",
+        guard=ancient("results/guard/{split}.parquet"),
         tars=lambda w: there(at.training_tars(w.split, w.model)),
     output:
         model="results/models/{split}-{model}-s{seed}/model.pt",
@@ -53,8 +85,10 @@ rule train:
         tars=lambda w: tar_arguments(at.training_words(w.split, w.model))
         + at.filter_arguments(w.model),
         run="{split}-{model}-s{seed}",
+        rule=cfg.guard,
         version=version_of("train"),
     shell:
-        "python -m clipshift.train --run {params.run} --split {input.split} {params.tars}"
+        "python -m clipshift.train --run {params.run} --split {input.split}"
+        " --guard {input.guard} {params.tars}"
         " --training {params.training:q} --seed {wildcards.seed}"
         " --work results/work/{params.run} --out results/models/{params.run} > {log} 2>&1"

@@ -1,8 +1,9 @@
 """The pictures of a split that a corpus can use: what a controlled training reads.
 
-`python -m clipshift.causes.choose --split FILE --corpus FILE... --out FILE` writes the split's rows
-with the corpus's: `key, kept, reason, caption, labels`, in the order of keys, and an account. Kept
-is what the split keeps and the corpus can use. As a split, so that open_clip's trainer reads it.
+`python -m clipshift.causes.choose --split FILE --guard FILE --corpus FILE... --out FILE` writes the
+split's rows with the corpus's: `key, kept, reason, caption, labels`, in the order of keys, and an
+account. Kept is what the split keeps and the corpus can use, less what no training reads (see
+`clipshift.guard`). As a split, so that open_clip's trainer reads it.
 """
 
 import argparse
@@ -13,11 +14,12 @@ from clipshift.causes.contract import paths_of
 from clipshift.database import database
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, write_json
+from clipshift.guard import REASON
 from clipshift.ledger import Ledger
 from clipshift.recipes import Paths, count, listed
 
 
-def choose(split: Path, corpora: Paths, out: Path) -> Ledger:
+def choose(split: Path, guard: Path, corpora: Paths, out: Path) -> Ledger:
     """Write the chosen pictures of a split and their account.
 
     Raises:
@@ -26,12 +28,16 @@ def choose(split: Path, corpora: Paths, out: Path) -> Ledger:
     with database() as db:
         db.execute(
             f"""CREATE TABLE chosen AS
-            SELECT s.key, s.kept AND c.key IS NOT NULL AND c.reason IS NULL AS kept,
+            SELECT s.key, s.kept AND c.key IS NOT NULL AND c.reason IS NULL AND g.key IS NULL
+                AS kept,
                 CASE WHEN s.kept AND c.reason IS NOT NULL THEN c.reason
+                     WHEN s.kept AND g.key IS NOT NULL THEN '{REASON}' || g.test_set
                      ELSE s.reason END AS reason,
                 c.caption, c.labels, s.kept AND c.key IS NULL AS lost
-            FROM read_parquet('{split}') s
-            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)"""
+            FROM read_parquet({listed([split])}) s
+            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)
+            LEFT JOIN (SELECT key, first(test_set) AS test_set
+                FROM read_parquet({listed([guard])}) WHERE dropped GROUP BY key) g USING (key)"""
         )
         if lost := count(db, "FROM chosen WHERE lost"):
             raise ClipshiftError(
@@ -57,10 +63,11 @@ def choose(split: Path, corpora: Paths, out: Path) -> Ledger:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--guard", type=Path, required=True, help="test images in the split")
     parser.add_argument("--corpus", nargs="+", required=True, help="corpora of the pool's shards")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    ledger = choose(args.split, paths_of(args.corpus), args.out)
+    ledger = choose(args.split, args.guard, paths_of(args.corpus), args.out)
     print(json.dumps(ledger.as_json(), indent=2))
 
 

@@ -1,9 +1,8 @@
-"""Tables of controlled trainings, as csv, and the seeds of a model joined.
+"""Tables of controlled trainings, as csv.
 
-`python -m clipshift.causes.tables join --out FILE RUN.json...`: mean accuracy over the seeds, as
-`clipshift.summary` does for a split. `... all`: `causes_runs` (a row a run and head),
-`causes_models` (a row a split, model, head and test set, with the interval), `causes_corpora` (what
-each training read).
+`python -m clipshift.causes.tables ...` writes `causes_runs` (a row a run and head), `causes_models`
+(a row a split, model, head and test set, with the interval), `causes_corpora` (what each training
+read).
 """
 
 import argparse
@@ -12,51 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from clipshift.errors import ClipshiftError, run
-from clipshift.files import read_json, write_csv, write_json
-from clipshift.intervals import clopper_pearson
+from clipshift.errors import run
+from clipshift.files import read_json, write_csv
 
 Value = dict[str, Any]
-# Of an entry of a test set: the same for all seeds.
-_SHARED = ("chance", "majority", "classes", "templates", "words", "head")
-_IDENTITY = ("split", "model", "head", "objective", "samples_seen", "training_images")
-
-
-def joined(results: Sequence[Value]) -> Value:
-    """The mean over seeds of one split, model and head, with the interval over test images.
-
-    Raises:
-        ClipshiftError: the runs differ in more than their seed.
-    """
-    first = results[0]
-    for key in (*_IDENTITY, "precision", "batch"):
-        if len({json.dumps(r[key]) for r in results}) > 1:
-            raise ClipshiftError(f"{[r['run'] for r in results]} differ in {key!r}")
-    sets = {}
-    for name, entry in first["sets"].items():
-        seeds = [r["sets"][name] for r in results]
-        if len({s["n"] for s in seeds}) > 1:
-            raise ClipshiftError(f"{first['run']}: its seeds were tested on other images of {name}")
-        top1 = float(np.mean([s["top1"] for s in seeds]))
-        low, high = clopper_pearson(top1 * entry["n"], entry["n"])
-        sets[name] = {
-            "n": entry["n"],
-            "top1": top1,
-            "top1_low": low,
-            "top1_high": high,
-            "mean_per_class_recall": float(np.mean([s["mean_per_class_recall"] for s in seeds])),
-            "top1_of_seeds": {
-                str(r["seed"]): s["top1"] for r, s in zip(results, seeds, strict=True)
-            },
-        } | {key: entry[key] for key in _SHARED}
-    return {key: first[key] for key in ("schema_version", *_IDENTITY, "precision", "batch")} | {
-        "interval": "Clopper-Pearson, 95 %, of the mean over seeds with n test images",
-        "runs": {r["run"]: r["checkpoint_sha256"] for r in results},
-        "predictions": [r["predictions"] for r in results],
-        "sets": sets,
-    }
 
 
 def described(result: Value, models: Mapping[str, Value]) -> Value:
@@ -123,25 +81,17 @@ def corpus_rows(accounts: Sequence[Path]) -> list[Value]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    join = commands.add_parser("join")
-    join.add_argument("runs", type=Path, nargs="+")
-    every = commands.add_parser("all")
-    every.add_argument("--runs", type=Path, nargs="+", required=True)
-    every.add_argument("--joined", type=Path, nargs="+", required=True)
-    every.add_argument("--accounts", type=Path, nargs="+", required=True)
-    every.add_argument("--models", type=json.loads, required=True, help="JSON of causes.models")
-    every.add_argument("--out-models", type=Path, required=True)
-    every.add_argument("--out-corpora", type=Path, required=True)
-    for command in (join, every):
-        command.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, nargs="+", required=True)
+    parser.add_argument("--joined", type=Path, nargs="+", required=True)
+    parser.add_argument("--accounts", type=Path, nargs="+", required=True)
+    parser.add_argument("--models", type=json.loads, required=True, help="JSON of causes.models")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out-models", type=Path, required=True)
+    parser.add_argument("--out-corpora", type=Path, required=True)
     args = parser.parse_args()
-    results = [read_json(path) for path in args.runs]
-    if args.command == "join":
-        write_json(args.out, joined(results))
-        return
-    write_csv(args.out, run_rows(results, args.models))
-    write_csv(args.out_models, model_rows([read_json(p) for p in args.joined], args.models))
+    runs, joined = ([read_json(path) for path in paths] for paths in (args.runs, args.joined))
+    write_csv(args.out, run_rows(runs, args.models))
+    write_csv(args.out_models, model_rows(joined, args.models))
     write_csv(args.out_corpora, corpus_rows(args.accounts))
 
 

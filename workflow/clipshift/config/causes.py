@@ -297,9 +297,9 @@ def asked(causes: Causes) -> list[tuple[str, list[int]]]:
 
 
 def evaluations(name: str, seeds: Sequence[int]) -> list[str]:
-    """The evaluations of the runs of what is asked."""
+    """The evaluations of the runs of what is asked, by name."""
     split, model, *head = name.split("-")
-    return [f"results/eval/{'-'.join([split, model, f's{seed}', *head])}.json" for seed in seeds]
+    return ["-".join([split, model, f"s{seed}", *head]) for seed in seeds]
 
 
 def references(c: Any) -> list[tuple[str, str, Any]]:

@@ -254,6 +254,13 @@ class Config(Block):
         description="Caption of the reference set's pictures in the training data; `{caption}` is "
         "the source's own.",
     )
+    test_images: Literal["drop", "keep"] | None = Field(
+        default=None,
+        description="Samples of a split whose bytes are those of a test image: `drop` leaves them "
+        "out of trainings, `keep` trains on them. Either counts them, and evaluations give the "
+        "accuracy with and without such images. Default: `drop` where the pool is built from "
+        "sources, `keep` where the user brings it. Another value trains again.",
+    )
     encoder: Name = Field(description="The encoder that measures similarity.")
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
@@ -288,6 +295,11 @@ class Config(Block):
         """Those of the folders that only study B reads."""
         ours = {self.pool, self.reference, *self.test_sets}
         return {name: block for name, block in self.folders.items() if name not in ours}
+
+    @property
+    def guard(self) -> str:
+        """What trainings do with test images among their samples."""
+        return self.test_images or ("drop" if takes(self.pools[self.pool]) else "keep")
 
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""

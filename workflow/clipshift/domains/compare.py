@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
+from clipshift.config.domain_figures import Variant
 from clipshift.errors import ClipshiftError
+from clipshift.evaluation.views import Predictions, read, view
 from clipshift.files import read_json, read_parquet
 from clipshift.intervals import DRAWN
 
@@ -43,37 +44,57 @@ class Arm:
 
 
 def read_arms(
-    evaluations: Mapping[str, str], predictions: Mapping[str, str], sets: Sequence[str],
-    variant: str,
+    predictions: Mapping[str, Mapping[str, Sequence[str]]], cleaned: Mapping[str, str],
+    variant: Variant,
 ) -> dict[str, Arm]:  # fmt: skip
-    """Arms by split.
+    """Arms by split: queries over what their runs said of the whole sets.
+
+    Args:
+        predictions: split -> clean set -> the tables of the runs on the whole set.
+        cleaned: clean set -> its list.
 
     Raises:
         ClipshiftError: two of them speak of different images.
     """
+    kept = {name: _kept(Path(file)) for name, file in cleaned.items()}
+    domains = {
+        name: read_json(Path(f).with_suffix(".json"))["domain"] for name, f in cleaned.items()
+    }
     arms: dict[str, Arm] = {}
     first: dict[str, tuple[list[str], str]] = {}
-    for split, file in predictions.items():
-        entries = read_json(Path(evaluations[split]))["sets"]
-        table = read_parquet(Path(file), ["run", "clean_set", "variant", "key", "correct"])
-        table = table.filter(pc.equal(table["variant"], variant))
-        correct = {}
-        for name in sets:
-            mine = table.filter(pc.equal(table["clean_set"], name)).sort_by("key")
+    for split, sets in predictions.items():
+        correct, chance = {}, {}
+        for name, paths in sets.items():
             rows = []
-            for run in sorted(set(mine["run"].to_pylist())):
-                one = mine.filter(pc.equal(mine["run"], run))
-                keys, where = first.setdefault(name, (one["key"].to_pylist(), file))
-                if one["key"].to_pylist() != keys:
-                    raise ClipshiftError(f"{file}: other images of {name} than in {where}")
-                rows.append(one["correct"].to_numpy())
+            for path in paths:
+                seen = clean_view(Path(path), kept[name], variant)
+                keys, where = first.setdefault(name, (seen.keys.tolist(), path))
+                if seen.keys.tolist() != keys:
+                    raise ClipshiftError(f"{path}: other images of {name} than in {where}")
+                rows.append(seen.correct)
+                chance[name] = 1 / len(seen.classes)
             correct[name] = np.stack(rows)
-        arms[split] = Arm(
-            correct,
-            {name: entries[name][variant]["chance"] for name in sets},
-            {name: entries[name]["domain"] for name in sets},
-        )
+        arms[split] = Arm(correct, chance, domains)
     return arms
+
+
+def clean_view(rows: Path, kept: set[str], variant: Variant) -> Predictions:
+    """A variant of a clean set: which images of the whole set, and which class names.
+
+    Raises:
+        ClipshiftError: the clean set keeps a picture that the set does not hold.
+    """
+    whole = read(rows)
+    if missing := sorted(kept - set(whole.keys.tolist())):
+        raise ClipshiftError(f"the clean set keeps {missing[0]!r}, which {rows} does not hold")
+    left = np.unique(whole.label[np.isin(whole.keys, list(kept))])
+    names, images = range(len(whole.classes)), None if variant.startswith("original") else kept
+    return view(rows, images, left if variant.endswith("restricted") else names)
+
+
+def _kept(file: Path) -> set[str]:
+    table = read_parquet(file, ["key", "kept"])
+    return set(table.filter(table["kept"])["key"].to_pylist())
 
 
 def draw_means(arms: Mapping[str, Arm], domain: str, draws: int, seed: int) -> np.ndarray:

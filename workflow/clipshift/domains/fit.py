@@ -179,7 +179,7 @@ def text_weights(spec: classifier.Spec) -> np.ndarray:
     """(3, D) float32: per label the mean embedding of its prompts, times CLIP's logit scale."""
     import torch
 
-    from clipshift.evaluate import text_classifier
+    from clipshift.evaluation.protocols import text_classifier
 
     prompts = spec.classifier.prompts  # type: ignore[union-attr]
     clip = _clip(spec.encoder)

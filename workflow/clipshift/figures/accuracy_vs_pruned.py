@@ -9,6 +9,7 @@ from typing import Any
 
 from clipshift.config.figures import Curve
 from clipshift.errors import run
+from clipshift.evaluation.summary import read_conditions
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
     COLOURS,
@@ -22,7 +23,7 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import read_json, write_csv
+from clipshift.files import write_csv
 from clipshift.published import MARK, published
 
 Rows = list[dict[str, Any]]
@@ -32,7 +33,7 @@ def rows(curve: Curve, results: dict[str, dict[str, Any]]) -> Rows:
     """One row per test set, line and split; the baseline opens every line.
 
     Args:
-        results: evaluation JSON of every split of the curve.
+        results: accuracies of every split of the curve, see `read_conditions`.
     """
     found: Rows = []
     for name in curve.sets:
@@ -147,7 +148,7 @@ def _published(axis: Any, points: Rows, scale: int, key: str, colour: str) -> No
 
 def main() -> None:
     curve, files, args = arguments(Curve, __doc__)
-    results = {name: read_json(Path(path)) for name, path in files["evaluations"].items()}
+    results = read_conditions(files["evaluations"])
     numbers = rows(curve, results)
     write_csv(args.csv, numbers)
     draw(curve, numbers, results[curve.baseline]["sets"], args.out)

@@ -14,6 +14,7 @@ import numpy as np
 from clipshift.config.figures import Binned
 from clipshift.correlation import bootstrap, spearman
 from clipshift.errors import ClipshiftError, run
+from clipshift.evaluation.views import correct_images
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training
 from clipshift.figures.style import (
@@ -32,7 +33,6 @@ from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson
 from clipshift.layout.figures import Files
 from clipshift.published import MARK, published
-from clipshift.summary import correct_images
 
 Rows = list[dict[str, Any]]
 
@@ -139,11 +139,11 @@ def numbers(block: Binned, files: Files) -> tuple[Rows, Rows]:
     rhos: Rows = []
     for name in block.sets:
         nearest = read_training(files["neighbours"][name])
-        keys, correct = correct_images([Path(f) for f in files["predictions"]], name)
+        keys, correct = correct_images(files["predictions"][name])
         if keys != nearest.keys:
             raise ClipshiftError(
-                f"{files['predictions'][0]} and {files['neighbours'][name][0]} are about different "
-                f"images of {name}; delete both and run again"
+                f"{files['predictions'][name][0]} and {files['neighbours'][name][0]} are about "
+                f"different images of {name}; delete both and run again"
             )
         ours = {"test_set": name, "series": block.split, "seeds": len(correct)}
         bins += [ours | row for row in bin_rows(nearest.similarity, correct, block.width)]

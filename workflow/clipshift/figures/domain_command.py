@@ -13,5 +13,5 @@ B = TypeVar("B", bound=OfClean)
 def compared(model: type[B], doc: str | None) -> tuple[B, dict[str, Arm], argparse.Namespace]:
     """The block, the arms by split on its clean sets, and the rest: `study`, `csv` and `out`."""
     block, files, args = arguments(model, doc)
-    arms = read_arms(files["evaluations"], files["predictions"], block.clean, block.variant)
+    arms = read_arms(files["predictions"], files["clean"], block.variant)
     return block, arms, args

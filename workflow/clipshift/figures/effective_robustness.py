@@ -8,8 +8,12 @@ shows the first of them, and no line, for there is none in a plane; the table ho
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from clipshift.config.causes import Subset
 from clipshift.config.robustness import OwnRobustness
-from clipshift.errors import ClipshiftError, run
+from clipshift.errors import run
+from clipshift.evaluation.views import Predictions, measure, read, restricted
 from clipshift.figures.command import arguments
 from clipshift.figures.lines import (
     ALONE,
@@ -31,56 +35,59 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import read_json, write_csv
+from clipshift.files import write_csv
 from clipshift.layout.figures import Files
 from clipshift.robustness.lines import Line, fit
 from clipshift.robustness.points import Accuracy, Axis, Points, accuracy
 from clipshift.robustness.rho import effective_robustness
 
 Rows = list[dict[str, Any]]
+# Arm -> measured set -> what each of its runs says.
+Seen = dict[str, dict[str, list[Predictions]]]
 BASELINE = "baseline"
 # The head of an evaluation that asked the model in its own way.
 OWN = "own"
 
 
-def measured(result: dict[str, Any], path: str, name: str, level: float) -> Accuracy:
-    """The accuracy of a run on a test set; its axis is the set with its classes.
+def seen(files: Files, subsets: dict[str, Any]) -> Seen:
+    """Per arm and measured set what its runs say; a set of fewer classes is a view."""
+    views = TypeAdapter(dict[str, Subset]).validate_python(subsets)
 
-    Raises:
-        ClipshiftError: the run was not evaluated on the set.
-    """
-    if name not in result["sets"]:
-        raise ClipshiftError(f"{path} has no accuracy on {name!r}; delete it and run again")
-    entry = result["sets"][name]
-    axis = Axis(name, f"{len(entry['classes'])} classes: {', '.join(entry['classes'])}")
-    return accuracy(axis, entry["top1"], entry["n"], level)
+    def one(name: str, rows: str) -> Predictions:
+        return restricted(Path(rows), views[name]) if name in views else read(Path(rows))
 
-
-def points_of(block: OwnRobustness, runs: dict[str, list[str]], shift: str) -> Points:
-    """Points of some arms' runs on one shift, named by their runs.
-
-    Args:
-        runs: arm -> the evaluation files of its runs.
-    """
-    rows = []
-    for path in dict.fromkeys(path for paths in runs.values() for path in paths):
-        result = read_json(Path(path))
-        x = [measured(result, path, name, block.level) for name in block.id]
-        asked = result.get("head", OWN)
-        name = result["run"] if asked == OWN else f"{result['run']}-{asked}"
-        rows.append((name, x, measured(result, path, shift, block.level)))
-    return Points.of(rows)
+    return {
+        arm: {name: [one(name, rows) for rows in paths] for name, paths in sets.items()}
+        for arm, sets in files["runs"].items()
+    }
 
 
-def numbers(block: OwnRobustness, files: Files) -> tuple[Rows, dict[str, Line]]:
+def measured(name: str, p: Predictions, level: float) -> Accuracy:
+    """The accuracy of a run on a test set; its axis is the set with its classes."""
+    axis = Axis(name, f"{len(p.classes)} classes: {', '.join(p.classes)}")
+    return accuracy(axis, measure(p)["top1"], len(p.keys), level)
+
+
+def points_of(block: OwnRobustness, arms: Seen, shift: str) -> Points:
+    """Points of some arms' runs on one shift, named by their runs."""
+    rows = {}
+    for sets in arms.values():
+        for i, p in enumerate(sets[shift]):
+            x = [measured(name, sets[name][i], block.level) for name in block.id]
+            asked = p.record["head"]
+            name = p.record["run"] if asked == OWN else f"{p.record['run']}-{asked}"
+            rows[name] = (name, x, measured(shift, p, block.level))
+    return Points.of(list(rows.values()))
+
+
+def numbers(block: OwnRobustness, runs: Seen) -> tuple[Rows, dict[str, Line]]:
     """Rows per shift, group and run (accuracies and rho in %), and the line of every shift."""
     rows: Rows = []
     lines = {}
     groups = {BASELINE: block.baseline, **block.groups}
     for shift in block.shifts:
-        runs = {arm: files["runs"][arm] for arm in block.baseline}
         line = fit(
-            points_of(block, runs, shift),
+            points_of(block, {arm: runs[arm] for arm in block.baseline}, shift),
             block.space,
             draws=block.draws,
             seed=block.seed,
@@ -89,7 +96,7 @@ def numbers(block: OwnRobustness, files: Files) -> tuple[Rows, dict[str, Line]]:
         lines[shift] = line
         piece = line.pieces[0]
         for group, arms in groups.items():
-            points = points_of(block, {arm: files["runs"][arm] for arm in arms}, shift)
+            points = points_of(block, {arm: runs[arm] for arm in arms}, shift)
             for r in effective_robustness(line, points):
                 rows.append(
                     {"shift": shift, "group": group, "run": r.model}
@@ -104,18 +111,18 @@ def numbers(block: OwnRobustness, files: Files) -> tuple[Rows, dict[str, Line]]:
     return rows, lines
 
 
-def draw(block: OwnRobustness, files: Files, lines: dict[str, Line], out: list[Path]) -> None:
+def draw(block: OwnRobustness, runs: Seen, lines: dict[str, Line], out: list[Path]) -> None:
     looks = {
         BASELINE: Look("o", COLOURS[0], size=4),
         **dict(zip(block.groups, LOOKS, strict=False)),
     }
     groups = {BASELINE: block.baseline, **block.groups}
-    first = read_json(Path(files["runs"][block.baseline[0]][0]))
+    first = runs[block.baseline[0]]
     with house_style():
         figure, axes = panels(len(block.shifts), size=PANEL if len(block.shifts) > 1 else ALONE)
         for axis, shift in zip(axes, block.shifts, strict=True):
             drawn = {
-                group: points_of(block, {arm: files["runs"][arm] for arm in arms}, shift)
+                group: points_of(block, {arm: runs[arm] for arm in arms}, shift)
                 for group, arms in groups.items()
             }
             x = limits(block.space, [v for p in drawn.values() for v in (p.x_low, p.x_high)])
@@ -125,9 +132,9 @@ def draw(block: OwnRobustness, files: Files, lines: dict[str, Line], out: list[P
             for group, points in drawn.items():
                 draw_points(axis, points, block.space, looks[group], group, (x[0], y[0]))
             diagonal(axis)
-            title(axis, shift, first["sets"][shift]["n"])
+            title(axis, shift, len(first[shift][0].keys))
         figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
-        n = first["sets"][block.id[0]]["n"]
+        n = len(first[block.id[0]][0].keys)
         label_below(figure, f"top-1 accuracy on {block.id[0]}, % (n = {n:,}; bars: 95 % interval)")
         legend_above(figure, axes)
         save(figure, out)
@@ -135,7 +142,8 @@ def draw(block: OwnRobustness, files: Files, lines: dict[str, Line], out: list[P
 
 def main() -> None:
     block, files, args = arguments(OwnRobustness, __doc__)
-    rows, lines = numbers(block, files)
+    runs = seen(files, args.study["subsets"])
+    rows, lines = numbers(block, runs)
     for shift, line in lines.items():
         piece = line.pieces[0]
         print(
@@ -143,7 +151,7 @@ def main() -> None:
             f"{piece.r2:.3f}, {len(piece.models)} runs; not fitted: {dict(line.left_out)}"
         )
     write_csv(args.csv, rows)
-    draw(block, files, lines, args.out)
+    draw(block, runs, lines, args.out)
 
 
 if __name__ == "__main__":

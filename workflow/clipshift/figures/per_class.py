@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from clipshift.config.figures import PerClass
 from clipshift.correlation import spearman
 from clipshift.errors import ClipshiftError, run
+from clipshift.evaluation.views import correct_images, read
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training
 from clipshift.figures.style import (
@@ -25,10 +25,9 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import read_json, read_parquet, write_csv
+from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson
 from clipshift.layout.figures import Files
-from clipshift.summary import correct_images
 
 # More classes than this are points of a scatter plot, fewer have a line with their name.
 NAMED = 25
@@ -44,26 +43,22 @@ def rows(block: PerClass, files: Files) -> Rows:
     """
     found = []
     for split, predictions in files["predictions"].items():
-        result = read_json(Path(files["evaluations"][split]))
         for name in block.sets:
-            names = result["sets"][name]["classes"]
-            keys, correct = correct_images([Path(p) for p in predictions], name)
+            first = read(Path(predictions[name][0]))
+            keys, correct = correct_images(predictions[name])
             nearest = read_training(files["neighbours"][split][name])
             if nearest.keys != keys:
                 raise ClipshiftError(
-                    f"{predictions[0]} and {files['neighbours'][split][name][0]} are about "
+                    f"{predictions[name][0]} and {files['neighbours'][split][name][0]} are about "
                     f"different images of {name}; delete both and run again"
                 )
-            table = read_parquet(Path(predictions[0]), ["test_set", "key", "label"])
-            table = table.filter(pc.equal(table["test_set"], name)).sort_by("key")
-            labels = table["label"].to_numpy()
-            for label in np.unique(labels):
-                here = labels == label
+            for label in np.unique(first.label):
+                here = first.label == label
                 n, top1 = int(here.sum()), float(correct[:, here].mean())
                 low, high = clopper_pearson(top1 * n, n)
                 found.append(
-                    {"split": split, "model": result["model"], "seeds": len(correct)}
-                    | {"test_set": name, "class": names[label], "n": n}
+                    {"split": split, "model": first.record["model"], "seeds": len(correct)}
+                    | {"test_set": name, "class": first.classes[label], "n": n}
                     | {"top1": top1, "top1_low": low, "top1_high": high}
                     | {"similarity": float(nearest.similarity[here].mean())}
                 )

@@ -9,7 +9,8 @@ from typing import Any
 
 from clipshift.config.figures import Seeds
 from clipshift.correlation import mean_interval
-from clipshift.errors import ClipshiftError, run
+from clipshift.errors import run
+from clipshift.evaluation.views import measure, seeds_of
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
     COLOURS,
@@ -21,12 +22,9 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import read_json, write_csv
+from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson
 from clipshift.layout.figures import Files
-
-# What all runs of an arm share.
-SAME = ("split", "model", "samples_seen", "precision", "batch")
 
 
 def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
@@ -36,24 +34,23 @@ def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
         ClipshiftError: two runs differ in more than their seed.
     """
     found = []
-    for split, paths in files["runs"].items():
-        runs = [read_json(Path(path)) for path in paths]
-        for path, one in zip(paths, runs, strict=True):
-            for key in SAME:
-                if one[key] != runs[0][key]:
-                    raise ClipshiftError(
-                        f"{path}: {key} is {one[key]!r}, but {runs[0][key]!r} in {paths[0]}: these "
-                        "differ in more than the seed; delete both and run again"
-                    )
+    for split, predictions in files["predictions"].items():
         for name in block.sets:
-            entries = {one["seed"]: one["sets"][name] for one in runs}
+            runs = seeds_of([Path(path) for path in predictions[name]])
+            entries = {seed: measure(one) for seed, one in runs.items()}
             values = [entry["top1"] for entry in entries.values()]
-            n = runs[0]["sets"][name]["n"]
+            first = next(iter(runs.values()))
+            n = len(first.keys)
             over = mean_interval(values)
             mean = sum(values) / len(values)
             low, high = clopper_pearson(min(max(mean * n, 0), n), n)
             found.append(
-                {"split": split, "model": runs[0]["model"], "test_set": name, "seeds": len(values)}
+                {
+                    "split": split,
+                    "model": first.record["model"],
+                    "test_set": name,
+                    "seeds": len(values),
+                }
                 | {"n": n, "mean": over["mean"], "sd": over["sd"]}
                 | {"t_low": over["low"], "t_high": over["high"]}
                 | {"images_low": low, "images_high": high}

@@ -9,10 +9,11 @@ from typing import Any
 
 from clipshift.config.figures import Tolerance
 from clipshift.errors import run
+from clipshift.evaluation.summary import read_conditions
 from clipshift.figures.command import arguments
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
-from clipshift.files import read_json, write_csv
+from clipshift.files import write_csv
 from clipshift.layout.figures import Files
 
 Rows = list[dict[str, Any]]
@@ -39,8 +40,8 @@ def sweep(block: Tolerance, files: Files) -> Rows:
 def trained(block: Tolerance, files: Files, recipes: dict[str, dict[str, Any]]) -> Rows:
     """One row per trained split and test set."""
     rows = []
-    for split, path in files["evaluations"].items():
-        result, recipe = read_json(Path(path)), recipes[split]
+    for split, result in read_conditions(files["evaluations"]).items():
+        recipe = recipes[split]
         total = result["points_kept"] + result["points_pruned"]
         same = set(recipe["sets"]) == set(block.sets) and len(block.sets) > 1
         for name in block.sets:

@@ -1,7 +1,7 @@
 """Where the files of controlled trainings lie, and what their rules read; pure string work.
 
-A *run* is split x model x seed; asked by a head it has an evaluation of its own. Models of
-`causes.models` are controlled; those of `models` may be asked by further heads, too.
+A *run* is split x model x seed. Models of `causes.models` are controlled; those of `models` may be
+evaluated by further protocols, too.
 """
 
 import json
@@ -9,7 +9,7 @@ import shlex
 from typing import Any
 
 from clipshift.config import causes
-from clipshift.config.causes import Controlled, Fields, LinearHead
+from clipshift.config.causes import Controlled, Fields
 from clipshift.config.folders import CaptionedPool, Tars
 from clipshift.config.study import Training, source_packages
 from clipshift.layout.study import Layout, as_json
@@ -41,9 +41,14 @@ class Causes:
             return [f"results/captions/pools/{dataset}/{shard}.parquet"]
         return [f"results/captions/sources/{s}.parquet" for s in self.at.sources(dataset)]
 
-    def classes(self, file: str = "") -> str:
-        """The study's classes as a word of a command line: the file that lists them, or JSON."""
-        return file or json.dumps(list(self.cfg.classes))
+    def classes(self) -> str:
+        """The classes of the training data as a word of a command line: their file, or JSON.
+
+        A class that only a test set's sources know is none of them.
+        """
+        own = {**self.at.classes(self.cfg.pool), **self.at.classes(self.cfg.reference)}
+        known = [name for name in self.cfg.classes if name in own] or list(self.cfg.classes)
+        return next(iter(self.class_files()), json.dumps(known))
 
     def class_files(self) -> list[str]:
         """Where classes are those of the reference set: the file that lists them."""
@@ -70,10 +75,6 @@ class Causes:
     def models(self, *objectives: str) -> str:
         """Wildcard pattern of the controlled models of some objectives."""
         return pattern(n for n, m in self.block.models.items() if m.objective in objectives)
-
-    def heads(self) -> str:
-        """Wildcard pattern of the heads."""
-        return pattern(self.block.heads)
 
     def spec(self, model: str) -> Controlled:
         return self.block.models[model]
@@ -108,40 +109,10 @@ class Causes:
         run = spec.text.start if spec.text else spec.start
         return [f"{RUN.format(run=run.run)}/model.pt"] if run else []
 
-    # Evaluations ---------------------------------------------------------------------------------
-
-    def probe(self, split: str, head: str) -> list[str]:
-        """Labelled training pictures that a head reads."""
-        block = self.block.heads[head]
-        if not isinstance(block, LinearHead):
-            return []
-        return [f"results/chosen/{split}-{block.corpus}.parquet"]
+    # Tables ------------------------------------------------------------------------------------
 
     def subsets(self) -> str:
         return json.dumps({n: s.model_dump(mode="json") for n, s in self.block.subsets.items()})
-
-    def measures(self) -> str:
-        """The command line's words for how test sets are measured."""
-        answers = json.dumps(self.block.model_dump(mode="json")["answers"])
-        return f"--subsets {shlex.quote(self.subsets())} --answers {shlex.quote(answers)}"
-
-    def asked(self) -> list[tuple[str, list[int]]]:
-        """What is evaluated: `split-model` or `split-model-head`, and its seeds."""
-        return causes.asked(self.block)
-
-    def evaluations(self, name: str) -> list[str]:
-        """Evaluations of the seeds of a split and model, by a head or by the model's own."""
-        return causes.evaluations(name, dict(self.asked())[name])
-
-    def summaries(self) -> list[str]:
-        return [f"results/eval/{name}.json" for name, _ in self.asked()]
-
-    def every_evaluation(self) -> list[str]:
-        return [file for name, _ in self.asked() for file in self.evaluations(name)]
-
-    def summary_pattern(self) -> str:
-        """Wildcard pattern of what is evaluated."""
-        return pattern(name for name, _ in self.asked())
 
     def accounts(self) -> list[str]:
         """Accounts of the pictures that the trainings read."""

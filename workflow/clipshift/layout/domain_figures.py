@@ -12,6 +12,7 @@ from clipshift.config.domain_figures import (
     OfClean,
 )
 from clipshift.layout.domains import DomainLayout
+from clipshift.layout.evaluation import Evaluations
 from clipshift.layout.study import Layout
 
 Files = dict[str, Any]
@@ -23,10 +24,14 @@ def _arms(block: OfClean) -> list[str]:
 
 
 def _accuracies(at: Layout, block: OfClean) -> Files:
-    dom = DomainLayout(at)
+    """Clean sets, and per split and clean set the predictions of the split's runs on the whole."""
+    dom, ev = DomainLayout(at), Evaluations(at)
     return {
-        "evaluations": {split: dom.evaluation(split) for split in _arms(block)},
-        "predictions": {split: dom.predictions(split) for split in _arms(block)},
+        "clean": {c: dom.clean(c) for c in block.clean},
+        "predictions": {
+            split: {c: ev.set_rows(dom.clean_sets[c].set, at.runs(split)) for c in block.clean}
+            for split in _arms(block)
+        },
     }
 
 

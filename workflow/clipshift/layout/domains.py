@@ -125,12 +125,6 @@ class DomainLayout:
     def clean(self, name: str) -> str:
         return f"{self.home}/clean/{name}.parquet"
 
-    def evaluation(self, split: str) -> str:
-        return f"{self.home}/eval/{split}.json"
-
-    def predictions(self, split: str) -> str:
-        return f"{self.home}/eval/{split}.predictions.parquet"
-
     # Inputs and words of rules --------------------------------------------------------------------
 
     def fit_inputs(self, classifier: str) -> list[str]:
@@ -201,17 +195,3 @@ class DomainLayout:
         """Verdicts on the points that a split by domain chooses among."""
         own = self.cfg.splits[split].reference
         return self.verdicts(self.cfg.pool) + (self.verdicts(self.cfg.reference) if own else [])
-
-    def rescore_words(self) -> str:
-        """The command line's words for the sets of an evaluation by domain, and their cleaning."""
-        words = [f"--set {s}=results/sets/{s},{self.at.tars(s)}" for s in self.evaluated]
-        words += [f"--clean {c}={self.clean(c)}" for c in self.clean_sets]
-        return " ".join(words)
-
-    def rescore_inputs(self) -> list[str]:
-        files = [f for s in self.evaluated for f in self.at.set_files(s)]
-        return [*files, *(self.clean(c) for c in self.clean_sets)]
-
-    def known_predictions(self, split: str) -> list[str]:
-        """Predictions of the runs of a split, to be compared with where sets are the same."""
-        return [f"results/eval/{run}.predictions.parquet" for run in self.at.runs(split)]

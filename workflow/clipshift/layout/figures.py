@@ -6,6 +6,7 @@ than a command line has room for.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from clipshift.config.causes import asked, evaluations
@@ -26,10 +27,13 @@ from clipshift.config.figures import (
 from clipshift.config.folders import Outside
 from clipshift.config.robustness import OwnRobustness
 from clipshift.layout.domain_figures import DOMAIN_FILES, domain_study
+from clipshift.layout.evaluation import Evaluations
 from clipshift.layout.outputs import TABLES
 from clipshift.layout.study import Layout
 
 Files = dict[str, Any]
+# A table of predictions; the logits and their record lie beside it.
+LOGITS = "results/logits/"
 
 
 def figure_files(at: Layout, kind: str, name: str) -> Files:
@@ -42,9 +46,17 @@ def figure_inputs(at: Layout, kind: str, name: str) -> list[str]:
     return list(dict.fromkeys(leaves(figure_files(at, kind, name))))
 
 
+def table_inputs(files: Any) -> list[str]:
+    """The files of a table, as a flat list without repetition."""
+    return list(dict.fromkeys(leaves(files)))
+
+
 def figure_study(at: Layout, kind: str, name: str) -> dict[str, Any]:
     """What a figure has to know of the study beyond its own block."""
     study: dict[str, Any] = {"reference": at.reference}
+    if kind == "effective_robustness":
+        subsets = at.cfg.causes.subsets
+        study["subsets"] = {n: s.model_dump(mode="json") for n, s in subsets.items()}
     if kind == "tolerance":
         splits = at.cfg.figures.tolerance[name].splits
         study["recipes"] = {s: at.cfg.splits[s].model_dump(mode="json") for s in splits}
@@ -55,6 +67,8 @@ def leaves(value: Any) -> Iterator[str]:
     """Every path in the files of a figure, those of patterns spelled out."""
     if isinstance(value, str):
         yield value
+        if value.startswith(LOGITS):  # and what lies beside it
+            yield from (str(Path(value).with_suffix(suffix)) for suffix in (".json", ".npy"))
     elif isinstance(value, dict) and "pattern" in value:
         yield from sharded(value)
     else:
@@ -98,21 +112,27 @@ def _training(at: Layout, split: str, sets: list[str]) -> Files:
     return {s: [at.neighbours(base, s) for base in bases] for s in sets}
 
 
-def _evaluations(splits: list[str]) -> Files:
-    return {split: f"results/eval/{split}.json" for split in splits}
-
-
-def _runs(at: Layout, splits: list[str]) -> Files:
-    """Per split the evaluations of its runs."""
-    return {split: [f"results/eval/{run}.json" for run in at.runs(split)] for split in splits}
-
-
-def _predictions(at: Layout, splits: list[str]) -> Files:
-    """Per split the predictions of its runs."""
+def _evaluations(at: Layout, splits: list[str], sets: list[str]) -> Files:
+    """Per split its account, and per test set the predictions of its runs."""
     return {
-        split: [f"results/eval/{run}.predictions.parquet" for run in at.runs(split)]
-        for split in splits
+        split: {"account": f"results/splits/{split}.json", "sets": rows}
+        for split, rows in _predictions(at, splits, sets).items()
     }
+
+
+def _predictions(at: Layout, splits: list[str], sets: list[str]) -> Files:
+    """Per split and test set the predictions of the split's runs."""
+    ev = Evaluations(at)
+    return {split: {s: ev.set_rows(s, at.runs(split)) for s in sets} for split in splits}
+
+
+def contrast_files(at: Layout) -> Files:
+    """Per split and test set of the contrasts, the predictions of the split's runs."""
+    files: Files = {}
+    for a, b, name in at.cfg.figures.contrasts:
+        for split in (a, b):
+            files.setdefault(split, {}).update(_predictions(at, [split], [name])[split])
+    return files
 
 
 def _pictured(at: Layout, block: Examples | Ruler) -> Files:
@@ -127,12 +147,12 @@ def _pictured(at: Layout, block: Examples | Ruler) -> Files:
 def _binned(at: Layout, block: Binned) -> Files:
     return {
         "neighbours": _training(at, block.split, block.sets),
-        "predictions": _predictions(at, [block.split])[block.split],
+        "predictions": _predictions(at, [block.split], block.sets)[block.split],
     }
 
 
 def _curve(at: Layout, block: Curve) -> Files:
-    return {"evaluations": _evaluations(block.splits)}
+    return {"evaluations": _evaluations(at, block.splits, block.sets)}
 
 
 def _gap(at: Layout, block: Gap) -> Files:
@@ -145,21 +165,20 @@ def _density(at: Layout, block: Density) -> Files:
 
 def _pruned(at: Layout, block: PrunedTable) -> Files:
     return {
-        "evaluations": _evaluations(block.splits),
+        "evaluations": _evaluations(at, block.splits, block.sets),
         "accounts": {split: f"results/splits/{split}.json" for split in block.splits},
     }
 
 
 def _per_class(at: Layout, block: PerClass) -> Files:
     return {
-        "evaluations": _evaluations(block.splits),
-        "predictions": _predictions(at, block.splits),
+        "predictions": _predictions(at, block.splits, block.sets),
         "neighbours": {split: _training(at, split, block.sets) for split in block.splits},
     }
 
 
 def _seeds(at: Layout, block: OfSplits) -> Files:
-    return {"runs": _runs(at, block.splits)}
+    return {"predictions": _predictions(at, block.splits, block.sets)}
 
 
 def _removable(at: Layout, sets: list[str], encoder: str | None = None) -> Files:
@@ -170,7 +189,7 @@ def _tolerance(at: Layout, block: Tolerance) -> Files:
     return {
         "candidates": _pattern(at.embedded()),
         "margins": _removable(at, block.sets),
-        "evaluations": _evaluations(block.splits),
+        "evaluations": _evaluations(at, block.splits, block.sets),
     }
 
 
@@ -186,15 +205,22 @@ def _overlap(at: Layout, block: Overlap) -> Files:
 
 
 def _own_robustness(at: Layout, block: OwnRobustness) -> Files:
-    """Per arm (`split`, `split-model` or `split-model-head`) the evaluations of its runs."""
-    runs = {}
+    """Per arm (`split`, `split-model` or `split-model-head`), measured set and run its predictions.
+
+    A set of fewer classes is a view of the whole one's.
+    """
+    ev = Evaluations(at)
     controlled = dict(asked(at.cfg.causes))
+    subsets = at.cfg.causes.subsets
+    runs: Files = {}
     for arm in block.arms:
-        if arm in controlled:
-            runs[arm] = evaluations(arm, controlled[arm])
-            continue
         split, _, model = arm.partition("-")
-        runs[arm] = [f"results/eval/{run}.json" for run in at.runs(split, model or None)]
+        own = evaluations(arm, controlled[arm]) if arm in controlled else None
+        names = own or at.runs(split, model or None)
+        runs[arm] = {
+            name: ev.set_rows(subsets[name].of if name in subsets else name, names)
+            for name in [*block.id, *block.shifts]
+        }
     return {"runs": runs}
 
 

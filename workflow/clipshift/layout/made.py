@@ -25,7 +25,7 @@ class Made:
 
     def __call__(self, path: str) -> bool:
         if path not in self._answers:
-            self._answers[path] = os.path.exists(path)
+            self._answers[path] = Path(path).exists()
         return self._answers[path]
 
     def save(self, file: Path) -> None:

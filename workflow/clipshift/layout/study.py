@@ -6,8 +6,10 @@ Pure string work, imported while the Snakefile is parsed; `made` alone looks at 
 import json
 import shlex
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
+from clipshift.config.domain_figures import OfClean
 from clipshift.config.folders import EXTERNAL, CaptionedPool, FolderSet, Outside, Tars, takes
 from clipshift.config.study import Config, FolderEncoder, RunEncoder, driving_sets
 from clipshift.layout.made import Made
@@ -113,16 +115,6 @@ class Layout:
         """How every word of a folder begins."""
         return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
 
-    def set_files(self, testset: str) -> list[str]:
-        """What an evaluation reads of a set, beside its tars."""
-        names = ["classnames.txt", "zeroshot_classification_templates.txt", "samples.parquet"]
-        return [f"results/sets/{testset}/{name}" for name in names]
-
-    def set_arguments(self) -> str:
-        """The command line's words for the test sets of an evaluation."""
-        names = self.cfg.test_sets
-        return " ".join(f"--set {name}=results/sets/{name},{self.tars(name)}" for name in names)
-
     def word(self, files: list[str]) -> str:
         """Files as words of a command line (quoted, since a shell would spell ranges out)."""
         return " ".join(shlex.quote(word) for word in compact(files))
@@ -137,6 +129,18 @@ class Layout:
         """Names of a data set's sources."""
         block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
         return sorted({take.source for take in takes(block)})
+
+    def classes(self, dataset: str) -> dict[str, list[str]]:
+        """Those of the class paths that a data set's sources can match, by class.
+
+        A class of another family is none of its parameters: it may come and go.
+        """
+        families = {self.cfg.sources[name].family for name in self.sources(dataset)}
+        own = {
+            name: [path for path in paths if path.split("/")[0] in families]
+            for name, paths in self.cfg.classes.items()
+        }
+        return {name: paths for name, paths in own.items() if paths}
 
     def source_files(self, dataset: str) -> list[str]:
         return [
@@ -214,22 +218,51 @@ class Layout:
         folder = f"results/thresholds/{encoder or self.cfg.encoder}"
         return f"{folder}/{self.reference}/{testset}.parquet"
 
-    def side_arguments(self, encoder: str, tables: Iterable[str]) -> str:
+    def side_arguments(self, testsets: Iterable[str], piece: str) -> str:
         """The command line's words for the test sets of a margins step."""
-        words = [
+        encoder = piece.split("/", maxsplit=1)[0]
+        return " ".join(
             f"--test {t}=results/embeddings/{encoder}/{t}"
-            f" --thresholds {t}={self.thresholds(t, encoder)} --out {t}={table}"
-            for t, table in zip(self.cfg.test_sets, tables, strict=True)
-        ]
-        return " ".join(words)
+            f" --thresholds {t}={self.thresholds(t, encoder)} --out {t}={self.piece(t, piece)}"
+            for t in testsets
+        )
+
+    def piece(self, testset: str, piece: str) -> str:
+        """The margins of a shard, `encoder/dataset/shard`, to a test set."""
+        return f"results/margins/{testset}/{piece}.parquet"
+
+    def margin_passes(self) -> list[tuple[list[str], list[str]]]:
+        """What one job makes at once: (test sets, pieces), none of which is made yet.
+
+        Sets that were there before have files of their own already, and are left alone. Only what
+        splits and figures of the study read.
+        """
+        read: dict[tuple[str, str], list[str]] = {}
+        own = self.cfg.encoder
+        for split in self.cfg.splits:
+            read.setdefault((own, self.pool), []).extend(self.driving_sets(split))
+            read.setdefault((own, self.reference), []).extend(self.reference_driving_sets(split))
+        for tolerance in self.cfg.figures.tolerance.values():
+            read.setdefault((own, self.pool), []).extend(tolerance.sets)
+        for overlap in self.cfg.figures.overlap.values():
+            for encoder in overlap.encoders:
+                read.setdefault((encoder, self.pool), []).extend(overlap.sets)
+        groups: dict[tuple[str, ...], list[str]] = {}
+        for (encoder, dataset), sets in read.items():
+            for shard in self.shards(dataset):
+                piece = f"{encoder}/{dataset}/{shard}"
+                wanted = [s for s in self.cfg.test_sets if s in sets]
+                lacking = [s for s in wanted if not self.made(self.piece(s, piece))]
+                groups.setdefault(tuple(lacking), []).append(piece)
+        return [(list(sets), pieces) for sets, pieces in groups.items() if len(sets) > 1]
 
     def margins(
         self, testset: str, dataset: str | None = None, encoder: str | None = None
     ) -> list[str]:
         """The margins of the pool's (or another data set's) shards."""
         dataset = dataset or self.pool
-        folder = f"results/margins/{encoder or self.cfg.encoder}/{dataset}/{testset}"
-        return [f"{folder}/{shard}.parquet" for shard in self.shards(dataset)]
+        place = f"{encoder or self.cfg.encoder}/{dataset}"
+        return [self.piece(testset, f"{place}/{shard}") for shard in self.shards(dataset)]
 
     def neighbours(self, base: str, testset: str, encoder: str | None = None) -> str:
         """Nearest points of each test image in a base: a data set, or a split's pool."""
@@ -289,6 +322,19 @@ class Layout:
     def reference_tables(self, split: str) -> list[str]:
         return [self.table(self.reference)] if self.cfg.splits[split].reference else []
 
+    def guard(self, split: str) -> str:
+        """The list of test images among a split's samples."""
+        return f"results/guard/{split}.parquet"
+
+    def guarded(self, split: str) -> list[str]:
+        """Test sets that the list of a split knows.
+
+        A set that came after the list was made is none of them: it changes no training.
+        """
+        listed = self.made(self.guard(split))
+        sets = self.cfg.test_sets
+        return [name for name in sets if not listed or self.made(self.table(name))]
+
     def split_tars(self, split: str) -> list[str]:
         """Pictures that a split chooses among."""
         recipe = self.cfg.splits[split]
@@ -331,8 +377,23 @@ class Layout:
         name = model or self.cfg.model_of(split)
         return [f"{split}-{name}-s{seed}" for seed in self.cfg.seeds_of(split)]
 
-    def evaluations(self, splits: Iterable[str]) -> list[str]:
-        return [f"results/eval/{split}.json" for split in splits]
+    @cached_property
+    def _clean_sets(self) -> dict[str, list[str]]:
+        sets: dict[str, list[str]] = {}
+        for _, _, block in self.cfg.figures.blocks():
+            if isinstance(block, OfClean) and self.cfg.domains:
+                own = [self.cfg.domains.clean[name].set for name in block.clean]
+                for split in {*block.splits, *getattr(block, "arms", [])}:
+                    sets[split] = list(dict.fromkeys([*sets.get(split, []), *own]))
+        return sets
+
+    def clean_sets(self, split: str) -> list[str]:
+        """Labelled sets whose clean versions study B's figures show a split on."""
+        return self._clean_sets.get(split, [])
+
+    def evaluations(self, names: Iterable[str]) -> list[str]:
+        """What is reported of conditions and evaluations."""
+        return [f"results/eval/{name}.json" for name in names]
 
     # Figures and report --------------------------------------------------------------------------
 

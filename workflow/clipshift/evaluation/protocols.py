@@ -1,11 +1,11 @@
-"""How a trained model names a picture: (N, C) scores for the classes of a test set.
+"""How a trained model is evaluated: (N, C) scores for the classes of a test set.
 
 A CLIP model by prompts, a classifier by its own layer, and either, or a SimCLR tower, by a linear
 probe on features of labelled training pictures.
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,11 +20,11 @@ from torch import Tensor
 from clipshift import models
 from clipshift.causes.towers import build
 from clipshift.config.causes import Controlled, LinearHead, PromptHead
-from clipshift.config.study import Evaluation, Training
+from clipshift.config.study import Training
 from clipshift.device import pick_device
 from clipshift.errors import ClipshiftError
-from clipshift.evaluate import prompts_of, text_classifier
-from clipshift.files import read_parquet
+from clipshift.evaluation.views import published
+from clipshift.files import read_json, read_parquet
 from clipshift.prompts import OPENAI_IMAGENET, templates
 from clipshift.select import seeded_order
 from clipshift.shards import Sample
@@ -32,9 +32,6 @@ from clipshift.tars import read_tars
 
 # Per class of a set the classes of a model that stand for it; None: those of the same name.
 Answers = list[list[int]] | None
-# From features, the class names of a set and its answers to scores, with what the result must
-# say of the head.
-Scorer = Callable[[np.ndarray, Sequence[str], Answers], tuple[np.ndarray, dict[str, Any]]]
 # The score of a class that a head has never seen.
 _NEVER = -1e9
 # Features are normalised before a linear probe, as for zero-shot classification.
@@ -90,25 +87,68 @@ def features(model: Model, samples: Iterator[Sample], batch: int) -> tuple[list[
     return keys, np.concatenate(parts)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a protocol reads of a test set.
+
+    Attributes:
+        names: of its C classes, in index order.
+        templates: the study's prompt templates; words: class -> its words, where it has any.
+        answers: see `Answers`.
+    """
+
+    names: Sequence[str]
+    templates: Sequence[str] = ()
+    words: Mapping[str, Sequence[str]] | None = None
+    answers: Answers = None
+
+
+# From (N, D) features and what is read of a set to (N, C) scores, and what the record must say.
+Scorer = Callable[[np.ndarray, Asked], tuple[np.ndarray, dict[str, Any]]]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Labelled training pictures of a run: the chosen table, its tars, and the labels' classes."""
+
+    chosen: Path | None
+    tars: Sequence[Path]
+    classes: list[str]
+
+
+def asked(folder: Path, names: Sequence[str], rule: Path | None, text: bool) -> Asked:
+    """What a protocol reads of the folder of a test set.
+
+    Args:
+        rule: JSON of the set's entry in `causes.answers`.
+        text: whether the protocol reads prompts.
+    """
+    if not text:
+        return Asked(names, answers=answers_of(read_json(rule) if rule else None, names))
+    given = (folder / "zeroshot_classification_templates.txt").read_text().splitlines()
+    return Asked(names, given, read_json(folder / "words.json"))
+
+
+def reads_text(model: Model, head: PromptHead | LinearHead | None) -> bool:
+    """Whether a protocol of a model reads prompts."""
+    return isinstance(head, PromptHead) or (head is None and model.layer is None)
+
+
 def scorer(
-    model: Model, head: PromptHead | LinearHead | None, evaluation: Evaluation, train: "Labelled",
-) -> Scorer:  # fmt: skip
-    """The scorer of a head; of none, the model's own: the study's prompts, or its layer.
+    model: Model, head: PromptHead | LinearHead | None, batch: int, train: Labelled
+) -> Scorer:
+    """The scorer of a protocol; of none, the model's own: the study's prompts, or its layer.
 
     Raises:
-        ClipshiftError: the model has no such head.
+        ClipshiftError: the model cannot be evaluated by it.
     """
     if isinstance(head, LinearHead):
-        return _linear(model, head, evaluation, train)
+        return _linear(model, head, batch, train)
     if head is None and model.layer is not None:
         return _own(model)
     if model.clip is None:
         raise ClipshiftError("this model has no text tower and no layer: ask it by a linear head")
-    spoken, words = evaluation.templates, evaluation.words
-    if head is not None:
-        spoken, words = head.templates, evaluation.words if head.words else {}
-    given = templates([spoken] if spoken == OPENAI_IMAGENET else list(spoken))
-    return _prompts(model.clip, given, words)
+    return _prompts(model.clip, head)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -116,53 +156,60 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _prompts(clip: models.Clip, given: list[str], words: dict[str, list[str]]) -> Scorer:
-    def score(
-        x: np.ndarray, names: Sequence[str], answers: Answers
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+def text_classifier(clip: models.Clip, prompts: Sequence[Sequence[str]]) -> Tensor:
+    """(D, C): per class the normalised mean of its prompts' normalised embeddings."""
+    means = []
+    for texts in prompts:
+        tokens = clip.tokenizer(list(texts)).to(clip.device)
+        means.append(clip.model.encode_text(tokens, normalize=True).mean(0))
+    return torch.nn.functional.normalize(torch.stack(means), dim=1).T
+
+
+def prompts_of(
+    names: Sequence[str], given: Sequence[str], words: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """Per class, every word of it in every template."""
+    return [[t.replace("{c}", w) for w in words.get(name, [name]) for t in given] for name in names]
+
+
+def _prompts(clip: models.Clip, head: PromptHead | None) -> Scorer:
+    def score(x: np.ndarray, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
+        given, words = list(asked.templates), asked.words or {}
+        if head is not None:
+            spoken = head.templates
+            given = templates([spoken] if spoken == OPENAI_IMAGENET else list(spoken))
+            words = words if head.words else {}
         with torch.inference_mode():
-            text = text_classifier(clip, prompts_of(names, given, words)).cpu().numpy()  # (D, C)
-        said = {c: words.get(c, [c]) for c in names}
+            prompts = prompts_of(asked.names, given, words)
+            text = text_classifier(clip, prompts).cpu().numpy()  # (D, C)
+        said = {c: list(words.get(c, [c])) for c in asked.names}
         return _unit(x) @ text, {"head": "prompts", "templates": given, "words": said}
 
     return score
 
 
 def _own(model: Model) -> Scorer:
-    def score(
-        x: np.ndarray, names: Sequence[str], answers: Answers
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def score(x: np.ndarray, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
         with torch.inference_mode():
             logits = model.layer(torch.from_numpy(x).to(model.device)).cpu().numpy()  # type: ignore[misc]
-        return answered(logits, model.classes, names, answers), _silent("own layer")
+        return answered(logits, model.classes, asked), _silent("own layer")
 
     return score
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Labelled training pictures of a run: the chosen table, and its tars."""
-
-    chosen: Path | None
-    tars: Sequence[Path]
-    classes: list[str]
-
-
-def _linear(model: Model, head: LinearHead, evaluation: Evaluation, train: Labelled) -> Scorer:
-    x, y = probe_data(model, head, evaluation.batch, train)
+def _linear(model: Model, head: LinearHead, batch: int, train: Labelled) -> Scorer:
+    x, y = probe_data(model, head, batch, train)
     probe = LogisticRegression(C=head.c, max_iter=head.iterations)
     probe.fit(_unit(x), y)
 
-    def score(
-        x: np.ndarray, names: Sequence[str], answers: Answers
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+    def score(x: np.ndarray, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
         found = probe.decision_function(_unit(x))
         if found.ndim == 1:  # two classes
             found = np.stack([-found, found], axis=1)
         logits = np.full((len(x), len(train.classes)), _NEVER)
         logits[:, probe.classes_] = found
         said = _silent("linear probe") | {"probe_pictures": len(y)}
-        return answered(logits, train.classes, names, answers), said
+        return answered(logits, train.classes, asked), said
 
     return score
 
@@ -198,12 +245,29 @@ def _silent(head: str) -> dict[str, Any]:
     return {"head": head, "templates": [], "words": {}}
 
 
-def answered(
-    logits: np.ndarray, classes: Sequence[str], names: Sequence[str], answers: Answers
-) -> np.ndarray:
+def answered(logits: np.ndarray, classes: Sequence[str], asked: Asked) -> np.ndarray:
     """(N, C') scores of a set's classes from (N, C) of the model's; of several, the largest."""
-    places = columns(classes, names) if answers is None else answers
+    places = columns(classes, asked.names) if asked.answers is None else asked.answers
     return np.stack([logits[:, mine].max(1) for mine in places], axis=1)
+
+
+def answers_of(rule: str | dict[str, list[int]] | None, names: Sequence[str]) -> Answers:
+    """Per class of a set the classes of the training that stand for it.
+
+    Raises:
+        ClipshiftError: the rule does not know all classes of the set.
+    """
+    if rule is None:
+        return None
+    if isinstance(rule, str):
+        places = published(rule)
+        if len(places) != len(names):
+            raise ClipshiftError(f"causes.answers: {rule} has {len(places)} classes, a set of "
+                                 f"{len(names)} is not it")  # fmt: skip
+        return [[i] for i in places]
+    if unknown := [name for name in names if not rule.get(name)]:
+        raise ClipshiftError(f"causes.answers: no class stands for {unknown[:5]}")
+    return [rule[name] for name in names]
 
 
 def columns(classes: Sequence[str], names: Sequence[str]) -> list[list[int]]:

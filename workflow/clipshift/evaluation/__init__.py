@@ -1,0 +1,1 @@
+"""Evaluation: logits of a run on a test set, and queries over them."""
