@@ -44,6 +44,7 @@ onstart:
     at.made.save(Path(os.environ[made.VARIABLE]))
     if workflow.non_local_exec:
         refuse_leftovers()
+    studies.save(cfg)
 
 
 localrules:

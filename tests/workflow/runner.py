@@ -85,9 +85,9 @@ def digests(folder: Path, *patterns: str) -> dict[str, str]:
     return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
 
-# What a run may write differently each time: logs, times, checkpoints, fetched packages, and the
-# files that carry a time of day.
-PRIVATE = ("logs", "benchmarks", "work", "packages", "README.md")
+# What a run may write differently each time: logs, times, checkpoints, fetched packages, the files
+# that carry a time of day, and records of all that a study ever was in its folder.
+PRIVATE = ("logs", "benchmarks", "work", "packages", "studies", "README.md")
 
 
 def contract(folder: Path) -> dict[str, str]:

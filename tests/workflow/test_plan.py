@@ -1,6 +1,5 @@
 """Dry runs over configurations, the workflow's lint, and errors at parse time."""
 
-import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from tests.workflow.runner import ROOT, changed_config, environment, planned, snakemake
 
 MINI = ROOT / "config/mini.yaml"
-LAION = ROOT / "config/laion400m.yaml"
 
 
 @pytest.mark.parametrize(
@@ -70,21 +68,6 @@ def test_a_typo_stops_at_once_and_names_the_nearest_key(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert f"{config}: splits.test_near.kep: unknown key; did you mean 'keep'?" in done.stdout
     assert "Traceback" not in done.stdout
-
-
-def test_shipped_configurations_do_not_overwrite_each_other() -> None:
-    """Two studies in one checkout share a name only where they mean the same thing."""
-    import yaml
-
-    files = [
-        MINI,
-        LAION,
-        *(ROOT / f"config/{n}.yaml" for n in ("test", "imagenet_captions", "yfcc15m")),
-    ]
-    configs = [yaml.safe_load(f.read_text()) for f in files]
-    for block in ("sources", "pools", "sets", "encoders", "splits", "models"):
-        for one, other in itertools.combinations([c.get(block, {}) for c in configs], 2):
-            assert not [n for n in one.keys() & other.keys() if one[n] != other[n]], block
 
 
 def test_the_slurm_profile_resolves_by_its_name(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 # What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
 import shlex
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from clipshift import cluster
+from clipshift import cluster, studies
 from clipshift.config.folders import (
     DATA_VARIABLE,
     EXTERNAL,
@@ -48,6 +49,8 @@ os.environ[SEARCHED] = os.pathsep.join(
 
 try:
     cfg = parse_config(config, [Path(f) for f in workflow.configfiles])
+    if workflow.is_main_process:
+        print(studies.check(cfg), end="", file=sys.stderr)
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 

@@ -229,7 +229,10 @@ class Evaluation(Block):
 class Config(Block):
     """A study: one configuration of the one chain."""
 
-    study: Name = Field(description="Name of the study, e.g. for the report's title.")
+    study: Name = Field(
+        description="Name of the study: the report's title, and whose files are whose where "
+        "several studies share a folder (docs/formats.md)."
+    )
     data: str = Field(
         default="data", description="Folder of the data that the user already has (`folder`)."
     )
