@@ -19,7 +19,7 @@ CHOICES = {"pool", "reference", "encoder"}
 DEFINED = {
     "packages", "sources", "rendering", "classes", "holdout", "pools", "sets", "encoders",
     "reference_caption", "dedup", "neighbours", "splits", "models", "evaluation", "domains",
-    "causes", "figures", "robustness",
+    "causes", "figures", "robustness", "test_images",
 }  # fmt: skip
 MINI = "mini.yaml", "mini-full.yaml", "mini-domains.yaml", "mini-causes.yaml"
 
@@ -97,7 +97,7 @@ def test_a_package_changes_all_that_is_drawn_from_it() -> None:
         (lambda c: c["neighbours"].update(k=3), {"neighbours"}),
         (lambda c: c["models"]["tiny"].update(lr=1), {"models", "runs", "evaluations"}),
         (lambda c: c.update(reference_caption="{class}"), {"reference_captions", "runs"}),
-        (lambda c: c["evaluation"].update(templates=["a {c}"]), {"prompts", "evaluations"}),
+        (lambda c: c["evaluation"].update(templates=["a {c}"]), {"prompts"}),
         (lambda c: c["domains"].update(precision=0.9), {"domains", "clean", "splits", "runs"}),
         (lambda c: c["domains"].update(draws=200), {"compositions"}),
         (lambda c: c["causes"]["fields"]["noto"].update(title="x"), {"captions", "runs"}),

@@ -105,7 +105,6 @@ def test_runs_with_other_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_set_of_fewer_classes_is_a_view(tmp_path: Path) -> None:
-    files = arms(tmp_path)
     three = evaluation(tmp_path, "more-tiny-s0", [*CLASSES, "tree"], val=0.4, sketch=0.4)
     subset = {"of": "sketch", "classes": CLASSES}
     sets = {"val": [three["val"]], "some": [three["sketch"]]}

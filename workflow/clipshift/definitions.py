@@ -85,27 +85,21 @@ def _data(c: Config) -> Iterator[Node]:
     for name, block in {**c.pools, **c.sets}.items():
         own = [_block(block, "obtain"), *_selection(c, block)]
         yield _dataset(c, name), own, [("sources", take.source) for take in takes(block)]
-    for name in c.sets:
-        yield ("prompts", name), c.evaluation.templates, [("sets", name)]
+    for name, block in c.sets.items():
+        own = [c.evaluation.templates, c.words_of(block)]
+        yield ("prompts", name), own, [("sets", name)]
+        if c.causes.runs:
+            answers = c.causes.model_dump(mode="json", include={"answers"})["answers"].get(name)
+            yield ("answers", name), answers, [("sets", name)]
 
 
 def _selection(c: Config, block: Any) -> list[Any]:
     """What decides which items a built data set takes, and their classes, in their order."""
     if not takes(block):
         return []
-    met = _classes(c, block)
+    met = c.class_paths(block)
     listed = [name for name in met if not getattr(block, "classes", None) or name in block.classes]
     return [c.holdout and _block(c.holdout), met, listed if isinstance(block, TestSet) else []]
-
-
-def _classes(c: Config, *blocks: Any) -> dict[str, list[str]]:
-    """The class paths that the sources of some data sets can match: no others are part of them."""
-    families = {c.sources[take.source].family for block in blocks for take in takes(block)}
-    met = {
-        name: sorted(path for path in paths if path.split("/")[0] in families)
-        for name, paths in c.classes.items()
-    }
-    return {name: paths for name, paths in met.items() if paths}
 
 
 def _similarity(c: Config) -> Iterator[Node]:
@@ -160,7 +154,7 @@ def _models(c: Config) -> Iterator[Node]:
     for name, corpus in c.causes.corpora.items():
         matcher = c.causes.matchers.get(corpus.labels or "")
         labelled = corpus.labels is not None
-        classes = [*_classes(c, c.pools[c.pool], c.sets[c.reference])] * labelled
+        classes = [*c.class_paths(c.pools[c.pool], c.sets[c.reference])] * labelled
         listed: list[Ref] = [("sets", c.reference)] * (labelled and not c.classes)
         yield ("corpora", name), [_block(corpus), matcher and _block(matcher), classes], listed
     for name, fields in c.causes.fields.items():
@@ -177,8 +171,7 @@ def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
     """Trainings and their evaluations; `further`: what encoders and models begin with."""
     asked = [(s, c.model_of(s), seed) for s in c.splits for seed in c.seeds_of(s)]
     asked += [(r.split, r.model, seed) for r in c.causes.runs for seed in r.seeds]
-    measures = c.causes.model_dump(mode="json", include={"subsets", "answers"})
-    evaluation = _block(c.evaluation)
+    evaluation = [c.evaluation.batch, c.evaluation.precision]
     for split, model, seed in dict.fromkeys([*asked, *further]):
         run, reference = f"{split}-{model}-s{seed}", bool(c.splits[split].reference)
         refs: list[Ref] = [("splits", split), ("models", model)]
@@ -189,13 +182,12 @@ def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
             refs += [("captions", name) for name in names & c.causes.fields.keys()]
         elif reference:
             refs.append(("reference_captions", c.reference))
-        yield ("runs", run), None, refs
-        own = [evaluation, measures if controlled else None]
-        yield ("evaluations", run), own, [("runs", run)]
+        yield ("runs", run), c.guard, refs
+        yield ("evaluations", run), evaluation, [("runs", run)]
     for r in c.causes.runs:
         for run, head in ((f"{r.split}-{r.model}-s{s}", head) for s in r.seeds for head in r.heads):
             refs = [("runs", run), ("heads", head)]
-            yield ("evaluations", f"{run}-{head}"), [evaluation, measures], refs
+            yield ("evaluations", f"{run}-{head}"), evaluation, refs
 
 
 def _domains(c: Config) -> Iterator[Node]:

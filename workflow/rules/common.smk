@@ -57,7 +57,9 @@ except ClipshiftError as error:
 # What is there already decides which jobs a plan has; the jobs of the plan read the same answers.
 at = Layout(cfg, made.Made(workflow.is_main_process))
 if workflow.is_main_process:
-    os.environ[made.VARIABLE] = str(Path.cwd() / f"results/work/made/{os.getpid()}.json")
+    os.environ[made.VARIABLE] = str(
+        Path.cwd() / f"results/work/made/{os.getpid()}.json"
+    )
 dom = DomainLayout(at)
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.

@@ -28,9 +28,7 @@ for number, (sets, covered) in enumerate(
         input:
             weights=lambda w: ev.weights(w.evaluation),
             sets=lambda w, sets=sets: [
-                file
-                for s in named(sets, w)
-                for file in ev.set_files(s, w.evaluation)
+                file for s in named(sets, w) for file in ev.set_files(s, w.evaluation)
             ],
             tars=lambda w, sets=sets: there([at.tars(s) for s in named(sets, w)]),
             chosen=lambda w: ev.probe(w.evaluation),
@@ -51,9 +49,7 @@ for number, (sets, covered) in enumerate(
             runtime=grows(60),
         params:
             protocol=lambda w: ev.protocol(w.evaluation),
-            sets=lambda w, output, sets=sets: ev.set_words(
-                named(sets, w), w.evaluation
-            ),
+            sets=lambda w, output, sets=sets: ev.set_words(named(sets, w), w.evaluation),
             probe=lambda w: ev.probe_arguments(w.evaluation),
             version=version_of("logits"),
         shell:
@@ -69,9 +65,7 @@ rule evaluate_run:
     """Accuracies of one run on every test set; test images that it was trained on are counted."""
     input:
         rows=lambda w: [
-            file
-            for s in cfg.test_sets
-            for file in ev.query_files(s, [w.evaluation])
+            file for s in cfg.test_sets for file in ev.query_files(s, [w.evaluation])
         ],
         tables=[at.table(name) for name in cfg.test_sets],
         records=lambda w: ev.training([w.evaluation])["records"],

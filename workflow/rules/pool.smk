@@ -24,7 +24,7 @@ rule pool_shard:
         runtime=grows(30),
     params:
         pool=lambda w: as_json(cfg.pools[w.pool]),
-        classes=lambda w: as_json(at.classes(w.pool)),
+        classes=lambda w: as_json(cfg.class_paths(cfg.pools[w.pool])),
         holdout=lambda w: as_json(cfg.holdout),
         sources=lambda w: at.source_arguments(w.pool),
         version=version_of("pool"),

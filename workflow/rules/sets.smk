@@ -28,7 +28,7 @@ rule test_set:
         runtime=grows(20),
     params:
         testset=lambda w: as_json(cfg.sets[w.testset]),
-        classes=lambda w: as_json(at.classes(w.testset)),
+        classes=lambda w: as_json(cfg.class_paths(cfg.sets[w.testset])),
         holdout=lambda w: as_json(cfg.holdout),
         sources=lambda w: at.source_arguments(w.testset),
         version=version_of("sets"),
@@ -59,7 +59,7 @@ rule set_prompts:
         "results/logs/sets/{testset}.prompts.log",
     params:
         templates=lambda w: cfg.evaluation.templates,
-        words=lambda w: as_json(ev.words(w.testset)),
+        words=lambda w: as_json(cfg.words_of(cfg.sets[w.testset])),
         version=version_of("prompts"),
     shell:
         "python -m clipshift.prompts --out {output.templates} --words {output.words}"

@@ -299,6 +299,25 @@ class Config(Block):
         ours = {self.pool, self.reference, *self.test_sets}
         return {name: block for name, block in self.folders.items() if name not in ours}
 
+    def class_paths(self, *blocks: Any) -> dict[str, list[str]]:
+        """Those of the class paths that the sources of some data sets can match, by class.
+
+        A class of another family is none of their parameters: it may come and go.
+        """
+        families = {self.sources[take.source].family for block in blocks for take in takes(block)}
+        met = {
+            name: [path for path in paths if path.split("/")[0] in families]
+            for name, paths in self.classes.items()
+        }
+        return {name: paths for name, paths in met.items() if paths}
+
+    def words_of(self, block: Any) -> dict[str, list[str]]:
+        """Words of the classes that a set has; those of others are none of its parameters."""
+        if not takes(block):
+            return self.evaluation.words
+        own = block.classes or self.class_paths(block)
+        return {name: texts for name, texts in self.evaluation.words.items() if name in own}
+
     @property
     def guard(self) -> str:
         """What trainings do with test images among their samples."""

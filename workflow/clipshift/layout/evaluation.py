@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from clipshift.config.causes import LinearHead, PromptHead, asked, evaluations
-from clipshift.config.folders import FolderSet
 from clipshift.layout.causes import Causes
 from clipshift.layout.study import Layout, as_json
 from clipshift.wildcards import pattern
@@ -121,14 +120,6 @@ class Evaluations:
         if one.protocol is not None:
             return isinstance(block.heads[one.protocol], PromptHead)
         return one.model not in block.models or block.models[one.model].objective == "clip"
-
-    def words(self, testset: str) -> dict[str, list[str]]:
-        """Words of the classes that a set has; those of others are none of its parameters."""
-        words, block = self.cfg.evaluation.words, self.cfg.sets[testset]
-        if isinstance(block, FolderSet):
-            return words
-        own = block.classes or self.at.classes(testset)
-        return {name: texts for name, texts in words.items() if name in own}
 
     # Command lines --------------------------------------------------------------------------------
 

@@ -130,18 +130,6 @@ class Layout:
         block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
         return sorted({take.source for take in takes(block)})
 
-    def classes(self, dataset: str) -> dict[str, list[str]]:
-        """Those of the class paths that a data set's sources can match, by class.
-
-        A class of another family is none of its parameters: it may come and go.
-        """
-        families = {self.cfg.sources[name].family for name in self.sources(dataset)}
-        own = {
-            name: [path for path in paths if path.split("/")[0] in families]
-            for name, paths in self.cfg.classes.items()
-        }
-        return {name: paths for name, paths in own.items() if paths}
-
     def source_files(self, dataset: str) -> list[str]:
         return [
             f"results/sources/{source}/samples.{suffix}"
