@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from clipshift import splits
 from clipshift.config.domains import DOMAINS, Classifier, Labels, Parts
-from clipshift.domains import classifier, composition, fit, labels, mixes, points, score, verdicts
+from clipshift.domains import classifier, composition, fit, labels, points, score, verdicts
 from clipshift.domains.parts import read_labelled
 from clipshift.embeddings import write_shard
 from clipshift.files import read_parquet, write_json, write_parquet
+from clipshift.recipes import Margins
 from clipshift.shards import write_table
 from tests.conftest import row, unit
 
@@ -135,6 +137,11 @@ def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> l
     ]
     judged = [*case.verdicts("pool"), *(case.verdicts("photos") if reference else [])]
     tables = case.tables["photos"] if reference else []
-    mixes.make(recipe, case.tables["pool"], embedded, judged, tables, out)
+    verdicts_only = Margins({}, {}, judged)
+    splits.make(
+        recipe,
+        splits.Scores(case.tables["pool"], embedded, verdicts_only, tables, Margins({}, {})),
+        out,
+    )
     rows: list[dict[str, object]] = read_parquet(out).to_pylist()
     return rows

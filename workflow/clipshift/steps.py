@@ -170,7 +170,6 @@ STEPS = {
         ("domains/composition.py", "domains/correct.py", "domains/parts.py", "recipes.py", *SELECT),
     ),
     "clean_sets": Step(1, ("domains/clean.py",)),
-    "splits_by_domain": Step(1, ("domains/mixes.py", "splits.py", "recipes.py")),
     "figures": Step(
         3,
         (

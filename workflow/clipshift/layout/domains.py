@@ -24,11 +24,6 @@ class DomainLayout:
     # What there is --------------------------------------------------------------------------------
 
     @property
-    def mixes(self) -> list[str]:
-        """Splits by domain."""
-        return [name for name, s in self.cfg.splits.items() if s.recipe == "domains"]
-
-    @property
     def clean_sets(self) -> dict[str, Clean]:
         return dict(self.block.clean) if self.block else {}
 
@@ -59,14 +54,6 @@ class DomainLayout:
         """Wildcard pattern of the classifiers that read pictures (`tuned`), or embeddings."""
         every = self.block.classifiers.items() if self.block else ()
         return pattern(name for name, c in every if (c.kind == "finetune") == tuned)
-
-    def split_pattern(self) -> str:
-        """Wildcard pattern of the splits by domain."""
-        return pattern(self.mixes)
-
-    def other_splits(self) -> str:
-        """Wildcard pattern of the other splits."""
-        return pattern(self.cfg.splits.keys() - set(self.mixes))
 
     def classifier(self, name: str) -> dict[str, Any]:
         """A classifier's block, with the block of its encoder."""
@@ -192,6 +179,11 @@ class DomainLayout:
         return [*verdicts, *(self.labels(d) for d in [*self.labelled, *self.measured])]
 
     def split_verdicts(self, split: str) -> list[str]:
-        """Verdicts on the points that a split by domain chooses among."""
-        own = self.cfg.splits[split].reference
-        return self.verdicts(self.cfg.pool) + (self.verdicts(self.cfg.reference) if own else [])
+        """Verdicts on the points that a split by domain chooses among; other splits read none."""
+        recipe = self.cfg.splits[split]
+        datasets = [self.cfg.pool, *[self.cfg.reference] * bool(recipe.reference)]
+        return [f for d in datasets * (recipe.recipe == "domains") for f in self.verdicts(d)]
+
+    def verdict_arguments(self, split: str) -> str:
+        verdicts = self.split_verdicts(split)
+        return f"--verdicts {self.at.word(verdicts)}" if verdicts else ""
