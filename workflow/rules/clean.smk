@@ -16,13 +16,12 @@ rule domain_composition:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        parts=lambda w: as_json(cfg.domains.parts),
         words=lambda w: dom.composition_words(),
         draws=cfg.domains.draws if cfg.domains else None,
         seed=cfg.domains.seed if cfg.domains else None,
         version=version_of("domain_composition"),
     shell:
-        "python -m clipshift.domains.composition --parts {params.parts:q} {params.words}"
+        "python -m clipshift.domains.composition {params.words}"
         " --draws {params.draws} --seed {params.seed} --out {output} > {log} 2>&1"
 
 
