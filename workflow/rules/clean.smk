@@ -1,4 +1,4 @@
-# Verdicts -> composition, clean test sets.
+# Verdicts -> composition and clean test sets.
 #   in   results/domains/{name}/verdicts/, labelled sets
 #   out  results/domains/{name}/composition.json
 #        clean/{clean}.parquet, .json         who is kept, and why the others are not
@@ -46,8 +46,6 @@ rule clean_set:
     shell:
         "python -m clipshift.domains.clean --clean {params.clean:q} --set {params.folder}"
         " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
-
-
 
 
 rule domain_table:
