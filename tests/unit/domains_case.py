@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
+from clipshift import splits
 from clipshift.config.domains import DOMAINS, Classifier, Labels, Parts
-from clipshift.domains import classifier, composition, fit, labels, mixes, points, score, verdicts
+from clipshift.domains import classifier, composition, fit, labels, points, score, verdicts
 from clipshift.domains.parts import read_labelled
 from clipshift.embeddings import write_shard
 from clipshift.files import read_parquet, write_json, write_parquet
+from clipshift.recipes import Margins
 from clipshift.shards import write_table
 from tests.conftest import row, unit
 
@@ -46,6 +48,20 @@ class Case:
 
     def scores(self, name: str) -> list[Path]:
         return [self.folder / f"scores/{name}/{shard}.parquet" for shard in self.shards[name]]
+
+    @property
+    def parts(self) -> Path:
+        return self.folder / "parts.parquet"
+
+    def part_sides(self) -> dict[str, dict[str, points.Side]]:
+        """Truth and scores of the parts that thresholds are chosen and measured on."""
+        scores = [file for name in LABELS.datasets for file in self.scores(name)]
+        parts = ("validation", "test")
+        return {part: points.read_sides(self.parts, scores, part) for part in parts}
+
+    def set_sides(self, name: str = "sketch") -> dict[str, points.Side]:
+        """The same of a test set."""
+        return points.read_sides(self.labels(name), self.scores(name))
 
     def verdicts(self, name: str) -> list[Path]:
         return [self.folder / f"verdicts/{name}/{shard}.parquet" for shard in self.shards[name]]
@@ -99,6 +115,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
     learned = {name: case.labels(name) for name in LABELS.datasets}
     tested = {"sketch": case.labels("sketch")}
     labelled = read_labelled(list(learned.values()), list(tested.values()), PARTS)
+    write_parquet(case.parts, labelled.table())
     folders = [case.embeddings[name] for name in LABELS.datasets]
     arrays, record = fit.fit(spec, labelled, folders, [])
     classifier.save(arrays, case.folder / "model.npz")
@@ -107,20 +124,15 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
     for name, files in case.shards.items():
         for shard, out in zip(files, case.scores(name), strict=True):
             score.write(score.score_vectors(fitted, case.embeddings[name], shard), out)
-    found = points.sides(
-        {name: [file, *case.scores(name)] for name, file in learned.items()},
-        {name: [file, *case.scores(name)] for name, file in tested.items()},
-        PARTS,
-    )
+    found = case.part_sides()
     point = case.folder / "points.json"
     write_json(point, {"precision": precision, "domains": points.points(found, precision)})
-    write_parquet(point.with_suffix(".parquet"), points.curves(found))
     for name in case.shards:
         for file, out in zip(case.scores(name), case.verdicts(name), strict=True):
             judged = verdicts.judge(dict.fromkeys(("natural", "rendition"), (point, file)))
             write_parquet(out, judged)
     every = {name: case.verdicts(name) for name in case.shards}
-    made = composition.compose(every, learned, tested, PARTS, draws=200, seed=0)
+    made = composition.compose(every, learned, tested, [case.parts], draws=200, seed=0)
     write_json(case.folder / "composition.json", made)
 
 
@@ -135,6 +147,11 @@ def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> l
     ]
     judged = [*case.verdicts("pool"), *(case.verdicts("photos") if reference else [])]
     tables = case.tables["photos"] if reference else []
-    mixes.make(recipe, case.tables["pool"], embedded, judged, tables, out)
+    verdicts_only = Margins({}, {}, judged)
+    splits.make(
+        recipe,
+        splits.Scores(case.tables["pool"], embedded, verdicts_only, tables, Margins({}, {})),
+        out,
+    )
     rows: list[dict[str, object]] = read_parquet(out).to_pylist()
     return rows

@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipshift.config.domain_figures import DetectorTable, DomainCurves
 from clipshift.config.domains import DOMAINS, Labels, Parts
 from clipshift.domains import forms, labels, parts, points, verdicts
 from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet, write_parquet
+from clipshift.figures import domain_curves, domain_detectors
+from clipshift.files import read_json, read_parquet, write_json, write_parquet
+from clipshift.ranges import numbered
 from tests.conftest import row
 from tests.unit.domains_case import LABELS, PARTS, Case, make_case, run_case
 
@@ -138,9 +141,10 @@ def test_every_classifier_tells_the_domains_apart(tmp_path: Path, kind: str, for
     result = read_json(tmp_path / "points.json")["domains"]
     for domain in ("natural", "rendition"):
         assert result[domain]["attained"]
-        assert result[domain]["sets"]["test"]["recall"] > 0.8
-        assert result[domain]["sets"]["test"]["precision"] > 0.75
-        assert result[domain]["sets"]["sketch"]["n"] == 56
+        assert result[domain]["parts"]["test"]["recall"] > 0.8
+        assert result[domain]["parts"]["test"]["precision"] > 0.75
+        assert list(result[domain]["parts"]) == ["test", "validation"]
+        assert len(made.set_sides()[domain][0]) == 56
     record = read_json(tmp_path / "record.json")
     for losses in record["log_loss"].values():
         assert losses["validation"]["after"] <= losses["validation"]["before"]
@@ -196,8 +200,8 @@ def test_an_unattainable_precision_is_said_and_accepts_nothing(tmp_path: Path) -
     entry = points.points({"validation": {"natural": (truth, scores)}}, 0.98)["natural"]
     assert not entry["attained"] and entry["threshold"] is None
     assert entry["best_precision"] == pytest.approx(1 / 3)
-    assert entry["sets"]["validation"]["accepted"] == 0
-    assert entry["sets"]["validation"]["precision"] is None
+    assert entry["parts"]["validation"]["accepted"] == 0
+    assert entry["parts"]["validation"]["precision"] is None
     assert not verdicts.accepts(scores, None).any()
 
 
@@ -215,18 +219,78 @@ def test_a_threshold_of_the_table_gives_back_what_it_measured(case: Case) -> Non
     judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
     for domain in ("natural", "rendition"):
         accepted = sum(r["verdict"] in (domain, "both") for r in judged)
-        assert accepted == result[domain]["sets"]["sketch"]["accepted"]
+        entry = points.measured(*case.set_sides()[domain], result[domain]["threshold"])
+        assert accepted == entry["accepted"] > 0
 
 
 def test_the_test_part_moves_no_threshold(case: Case) -> None:
-    learned = {n: [case.labels(n), *case.scores(n)] for n in LABELS.datasets}
-    found = points.sides(learned, {}, PARTS)
+    found = case.part_sides()
     before = points.points(found, 0.95)
     for domain in ("natural", "rendition"):
         truth, scores = found["test"][domain]
         found["test"][domain] = ~truth, -scores
     after = points.points(found, 0.95)
     assert [before[d]["threshold"] for d in before] == [after[d]["threshold"] for d in after]
+
+
+def test_parts_say_what_each_labelled_picture_was_used_for(case: Case) -> None:
+    rows = read_parquet(case.parts).to_pylist()
+    given = {
+        r["key"]: r for name in LABELS.datasets for r in read_parquet(case.labels(name)).to_pylist()
+    }
+    assert [r["key"] for r in rows] == sorted(given)
+    for r in rows:
+        row = given[r["key"]]
+        assert r["label"] == row["label"] and r["part"] == parts.part_of(row["concept"], PARTS)
+
+
+def test_a_further_test_set_moves_no_threshold_and_is_measured(case: Case, tmp_path: Path) -> None:
+    """Thresholds are of the classifier's own parts; a set is asked when it is shown."""
+    block = DetectorTable(classifiers=["c"])
+    point = tmp_path / "c.json"
+    write_json(point, {"precision": 0.95, "domains": points.points(case.part_sides(), 0.95)})
+    empty = tmp_path / "empty.parquet"
+    write_parquet(empty, read_parquet(case.labels("sketch")).slice(0, 0))
+    scores = numbered([str(f) for f in case.scores("sketch")])
+    files = {
+        "points": {"c": str(point)},
+        "labels": {"sketch": str(case.labels("sketch")), "unlabelled": str(empty)},
+        "scores": {"c": {"sketch": scores, "unlabelled": scores}},
+    }
+    found = domain_detectors.rows(block, files, {"c": {"kind": "linear"}})
+    assert [(r["domain"], r["set"]) for r in found] == [
+        (domain, place)
+        for domain in ("natural", "rendition")
+        for place in ("sketch", "test", "validation")
+    ]
+    assert all(list(r) == list(found[0]) for r in found)
+    curves = {"points": files["points"], "labels": [files["labels"]["sketch"]], "parts": {}}
+    curves["scores"] = {"c": [scores]}
+    drawn = domain_curves.rows(DomainCurves(classifiers=["c"], set="sketch"), curves)
+    for domain in ("natural", "rendition"):
+        (entry,) = [r for r in found if (r["domain"], r["set"]) == (domain, "sketch")]
+        (mark,) = [r for r in drawn if r["domain"] == domain and r["mark"]]
+        assert (mark["precision"], mark["recall"]) == (entry["precision"], entry["recall"])
+    with pytest.raises(ClipshiftError, match="no labelled set 'unlabelled'"):
+        curves["labels"] = [str(empty)]
+        domain_curves.rows(DomainCurves(classifiers=["c"], set="unlabelled"), curves)
+
+
+def test_curves_of_a_part_are_of_what_the_classifier_was_fitted_on(case: Case) -> None:
+    scores = [numbered([str(f) for f in case.scores(n)]) for n in LABELS.datasets]
+    files = {
+        "points": {"c": str(case.folder / "points.json")},
+        "labels": [],
+        "parts": {"c": str(case.parts)},
+        "scores": {"c": scores},
+    }
+    drawn = domain_curves.rows(DomainCurves(classifiers=["c"], set="test"), files)
+    for domain, entry in read_json(case.folder / "points.json")["domains"].items():
+        (mark,) = [r for r in drawn if r["domain"] == domain and r["mark"]]
+        assert mark["recall"] == entry["parts"]["test"]["recall"]
+    for name in ("train", "nothing"):
+        with pytest.raises(ClipshiftError, match=f"no labelled set '{name}'"):
+            domain_curves.rows(DomainCurves(classifiers=["c"], set=name), files)
 
 
 def test_detectors_that_scored_other_pictures_are_refused(case: Case, tmp_path: Path) -> None:

@@ -105,6 +105,24 @@ def test_another_precision_scores_nothing_again(finished: Path) -> None:
     assert not again & jobs.keys()
 
 
+def test_a_further_test_set_is_scored_and_nothing_else(finished: Path) -> None:
+    """No classifier is fitted anew, and no threshold, other verdict, split or training follows."""
+    take = [{"source": "test_black", "concepts": "held-out", "classed": True}]
+    domains = DOMAINS | {"datasets": ["test_more"]}
+    change = {"sets.test_more": {"role": "domain", "take": take}, "domains": domains}
+    config = changed_config(finished, CHANGE | change)
+    summaries = {"domain_composition", "domain_table", "report_page"}
+    jobs = planned(finished, *TARGETS, config=config)
+    own = {"test_set": 1, "embed": 1, "domain_labels": 1, "domain_score": 2, "domain_verdicts": 1}
+    assert jobs == own | dict.fromkeys(summaries, 1)
+    # It is gone again, or was there all the time: only what shows all sets follows.
+    snakemake(finished, "results/tables/domain_composition_test.csv", config=config)
+    assert planned(finished, TARGETS[2], config=config) == {}
+    back = changed_config(finished, CHANGE)
+    assert planned(finished, *TARGETS, config=back).keys() == summaries
+    snakemake(finished, *TARGETS, config=back)
+
+
 def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
     assert planned(finished, *TARGETS, config=changed_config(finished, CHANGE)) == {}
 
@@ -112,9 +130,10 @@ def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
 def test_the_overlay_adds_to_the_mini_study(tmp_path: Path) -> None:
     words = ("--configfile", str(MINI), str(OVERLAY))
     more, default = planned(tmp_path, *words), planned(tmp_path, config=MINI)
-    shared = ("source", "pool_shard", "margins", "split", "embed")
+    shared = ("source", "pool_shard", "margins", "embed")
     assert {r: more[r] for r in shared} == {r: default[r] for r in shared}
-    assert more["train"] - default["train"] == 21 and more["split_by_domain"] == 12
+    assert more["train"] - default["train"] == 21
+    assert more["split"] - default["split"] == 12
     assert (more["domain_fit"], more["domain_tune"]) == (6, 1)
     seeds = planned(tmp_path, *words, str(ROOT / "config/domains-more.yaml"))
     assert seeds["train"] - more["train"] == 34

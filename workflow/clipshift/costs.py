@@ -321,7 +321,6 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "evaluate_run": _evaluate,
     "evaluate_and_export": _evaluate,
     "caption_reference": _caption,
-    "split_by_domain": _split,
     "domain_tune": _domain_tune,
     "domain_score_pictures": _domain_score_pictures,
     "domain_score": _domain_rows,

@@ -3,13 +3,15 @@
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
 from clipshift.errors import ClipshiftError
+
+Paths = Sequence[Path]
 
 # Where nobody says how much the job has.
 ALONE = "8GB"
@@ -55,3 +57,17 @@ def database(memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
                 "with more, e.g. --set-resources RULE:mem_mb=128000"
             ) from error
         raise
+
+
+def count(db: duckdb.DuckDBPyConnection, rest: str, what: str = "count(*)") -> int:
+    """A number of a query."""
+    return int(db.execute(f"SELECT {what} {rest}").fetchall()[0][0])
+
+
+def listed(paths: Paths) -> str:
+    """Paths as a list of SQL, whatever their names hold.
+
+    >>> listed([Path("a.parquet"), Path("o'b.parquet")])
+    "['a.parquet', 'o''b.parquet']"
+    """
+    return "[" + ", ".join("'{}'".format(str(p).replace("'", "''")) for p in paths) + "]"

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import duckdb
 
-from clipshift.database import database
+from clipshift.database import count, database, listed
 from clipshift.errors import run
 from clipshift.files import atomic_path, named_paths, read_parquet, write_json
 from clipshift.ledger import Ledger
-from clipshift.recipes import count, listed
 
 REASON = "same bytes as an image of the test set "
 

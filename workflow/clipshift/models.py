@@ -1,7 +1,7 @@
 """open_clip models that a configuration defines: registering, loading, counting."""
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,3 +52,12 @@ def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> C
         raise ClipshiftError(f"{weights} is no model of this configuration: {error}") from error
     device = pick_device()
     return Clip(model.eval().to(device), preprocess, open_clip.get_tokenizer(name), device)
+
+
+def text_classifier(clip: Clip, prompts: Sequence[Sequence[str]]) -> torch.Tensor:
+    """(D, C): per class the normalised mean of its prompts' normalised embeddings."""
+    means = []
+    for texts in prompts:
+        tokens = clip.tokenizer(list(texts)).to(clip.device)
+        means.append(clip.model.encode_text(tokens, normalize=True).mean(0))
+    return torch.nn.functional.normalize(torch.stack(means), dim=1).T

@@ -6,6 +6,7 @@ A command line has no room for the shards of a large pool, one by one. Imported 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 # The five-digit number that ends the name of a shard, a group or a tar.
@@ -49,3 +50,20 @@ def compact(paths: Sequence[str]) -> list[str]:
         f"{before}{first}{after}" if first == last else f"{before}{{{first}..{last}}}{after}"
         for before, first, last, after in words
     ]
+
+
+def numbered(paths: list[str]) -> dict[str, Any]:
+    """The paths of a data set's shards as a pattern with their number; see `sharded`.
+
+    >>> numbered(["a/00000.npy", "a/00001.npy"])
+    {'pattern': 'a/{shard}.npy', 'shards': 2}
+    """
+    pattern = {"pattern": paths[0].replace("00000", "{shard}"), "shards": len(paths)}
+    if sharded(pattern) != paths:
+        raise ValueError(f"these are not the files of numbered shards: {paths[:2]} ...")
+    return pattern
+
+
+def sharded(files: dict[str, Any]) -> list[str]:
+    """The paths of `{"pattern": "…/{shard}.parquet", "shards": n}`."""
+    return [files["pattern"].replace("{shard}", f"{i:05d}") for i in range(files["shards"])]

@@ -1,16 +1,17 @@
 """Recipes of splits as SQL: which of some points are kept, over stored scores.
 
 One function, `select`, serves the pool and the reference set. It never reads embeddings: margins
-hold, per point and test set, all that a recipe asks for.
+hold, per point and test set, all that a recipe asks for, and verdicts hold each point's domain.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from clipshift.config.mixes import Mix
 from clipshift.config.splits import (
     FarRule,
     NearRule,
@@ -18,9 +19,8 @@ from clipshift.config.splits import (
     PrunedRule,
     RandRule,
 )
+from clipshift.database import Paths, count, listed
 from clipshift.errors import ClipshiftError
-
-Paths = Sequence[Path]
 
 # Order in which a sized rule keeps candidates. The ends of one order: near_k and far_(N-k)
 # partition the points (unless far combines its sets otherwise), and all are nested in k.
@@ -32,14 +32,24 @@ FAR = {
     "union": "rank, place",
 }
 RAND = "md5('{seed}:' || key), key"
+# What a recipe says of points whose similarity it does not ask for.
+EMPTY = (
+    "NULL::VARCHAR AS test_set, NULL::VARCHAR AS test_key, NULL::FLOAT AS similarity, "
+    "NULL::FLOAT AS threshold, NULL::FLOAT AS margin"
+)
 
 
 @dataclass(frozen=True)
 class Margins:
-    """Scores of some points: per driving test set their margins and its thresholds."""
+    """Scores of some points: per driving test set their margins and its thresholds.
+
+    Attributes:
+        verdicts: tables with `key, verdict`, for splits by domain.
+    """
 
     margins: Mapping[str, Paths]
     thresholds: Mapping[str, Path]
+    verdicts: Paths = ()
 
 
 def select(
@@ -67,16 +77,19 @@ def select(
     candidates = count(db, f"FROM {points} WHERE dropped IS NULL")
     scored = count(db, f"FROM {points} JOIN score USING (key) WHERE dropped IS NULL")
     if scored != candidates:
+        what = "verdicts" if isinstance(rule, Mix) else "margins"
         raise ClipshiftError(
-            f"{name}: {candidates - scored} of {candidates} points have no margins; delete the "
-            "margins of this data set and run again"
+            f"{name}: {candidates - scored} of {candidates} points have no {what}; delete the "
+            f"{what} of this data set and run again"
         )
+    if isinstance(rule, Mix):
+        _check_mix(db, points, rule, name)
     db.execute(
         f"""CREATE TABLE {points}_chosen AS
         SELECT key, coalesce(dropped IS NULL AND {_kept(rule, candidates, like, name)}, false)
                 AS kept,
             CASE WHEN dropped IS NOT NULL THEN dropped WHEN kept THEN 'kept'
-                 ELSE '{_reason(rule)}' END AS reason,
+                 ELSE {_reason(rule)} END AS reason,
             test_set, test_key, similarity, threshold, margin
         FROM {points} LEFT JOIN score USING (key)"""
     )
@@ -89,10 +102,12 @@ def _create_score(db: duckdb.DuckDBPyConnection, points: str, rule: Any, scores:
     Several sets: the largest similarity (near, far) or the largest margin (pruned) decides; with
     `union` the set where the point ranks first. Equal ones go to the set named first.
     """
+    if isinstance(rule, Mix):
+        source = f"read_parquet({listed(scores.verdicts)}) WHERE verdict IS NOT NULL"
+        db.execute(f"CREATE TABLE score AS SELECT key, verdict, {EMPTY} FROM {source}")
+        return
     if not isinstance(rule, NearRule | FarRule | PrunedRule):
-        nothing = "NULL::VARCHAR AS test_set, NULL::VARCHAR AS test_key"
-        numbers = ", ".join(f"NULL::FLOAT AS {c}" for c in ("similarity", "threshold", "margin"))
-        db.execute(f"CREATE TABLE score AS SELECT key, {nothing}, {numbers} FROM {points}")
+        db.execute(f"CREATE TABLE score AS SELECT key, {EMPTY} FROM {points}")
         return
     query = _margins if isinstance(rule, PrunedRule) else _similarities
     parts = [
@@ -141,6 +156,8 @@ def _kept(rule: Any, candidates: int, like: int | None, name: str) -> str:
         return "false"
     if isinstance(rule, PrunedRule):
         return f"NOT margin > {rule.tolerance!r}"
+    if isinstance(rule, Mix):
+        return _drawn(rule)
     if not isinstance(rule, RandRule | NearRule | FarRule):
         return "true"
     size = like if like is not None else rule.keep
@@ -159,16 +176,41 @@ def _kept(rule: Any, candidates: int, like: int | None, name: str) -> str:
 
 
 def _reason(rule: Any) -> str:
-    """Why a candidate is not kept."""
+    """Why a candidate is not kept, as SQL."""
+    if isinstance(rule, Mix):
+        return (
+            "CASE verdict WHEN 'neither' THEN 'neither natural nor rendition' "
+            "WHEN 'both' THEN 'both natural and rendition' ELSE verdict || ', not drawn' END"
+        )
     if isinstance(rule, PrunedRule):
-        return "closer than the reference set"
-    return "no pool points" if isinstance(rule, Nothing) else f"{rule.recipe}-pruned"
+        return "'closer than the reference set'"
+    return "'no pool points'" if isinstance(rule, Nothing) else f"'{rule.recipe}-pruned'"
 
 
-def count(db: duckdb.DuckDBPyConnection, rest: str, what: str = "count(*)") -> int:
-    return int(db.execute(f"SELECT {what} {rest}").fetchall()[0][0])
+def _drawn(rule: Mix) -> str:
+    """SQL condition that a candidate is drawn: within its domain, or among all."""
+    natural, rendition = rule.parts
+    group, limit = "dropped IS NULL", str(rule.random)
+    if not rule.random:
+        group += ", verdict"
+        limit = (
+            f"CASE verdict WHEN 'natural' THEN {natural} WHEN 'rendition' THEN {rendition} "
+            "ELSE 0 END"
+        )
+    order = RAND.format(seed=rule.seed)
+    return f"row_number() OVER (PARTITION BY {group} ORDER BY {order}) <= {limit}"
 
 
-def listed(paths: Paths) -> str:
-    """Paths as a list of SQL."""
-    return "[" + ", ".join(f"'{p}'" for p in paths) + "]"
+def _check_mix(db: duckdb.DuckDBPyConnection, points: str, rule: Mix, name: str) -> None:
+    natural, rendition = rule.parts
+    for what, wanted, where in (
+        ("natural points", natural, "AND verdict = 'natural'"),
+        ("renditions", rendition, "AND verdict = 'rendition'"),
+        ("points", rule.random, ""),
+    ):
+        there = count(db, f"FROM {points} JOIN score USING (key) WHERE dropped IS NULL {where}")
+        if wanted > there:
+            raise ClipshiftError(
+                f"the split {name} wants {wanted} {what}, but there are only {there} after "
+                "de-duplication; lower its numbers, or the detectors' `precision`"
+            )

@@ -1,8 +1,9 @@
 """Make one split: which pool points are kept for training, and why the others are not.
 
-`python -m clipshift.splits --recipe JSON --dedup JSON ...`. A split is a query over stored scores
-(margins, de-duplication), never a pass over embeddings. Every pool point is in the table, kept or
-with its reason; the points of the reference set are added with the reason `reference`.
+`python -m clipshift.splits --recipe JSON ...`. A split is a query over stored scores (margins,
+verdicts, de-duplication), never a pass over embeddings. Every pool point is in the table, kept or
+with its reason; the points of the reference set are added with the reason `reference`, or, in a
+split by domain, drawn like those of the pool.
 """
 
 import argparse
@@ -16,13 +17,14 @@ import duckdb
 import numpy as np
 from pydantic import TypeAdapter
 
+from clipshift.config.mixes import Mix
 from clipshift.config.splits import Full, Split
-from clipshift.database import database
+from clipshift.database import Paths, count, database, listed
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
 from clipshift.ledger import Ledger
 from clipshift.ranges import spread
-from clipshift.recipes import Margins, Paths, count, listed, select
+from clipshift.recipes import Margins, select
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Scores:
         embedded: who has an embedding: tables with `key, dropped` of the de-duplication, or
             metadata of the embeddings (`image_path`), where nothing is de-duplicated; or the
             pool's own tables (`key`), where nothing is embedded.
-        margins: of the pool, for the recipe's driving sets.
+        margins: of the pool, for the recipe's driving sets; or the verdicts on all points.
         reference: sample tables of the reference set (empty: not added).
         reference_margins: of the reference set, where the recipe prunes it.
         like: account of the split to be as large as, where the recipe names one.
@@ -56,7 +58,11 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
             candidate has no score.
     """
     with database() as db:
-        create_pool(db, scores.pool, scores.embedded)
+        _create_pool(db, scores.pool, scores.embedded)
+        if scores.reference:
+            _create_reference(db, scores)
+        if isinstance(recipe, Mix):
+            _gather(db, recipe, scores)
         select(
             db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
         )
@@ -64,8 +70,10 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
         points_kept = count(db, "FROM pool_chosen WHERE kept")
         parts = ["SELECT * FROM pool JOIN pool_chosen USING (key)"]
         account = {"candidates": candidates, "points_kept": points_kept}
-        if scores.reference:
-            _create_reference(db, recipe.reference, scores, out.stem)
+        if isinstance(recipe, Mix):
+            account |= _domains_kept(db, scores.margins.verdicts)
+        elif scores.reference:
+            _select_reference(db, recipe.reference, scores, out.stem)
             parts.append("SELECT * FROM reference JOIN reference_chosen USING (key)")
             account["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
         db.execute(
@@ -73,10 +81,10 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
             "test_key AS nearest_test_key, similarity, threshold, margin, shard "
             f"FROM ({' UNION ALL BY NAME '.join(parts)})"
         )
-        return write(db, account, out)
+        return _write(db, account, out)
 
 
-def write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> Ledger:
+def _write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> Ledger:
     """Write the table `split` of a database: parquet, account and exports.
 
     Args:
@@ -96,7 +104,7 @@ def write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> 
     return ledger
 
 
-def create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
+def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
     """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
     source = f"read_parquet({listed(embedded)})"
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
@@ -112,12 +120,12 @@ def create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -
     )
 
 
-def _create_reference(db: duckdb.DuckDBPyConnection, rule: Any, scores: Scores, name: str) -> None:
-    """Tables `reference` and `reference_chosen`; its reasons name the reference set."""
+def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
+    """Table `reference`: its points, and why they are no candidates (or null)."""
     table = f"read_parquet({listed(scores.reference)})"
     dropped = "NULL::VARCHAR"
-    if scores.reference_margins.margins:
-        files = next(iter(scores.reference_margins.margins.values()))
+    files = next(iter(scores.reference_margins.margins.values()), scores.margins.verdicts)
+    if files:
         scored = f"SELECT key FROM read_parquet({listed(files)})"
         dropped = f"CASE WHEN key NOT IN ({scored}) THEN 'not embedded' END"
     db.execute(
@@ -127,6 +135,36 @@ def _create_reference(db: duckdb.DuckDBPyConnection, rule: Any, scores: Scores, 
     clash = db.execute("SELECT min(key) FROM pool SEMI JOIN reference USING (key)").fetchall()
     if clash[0][0] is not None:
         raise ClipshiftError(f"the key {clash[0][0]!r} is in the pool and in the reference set")
+
+
+def _gather(db: duckdb.DuckDBPyConnection, recipe: Mix, scores: Scores) -> None:
+    """Table `pool`, of all that a split by domain draws from: points of the reference set, too.
+
+    Points of other classes than the recipe's, or of none, are no candidates.
+    """
+    if scores.reference:
+        db.execute("INSERT INTO pool BY NAME SELECT * FROM reference")
+    if recipe.classes is not None:
+        tables = f"read_parquet({listed([*scores.pool, *scores.reference])})"
+        db.execute(
+            "UPDATE pool SET dropped = 'class is not asked for' WHERE dropped IS NULL "
+            f"AND key NOT IN (SELECT key FROM {tables} WHERE list_contains(?, class_name))",
+            [list(recipe.classes)],
+        )
+
+
+def _domains_kept(db: duckdb.DuckDBPyConnection, verdicts: Paths) -> dict[str, int]:
+    """What the account of a split by domain says of the points that it keeps."""
+    kept = "FROM pool SEMI JOIN (SELECT key FROM pool_chosen WHERE kept) USING (key)"
+    domains = db.execute(
+        f"SELECT 'kept_' || verdict, count(*) {kept} JOIN read_parquet({listed(verdicts)}) v "
+        "USING (key) GROUP BY verdict ORDER BY verdict"
+    ).fetchall()
+    return {"reference_kept": count(db, f"{kept} WHERE shard IS NULL"), **dict(domains)}
+
+
+def _select_reference(db: duckdb.DuckDBPyConnection, rule: Any, scores: Scores, name: str) -> None:
+    """Table `reference_chosen`; its reasons name the reference set."""
     whole = Full(recipe="full")
     select(
         db,
@@ -198,16 +236,21 @@ def main() -> None:
     )  # fmt: skip
     parser.add_argument("--margins", action="append", default=[], metavar="SET=FILE[,FILE...]")
     parser.add_argument("--thresholds", action="append", default=[], metavar="SET=FILE")
+    parser.add_argument("--verdicts", nargs="*", default=[], help="of pool and reference set")
     parser.add_argument("--reference", type=Path, nargs="*", default=[], help="sample tables")
     parser.add_argument("--reference-margins", action="append", default=[], metavar="SET=FILE")
     parser.add_argument("--like", type=Path, help="account of the split to be as large as")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     thresholds = {name: file for name, (file,) in named_paths(args.thresholds).items()}
+    pool, embedded, verdicts = (
+        [path for word in words for path in spread(word)]
+        for words in (args.pool, args.embedded, args.verdicts)
+    )
     scores = Scores(
-        [path for word in args.pool for path in spread(word)],
-        [path for word in args.embedded for path in spread(word)],
-        Margins(named_paths(args.margins), thresholds),
+        pool,
+        embedded,
+        Margins(named_paths(args.margins), thresholds, verdicts),
         args.reference,
         Margins(named_paths(args.reference_margins), thresholds),
         args.like,

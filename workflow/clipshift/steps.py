@@ -37,7 +37,6 @@ CLASSIFIERS = (
     "embed.py",
     "embeddings.py",
     "encoders.py",
-    "evaluation/protocols.py",
     "intervals.py",
     "labels.py",
     "models.py",
@@ -67,7 +66,6 @@ CORPORA = (
     "causes/contract.py",
     "data/imagenet_wordnet_names.txt",
     "prompts.py",
-    "recipes.py",
 )
 
 # Queries over stored logits.
@@ -139,12 +137,13 @@ STEPS = {
     "splits": Step(2, ("splits.py", "recipes.py")),
     "captions": Step(1, ("captions.py", "tars.py", "shards.py")),
     "train": Step(1, TRAINING),
-    "guard": Step(1, ("guard.py", "recipes.py")),
+    "guard": Step(1, ("guard.py",)),
     "prompts": Step(1, ("prompts.py",)),
     "logits": Step(
         1,
         (
             "evaluation/logits.py",
+            "intervals.py",
             "evaluation/protocols.py",
             "evaluation/views.py",
             "causes/towers.py",
@@ -161,16 +160,15 @@ STEPS = {
     ),
     "evaluate": Step(2, ("evaluation/summary.py", *QUERIES)),
     "domain_labels": Step(1, ("domains/labels.py", "select.py", "tars.py", "shards.py")),
-    "domain_fit": Step(1, ("domains/fit.py", *CLASSIFIERS)),
+    "domain_fit": Step(2, ("domains/fit.py", *CLASSIFIERS)),
     "domain_scores": Step(1, ("domains/score.py", *CLASSIFIERS)),
-    "domain_points": Step(1, ("domains/points.py", "domains/parts.py", "intervals.py", *SELECT)),
+    "domain_points": Step(2, ("domains/points.py", "domains/parts.py", "intervals.py", *SELECT)),
     "domain_verdicts": Step(1, ("domains/verdicts.py",)),
     "domain_composition": Step(
         1,
         ("domains/composition.py", "domains/correct.py", "domains/parts.py", "recipes.py", *SELECT),
     ),
     "clean_sets": Step(1, ("domains/clean.py",)),
-    "splits_by_domain": Step(1, ("domains/mixes.py", "splits.py", "recipes.py")),
     "figures": Step(
         3,
         (
@@ -181,6 +179,8 @@ STEPS = {
             "data/published_similarity_pruning.json",
             "data/published_domains.json",
             "domains/compare.py",
+            "domains/parts.py",
+            "domains/points.py",
             "correlation.py",
             "robustness",
             "evaluation/summary.py",
@@ -240,7 +240,7 @@ STEPS = {
         ),
     ),
     "corpus": Step(1, ("causes/language.py", *CORPORA)),
-    "chosen": Step(2, ("causes/choose.py", "guard.py", "causes/contract.py", "recipes.py")),
+    "chosen": Step(2, ("causes/choose.py", "guard.py", "causes/contract.py")),
     "train_captions": Step(1, ("causes/clip.py", *TRAINING)),
     "train_vision": Step(
         1,

@@ -1,8 +1,7 @@
-# Verdicts -> composition, clean test sets, splits by domain.
+# Verdicts -> composition and clean test sets.
 #   in   results/domains/{name}/verdicts/, labelled sets
 #   out  results/domains/{name}/composition.json
 #        clean/{clean}.parquet, .json         who is kept, and why the others are not
-#        results/splits/{split}.parquet and what every split has
 
 
 rule domain_composition:
@@ -17,13 +16,12 @@ rule domain_composition:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        parts=lambda w: as_json(cfg.domains.parts),
         words=lambda w: dom.composition_words(),
         draws=cfg.domains.draws if cfg.domains else None,
         seed=cfg.domains.seed if cfg.domains else None,
         version=version_of("domain_composition"),
     shell:
-        "python -m clipshift.domains.composition --parts {params.parts:q} {params.words}"
+        "python -m clipshift.domains.composition {params.words}"
         " --draws {params.draws} --seed {params.seed} --out {output} > {log} 2>&1"
 
 
@@ -48,38 +46,6 @@ rule clean_set:
     shell:
         "python -m clipshift.domains.clean --clean {params.clean:q} --set {params.folder}"
         " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
-
-
-rule split_by_domain:
-    """Make one split by domain: a query over stored verdicts."""
-    input:
-        pool=at.pool_tables(),
-        embedded=at.embedded(),
-        verdicts=lambda w: dom.split_verdicts(w.split),
-        reference=lambda w: at.reference_tables(w.split),
-    output:
-        split="results/splits/{split}.parquet",
-        account="results/splits/{split}.json",
-        key_list="results/splits/{split}.keys.npy",
-        datacomp="results/splits/{split}.subset_u8u8.npy",
-        sizes="results/splits/{split}.sizes.json",
-    log:
-        "results/logs/splits/{split}.log",
-    wildcard_constraints:
-        split=dom.split_pattern(),
-    resources:
-        mem_mb=grows(1500),
-        runtime=grows(20),
-    params:
-        recipe=lambda w: at.recipe(w.split),
-        pool=lambda w: at.word(at.pool_tables()),
-        embedded=lambda w: at.word(at.embedded()),
-        verdicts=lambda w: at.word(dom.split_verdicts(w.split)),
-        version=version_of("splits_by_domain"),
-    shell:
-        "python -m clipshift.domains.mixes --recipe {params.recipe:q}"
-        " --pool {params.pool} --embedded {params.embedded} --verdicts {params.verdicts}"
-        " --reference {input.reference} --out {output.split} > {log} 2>&1"
 
 
 rule domain_table:

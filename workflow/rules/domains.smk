@@ -1,11 +1,13 @@
 # Domains: labels -> classifiers -> scores -> operating points -> verdicts.
 #   in   sample tables, embeddings or tars of the data sets of `domains`
 #   out  results/domains/{name}/labels/{dataset}.parquet    key, label, concept, source, annotator
-#        classifiers/{classifier}/model.npz, record.json
+#        classifiers/{classifier}/model.npz, record.json, parts.parquet
 #        scores/{classifier}/{dataset}/{shard}.parquet       key, log-odds per domain
-#        points/{classifier}.json, .parquet                  thresholds; precision and recall, curves
+#        points/{classifier}.json                            thresholds, and what they reach
 #        verdicts/{dataset}/{shard}.parquet                  key, scores, verdict
 # Scores know no threshold: another precision makes points and what follows anew, and no score.
+# Test sets are an axis: one more, or one fewer, has its own labels, scores and verdicts, and makes
+# no other anew. Which ones are kept out of a training is decided when a classifier is fitted.
 HOME = dom.home
 
 
@@ -40,10 +42,12 @@ rule domain_fit:
     """Fit one classifier on embeddings, and calibrate it."""
     input:
         lambda w: dom.fit_inputs(w.classifier),
-        labels=[dom.labels(d) for d in dom.labelled + dom.measured],
+        labels=[dom.labels(d) for d in dom.labelled],
+        tested=lambda w: [ancient(file) for file in dom.kept_out(w.classifier)],
     output:
         model=f"{HOME}/classifiers/{{classifier}}/model.npz",
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
+        parts=f"{HOME}/classifiers/{{classifier}}/parts.parquet",
     log:
         "results/logs/domains/fit.{classifier}.log",
     wildcard_constraints:
@@ -57,17 +61,19 @@ rule domain_fit:
         version=version_of("domain_fit"),
     shell:
         "python -m clipshift.domains.fit --spec {params.spec:q} {params.words}"
-        " --out {output.model} > {log} 2>&1"
+        " --tested {input.tested} --out {output.model} > {log} 2>&1"
 
 
 rule domain_tune:
     """Tune an encoder with a readout on pictures, and calibrate it."""
     input:
         lambda w: there(dom.fit_inputs(w.classifier)),
-        labels=[dom.labels(d) for d in dom.labelled + dom.measured],
+        labels=[dom.labels(d) for d in dom.labelled],
+        tested=lambda w: [ancient(file) for file in dom.kept_out(w.classifier)],
     output:
         model=f"{HOME}/classifiers/{{classifier}}/model.npz",
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
+        parts=f"{HOME}/classifiers/{{classifier}}/parts.parquet",
     log:
         "results/logs/domains/tune.{classifier}.log",
     benchmark:
@@ -84,7 +90,7 @@ rule domain_tune:
         version=version_of("domain_fit"),
     shell:
         "python -m clipshift.domains.fit --spec {params.spec:q} {params.words} {params.tars}"
-        " --out {output.model} > {log} 2>&1"
+        " --tested {input.tested} --out {output.model} > {log} 2>&1"
 
 
 rule domain_score:
@@ -147,25 +153,24 @@ rule domain_score_pictures:
 
 
 rule domain_points:
-    """Thresholds of a classifier; its precision and recall on every labelled set."""
+    """Thresholds of a classifier, and what they reach on pictures that it did not learn from."""
     input:
-        lambda w: dom.point_inputs(w.classifier),
+        lambda w: dom.learned_scores(w.classifier),
+        parts=f"{HOME}/classifiers/{{classifier}}/parts.parquet",
     output:
-        points=f"{HOME}/points/{{classifier}}.json",
-        curves=f"{HOME}/points/{{classifier}}.parquet",
+        f"{HOME}/points/{{classifier}}.json",
     log:
         "results/logs/domains/points.{classifier}.log",
     resources:
         mem_mb=grows(2000),
         runtime=grows(20),
     params:
-        parts=lambda w: as_json(cfg.domains.parts),
         precision=cfg.domains.precision if cfg.domains else None,
-        words=lambda w: dom.point_words(w.classifier),
+        scores=lambda w: at.word(dom.learned_scores(w.classifier)),
         version=version_of("domain_points"),
     shell:
-        "python -m clipshift.domains.points --parts {params.parts:q}"
-        " --precision {params.precision} {params.words} --out {output.points} > {log} 2>&1"
+        "python -m clipshift.domains.points --parts {input.parts} --scores {params.scores}"
+        " --precision {params.precision} --out {output} > {log} 2>&1"
 
 
 rule domain_verdicts:

@@ -1,5 +1,6 @@
 # Splits: stored scores -> which pool points are kept, and why the others are not.
-#   in   the pool's sample tables, who is a duplicate, margins of the driving test sets
+#   in   the pool's sample tables, who is a duplicate, margins of the driving test sets; for splits
+#        by domain results/domains/{name}/verdicts/ of pool and reference set
 #   out  results/splits/{split}.parquet, {split}.json (account), and exports for other tools:
 #        {split}.keys.npy, {split}.subset_u8u8.npy (DataComp), {split}.sizes.json (open_clip)
 
@@ -11,6 +12,7 @@ rule split:
         embedded=at.embedded(),
         margins=lambda w: at.split_margins(w.split),
         thresholds=lambda w: list(at.split_thresholds(w.split).values()),
+        verdicts=lambda w: dom.split_verdicts(w.split),
         like=lambda w: at.like(w.split),
         reference=lambda w: at.reference_tables(w.split),
     output:
@@ -23,8 +25,6 @@ rule split:
         "results/logs/splits/{split}.log",
     benchmark:
         "results/benchmarks/splits/{split}.tsv"
-    wildcard_constraints:
-        split=dom.other_splits(),
     resources:
         mem_mb=grows(1500),
         runtime=grows(20),
@@ -32,7 +32,7 @@ rule split:
         recipe=lambda w: at.recipe(w.split),
         pool=lambda w: at.word(at.pool_tables()),
         embedded=lambda w: at.word(at.embedded()),
-        scores=lambda w: at.score_arguments(w.split),
+        scores=lambda w: at.score_arguments(w.split) + dom.verdict_arguments(w.split),
         like=lambda w, input: f"--like {input.like}" if input.like else "",
         reference=lambda w: at.reference_tables(w.split),
         version=version_of("splits"),

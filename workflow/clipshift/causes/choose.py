@@ -11,12 +11,11 @@ import json
 from pathlib import Path
 
 from clipshift.causes.contract import paths_of
-from clipshift.database import database
+from clipshift.database import Paths, count, database, listed
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, write_json
 from clipshift.guard import REASON
 from clipshift.ledger import Ledger
-from clipshift.recipes import Paths, count, listed
 
 
 def choose(split: Path, guard: Path, corpora: Paths, out: Path) -> Ledger:

@@ -21,11 +21,10 @@ from clipshift.causes.contract import add_arguments, classes_of, paths_of
 from clipshift.causes.language import Judge, banned, judge
 from clipshift.causes.matcher import ClassNames, finder, label_of, text_of
 from clipshift.config.causes import CAPTION_FIELDS, Corpus, Matcher
-from clipshift.database import database
+from clipshift.database import Paths, database, listed
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic, write_json
 from clipshift.ledger import Ledger
-from clipshift.recipes import Paths, listed
 
 SCHEMA = pa.schema(
     [

@@ -15,10 +15,10 @@ from clipshift.causes.contract import add_arguments, classes_of, paths_of
 from clipshift.causes.corpora import joined, true_label
 from clipshift.causes.matcher import finder, label_of, text_of
 from clipshift.config.causes import CAPTION_FIELDS, Matcher
+from clipshift.database import Paths
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import write_csv
 from clipshift.intervals import clopper_pearson
-from clipshift.recipes import Paths
 
 ANY = "any"
 

@@ -1,6 +1,6 @@
 """What every pool and set is made of: verdicts counted, and shares corrected for their error.
 
-`python -m clipshift.domains.composition --parts JSON --dataset NAME=VERDICTS... --learned
+`python -m clipshift.domains.composition --parts FILE... --dataset NAME=VERDICTS... --learned
 NAME=LABELS --measured NAME=LABELS --draws N --seed N --out FILE`.
 """
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
-from clipshift.config.domains import DOMAINS, VERDICTS, Parts
-from clipshift.database import database
+from clipshift.config.domains import DOMAINS, VERDICTS
+from clipshift.database import database, listed
 from clipshift.domains.correct import corrected
-from clipshift.domains.parts import TEST, read_labelled
+from clipshift.domains.parts import TEST
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import named_paths, read_parquet, write_json
-from clipshift.recipes import listed
 
 
 def count(files: Sequence[Path]) -> np.ndarray:
@@ -30,23 +30,30 @@ def count(files: Sequence[Path]) -> np.ndarray:
     return np.array([counts.get(v, 0) for v in VERDICTS])
 
 
-def confusion(
-    learned: Mapping[str, Path], measured: Mapping[str, Path],
-    verdicts: Mapping[str, Sequence[Path]], parts: Parts,
-) -> np.ndarray:  # fmt: skip
+def test_part(parts: Sequence[Path]) -> dict[str, int]:
+    """Key -> label of the pictures that none of the detectors learned from or was tuned on."""
+    tables = [read_parquet(file, ["key", "label", "part"]) for file in parts]
+    tested = [table.filter(pc.equal(table["part"], TEST)) for table in tables]
+    labels = dict(zip(tested[0]["key"].to_pylist(), tested[0]["label"].to_pylist(), strict=True))
+    shared = set(labels).intersection(*(table["key"].to_pylist() for table in tested))
+    return {key: labels[key] for key in sorted(shared)}
+
+
+def confusion(parts: Sequence[Path], verdicts: Sequence[Path]) -> np.ndarray:
     """(4, 3) int: verdict against label, over the labelled test part.
+
+    Args:
+        parts: of the detectors' classifiers; verdicts: of the data sets that they learned from.
 
     Raises:
         ClipshiftError: a label has no picture in the test part, or a labelled one no verdict.
     """
-    labelled = read_labelled(list(learned.values()), list(measured.values()), parts).of(TEST)
     given: dict[str, str] = {}
-    for name in learned:
-        for file in verdicts[name]:
-            rows = read_parquet(file, ["key", "verdict"])
-            given |= dict(zip(rows["key"].to_pylist(), rows["verdict"].to_pylist(), strict=True))
+    for file in verdicts:
+        rows = read_parquet(file, ["key", "verdict"])
+        given |= dict(zip(rows["key"].to_pylist(), rows["verdict"].to_pylist(), strict=True))
     table = np.zeros((len(VERDICTS), len(DOMAINS)), int)
-    for key, label in zip(labelled.keys, labelled.labels, strict=True):
+    for key, label in test_part(parts).items():
         if key not in given:
             raise ClipshiftError(f"the labelled picture {key!r} has no verdict; score it again")
         table[VERDICTS.index(given[key]), label] += 1
@@ -65,10 +72,10 @@ def known(file: Path | None) -> dict[str, int]:
 
 def compose(
     datasets: Mapping[str, Sequence[Path]], learned: Mapping[str, Path],
-    measured: Mapping[str, Path], parts: Parts, draws: int, seed: int,
+    measured: Mapping[str, Path], parts: Sequence[Path], draws: int, seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Per data set its size, verdicts, corrected shares with intervals, and labels if known."""
-    matrix = confusion(learned, measured, datasets, parts)
+    matrix = confusion(parts, [file for name in learned for file in datasets[name]])
     every = {**learned, **measured}
     found = {}
     for name, files in datasets.items():
@@ -94,7 +101,9 @@ def compose(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", required=True, help="JSON of domains.parts")
+    parser.add_argument(
+        "--parts", type=Path, nargs="+", required=True, help="of the detectors' classifiers"
+    )
     parser.add_argument("--dataset", action="append", required=True, metavar="NAME=FILE[,FILE]")
     parser.add_argument("--learned", action="append", required=True, metavar="NAME=LABELS")
     parser.add_argument("--measured", action="append", default=[], metavar="NAME=LABELS")
@@ -106,9 +115,8 @@ def main() -> None:
         {name: file for name, (file,) in named_paths(words).items()}
         for words in (args.learned, args.measured)
     )
-    parts = Parts.model_validate_json(args.parts)
     datasets = named_paths(args.dataset)
-    write_json(args.out, compose(datasets, learned, measured, parts, args.draws, args.seed))
+    write_json(args.out, compose(datasets, learned, measured, args.parts, args.draws, args.seed))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Fit one domain classifier on the training concepts, and calibrate it on the validation ones.
 
 `python -m clipshift.domains.fit --spec JSON --labels NAME=FILE... --tested FILE... --vectors
-FOLDER... --tar WORD... --out FILE.npz` writes the weights, and `record.json` beside them.
+FOLDER... --tar WORD... --out FILE.npz` writes the weights, and beside them `record.json` and
+`parts.parquet`: what each labelled picture was used for.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from clipshift.domains.parts import (
 )
 from clipshift.embeddings import read_all
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import named_paths, read_json, write_json
+from clipshift.files import named_paths, read_json, write_json, write_parquet
 from clipshift.tars import add_data, read_tars, tars_of
 
 
@@ -179,7 +180,7 @@ def text_weights(spec: classifier.Spec) -> np.ndarray:
     """(3, D) float32: per label the mean embedding of its prompts, times CLIP's logit scale."""
     import torch
 
-    from clipshift.evaluation.protocols import text_classifier
+    from clipshift.models import text_classifier
 
     prompts = spec.classifier.prompts  # type: ignore[union-attr]
     clip = _clip(spec.encoder)
@@ -216,7 +217,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spec", required=True, help="JSON of the classifier and its encoder")
     parser.add_argument("--labels", action="append", required=True, metavar="NAME=FILE")
-    parser.add_argument("--tested", type=Path, action="append", default=[])
+    parser.add_argument(
+        "--tested", type=Path, nargs="*", default=[],
+        help="label tables of the test sets whose concepts are kept out",
+    )  # fmt: skip
     parser.add_argument("--vectors", type=Path, action="append", default=[])
     parser.add_argument("--tar", action="append", default=[])
     add_data(parser)
@@ -226,7 +230,9 @@ def main() -> None:
     files = [file for (file,) in named_paths(args.labels).values()]
     labelled = read_labelled(files, args.tested, spec.parts)
     arrays, record = fit(spec, labelled, args.vectors, tars_of(args.tar, args.data))
+    record["test_sets_kept_out"] = sorted(file.stem for file in args.tested)
     classifier.save(arrays, args.out)
+    write_parquet(args.out.with_name("parts.parquet"), labelled.table())
     write_json(args.out.with_name("record.json"), record)
     print(json.dumps(record["learned_from"]))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from clipshift.config.domains import DOMAINS, Parts
 from clipshift.errors import ClipshiftError
@@ -43,6 +44,12 @@ class Labelled:
     def of(self, part: str) -> "Labelled":
         mine = self.parts == part
         return Labelled(self.keys[mine], self.labels[mine], self.parts[mine], {})
+
+    def table(self) -> pa.Table:
+        """What each picture is used for, as a table `key, label, part`."""
+        parts = pa.array(self.parts.tolist(), pa.string())
+        keys = pa.array(self.keys.tolist(), pa.string())
+        return pa.table({"key": keys, "label": pa.array(self.labels, pa.int8()), "part": parts})
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Part -> label -> pictures."""

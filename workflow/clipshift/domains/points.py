@@ -1,8 +1,9 @@
-"""Operating points of one classifier, and its precision and recall on every labelled set.
+"""Operating points of one classifier, and its precision and recall on labelled pictures.
 
-`python -m clipshift.domains.points --parts JSON --precision P --learned NAME=LABELS,SCORES...
---measured NAME=LABELS,SCORES... --out FILE.json` reads scores and labels only: another precision
-computes no score again. `FILE.parquet` holds the precision-recall curves.
+`python -m clipshift.domains.points --parts FILE --scores FILE... --precision P --out FILE.json`
+chooses thresholds on the validation part of what the classifier was fitted on, and says what they
+reach there and on the test part. It reads scores only: another precision computes none again. What
+they reach on test sets is asked by those who show it (`read_sides`, `measured`, `curve`).
 """
 
 import argparse
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipshift.config.domains import DETECTED, DOMAINS, Parts
-from clipshift.domains.parts import TEST, VALIDATION, read_labelled
+from clipshift.config.domains import DETECTED, DOMAINS
+from clipshift.domains.parts import TEST, VALIDATION
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import named_paths, read_parquet, write_json, write_parquet
+from clipshift.files import read_parquet, write_json
 from clipshift.intervals import clopper_pearson
+from clipshift.ranges import spread
 
 Side = tuple[np.ndarray, np.ndarray]  # is it of the domain (N,) bool; score (N,) float
 
@@ -82,39 +84,25 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
     return None if None in values else np.array(values, dtype=np.float32)
 
 
-def sides(
-    learned: Mapping[str, Sequence[Path]], others: Mapping[str, Sequence[Path]], parts: Parts
-) -> dict[str, dict[str, Side]]:
-    """Labelled set -> domain -> truth and scores.
+def read_sides(table: Path, scores: Sequence[Path], part: str | None = None) -> dict[str, Side]:
+    """Detected domain -> truth and scores of labelled pictures.
 
-    The learned data sets give the parts `validation` and `test`; their training part is not
-    measured. Data sets without a label are absent.
+    Domains that the classifier's form does not know are absent, and all of them where no picture
+    has a label.
 
     Args:
-        learned, others: name -> its labels, then its scores.
+        table: a table of labels; or, with `part`, of the parts that a classifier was fitted on.
     """
-    groups: dict[str, tuple[Sequence[str], np.ndarray, list[Path]]] = {}
-    tested = [files[0] for files in others.values()]
-    labelled = read_labelled([files[0] for files in learned.values()], tested, parts)
-    scored = [file for files in learned.values() for file in files[1:]]
-    for part in (VALIDATION, TEST):
-        mine = labelled.of(part)
-        groups[part] = [str(k) for k in mine.keys], mine.labels, scored
-    for name, (table, *files) in others.items():
-        rows = read_parquet(table, ["key", "label"]).sort_by("key")
-        if len(rows):
-            groups[name] = rows["key"].to_pylist(), rows["label"].to_numpy(), files
-    found: dict[str, dict[str, Side]] = {}
-    for name, (keys, labels, files) in groups.items():
-        by_domain = {d: read_scores(files, keys, d) for d in DETECTED}
-        found[name] = {
-            d: (labels == DOMAINS.index(d), s) for d, s in by_domain.items() if s is not None
-        }
-    return found
+    rows = read_parquet(table, ["key", "label", *["part"] * (part is not None)]).sort_by("key")
+    if part is not None:
+        rows = rows.filter(pa.compute.equal(rows["part"], part))
+    keys, labels = rows["key"].to_pylist(), rows["label"].to_numpy()
+    by_domain = {d: read_scores(scores, keys, d) for d in DETECTED * bool(keys)}
+    return {d: (labels == DOMAINS.index(d), s) for d, s in by_domain.items() if s is not None}
 
 
-def points(found: dict[str, dict[str, Side]], precision: float) -> dict[str, Any]:
-    """Per detected domain its threshold, and what it reaches on every labelled set."""
+def points(found: Mapping[str, Mapping[str, Side]], precision: float) -> dict[str, Any]:
+    """Per detected domain its threshold, and what it reaches on every part."""
     result: dict[str, Any] = {}
     for domain in DETECTED:
         if domain not in found[VALIDATION]:
@@ -126,45 +114,24 @@ def points(found: dict[str, dict[str, Side]], precision: float) -> dict[str, Any
             "threshold": threshold,
             "attained": threshold is not None,
             "best_precision": best,
-            "sets": {
+            "parts": {
                 name: measured(*by_domain[domain], threshold) for name, by_domain in found.items()
             },
         }
     return result
 
 
-def curves(found: dict[str, dict[str, Side]]) -> pa.Table:
-    """Precision-recall curves of every labelled set that shows both sides of the question."""
-    parts = []
-    for name, by_domain in found.items():
-        for domain, (truth, scores) in by_domain.items():
-            if not truth.any() or truth.all():
-                continue
-            precision, recall, thresholds = curve(truth, scores)
-            columns = {
-                "set": pa.array([name] * len(thresholds), pa.string()),
-                "domain": pa.array([domain] * len(thresholds), pa.string()),
-                "threshold": pa.array(thresholds, pa.float32()),
-                "precision": pa.array(precision, pa.float64()),
-                "recall": pa.array(recall, pa.float64()),
-            }
-            parts.append(pa.table(columns))
-    return pa.concat_tables(parts)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", required=True, help="JSON of domains.parts")
+    parser.add_argument("--parts", type=Path, required=True, help="the classifier's parts")
+    parser.add_argument("--scores", nargs="+", required=True, help="of what it was fitted on")
     parser.add_argument("--precision", type=float, required=True)
-    parser.add_argument("--learned", action="append", required=True, metavar="NAME=LABELS,SCORES")
-    parser.add_argument("--measured", action="append", default=[], metavar="NAME=LABELS,SCORES")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    parts = Parts.model_validate_json(args.parts)
-    found = sides(named_paths(args.learned), named_paths(args.measured), parts)
+    scores = [path for word in args.scores for path in spread(word)]
+    found = {part: read_sides(args.parts, scores, part) for part in (VALIDATION, TEST)}
     result = points(found, args.precision)
     write_json(args.out, {"precision": args.precision, "domains": result})
-    write_parquet(args.out.with_suffix(".parquet"), curves(found))
     for domain, entry in result.items():
         if not entry["attained"]:
             print(

@@ -156,15 +156,6 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def text_classifier(clip: models.Clip, prompts: Sequence[Sequence[str]]) -> Tensor:
-    """(D, C): per class the normalised mean of its prompts' normalised embeddings."""
-    means = []
-    for texts in prompts:
-        tokens = clip.tokenizer(list(texts)).to(clip.device)
-        means.append(clip.model.encode_text(tokens, normalize=True).mean(0))
-    return torch.nn.functional.normalize(torch.stack(means), dim=1).T
-
-
 def prompts_of(
     names: Sequence[str], given: Sequence[str], words: Mapping[str, Sequence[str]]
 ) -> list[list[str]]:
@@ -181,7 +172,7 @@ def _prompts(clip: models.Clip, head: PromptHead | None) -> Scorer:
             words = words if head.words else {}
         with torch.inference_mode():
             prompts = prompts_of(asked.names, given, words)
-            text = text_classifier(clip, prompts).cpu().numpy()  # (D, C)
+            text = models.text_classifier(clip, prompts).cpu().numpy()  # (D, C)
         said = {c: list(words.get(c, [c])) for c in asked.names}
         return _unit(x) @ text, {"head": "prompts", "templates": given, "words": said}
 

@@ -6,10 +6,10 @@ The threshold was chosen on the validation part; the mark says what it reaches o
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
 from clipshift.config.domain_figures import DomainCurves
 from clipshift.config.domains import DETECTED
+from clipshift.domains.parts import TEST, VALIDATION
+from clipshift.domains.points import Side, curve, measured, read_sides
 from clipshift.errors import ClipshiftError, run
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
@@ -23,11 +23,14 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.files import read_json, read_parquet, write_csv
+from clipshift.files import read_json, write_csv
 from clipshift.layout.figures import Files
+from clipshift.ranges import sharded
+
+COLUMNS = ("threshold", "precision", "recall")
 
 
-def rows(block: DomainCurves, files: Files, study: dict[str, Any]) -> list[dict[str, Any]]:
+def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
     """Every point of every curve, and the operating point of each (`mark`).
 
     Raises:
@@ -35,21 +38,33 @@ def rows(block: DomainCurves, files: Files, study: dict[str, Any]) -> list[dict[
     """
     found: list[dict[str, Any]] = []
     for name in block.classifiers:
-        table = read_parquet(Path(files["curves"][name]))
-        mine = table.filter(pc.equal(table["set"], block.set))
+        sides = _sides(block, files, name)
+        if not sides:
+            raise ClipshiftError(f"figures.domain_curves: no labelled set {block.set!r}")
         points = read_json(Path(files["points"][name]))["domains"]
         for domain, entry in points.items():
-            if block.set not in entry["sets"]:
-                raise ClipshiftError(f"figures.domain_curves: no labelled set {block.set!r}")
-            of = mine.filter(pc.equal(mine["domain"], domain))
-            columns = ("threshold", "precision", "recall")
+            truth, scores = sides[domain]
             shared = {"classifier": name, "domain": domain, "set": block.set}
-            found += [shared | {"mark": 0} | {c: r[c] for c in columns} for r in of.to_pylist()]
-            at = entry["sets"][block.set]
-            if entry["attained"] and at["precision"] is not None and at["recall"] is not None:
-                mark = {"threshold": entry["threshold"]} | {c: at[c] for c in columns[1:]}
-                found.append(shared | {"mark": 1} | mark)
+            if truth.any() and not truth.all():
+                precision, recall, thresholds = curve(truth, scores)
+                numbers = zip(thresholds.tolist(), precision.tolist(), recall.tolist(), strict=True)
+                found += [
+                    shared | {"mark": 0} | dict(zip(COLUMNS, n, strict=True)) for n in numbers
+                ]
+            at = measured(truth, scores, entry["threshold"]) | {"threshold": entry["threshold"]}
+            if None not in [at[c] for c in COLUMNS]:
+                found.append(shared | {"mark": 1} | {c: at[c] for c in COLUMNS})
     return found
+
+
+def _sides(block: DomainCurves, files: Files, name: str) -> dict[str, Side]:
+    """Truth and scores of the set that is shown, by domain."""
+    scores = [Path(file) for entry in files["scores"][name] for file in sharded(entry)]
+    if files["labels"]:
+        return read_sides(Path(files["labels"][0]), scores)
+    if block.set not in (VALIDATION, TEST):
+        return {}
+    return read_sides(Path(files["parts"][name]), scores, block.set)
 
 
 def draw(
@@ -86,7 +101,7 @@ def draw(
 
 def main() -> None:
     block, files, args = arguments(DomainCurves, __doc__)
-    numbers = rows(block, files, args.study)
+    numbers = rows(block, files)
     write_csv(args.csv, numbers)
     target = read_json(Path(next(iter(files["points"].values()))))["precision"]
     draw(block, numbers, target, args.out)

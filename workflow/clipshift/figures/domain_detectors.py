@@ -7,21 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.config.domain_figures import DetectorTable
+from clipshift.domains.points import measured, read_sides
 from clipshift.errors import run
 from clipshift.figures.command import arguments
 from clipshift.files import read_json, write_csv
 from clipshift.layout.figures import Files
+from clipshift.ranges import sharded
 
 
 def rows(
     block: DetectorTable, files: Files, classifiers: dict[str, dict[str, str]]
 ) -> list[dict[str, Any]]:
-    """One row per classifier, domain and labelled set."""
+    """One row per classifier, domain and labelled set: the parts, and test sets with labels."""
     found = []
     for name in block.classifiers:
         points = read_json(Path(files["points"][name]))
+        tested = {
+            place: read_sides(
+                Path(labels), [Path(f) for f in sharded(files["scores"][name][place])]
+            )
+            for place, labels in files["labels"].items()
+        }
         for domain, entry in points["domains"].items():
-            for place, at in entry["sets"].items():
+            sets = entry["parts"] | {
+                place: dict(sorted(measured(*sides[domain], entry["threshold"]).items()))
+                for place, sides in tested.items()
+                if sides
+            }
+            for place, at in sorted(sets.items()):
                 found.append(
                     {"classifier": name, **classifiers[name], "domain": domain}
                     | {"target_precision": points["precision"], "attained": entry["attained"]}

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from clipshift.database import database
 from clipshift.errors import ClipshiftError
-from clipshift.layout.figures import Files, sharded
+from clipshift.layout.figures import Files
+from clipshift.ranges import sharded
 
 
 @contextmanager

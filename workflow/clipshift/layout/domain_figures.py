@@ -14,6 +14,7 @@ from clipshift.config.domain_figures import (
 from clipshift.layout.domains import DomainLayout
 from clipshift.layout.evaluation import Evaluations
 from clipshift.layout.study import Layout
+from clipshift.ranges import numbered
 
 Files = dict[str, Any]
 
@@ -35,11 +36,28 @@ def _accuracies(at: Layout, block: OfClean) -> Files:
     }
 
 
-def _curves(at: Layout, block: DomainCurves | DetectorTable) -> Files:
+def _curves(at: Layout, block: DomainCurves) -> Files:
+    """The labels of a test set; else, of what each classifier was fitted on, the parts."""
+    dom = DomainLayout(at)
+    tested = block.set in dom.measured
+    datasets = [block.set] if tested else dom.labelled
+    every = block.classifiers
+    return {
+        "points": {c: dom.point(c) for c in every},
+        "labels": [dom.labels(block.set)] * tested,
+        "parts": {} if tested else {c: dom.parts(c) for c in every},
+        "scores": {c: [numbered(dom.scores(c, d)) for d in datasets] for c in every},
+    }
+
+
+def _detectors(at: Layout, block: DetectorTable) -> Files:
     dom = DomainLayout(at)
     return {
         "points": {c: dom.point(c) for c in block.classifiers},
-        "curves": {c: dom.curve(c) for c in block.classifiers},
+        "labels": {d: dom.labels(d) for d in dom.measured},
+        "scores": {
+            c: {d: numbered(dom.scores(c, d)) for d in dom.measured} for c in block.classifiers
+        },
     }
 
 
@@ -75,7 +93,7 @@ DOMAIN_FILES: dict[str, Callable[[Layout, Any], Files]] = {
     "domain_robustness": _accuracies,
     "domain_curves": _curves,
     "domain_samples": _samples,
-    "domain_detectors": _curves,
+    "domain_detectors": _detectors,
     "domain_composition": _composition,
     "domain_clean": _clean,
 }

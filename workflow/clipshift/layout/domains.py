@@ -1,6 +1,7 @@
 """Where the files of study B lie, and the command-line words that its rules share.
 
-Pure string work, as in `layout`; empty where the configuration has no block `domains`.
+As in `layout`, `made` alone looks at the disk; empty where the configuration has no block
+`domains`.
 """
 
 from typing import Any
@@ -22,11 +23,6 @@ class DomainLayout:
         self.home = f"results/domains/{self.block.name if self.block else 'NONE'}"
 
     # What there is --------------------------------------------------------------------------------
-
-    @property
-    def mixes(self) -> list[str]:
-        """Splits by domain."""
-        return [name for name, s in self.cfg.splits.items() if s.recipe == "domains"]
 
     @property
     def clean_sets(self) -> dict[str, Clean]:
@@ -52,7 +48,11 @@ class DomainLayout:
 
     @property
     def measured(self) -> list[str]:
-        """Test sets whose labels, if any, are only measured on."""
+        """Test sets whose labels, if any, are only measured on.
+
+        They are an axis: no rule before the verdicts on them may have a parameter, or an input that
+        triggers, that names more of them than its own.
+        """
         return [n for n in self.datasets if n not in [*self.cfg.pools, *self.labelled]]
 
     def classifiers(self, tuned: bool) -> str:
@@ -60,22 +60,17 @@ class DomainLayout:
         every = self.block.classifiers.items() if self.block else ()
         return pattern(name for name, c in every if (c.kind == "finetune") == tuned)
 
-    def split_pattern(self) -> str:
-        """Wildcard pattern of the splits by domain."""
-        return pattern(self.mixes)
-
-    def other_splits(self) -> str:
-        """Wildcard pattern of the other splits."""
-        return pattern(self.cfg.splits.keys() - set(self.mixes))
-
     def classifier(self, name: str) -> dict[str, Any]:
         """A classifier's block, with the block of its encoder."""
         assert self.block is not None
         classifier = self.block.classifiers[name]
-        encoder = self.cfg.encoders[classifier.encoder]
+        encoder = self.cfg.encoders[classifier.encoder].model_dump(mode="json")
+        if "folders" in encoder:  # of the data sets that it learns from
+            folders = encoder["folders"].items()
+            encoder["folders"] = {d: folder for d, folder in folders if d in self.labelled}
         return {
             "classifier": classifier.model_dump(mode="json"),
-            "encoder": encoder.model_dump(mode="json"),
+            "encoder": encoder,
             "parts": self.block.parts.model_dump(mode="json"),
         }
 
@@ -108,15 +103,20 @@ class DomainLayout:
     def record(self, classifier: str) -> str:
         return f"{self.home}/classifiers/{classifier}/record.json"
 
+    def parts(self, classifier: str) -> str:
+        """What a classifier used each labelled picture for."""
+        return f"{self.home}/classifiers/{classifier}/parts.parquet"
+
     def scores(self, classifier: str, dataset: str) -> list[str]:
         folder = f"{self.home}/scores/{classifier}/{dataset}"
         return [f"{folder}/{shard}.parquet" for shard in self.at.shards(dataset)]
 
+    def learned_scores(self, classifier: str) -> list[str]:
+        """Scores of all data sets that the classifiers learn from."""
+        return [file for d in self.labelled for file in self.scores(classifier, d)]
+
     def point(self, classifier: str) -> str:
         return f"{self.home}/points/{classifier}.json"
-
-    def curve(self, classifier: str) -> str:
-        return f"{self.home}/points/{classifier}.parquet"
 
     def verdicts(self, dataset: str) -> list[str]:
         folder = f"{self.home}/verdicts/{dataset}"
@@ -137,6 +137,19 @@ class DomainLayout:
         vectors = (self.at.embeddings(d, spec.encoder) for d in self.labelled)
         return [*weights, *(file for files in vectors for file in files)]
 
+    def kept_out(self, classifier: str) -> list[str]:
+        """Labels of the test sets whose concepts a classifier does not learn from.
+
+        That is decided when it is fitted. Where all that makes a fit certain is there already, a
+        test set without labels came later, and does not stand among the inputs: labels that are
+        yet to be made would fit the classifier anew.
+        """
+        files = [self.labels(d) for d in self.measured]
+        fitted = [self.model(classifier), self.record(classifier), self.parts(classifier)]
+        if all(map(self.at.made, [*fitted, *(self.labels(d) for d in self.labelled)])):
+            return [file for file in files if self.at.made(file)]
+        return files
+
     def pictures(self) -> list[str]:
         """Words of the tars of the labelled data sets."""
         return [w for d in self.labelled for w in self.dataset_tars(d)]
@@ -149,25 +162,10 @@ class DomainLayout:
         assert self.block is not None
         spec = self.block.classifiers[classifier]
         words = [f"--labels {d}={self.labels(d)}" for d in self.labelled]
-        words += [f"--tested {self.labels(d)}" for d in self.measured]
         if spec.kind != "finetune":
             folder = f"results/embeddings/{spec.encoder}"
             words += [f"--vectors {folder}/{d}" for d in self.labelled]
         return " ".join(words)
-
-    def point_words(self, classifier: str) -> str:
-        """The command line's words for what an operating point is measured on."""
-        words = []
-        for dataset in [*self.labelled, *self.measured]:
-            kind = "--learned" if dataset in self.labelled else "--measured"
-            files = ",".join(compact(self.scores(classifier, dataset)))
-            words.append(f"{kind} '{dataset}={self.labels(dataset)},{files}'")
-        return " ".join(words)
-
-    def point_inputs(self, classifier: str) -> list[str]:
-        every = [*self.labelled, *self.measured]
-        scores = [f for d in every for f in self.scores(classifier, d)]
-        return [*scores, *(self.labels(d) for d in every)]
 
     def detector_scores(self, dataset: str, shard: str) -> list[str]:
         place = self.at.shards(dataset).index(shard)
@@ -185,13 +183,20 @@ class DomainLayout:
         words = [f"--dataset '{d}={','.join(compact(self.verdicts(d)))}'" for d in self.datasets]
         words += [f"--learned {d}={self.labels(d)}" for d in self.labelled]
         words += [f"--measured {d}={self.labels(d)}" for d in self.measured]
+        words.append(f"--parts {' '.join(self.parts(c) for c in self.used)}")
         return " ".join(words)
 
     def composition_inputs(self) -> list[str]:
         verdicts = [f for d in self.datasets for f in self.verdicts(d)]
-        return [*verdicts, *(self.labels(d) for d in [*self.labelled, *self.measured])]
+        labels = [self.labels(d) for d in [*self.labelled, *self.measured]]
+        return [*verdicts, *labels, *(self.parts(c) for c in self.used)]
 
     def split_verdicts(self, split: str) -> list[str]:
-        """Verdicts on the points that a split by domain chooses among."""
-        own = self.cfg.splits[split].reference
-        return self.verdicts(self.cfg.pool) + (self.verdicts(self.cfg.reference) if own else [])
+        """Verdicts on the points that a split by domain chooses among; other splits read none."""
+        recipe = self.cfg.splits[split]
+        datasets = [self.cfg.pool, *[self.cfg.reference] * bool(recipe.reference)]
+        return [f for d in datasets * (recipe.recipe == "domains") for f in self.verdicts(d)]
+
+    def verdict_arguments(self, split: str) -> str:
+        verdicts = self.split_verdicts(split)
+        return f"--verdicts {self.at.word(verdicts)}" if verdicts else ""

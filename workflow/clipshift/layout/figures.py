@@ -30,6 +30,7 @@ from clipshift.layout.domain_figures import DOMAIN_FILES, domain_study
 from clipshift.layout.evaluation import Evaluations
 from clipshift.layout.outputs import TABLES
 from clipshift.layout.study import Layout
+from clipshift.ranges import numbered, sharded
 
 Files = dict[str, Any]
 # A table of predictions; the logits and their record lie beside it.
@@ -76,27 +77,14 @@ def leaves(value: Any) -> Iterator[str]:
             yield from leaves(part)
 
 
-def sharded(files: Files) -> list[str]:
-    """The paths of `{"pattern": "…/{shard}.parquet", "shards": n}`."""
-    return [files["pattern"].replace("{shard}", f"{i:05d}") for i in range(files["shards"])]
-
-
-def _pattern(paths: list[str]) -> Files:
-    """The pattern of the paths of a data set's shards."""
-    pattern = {"pattern": paths[0].replace("00000", "{shard}"), "shards": len(paths)}
-    if sharded(pattern) != paths:
-        raise ValueError(f"these are not the files of numbered shards: {paths[:2]} ...")
-    return pattern
-
-
 def _pictures(at: Layout, dataset: str) -> Files:
     """Sample tables and tars of a data set."""
     if dataset in at.cfg.pools:
         shards = at.shards(dataset)
         tars = [at.tars(dataset, shard) for shard in shards]
         return {
-            "tables": _pattern([at.table(dataset, shard) for shard in shards]),
-            "tars": tars if isinstance(at.cfg.pools[dataset], Outside) else _pattern(tars),
+            "tables": numbered([at.table(dataset, shard) for shard in shards]),
+            "tars": tars if isinstance(at.cfg.pools[dataset], Outside) else numbered(tars),
         }
     return {"tables": [at.table(dataset)], "tars": [at.tars(dataset)]}
 
@@ -182,12 +170,12 @@ def _seeds(at: Layout, block: OfSplits) -> Files:
 
 
 def _removable(at: Layout, sets: list[str], encoder: str | None = None) -> Files:
-    return {s: _pattern(at.margins(s, encoder=encoder)) for s in sets}
+    return {s: numbered(at.margins(s, encoder=encoder)) for s in sets}
 
 
 def _tolerance(at: Layout, block: Tolerance) -> Files:
     return {
-        "candidates": _pattern(at.embedded()),
+        "candidates": numbered(at.embedded()),
         "margins": _removable(at, block.sets),
         "evaluations": _evaluations(at, block.splits, block.sets),
     }
@@ -199,7 +187,7 @@ def _encoders(at: Layout, block: Encoders) -> Files:
 
 def _overlap(at: Layout, block: Overlap) -> Files:
     return {
-        "candidates": _pattern(at.embedded()),
+        "candidates": numbered(at.embedded()),
         "margins": {e: _removable(at, block.sets, e) for e in block.encoders},
     }
 
