@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from clipshift import splits
 from clipshift.config.domains import DOMAINS, Classifier, Labels, Parts
 from clipshift.domains import classifier, composition, fit, labels, points, score, verdicts
-from clipshift.domains.parts import read_labelled
+from clipshift.domains.parts import concepts, read_labelled
 from clipshift.embeddings import write_shard
 from clipshift.files import read_parquet, write_json, write_parquet
 from clipshift.recipes import Margins
@@ -114,7 +114,8 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
     spec = classifier.Spec(classifier=own, encoder=ENCODER, parts=PARTS)  # type: ignore[arg-type]
     learned = {name: case.labels(name) for name in LABELS.datasets}
     tested = {"sketch": case.labels("sketch")}
-    labelled = read_labelled(list(learned.values()), list(tested.values()), PARTS)
+    outside = concepts(read_parquet(case.labels("sketch")).to_pylist())
+    labelled = read_labelled(list(learned.values()), outside, PARTS)
     write_parquet(case.parts, labelled.table())
     folders = [case.embeddings[name] for name in LABELS.datasets]
     arrays, record = fit.fit(spec, labelled, folders, [])

@@ -87,18 +87,18 @@ def test_a_set_that_comes_later_is_no_input_of_a_classifier_that_is_there(study:
     cfg = STUDIES[study]
     changed = CHANGES["added"](cfg)
     before = layout(cfg).kept_out("any")
-    assert set(layout(changed).kept_out("any")) == {*before, layout(cfg).labels("added")}
-    later = layout(changed, lambda path: "/added." not in path)
+    assert set(layout(changed).kept_out("any")) == {*before, layout(cfg).at.table("added")}
+    later = layout(changed, lambda path: "/added/" not in path)
     assert later.kept_out("any") == before != []
     assert layout(cfg, lambda _: True).kept_out("any") == before
+    assert layout(cfg).waits_for("any") == before and later.waits_for("any") == []
 
 
-@pytest.mark.parametrize("lacking", ["model.npz", "record.json", "parts.parquet", "labels/"])
+@pytest.mark.parametrize("lacking", ["model.npz", "record.json", "parts.parquet"])
 def test_a_fit_that_is_certain_keeps_every_test_set_out(lacking: str) -> None:
-    """With labels deleted, too: no classifier learns from a test set's concepts unnoticed."""
     cfg = CHANGES["added"](STUDIES["mini"])
-    dom = layout(cfg, lambda path: lacking not in path and "/added." not in path)
-    assert dom.kept_out("any") == [dom.labels(d) for d in dom.measured]
+    dom = layout(cfg, lambda path: lacking not in path and "/added/" not in path)
+    assert dom.waits_for("any") == dom.kept_out("any") == [dom.at.table(d) for d in dom.measured]
 
 
 def test_further_embeddings_of_the_user_are_no_part_of_a_classifier() -> None:

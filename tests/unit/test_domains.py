@@ -85,7 +85,7 @@ def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
 
 def test_no_concept_is_in_two_parts(case: Case) -> None:
     files = [case.labels(name) for name in LABELS.datasets]
-    labelled = parts.read_labelled(files, [], PARTS)
+    labelled = parts.read_labelled(files, set(), PARTS)
     concepts = {r["key"]: r["concept"] for f in files for r in read_parquet(f).to_pylist()}
     seen: dict[str, set[str]] = {}
     for key, part in zip(labelled.keys, labelled.parts, strict=True):
@@ -99,7 +99,11 @@ def test_concepts_of_test_sets_are_in_no_part(tmp_path: Path) -> None:
     rows = [{"key": k, "label": 0, "concept": c} for k, c in (("a", "x"), ("b", "y"), ("c", None))]
     write_parquet(tmp_path / "own.parquet", pa.Table.from_pylist(rows))
     write_parquet(tmp_path / "set.parquet", pa.Table.from_pylist(rows[:1]))
-    found = parts.read_labelled([tmp_path / "own.parquet"], [tmp_path / "set.parquet"], PARTS)
+    found = parts.read_labelled(
+        [tmp_path / "own.parquet"],
+        parts.concepts(read_parquet(tmp_path / "set.parquet").to_pylist()),
+        PARTS,
+    )
     assert (found.keys.tolist(), found.dropped["natural"]) == (["b", "c"], 1)
 
 

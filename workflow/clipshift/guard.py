@@ -1,10 +1,10 @@
-"""Test images among the samples of a split, by their bytes, and which of them no training reads.
+"""Test images among the samples of a split, by their bytes.
 
-`python -m clipshift.guard --split FILE --test NAME=TABLE... --rule drop|keep --out FILE` writes
-`key, sha256, test_set, dropped`, a row per kept sample and test set that shows the same bytes, in
-the order of keys, and an account. The test sets are those that were there when the split's list
-was made: one that comes later changes no list and no training, and its evaluation says what of it
-the model was trained on.
+`python -m clipshift.guard --split FILE --test NAME=TABLE... --out FILE` writes `key, sha256,
+test_set`, a row per kept sample and test set that shows the same bytes, in the order of keys, and
+their numbers. Trainings leave them out, or not (`test_images`). The test sets are those that were
+there when the split's list was made: one that comes later changes no list and no training, and its
+evaluation says what of it the model was trained on.
 """
 
 import argparse
@@ -15,40 +15,39 @@ from pathlib import Path
 import duckdb
 
 from clipshift.database import count, database, listed
-from clipshift.errors import run
+from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, named_paths, read_parquet, write_json
-from clipshift.ledger import Ledger
 
 REASON = "same bytes as an image of the test set "
 
 
-def write_list(split: Path, tests: Mapping[str, Path], drop: bool, out: Path) -> Ledger:
-    """Write the list of a split and its account.
+def write_list(split: Path, tests: Mapping[str, Path], out: Path) -> dict[str, int]:
+    """Write the list of a split; per test set the number of samples that show its images.
 
     Args:
         tests: test set -> its sample table.
-        drop: whether trainings leave the samples out, or only count them.
+
+    Raises:
+        ClipshiftError: a table is not there (the set is being made again at this moment).
     """
+    if gone := [str(table) for table in tests.values() if not table.exists()]:
+        raise ClipshiftError(f"{gone[0]} is not there; run again when the test set is made")
     kept = f"(FROM read_parquet({listed([split])}) WHERE kept)"
     with database() as db:
         _tests(db, tests)
         db.execute(
-            "CREATE TABLE found AS SELECT DISTINCT "
-            f"s.key, s.sha256, t.test_set, {drop} AS dropped, place "
+            "CREATE TABLE found AS SELECT DISTINCT s.key, s.sha256, t.test_set, place "
             f"FROM {kept} s JOIN tests t USING (sha256)"
         )
-        ledger = Ledger("training list", out.stem, came_in=count(db, f"FROM {kept}"))
-        # A sample that several sets show is counted for the first of them.
-        first = "SELECT min_by(test_set, place) FROM found WHERE dropped GROUP BY key"
-        ledger.rejected.update(REASON + name for (name,) in db.execute(first).fetchall())
-        ledger.went_out = ledger.came_in - sum(ledger.rejected.values())
-        sets = dict(db.execute("SELECT test_set, count(*) FROM found GROUP BY test_set").fetchall())
+        samples = count(db, f"FROM {kept}")
+        query = "SELECT test_set, count(*) FROM found GROUP BY test_set"
+        sets = dict(db.execute(query).fetchall())
         with atomic_path(out) as part:
             ordered = "(SELECT * EXCLUDE (place) FROM found ORDER BY key, place)"
             db.execute(f"COPY {ordered} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
     found = {name: sets.get(name, 0) for name in tests}
-    write_json(out.with_suffix(".json"), ledger.as_json() | {"samples_of_test_sets": found})
-    return ledger
+    write_json(out.with_suffix(".json"), {"samples": samples, "of_test_sets": found})
+    return found
 
 
 def _tests(db: duckdb.DuckDBPyConnection, tests: Mapping[str, Path]) -> None:
@@ -60,11 +59,10 @@ def _tests(db: duckdb.DuckDBPyConnection, tests: Mapping[str, Path]) -> None:
 
 
 def left_out(file: Path | None) -> dict[str, str]:
-    """The samples that trainings leave out: key -> the first test set that shows it."""
+    """The samples of a list: key -> the first test set that shows it."""
     if file is None:
         return {}
-    table = read_parquet(file, ["key", "test_set", "dropped"])
-    table = table.filter(table["dropped"])
+    table = read_parquet(file, ["key", "test_set"])
     pairs = zip(table["key"].to_pylist(), table["test_set"].to_pylist(), strict=True)
     return dict(reversed(list(pairs)))
 
@@ -101,12 +99,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", type=Path, required=True)
     parser.add_argument("--test", action="append", default=[], metavar="NAME=TABLE")
-    parser.add_argument("--rule", choices=("drop", "keep"), required=True)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     tests = {name: table for name, (table,) in named_paths(args.test).items()}
-    ledger = write_list(args.split, tests, args.rule == "drop", args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
+    print(json.dumps(write_list(args.split, tests, args.out)))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ STEPS = {
     ),
     "evaluate": Step(2, ("evaluation/summary.py", *QUERIES)),
     "domain_labels": Step(1, ("domains/labels.py", "select.py", "tars.py", "shards.py")),
-    "domain_fit": Step(2, ("domains/fit.py", *CLASSIFIERS)),
+    "domain_fit": Step(2, ("domains/fit.py", "domains/labels.py", *CLASSIFIERS)),
     "domain_scores": Step(1, ("domains/score.py", *CLASSIFIERS)),
     "domain_points": Step(2, ("domains/points.py", "domains/parts.py", "intervals.py", *SELECT)),
     "domain_verdicts": Step(1, ("domains/verdicts.py",)),

@@ -140,7 +140,7 @@ rule chosen:
     input:
         corpora=lambda w: causes.corpora(w.split, w.corpus),
         split="results/splits/{split}.parquet",
-        guard=ancient("results/guard/{split}.parquet"),
+        guard="results/guard/{split}.parquet",
     output:
         table="results/chosen/{split}-{corpus}.parquet",
         account="results/chosen/{split}-{corpus}.json",
@@ -151,10 +151,10 @@ rule chosen:
         runtime=grows(60),
     params:
         corpora=lambda w: at.word(causes.corpora(w.split, w.corpus)),
-        rule=cfg.guard,
+        guard=lambda w: at.guard_arguments(w.split),
         version=version_of("chosen"),
     shell:
-        "python -m clipshift.causes.choose --split {input.split} --guard {input.guard}"
+        "python -m clipshift.causes.choose --split {input.split} {params.guard}"
         " --corpus {params.corpora} --out {output.table} > {log} 2>&1"
 
 

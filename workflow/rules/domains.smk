@@ -43,7 +43,7 @@ rule domain_fit:
     input:
         lambda w: dom.fit_inputs(w.classifier),
         labels=[dom.labels(d) for d in dom.labelled],
-        tested=lambda w: [ancient(file) for file in dom.kept_out(w.classifier)],
+        tested=lambda w: dom.waits_for(w.classifier),
     output:
         model=f"{HOME}/classifiers/{{classifier}}/model.npz",
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
@@ -58,10 +58,13 @@ rule domain_fit:
     params:
         spec=lambda w: as_json(dom.classifier(w.classifier)),
         words=lambda w: dom.fit_words(w.classifier),
+        rule=lambda w: as_json(cfg.domains.labels),
+        # Of no rerun's concern: parameters that take `input` trigger none.
+        tested=lambda w, input: dom.kept_out(w.classifier),
         version=version_of("domain_fit"),
     shell:
         "python -m clipshift.domains.fit --spec {params.spec:q} {params.words}"
-        " --tested {input.tested} --out {output.model} > {log} 2>&1"
+        " --rule {params.rule:q} --tested {params.tested} --out {output.model} > {log} 2>&1"
 
 
 rule domain_tune:
@@ -69,7 +72,7 @@ rule domain_tune:
     input:
         lambda w: there(dom.fit_inputs(w.classifier)),
         labels=[dom.labels(d) for d in dom.labelled],
-        tested=lambda w: [ancient(file) for file in dom.kept_out(w.classifier)],
+        tested=lambda w: dom.waits_for(w.classifier),
     output:
         model=f"{HOME}/classifiers/{{classifier}}/model.npz",
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
@@ -86,11 +89,14 @@ rule domain_tune:
     params:
         spec=lambda w: as_json(dom.classifier(w.classifier)),
         words=lambda w: dom.fit_words(w.classifier),
+        rule=lambda w: as_json(cfg.domains.labels),
+        # Of no rerun's concern: parameters that take `input` trigger none.
+        tested=lambda w, input: dom.kept_out(w.classifier),
         tars=lambda w: tar_arguments(dom.pictures()),
         version=version_of("domain_fit"),
     shell:
         "python -m clipshift.domains.fit --spec {params.spec:q} {params.words} {params.tars}"
-        " --tested {input.tested} --out {output.model} > {log} 2>&1"
+        " --rule {params.rule:q} --tested {params.tested} --out {output.model} > {log} 2>&1"
 
 
 rule domain_score:

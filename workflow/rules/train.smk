@@ -7,32 +7,30 @@
 
 
 rule guard:
-    """Test images among the samples of a split; what no training reads.
+    """Test images among the samples of a split.
 
-    Made before a split is first trained on. A test set that comes later plans neither this nor a
-    training: both take what it reads as `ancient`, and the list is updated in place, so that one
-    that was killed is still there. `--forcerun guard train chosen` makes lists and trainings anew.
+    A list waits for the test sets when it is first made. A set that comes later plans neither it
+    nor a training; `--forcerun guard` makes lists, and the trainings on them, anew.
     """
     input:
         split="results/splits/{split}.parquet",
-        tests=lambda w: [ancient(at.table(name)) for name in at.guarded(w.split)],
+        tests=lambda w: at.guard_waits_for(w.split),
     output:
-        table=update("results/guard/{split}.parquet"),
-        account=update("results/guard/{split}.json"),
+        table="results/guard/{split}.parquet",
+        account="results/guard/{split}.json",
     log:
         "results/logs/guard/{split}.log",
     resources:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        rule=cfg.guard,
+        # Of no rerun's concern: parameters that take `input` trigger none.
         tests=lambda w, input: " ".join(
-            f"--test {name}={table}"
-            for name, table in zip(at.guarded(w.split), input.tests)
+            f"--test {name}={at.table(name)}" for name in at.guarded(w.split)
         ),
         version=version_of("guard"),
     shell:
-        "python -m clipshift.guard --split {input.split} {params.tests} --rule {params.rule}"
+        "python -m clipshift.guard --split {input.split} {params.tests}"
         " --out {output.table} > {log} 2>&1"
 
 
@@ -62,7 +60,7 @@ rule train:
     input:
         lambda w: at.filter_files(w.model),
         split="results/splits/{split}.parquet",
-        guard=ancient("results/guard/{split}.parquet"),
+        guard="results/guard/{split}.parquet",
         tars=lambda w: there(at.training_tars(w.split, w.model)),
     output:
         model="results/models/{split}-{model}-s{seed}/model.pt",
@@ -85,10 +83,10 @@ rule train:
         tars=lambda w: tar_arguments(at.training_words(w.split, w.model))
         + at.filter_arguments(w.model),
         run="{split}-{model}-s{seed}",
-        rule=cfg.guard,
+        guard=lambda w: at.guard_arguments(w.split),
         version=version_of("train"),
     shell:
         "python -m clipshift.train --run {params.run} --split {input.split}"
-        " --guard {input.guard} {params.tars}"
+        " {params.guard} {params.tars}"
         " --training {params.training:q} --seed {wildcards.seed}"
         " --work results/work/{params.run} --out results/models/{params.run} > {log} 2>&1"

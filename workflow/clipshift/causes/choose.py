@@ -14,17 +14,26 @@ from clipshift.causes.contract import paths_of
 from clipshift.database import Paths, count, database, listed
 from clipshift.errors import ClipshiftError, run
 from clipshift.files import atomic_path, write_json
-from clipshift.guard import REASON
+from clipshift.guard import REASON, left_out
 from clipshift.ledger import Ledger
 
 
-def choose(split: Path, guard: Path, corpora: Paths, out: Path) -> Ledger:
+def choose(split: Path, guard: Path | None, corpora: Paths, out: Path) -> Ledger:
     """Write the chosen pictures of a split and their account.
+
+    Args:
+        guard: the list of test images in the split, where trainings leave them out.
 
     Raises:
         ClipshiftError: a point of the split is in no corpus, or nothing is left.
     """
+    seen = left_out(guard)
     with database() as db:
+        db.execute(
+            "CREATE TABLE guarded AS SELECT unnest($1::VARCHAR[]) AS key, "
+            "unnest($2::VARCHAR[]) AS test_set",
+            [list(seen), list(seen.values())],
+        )
         db.execute(
             f"""CREATE TABLE chosen AS
             SELECT s.key, s.kept AND c.key IS NOT NULL AND c.reason IS NULL AND g.key IS NULL
@@ -35,8 +44,7 @@ def choose(split: Path, guard: Path, corpora: Paths, out: Path) -> Ledger:
                 c.caption, c.labels, s.kept AND c.key IS NULL AS lost
             FROM read_parquet({listed([split])}) s
             LEFT JOIN read_parquet({listed(corpora)}) c USING (key)
-            LEFT JOIN (SELECT key, first(test_set) AS test_set
-                FROM read_parquet({listed([guard])}) WHERE dropped GROUP BY key) g USING (key)"""
+            LEFT JOIN guarded g USING (key)"""
         )
         if lost := count(db, "FROM chosen WHERE lost"):
             raise ClipshiftError(
@@ -62,7 +70,7 @@ def choose(split: Path, guard: Path, corpora: Paths, out: Path) -> Ledger:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--guard", type=Path, required=True, help="test images in the split")
+    parser.add_argument("--guard", type=Path, help="samples that no training reads")
     parser.add_argument("--corpus", nargs="+", required=True, help="corpora of the pool's shards")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -15,14 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.domains import DOMAINS, Prompts
+from clipshift.config.domains import DOMAINS, Labels, Prompts
 from clipshift.config.study import RunEncoder
 from clipshift.domains import classifier, forms, heads
+from clipshift.domains.labels import read_labels
 from clipshift.domains.parts import (
     TEST,
     TRAIN,
     VALIDATION,
     Labelled,
+    concepts,
     read_labelled,
     training,
 )
@@ -219,8 +221,9 @@ def main() -> None:
     parser.add_argument("--labels", action="append", required=True, metavar="NAME=FILE")
     parser.add_argument(
         "--tested", type=Path, nargs="*", default=[],
-        help="label tables of the test sets whose concepts are kept out",
+        help="sample tables of the test sets whose concepts are kept out",
     )  # fmt: skip
+    parser.add_argument("--rule", required=True, help="JSON of domains.labels")
     parser.add_argument("--vectors", type=Path, action="append", default=[])
     parser.add_argument("--tar", action="append", default=[])
     add_data(parser)
@@ -228,9 +231,11 @@ def main() -> None:
     args = parser.parse_args()
     spec = classifier.read_spec(args.spec)
     files = [file for (file,) in named_paths(args.labels).values()]
-    labelled = read_labelled(files, args.tested, spec.parts)
+    rule = Labels.model_validate_json(args.rule)
+    tested, _ = read_labels(args.tested, rule, args.data)
+    labelled = read_labelled(files, concepts(tested.to_pylist()), spec.parts)
     arrays, record = fit(spec, labelled, args.vectors, tars_of(args.tar, args.data))
-    record["test_sets_kept_out"] = sorted(file.stem for file in args.tested)
+    record["test_sets_kept_out"] = sorted(file.parent.name for file in args.tested)
     classifier.save(arrays, args.out)
     write_parquet(args.out.with_name("parts.parquet"), labelled.table())
     write_json(args.out.with_name("record.json"), record)

@@ -119,8 +119,8 @@ def label(
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def write_labels(tables: Sequence[Path], spec: Labels, data: Path, out: Path) -> Ledger:
-    """Write the labels of a data set and return the account."""
+def read_labels(tables: Sequence[Path], spec: Labels, data: Path) -> tuple[pa.Table, int]:
+    """The label table of some sample tables (see `label`), and how many samples they hold."""
     people = {}
     if spec.file is not None:
         file = located(spec.file, data)
@@ -132,9 +132,14 @@ def write_labels(tables: Sequence[Path], spec: Labels, data: Path, out: Path) ->
         people = by_people(read_parquet(file, SCHEMA.names), file)
     columns = ["key", "source", "family", "concept", "category", "domain"]
     rows = [row for table in tables for row in read_parquet(table, columns).to_pylist()]
-    labelled = label(rows, spec, people)
-    ledger = Ledger("labels", out.stem, came_in=len(rows), went_out=len(labelled))
-    ledger.rejected["no label"] = len(rows) - len(labelled)
+    return label(rows, spec, people), len(rows)
+
+
+def write_labels(tables: Sequence[Path], spec: Labels, data: Path, out: Path) -> Ledger:
+    """Write the labels of a data set and return the account."""
+    labelled, samples = read_labels(tables, spec, data)
+    ledger = Ledger("labels", out.stem, came_in=samples, went_out=len(labelled))
+    ledger.rejected["no label"] = samples - len(labelled)
     ledger.rejected += Counter()
     counts = Counter(DOMAINS[v] for v in labelled["label"].to_pylist())
     write_parquet(out, labelled)

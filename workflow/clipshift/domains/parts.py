@@ -1,6 +1,6 @@
 """Labelled pictures shared out by concept: training, validation and test never share one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,17 +62,21 @@ class Labelled:
         }
 
 
-def read_labelled(files: Sequence[Path], tested: Sequence[Path], parts: Parts) -> Labelled:
+def concepts(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The concepts that some labelled pictures show."""
+    return {_concept(row) for row in rows}
+
+
+def read_labelled(files: Sequence[Path], outside: Set[str], parts: Parts) -> Labelled:
     """Read label tables and share their pictures out.
 
     Args:
-        tested: label tables of test sets: their concepts enter no part, so that every test set
-            shows concepts that no classifier learned from.
+        outside: concepts of test sets; they enter no part, so that every test set shows concepts
+            that no classifier learned from.
 
     Raises:
         ClipshiftError: a key has labels in two data sets.
     """
-    outside = {_concept(row) for file in tested for row in _rows(file)}
     rows: dict[str, tuple[int, str]] = {}
     dropped: dict[str, int] = dict.fromkeys(DOMAINS, 0)
     for file in files:

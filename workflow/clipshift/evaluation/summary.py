@@ -31,7 +31,7 @@ from clipshift.evaluation.views import (
 from clipshift.files import named_paths, read_json, write_json, write_text
 from clipshift.guard import trained_on
 
-AGAIN = "snakemake --forcerun guard train chosen -- results/eval/{split}.json"
+AGAIN = "snakemake --forcerun guard -- results/eval/{split}.json"
 
 
 def condition(name: str, sets: Mapping[str, Mapping[int, Predictions]]) -> Value:
@@ -100,9 +100,9 @@ def contaminated(split: str, seeds: Mapping[int, Predictions], keys: set[str]) -
     Args:
         keys: of the images that any of the runs was trained on.
     """
-    rest = {seed: measure(p.of(keys, inside=False)) for seed, p in seeds.items() if keys}
-    left = next(iter(rest.values()))["n"] if rest else 0
-    without = joined(rest) if left else None
+    rest = {seed: p.of(keys, inside=False) for seed, p in seeds.items()}
+    left = len(next(iter(rest.values())).keys)
+    without = joined({seed: measure(p) for seed, p in rest.items()}) if left else None
     shown = ("n", "top1", "top1_low", "top1_high")
     return {
         "images": len(keys),

@@ -138,17 +138,25 @@ class DomainLayout:
         return [*weights, *(file for files in vectors for file in files)]
 
     def kept_out(self, classifier: str) -> list[str]:
-        """Labels of the test sets whose concepts a classifier does not learn from.
+        """Tables of the test sets whose concepts a classifier does not learn from.
 
-        That is decided when it is fitted. Where all that makes a fit certain is there already, a
-        test set without labels came later, and does not stand among the inputs: labels that are
-        yet to be made would fit the classifier anew.
+        A set that came after the classifier was fitted is none of them: it fits nothing anew.
         """
-        files = [self.labels(d) for d in self.measured]
-        fitted = [self.model(classifier), self.record(classifier), self.parts(classifier)]
-        if all(map(self.at.made, [*fitted, *(self.labels(d) for d in self.labelled)])):
-            return [file for file in files if self.at.made(file)]
-        return files
+        tables = [self.at.table(d) for d in self.measured]
+        return [t for t in tables if not self.fitted(classifier) or self.at.made(t)]
+
+    def fitted(self, classifier: str) -> bool:
+        """Whether a classifier was there when the run was planned."""
+        files = (self.model(classifier), self.record(classifier), self.parts(classifier))
+        return all(map(self.at.made, files))
+
+    def waits_for(self, classifier: str) -> list[str]:
+        """Those of the tables that a first fit waits for; a later one takes them as they are.
+
+        Not `ancient`: Snakemake overlooks changed parameters of all that lies behind a job that
+        runs, even where the link is an ancient one.
+        """
+        return [] if self.fitted(classifier) else self.kept_out(classifier)
 
     def pictures(self) -> list[str]:
         """Words of the tars of the labelled data sets."""
