@@ -1,7 +1,7 @@
 """Whether the data that the user already has are there and whole: one check, one message.
 
-`python -m clipshift.inventory --data FOLDER --folders JSON --out FILE`. Nothing is read but
-listings and small files, so it takes seconds for tens of thousands of tars.
+`python -m clipshift.inventory --data FOLDER --folders JSON --out FOLDER` writes a record a data
+set. Nothing is read but listings and small files: seconds for tens of thousands of tars.
 """
 
 import argparse
@@ -125,7 +125,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     folders: Folders = TypeAdapter(Folders).validate_json(args.folders)
-    write_json(args.out, take_stock(folders, args.data))
+    for name, entry in take_stock(folders, args.data).items():
+        write_json(args.out / f"{name}.json", entry)
 
 
 if __name__ == "__main__":

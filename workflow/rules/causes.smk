@@ -66,7 +66,7 @@ rule pool_captions:
 rule captioned_pool:
     """One shard of a pool of the user's pictures and a JSON of captions, joined by class and name."""
     input:
-        ancient(INVENTORY),
+        lambda w: ancient(at.inventory(w.pool)),
     output:
         tar="results/pools/{pool}/{shard}.tar",
         table="results/pools/{pool}/{shard}.parquet",

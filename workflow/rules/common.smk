@@ -30,8 +30,6 @@ from clipshift.layout import made
 from clipshift.layout.outputs import DOMAIN_TABLES
 from clipshift.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.layout.study import (
-    DOMAIN_INVENTORY,
-    INVENTORY,
     Layout,
     as_json,
     controlled_tables,

@@ -1,7 +1,6 @@
 # Data that the user already has: folders outside -> their tables, as if they had been built here.
 #   in   the folders of `pools.*.folder` and `sets.*.folder`, below the key `data`
-#   out  results/external.json: what is there; the one check, with one message for all that is not
-#        results/external_domains.json: the same for the folders of study B alone
+#   out  results/external/{dataset}.json: what is there; one message for all that is not
 #        results/pools/{pool}/{shard}.parquet and .json (the tars stay where they are)
 #        results/sets/{testset}/samples.parquet, classnames.txt, dataset_type.txt, manifest.json
 #        pools.*.storage: objects, which Snakemake fetches for the jobs that read them
@@ -9,42 +8,33 @@
 # inputs, for Snakemake must know what to fetch, but never newer than anything.
 
 
-localrules:
-    external_data,
-    external_domains,
+# One rule for one folder, and one for all that were not looked for yet: a message names everything
+# that is missing. Without parameters of a block's own: a folder that is there is not asked again.
+for number, covered in enumerate([["{dataset}"], *at.folder_passes()]):
 
+    rule:
+        """Whether folders are there and whole; says all that is missing at once."""
+        name:
+            f"external_data_{number}" if number else "external_data"
+        output:
+            [at.inventory(name) for name in covered],
+        log:
+            f"results/logs/external{f'_{number}' if number else '/{dataset}'}.log",
+        wildcard_constraints:
+            dataset=pattern(cfg.folders),
+        retries: 0  # one message, not three
+        localrule: True
+        params:
+            data=lambda w, output: cfg.data,
+            folders=lambda w, output, covered=covered: as_json(
+                {n: at.folder_block(n) for n in named(covered, w)}
+            ),
+        shell:
+            "python -m clipshift.inventory --data {params.data:q} --folders {params.folders:q}"
+            " --out results/external > {log} 2>&1"
 
-rule external_data:
-    """Whether every folder is there and whole; says all that is missing at once."""
-    output:
-        INVENTORY,
-    log:
-        "results/logs/external.log",
-    retries: 0  # one message, not three
-    params:
-        data=cfg.data,
-        folders=lambda w: as_json(
-            {
-                n: b.model_dump(mode="json")
-                for n, b in cfg.folders.items()
-                if n not in cfg.domain_folders
-            }
-        ),
-    shell:
-        "python -m clipshift.inventory --data {params.data:q} --folders {params.folders:q}"
-        " --out {output} > {log} 2>&1"
-
-
-use rule external_data as external_domains with:
-    output:
-        DOMAIN_INVENTORY,
-    log:
-        "results/logs/external_domains.log",
-    params:
-        data=cfg.data,
-        folders=lambda w: as_json(
-            {n: b.model_dump(mode="json") for n, b in cfg.domain_folders.items()}
-        ),
+    if number:
+        workflow.ruleorder(f"external_data_{number}", "external_data")
 
 
 rule folder_pool:

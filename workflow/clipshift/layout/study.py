@@ -17,11 +17,6 @@ from clipshift.layout.outputs import figure_outputs
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
 
-# The record of the folders that the user already has; stands for them among a rule's inputs. Those
-# of study B alone have their own, so that no other study waits for them.
-INVENTORY = "results/external.json"
-DOMAIN_INVENTORY = "results/external_domains.json"
-
 
 def as_json(value: Any) -> str:
     """A block of the configuration as one word of a command line."""
@@ -104,12 +99,32 @@ class Layout:
         """Wildcard pattern of those of some data sets that are folders."""
         return pattern(name for name in datasets if name in self.cfg.folders)
 
+    def inventory(self, dataset: str) -> str:
+        """The record of a folder of the user's; it stands for the folder among a rule's inputs."""
+        return f"results/external/{dataset}.json"
+
     def inventories(self, words: Iterable[str]) -> list[str]:
-        """The records that stand for the user's folders among some words."""
-        alone = {self.folder_word(name) for name in self.cfg.domain_folders}
-        outside = [word for word in words if word.startswith(EXTERNAL)]
-        files = (DOMAIN_INVENTORY if w.startswith(tuple(alone)) else INVENTORY for w in outside)
-        return list(dict.fromkeys(files))
+        """The records of the user's folders among some words."""
+        outside = [f"{word}/" for word in words if word.startswith(EXTERNAL)]
+        return [
+            self.inventory(name)
+            for name in self.cfg.folders
+            if any(word.startswith(self.folder_word(name)) for word in outside)
+        ]
+
+    def folder_passes(self) -> list[list[str]]:
+        """Folders that one job looks for at once, none of which was looked for yet.
+
+        Those of study B alone are apart, so that no other study waits for them.
+        """
+        lacking = [n for n in self.cfg.folders if not self.made(self.inventory(n))]
+        alone = self.cfg.domain_folders
+        groups = [n for n in lacking if n not in alone], [n for n in lacking if n in alone]
+        return [group for group in groups if len(group) > 1]
+
+    def folder_block(self, dataset: str) -> dict[str, Any]:
+        block: dict[str, Any] = self.cfg.folders[dataset].model_dump(mode="json")
+        return block
 
     def folder_word(self, dataset: str) -> str:
         """How every word of a folder begins."""
