@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills lint format plan bench rehearsal lock clean
+.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills edits lint format plan bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -72,6 +72,9 @@ SEED ?= 0
 test-kills: env ## kill the small study at random moments and compare (KILLS=50 SEED=0; about 10 minutes)
 	@place=$$(mktemp -d); trap "rm -rf $$place" EXIT; \
 	python -m tests.workflow.kills --kills $(KILLS) --seed $(SEED) --folder $$place
+
+edits: env ## what an edit of the finished mini study would make again: a table (20 dry runs)
+	@python -m tests.workflow.edits --configfile config/mini.yaml
 
 # Root or a sudo without password installs Debian's; else the tests of the page are skipped, which
 # CLIPSHIFT_NEEDS_BROWSER=1 turns into a failure.

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import yaml
 
+from clipshift.costs import base_rule
 from clipshift.files import write_text
 from tests.workflow.runner import ROOT, TEST_CONFIG, environment
 
@@ -85,7 +86,7 @@ class Cluster:
 
 
 def _rule(comment: str) -> str:
-    return comment.removeprefix("rule_").split("_wildcards_")[0]
+    return base_rule(comment.removeprefix("rule_").split("_wildcards_")[0])
 
 
 def processes(job: str) -> list[int]:

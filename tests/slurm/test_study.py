@@ -9,7 +9,7 @@ from tests.slurm.slurm import Cluster, Local, Run
 from tests.workflow.runner import contract, planned
 
 GPU_RULES = {"embed", "thresholds", "margins", "neighbours", "dedup_assign", "dedup_score",
-             "dedup_check", "evaluate"}  # fmt: skip
+             "dedup_check", "logits"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_every_job_went_through_slurm_once(
 ) -> None:
     jobs = [job["rule"] for job in cluster.of_folder(finished)]
     expected = planned(tmp_path, config=config)
-    for rule in ("all", "fetch", "pool_manifest", "set_templates"):  # on the login, in seconds
+    for rule in ("all", "fetch", "pool_manifest", "set_prompts"):  # on the login, in seconds
         expected.pop(rule, None)
     assert {rule: jobs.count(rule) for rule in set(jobs)} == expected
     assert {job["JobState"] for job in cluster.of_folder(finished)} == {"COMPLETED"}

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from tests.workflow.runner import TEST_CONFIG, planned
+from tests.workflow.runner import TEST_CONFIG, merged, planned
 
 Raw = dict[str, Any]
 # A set that is added, and what it may be called later.
@@ -31,23 +31,6 @@ class Edit:
     what: str
     config: Callable[[Raw], object] = lambda raw: None
     files: Callable[[Path], Iterator[None]] | None = None
-
-
-def load(*files: Path) -> Raw:
-    """Configuration files merged as Snakemake merges them."""
-    merged: Raw = {}
-    for file in files:
-        merged = _merge(merged, yaml.safe_load(file.read_text()))
-    return merged
-
-
-def _merge(first: Raw, second: Raw) -> Raw:
-    both = {
-        key: _merge(first[key], second[key])
-        for key in first.keys() & second.keys()
-        if isinstance(first[key], dict) and isinstance(second[key], dict)
-    }
-    return first | second | both
 
 
 def new_source(raw: Raw, like: str) -> None:
@@ -200,7 +183,7 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, default=Path())
     args = parser.parse_args()
     edits = TEST if args.configfile[0].name == TEST_CONFIG.name else MINI
-    base = load(*args.configfile)
+    base = merged(*args.configfile)
     if jobs := planned(args.directory.resolve(), "--configfile", *map(str, args.configfile)):
         raise SystemExit(f"the study is not finished: it would plan {jobs}")
     for line in table(args.directory.resolve(), edits, base):

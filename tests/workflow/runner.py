@@ -8,11 +8,15 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 ROOT = Path(__file__).parents[2]
 TEST_CONFIG = ROOT / "config/test.yaml"
+OVERLAYS = ROOT / "tests/workflow/overlays"
+# The test study with studies B and C on top.
+WHOLE = (TEST_CONFIG, OVERLAYS / "domains.yaml", OVERLAYS / "causes.yaml")
 # A sum of fast jobs; a run that takes longer hangs.
 TIMEOUT = 600
 
@@ -64,9 +68,26 @@ def planned(folder: Path, *words: str, config: Path = TEST_CONFIG) -> dict[str, 
     return dict(jobs)
 
 
-def changed_config(folder: Path, change: dict[str, object], base: Path = TEST_CONFIG) -> Path:
+def merged(*files: Path) -> dict[str, Any]:
+    """Configuration files merged as Snakemake merges them."""
+    found: dict[str, Any] = {}
+    for file in files:
+        found = _merge(found, yaml.safe_load(file.read_text()))
+    return found
+
+
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merge(first[key], second[key])
+        for key in first.keys() & second.keys()
+        if isinstance(first[key], dict) and isinstance(second[key], dict)
+    }
+    return first | second | both
+
+
+def changed_config(folder: Path, change: dict[str, object], *base: Path) -> Path:
     """A copy of a configuration with some keys (dotted paths) set to other values."""
-    config = yaml.safe_load(base.read_text())
+    config = merged(*(base or [TEST_CONFIG]))
     for dotted, value in change.items():
         *parents, last = dotted.split(".")
         block = config

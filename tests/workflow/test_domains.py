@@ -1,53 +1,23 @@
 """Study B as a workflow: what is planned, and the chain on real pictures from end to end."""
 
 import json
-import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from clipshift.config.domain_figures import Variant
 from clipshift.config.load import load
+from clipshift.domains import compare
+from clipshift.evaluation.views import measure, read
 from clipshift.files import read_parquet
-from tests.workflow.runner import ROOT, changed_config, planned, snakemake
+from tests.workflow.runner import ROOT, WHOLE, changed_config, merged, planned, snakemake
 
 MINI, OVERLAY = ROOT / "config/mini.yaml", ROOT / "config/mini-domains.yaml"
 LAION = ROOT / "config/laion400m.yaml"
 # The home of the test study's results.
 HOME = "results/domains/test"
-DOMAINS = {
-    "name": "test",
-    "labels": {
-        "datasets": ["test_pool", "test_reference"],
-        "table": {"photo": "natural", "flat drawing": "rendition", "line drawing": "rendition"},
-        "paths": {"ambiguous": ["emoji/travel-places/sky-weather"]},
-    },
-    "parts": {"validation": 0.3, "test": 0.3},
-    "classifiers": {
-        "test_linear": {"kind": "linear", "encoder": "lite0_64"},
-        "test_ratio": {"kind": "linear", "encoder": "lite0_64", "form": "density_ratio"},
-    },
-    "natural": "test_linear",
-    "rendition": "test_ratio",
-    "precision": 0.95,
-    "clean": {
-        "test_val_clean": {"set": "test_val", "domain": "natural"},
-        "test_sketch_clean": {"set": "test_sketch", "domain": "rendition", "classes": ["animal"]},
-    },
-}
-CHANGE = {
-    "domains": DOMAINS,
-    "splits.test_natural": {"recipe": "domains", "natural": 40},
-    "splits.test_any": {"recipe": "domains", "random": 40},
-    "figures.domain_bars": {
-        "test": {
-            "baseline": "test_any",
-            "splits": ["test_natural"],
-            "clean": ["test_val_clean", "test_sketch_clean"],
-        }
-    },
-    "figures.domain_samples": {"test": {"datasets": ["test_pool", "test_val"], "shown": 3}},
-    "figures.domain_composition": {"test": {}},
-}
+DOMAINS = merged(*WHOLE)["domains"]
 TARGETS = (
     "results/figures/domain_bars_test.svg",
     "results/figures/domain_samples_test.svg",
@@ -56,75 +26,47 @@ TARGETS = (
 )
 
 
-@pytest.fixture(scope="module")
-def finished(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The test study, and study B on top of it."""
-    folder = tmp_path_factory.mktemp("domains") / "study"
-    shutil.copytree(study, folder, symlinks=True)
-    snakemake(folder, *TARGETS, config=changed_config(folder, CHANGE))
-    return folder
-
-
-def test_scores_and_verdicts_are_on_every_picture(finished: Path) -> None:
+def test_scores_and_verdicts_are_on_every_picture(whole: Path) -> None:
     for name in ("test_pool", "test_val", "test_sketch", "test_reference"):
-        tables = list((finished / f"results/pools/{name}").glob("*.parquet"))
-        tables += (finished / f"results/sets/{name}").glob("samples.parquet")
+        tables = list((whole / f"results/pools/{name}").glob("*.parquet"))
+        tables += (whole / f"results/sets/{name}").glob("samples.parquet")
         keys = {k for t in tables for k in read_parquet(t)["key"].to_pylist()}
-        judged = sorted((finished / f"{HOME}/verdicts/{name}").glob("*.parquet"))
+        judged = sorted((whole / f"{HOME}/verdicts/{name}").glob("*.parquet"))
         assert {k for f in judged for k in read_parquet(f)["key"].to_pylist()} == keys
 
 
-def test_splits_by_domain_are_trained_and_evaluated(finished: Path) -> None:
-    account = json.loads((finished / "results/splits/test_natural.json").read_text())
+def test_splits_by_domain_are_trained_and_evaluated(whole: Path) -> None:
+    account = json.loads((whole / "results/splits/test_natural.json").read_text())
     assert account["out"] == account["points_kept"] == account["kept_natural"] == 40
-    record = json.loads((finished / "results/models/test_natural-nano-s0/record.json").read_text())
+    record = json.loads((whole / "results/models/test_natural-nano-s0/record.json").read_text())
     assert record["split_samples"] == 40 and record["samples_seen"] == 1024
-    result = json.loads((finished / f"{HOME}/eval/test_natural.json").read_text())
-    usual = json.loads((finished / "results/eval/test_natural.json").read_text())
-    for entry in result["sets"].values():
-        whole = usual["sets"][entry["set"]]
-        assert entry["original"]["top1"] == pytest.approx(whole["top1"])
-        assert entry["clean"]["n"] == entry["clean_restricted"]["n"] <= entry["original"]["n"]
-    sketch = result["sets"]["test_sketch_clean"]
-    assert sketch["clean_restricted"]["classes"] == ["animal"]
-    assert sketch["clean_restricted"]["top1"] == 1  # one name left: the easiest of sets
+    clean = {}
+    for name in ("test_val", "test_sketch"):
+        rows = whole / f"results/logits/{name}/test_natural-nano-s0.parquet"
+        table = read_parquet(whole / f"{HOME}/clean/{name}_clean.parquet", ["key", "kept"])
+        kept = set(table.filter(table["kept"])["key"].to_pylist())
+        clean[name] = {v: compare.clean_view(rows, kept, v) for v in get_args(Variant)}
+        assert measure(clean[name]["original"]) == measure(read(rows))
+        sizes = [len(clean[name][v].keys) for v in ("clean", "clean_restricted", "original")]
+        assert sizes[0] == sizes[1] <= sizes[2]
+    sketch = clean["test_sketch"]["clean_restricted"]
+    assert sketch.classes == ["animal"]
+    assert measure(sketch)["top1"] == 1  # one name left: the easiest of sets
 
 
-def test_the_report_shows_the_study(finished: Path) -> None:
-    page = (finished / "results/report.html").read_text()
+def test_the_report_shows_the_study(whole: Path) -> None:
+    page = (whole / "results/report.html").read_text()
     assert "Domains: natural images and renditions" in page
-    for file in (finished / "results/tables").glob("domain_*.csv"):
+    for file in (whole / "results/tables").glob("domain_*.csv"):
         assert f"results/tables/{file.name}" in page
 
 
-def test_another_precision_scores_nothing_again(finished: Path) -> None:
-    config = changed_config(finished, CHANGE | {"domains": DOMAINS | {"precision": 0.9}})
-    jobs = planned(finished, *TARGETS, config=config)
+def test_another_precision_scores_nothing_again(whole: Path, tmp_path: Path) -> None:
+    config = changed_config(tmp_path, {"domains.precision": 0.9}, *WHOLE)
+    jobs = planned(whole, *TARGETS, config=config)
     assert jobs["domain_points"] == 2 and jobs["domain_verdicts"] >= 6
     again = {"domain_labels", "domain_fit", "domain_score", "embed", "pool_shard"}
     assert not again & jobs.keys()
-
-
-def test_a_further_test_set_is_scored_and_nothing_else(finished: Path) -> None:
-    """No classifier is fitted anew, and no threshold, other verdict, split or training follows."""
-    take = [{"source": "test_black", "concepts": "held-out", "classed": True}]
-    domains = DOMAINS | {"datasets": ["test_more"]}
-    change = {"sets.test_more": {"role": "domain", "take": take}, "domains": domains}
-    config = changed_config(finished, CHANGE | change)
-    summaries = {"domain_composition", "domain_table", "report_page"}
-    jobs = planned(finished, *TARGETS, config=config)
-    own = {"test_set": 1, "embed": 1, "domain_labels": 1, "domain_score": 2, "domain_verdicts": 1}
-    assert jobs == own | dict.fromkeys(summaries, 1)
-    # It is gone again, or was there all the time: only what shows all sets follows.
-    snakemake(finished, "results/tables/domain_composition_test.csv", config=config)
-    assert planned(finished, TARGETS[2], config=config) == {}
-    back = changed_config(finished, CHANGE)
-    assert planned(finished, *TARGETS, config=back).keys() == summaries
-    snakemake(finished, *TARGETS, config=back)
-
-
-def test_a_second_run_has_nothing_to_do(finished: Path) -> None:
-    assert planned(finished, *TARGETS, config=changed_config(finished, CHANGE)) == {}
 
 
 def test_the_overlay_adds_to_the_mini_study(tmp_path: Path) -> None:
@@ -172,14 +114,12 @@ def test_study_a_does_not_wait_for_the_data_of_study_b() -> None:
         ({"domains.clean.test_val_clean.set": "x"}, "'x' is not one of"),
         ({"domains.labels.datasets": ["x"]}, "'x' is not one of"),
         ({"splits.test_any": {"recipe": "domains"}}, "give counts"),
-        ({"domains": None}, "splits.test_natural: needs the block: 'domains'"),
+        ({"domains": None, "figures": {}}, "splits.test_natural: needs the block: 'domains'"),
     ],
 )
 def test_names_that_do_not_exist_stop_at_once(
     tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
-    base = changed_config(tmp_path, CHANGE)
-    done = snakemake(
-        tmp_path, "--dry-run", config=changed_config(tmp_path, change, base), check=False
-    )
+    config = changed_config(tmp_path, change, *WHOLE)
+    done = snakemake(tmp_path, "--dry-run", config=config, check=False)
     assert done.returncode != 0 and message in done.stdout, done.stdout[-2000:]

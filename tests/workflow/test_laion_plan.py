@@ -30,7 +30,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_jobs_of_the_core_set(plan: str) -> None:
-    jobs = {r: int(n) for r, n in re.findall(r"^([a-z_]+) +(\d+)$", plan, flags=re.M)}
+    jobs = {r: int(n) for r, n in re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", plan, flags=re.M)}
     expected = {
         "external_data": 1, "folder_pool": 448, "folder_set": 7, "embed": 455, "split": 1,
         "train": 1, "evaluate": 1, "dedup_assign": 448, "dedup_score": 32,

@@ -15,7 +15,7 @@ MINI = ROOT / "config/mini.yaml"
     ("change", "expected"),
     [
         ({}, {"train": 6, "split": 6, "margins": 4, "embed": 6, "source": 3, "dedup_score": 2}),
-        ({"seeds": [0, 1, 2]}, {"train": 18, "evaluate": 18, "evaluate_split": 6, "split": 6}),
+        ({"seeds": [0, 1, 2]}, {"train": 18, "logits": 18, "evaluate": 6, "split": 6}),
         (
             {"pools.test_pool.shards": 7},
             {"pool_shard": 7, "margins": 8, "embed": 10, "dedup_assign": 7},

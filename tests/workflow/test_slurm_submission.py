@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clipshift.costs import base_rule
 from tests.workflow import standin
 from tests.workflow.runner import ROOT, TEST_CONFIG, changed_config, environment, planned
 
@@ -27,8 +28,8 @@ NAMES = {
     "first_check": 1,
 }
 GPU_RULES = {"embed", "thresholds", "margins", "neighbours", "dedup_assign", "dedup_score",
-             "dedup_check", "evaluate"}  # fmt: skip
-LOCAL = {"all", "fetch", "pool_manifest", "set_templates"}  # run where Snakemake does
+             "dedup_check", "logits"}  # fmt: skip
+LOCAL = {"all", "fetch", "pool_manifest", "set_prompts"}  # run where Snakemake does
 GPU = {"partition": "accel", "gpus": "h100:1", "cpus-per-gpu": "6", "mem": "32000", "time": "240"}
 TRAIN = {"partition": "batch", "mem": "8000", "time": "240"}  # a model without a GPU
 
@@ -79,7 +80,7 @@ def parsed(words: list[str]) -> dict[str, str]:
         name = SHORT.get(name, name.removeprefix("--"))
         takes = not sign and rest and not rest[0].startswith("-")
         options[name] = value if sign else rest.pop(0) if takes else ""
-    options["rule"] = re.sub("^rule_|_wildcards_.*", "", options["comment"])
+    options["rule"] = base_rule(re.sub("^rule_|_wildcards_.*", "", options["comment"]))
     return options
 
 

@@ -45,12 +45,15 @@ def test_evaluations_carry_n_intervals_and_identity(study: Path) -> None:
     assert result["points_pruned"] + result["points_kept"] == 397
     assert result["samples_seen"] == record["samples_seen"] == 1024
     assert run["checkpoint_sha256"] == record["model_sha256"]
-    predictions = read_parquet(study / "results/eval/test_near-nano-s0.predictions.parquet")
     for name, entry in run["sets"].items():
-        mine = predictions.filter(np.array(predictions["test_set"]) == name)
-        assert len(mine) == entry["n"] == result["sets"][name]["n"]
-        assert sum(mine["correct"].to_pylist()) == entry["correct"]
+        rows = study / f"results/logits/{name}/test_near-nano-s0.parquet"
+        logits, table = np.load(rows.with_suffix(".npy")), read_parquet(rows)
+        assert logits.shape == (entry["n"], len(entry["classes"])) and logits.dtype == np.float32
+        assert entry["n"] == result["sets"][name]["n"] == len(table)
+        assert table["predicted"].to_pylist() == logits.argmax(1).tolist()
+        assert sum(r == 0 for r in table["rank"].to_pylist()) == entry["correct"]
         assert entry["top1_low"] < entry["top1"] < entry["top1_high"]
+        assert "trained_on" not in entry
 
 
 def test_no_test_picture_is_in_the_training_data(study: Path) -> None:
@@ -102,7 +105,8 @@ def test_a_changed_recipe_makes_only_its_split_again(copy: Path, tmp_path: Path)
     jobs = planned(copy, config=config)
     # The curve of which the split is a point, and the line to which its model belongs.
     assert jobs.pop("figure") == 2
-    once = ("split", "split_samples", "train", "evaluate", "evaluate_split")
+    assert jobs.pop("logits") == 2
+    once = ("split", "split_samples", "guard", "train", "evaluate", "evaluate_and_export")
     assert {rule: jobs.pop(rule) for rule in once} == dict.fromkeys(once, 1)
     assert set(jobs) == {"all", "accuracy_table", "contrasts_table", "report_page"}
 
@@ -118,7 +122,7 @@ def test_another_threshold_compares_nothing_again(copy: Path, tmp_path: Path) ->
 
 def test_other_prompts_train_and_embed_nothing(copy: Path, tmp_path: Path) -> None:
     jobs = planned(copy, config=changed_config(tmp_path, {"evaluation.templates": ["a {c}"]}))
-    assert jobs["evaluate"] == 6
+    assert (jobs["logits"], jobs["evaluate"]) == (12, 6)
     assert not jobs.keys() & {"train", "split", "embed", "test_set", "source"}
 
 

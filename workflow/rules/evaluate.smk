@@ -76,8 +76,8 @@ rule evaluate_run:
     log:
         "results/logs/evaluate/{evaluation}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         sets=lambda w: ev.summary_words([w.evaluation]),
         exports="",
@@ -124,8 +124,8 @@ rule evaluate:
     log:
         "results/logs/evaluate/{condition}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         sets=lambda w: ev.summary_words(ev.conditions()[w.condition]),
         account=lambda w: (

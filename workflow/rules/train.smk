@@ -21,7 +21,7 @@ rule guard:
     log:
         "results/logs/guard/{split}.log",
     resources:
-        mem_mb=grows(2000),
+        mem_mb=grows(4000),
         runtime=grows(60),
     params:
         # Of no rerun's concern: parameters that take `input` trigger none.
