@@ -155,12 +155,18 @@ MINI = [
 ]  # fmt: skip
 
 
-def plan(folder: Path, edit: Edit, base: Mapping[str, Any], *words: str) -> dict[str, int]:
-    """Rule -> jobs that a finished study would plan after an edit."""
+def plan(
+    folder: Path, edit: Edit, base: Mapping[str, Any], *words: str, name: str = "changed.yaml"
+) -> dict[str, int]:
+    """Rule -> jobs that a finished study would plan after an edit.
+
+    Args:
+        name: of the configuration's file, which the report shows.
+    """
     raw = copy.deepcopy(dict(base))
     edit.config(raw)
     with tempfile.TemporaryDirectory() as scratch:
-        config = Path(scratch) / "edited.yaml"
+        config = Path(scratch) / name
         config.write_text(yaml.safe_dump(raw, sort_keys=False))
         if edit.files is None:
             return planned(folder, *words, config=config)
@@ -168,10 +174,10 @@ def plan(folder: Path, edit: Edit, base: Mapping[str, Any], *words: str) -> dict
             return planned(folder, *words, config=config)
 
 
-def table(folder: Path, edits: Sequence[Edit], base: Mapping[str, Any]) -> Iterator[str]:
+def table(folder: Path, edits: Sequence[Edit], base: Mapping[str, Any], name: str) -> Iterator[str]:
     """Lines for people: the edit, how many jobs it plans, and which."""
     for edit in edits:
-        jobs = plan(folder, edit, base)
+        jobs = plan(folder, edit, base, name=name)
         jobs.pop("all", None)
         shown = ", ".join(f"{rule} {count}" for rule, count in jobs.items())
         yield f"{edit.what}\n    {sum(jobs.values())} jobs: {shown or 'nothing'}"
@@ -186,7 +192,8 @@ def main() -> None:
     base = merged(*args.configfile)
     if jobs := planned(args.directory.resolve(), "--configfile", *map(str, args.configfile)):
         raise SystemExit(f"the study is not finished: it would plan {jobs}")
-    for line in table(args.directory.resolve(), edits, base):
+    name = args.configfile[-1].name
+    for line in table(args.directory.resolve(), edits, base, name):
         print(line, flush=True)
 
 

@@ -56,13 +56,13 @@ def environment() -> dict[str, str]:
 def planned(folder: Path, *words: str, config: Path = TEST_CONFIG) -> dict[str, int]:
     """Rule -> number of jobs that a dry run would start."""
     text = snakemake(folder, "--dry-run", *words, config=config).stdout
-    table = text.split("Job stats:", 1)
+    table = text.split("Job stats:")
     if len(table) == 1:
         assert "Nothing to be done" in text, text[-3000:]
         return {}
     jobs: Counter[str] = Counter()
     # A rule with a number makes several test sets in one job.
-    for rule, count in re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", table[1], flags=re.M):
+    for rule, count in re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", table[-1], flags=re.M):
         jobs[rule] += int(count)
     del jobs["total"]
     return dict(jobs)

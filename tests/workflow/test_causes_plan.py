@@ -32,9 +32,8 @@ def slurm(folder: Path, config: Path, *words: str) -> str:
 
 
 def jobs(text: str) -> dict[str, int]:
-    return {
-        rule: int(n) for rule, n in re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", text, flags=re.M)
-    }
+    found = re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", text, flags=re.M)
+    return {rule: int(n) for rule, n in found}
 
 
 def test_the_overlay_trains_no_model_of_study_a_again(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def fetch(package: Package, out: Path) -> None:
         raise ClipshiftError(
             f"{cached} in the package cache is damaged (sha256 {digest}); delete it and run again"
         )
-    _copy(cached, out)
+    _copy(cached, out)  # not a link: Snakemake sets the time of outputs, and so of the cached file
 
 
 def _copy(source: Path, target: Path) -> None:

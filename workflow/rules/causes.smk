@@ -115,7 +115,7 @@ rule corpus:
     """Caption and labels of the pictures of a shard, as a corpus asks for them."""
     input:
         table=lambda w: at.table(w.dataset, w.shard),
-        fields=lambda w: causes.fields(w.dataset, w.shard),
+        fields=lambda w: causes.corpus_fields(w.corpus, w.dataset, w.shard),
         classes=causes.class_files(),
     output:
         "results/corpora/{corpus}/{dataset}/{shard}.parquet",

@@ -8,9 +8,12 @@ localrules:
 
 
 rule fetch:
-    """Fetch one pinned package and check its hash; kept in the user's cache."""
+    """Fetch one pinned package and check its hash; a copy of the file in the user's cache.
+
+    It stays: a source that joins later, of the same package, must not have the others drawn again.
+    """
     output:
-        temp("results/packages/{package}"),
+        "results/packages/{package}",
     log:
         "results/logs/fetch/{package}.log",
     params:

@@ -67,6 +67,12 @@ class Causes:
         pool = [(self.cfg.pool, shard) for shard in self.at.shards(self.cfg.pool)]
         return pool + [(self.cfg.reference, "00000")] * bool(self.cfg.splits[split].reference)
 
+    def corpus_fields(self, corpus: str, dataset: str, shard: str) -> list[str]:
+        """Tables of captions that a corpus reads: none where it asks for pictures alone."""
+        block = self.block.corpora[corpus]
+        reads = block.fields or block.labels or block.banned
+        return self.fields(dataset, shard) if reads else []
+
     def corpora(self, split: str, corpus: str) -> list[str]:
         folder = f"results/corpora/{corpus}"
         return [f"{folder}/{dataset}/{shard}.parquet" for dataset, shard in self.read_by(split)]
