@@ -9,7 +9,7 @@ import pytest
 
 from clipshift.config.load import load
 from clipshift.layout.study import Layout
-from tests.workflow.runner import ROOT, environment
+from tests.workflow.runner import ROOT, changed_config, environment, planned, snakemake
 
 CONFIG = ROOT / "config/laion400m.yaml"
 TARGET = "results/eval/pruned_100M.json"
@@ -86,3 +86,36 @@ def test_preview(tmp_path: Path) -> None:
     assert re.search(r"^embed +455 ", done.stdout, flags=re.M)
     assert re.search(r"^total +\d,\d{3} ", done.stdout, flags=re.M)
     assert "laion400m (laion400m)" in done.stdout  # not there yet
+
+
+def test_one_more_test_set_on_a_finished_study(tmp_path: Path) -> None:
+    """With made-up files for all that the study makes: the pool is not read again."""
+    text = snakemake(tmp_path, "--dry-run", config=CONFIG).stdout
+    for names in re.findall(r"^    output: (.*)$", text, flags=re.M):
+        for name in names.split(", "):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if "clip_benchmark/" in name:
+                path.mkdir()
+            else:
+                path.touch()
+    assert planned(tmp_path, config=CONFIG) == {}
+    # Without Snakemake's records no parameter is seen to change: what lists all sets is taken away.
+    listing = (
+        "eval/*.json",
+        "tables/accuracy.csv",
+        "domains/*/composition.json",
+        "tables/domain_*",
+        "report.html",
+    )
+    for file in [f for name in listing for f in tmp_path.glob(f"results/{name}")]:
+        file.unlink()
+    summaries = planned(tmp_path, config=CONFIG)
+    added = {"folder": "imagenet-c", "classes": 1000, "samples": 50_000}
+    jobs = planned(tmp_path, config=changed_config(tmp_path, {"sets.imagenet_c": added}, CONFIG))
+    own = {"external_data": 1, "folder_set": 1, "set_prompts": 1, "embed": 2, "logits": 53}
+    # Of study B, which scores every test set.
+    own |= {"domain_labels": 1, "domain_score": 5, "domain_score_pictures": 6, "domain_verdicts": 1}
+    assert {rule: n - summaries.get(rule, 0) for rule, n in jobs.items()} == dict.fromkeys(
+        summaries, 0
+    ) | own
