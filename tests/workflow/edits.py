@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from tests.workflow.runner import TEST_CONFIG, merged, planned
+from clipshift.config.load import merged
+from tests.workflow.runner import TEST_CONFIG, planned
 
 Raw = dict[str, Any]
 # A set that is added, and what it may be called later.

@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from clipshift.config.load import merged
 
 ROOT = Path(__file__).parents[2]
 TEST_CONFIG = ROOT / "config/test.yaml"
@@ -66,23 +67,6 @@ def planned(folder: Path, *words: str, config: Path = TEST_CONFIG) -> dict[str, 
         jobs[rule] += int(count)
     del jobs["total"]
     return dict(jobs)
-
-
-def merged(*files: Path) -> dict[str, Any]:
-    """Configuration files merged as Snakemake merges them."""
-    found: dict[str, Any] = {}
-    for file in files:
-        found = _merge(found, yaml.safe_load(file.read_text()))
-    return found
-
-
-def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    both = {
-        key: _merge(first[key], second[key])
-        for key in first.keys() & second.keys()
-        if isinstance(first[key], dict) and isinstance(second[key], dict)
-    }
-    return first | second | both
 
 
 def changed_config(folder: Path, change: dict[str, object], *base: Path) -> Path:

@@ -7,11 +7,11 @@ from typing import get_args
 import pytest
 
 from clipshift.config.domain_figures import Variant
-from clipshift.config.load import load
+from clipshift.config.load import load, merged
 from clipshift.domains import compare
 from clipshift.evaluation.views import measure, read
 from clipshift.files import read_parquet
-from tests.workflow.runner import ROOT, WHOLE, changed_config, merged, planned, snakemake
+from tests.workflow.runner import ROOT, WHOLE, changed_config, planned, snakemake
 
 MINI, OVERLAY = ROOT / "config/mini.yaml", ROOT / "config/mini-domains.yaml"
 LAION = ROOT / "config/laion400m.yaml"

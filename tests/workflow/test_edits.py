@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from clipshift.config.load import merged
 from clipshift.files import read_json, read_parquet
 from tests.workflow.edits import ADDED, TEST, Edit, plan, renamed
 from tests.workflow.runner import (
@@ -20,7 +21,6 @@ from tests.workflow.runner import (
     command,
     digests,
     environment,
-    merged,
     planned,
     snakemake,
 )

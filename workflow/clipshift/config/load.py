@@ -14,11 +14,16 @@ from clipshift.errors import ClipshiftError
 
 
 def load(*files: Path) -> Config:
-    """Read configuration files; as in Snakemake they are merged, and the later ones win."""
-    merged: dict[str, Any] = {}
+    """Read configuration files, see `merged`."""
+    return parse(merged(*files), files)
+
+
+def merged(*files: Path) -> dict[str, Any]:
+    """The keys of configuration files; as in Snakemake they are merged, and the later ones win."""
+    found: dict[str, Any] = {}
     for file in files:
-        merged = _merge(merged, _read(file))
-    return parse(merged, files)
+        found = _merge(found, _read(file))
+    return found
 
 
 def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

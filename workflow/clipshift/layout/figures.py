@@ -44,7 +44,7 @@ def figure_files(at: Layout, kind: str, name: str) -> Files:
 
 def figure_inputs(at: Layout, kind: str, name: str) -> list[str]:
     """The same, as a flat list without repetition."""
-    return list(dict.fromkeys(leaves(figure_files(at, kind, name))))
+    return table_inputs(figure_files(at, kind, name))
 
 
 def table_inputs(files: Any) -> list[str]:

@@ -409,9 +409,6 @@ class Layout:
 
     # Figures and report --------------------------------------------------------------------------
 
-    def contrast_splits(self) -> list[str]:
-        return sorted({s for contrast in self.cfg.figures.contrasts for s in contrast[:2]})
-
     def compared_sets(self) -> list[str]:
         """Sets that the pool is compared with: all but those of study B alone."""
         return [name for name, s in self.cfg.sets.items() if s.role != "domain"]
