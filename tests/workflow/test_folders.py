@@ -98,7 +98,7 @@ def test_missing_data_are_one_message(folders: Path, tmp_path: Path) -> None:
     done = snakemake(tmp_path, *words, config=folders / "study.yaml", check=False)
     assert done.returncode != 0
     message = "data that this study needs is missing"
-    log = (tmp_path / "results/logs/external_1.log").read_text()
+    log = (tmp_path / "results/logs/external/1.log").read_text()
     assert log.count(message) == 1
     assert done.stdout.count(message) == 1
     assert f"{tmp_path}/data/val  (sets.fold_val.folder)" in log

@@ -6,15 +6,10 @@
 #        results/models/{split}-{model}-s{seed}/              model.pt, record.json, loss.csv
 #        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
 #        results/tables/causes_{runs,models,corpora,labels}.csv
-from clipshift.config.causes import asked, evaluations
+from clipshift.config.causes import asked
 from clipshift.layout.causes import Causes
 
 causes = Causes(at)
-
-
-def controlled_evaluations():
-    """Every evaluation of `causes.runs`, in their order."""
-    return [e for name, seeds in asked(cfg.causes) for e in evaluations(name, seeds)]
 
 
 localrules:
@@ -235,7 +230,7 @@ rule train_vision:
 rule causes_runs:
     """One row a run and head, and one a split, model and head, with n and intervals."""
     input:
-        runs=at.evaluations(controlled_evaluations()),
+        runs=at.evaluations(ev.controlled()),
         joined=at.evaluations(name for name, _ in asked(cfg.causes)),
         accounts=causes.accounts(),
     output:
@@ -248,7 +243,7 @@ rule causes_runs:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        runs=at.evaluations(controlled_evaluations()),
+        runs=at.evaluations(ev.controlled()),
         accounts=causes.accounts(),
         models=lambda w: as_json(
             {n: m.model_dump(mode="json") for n, m in cfg.causes.models.items()}

@@ -26,7 +26,8 @@ for number, (sets, covered) in enumerate(
         name:
             f"logits_{number}" if number else "logits"
         input:
-            weights=lambda w: ev.weights(w.evaluation),
+            record=lambda w: ev.weights(w.evaluation)[0],
+            weights=lambda w: ev.weights(w.evaluation)[1],
             sets=lambda w, sets=sets: [
                 file for s in named(sets, w) for file in ev.set_files(s, w.evaluation)
             ],
@@ -53,8 +54,8 @@ for number, (sets, covered) in enumerate(
             probe=lambda w: ev.probe_arguments(w.evaluation),
             version=version_of("logits"),
         shell:
-            "python -m clipshift.evaluation.logits --record {input.weights[0]}"
-            " --weights {input.weights[1]} {params.sets} {params.protocol} {params.probe}"
+            "python -m clipshift.evaluation.logits --record {input.record}"
+            " --weights {input.weights} {params.sets} {params.protocol} {params.probe}"
             " --name {wildcards.evaluation} --out results/logits > {log} 2>&1"
 
     if number:
@@ -72,7 +73,7 @@ rule evaluate_run:
         split=lambda w: ev.training([w.evaluation])["split"],
         chosen=lambda w: ev.training([w.evaluation])["chosen"],
     output:
-        "results/eval/{evaluation}.json",
+        result="results/eval/{evaluation}.json",
     log:
         "results/logs/evaluate/{evaluation}.log",
     resources:
@@ -85,14 +86,14 @@ rule evaluate_run:
     shell:
         "python -m clipshift.evaluation.summary --name {wildcards.evaluation} {params.sets}"
         " --split {input.split} --record {input.records} {params.exports}"
-        " --out {output[0]} > {log} 2>&1"
+        " --out {output.result} > {log} 2>&1"
 
 
 use rule evaluate_run as evaluate_and_export with:
     output:
-        "results/eval/{evaluation}.json",
-        directory("results/eval/clip_benchmark/{evaluation}"),
-        "results/eval/{evaluation}.results.jsonl",
+        result="results/eval/{evaluation}.json",
+        clip_benchmark=directory("results/eval/clip_benchmark/{evaluation}"),
+        open_clip="results/eval/{evaluation}.results.jsonl",
     wildcard_constraints:
         evaluation=ev.exported(),
     params:

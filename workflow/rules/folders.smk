@@ -19,7 +19,7 @@ for number, covered in enumerate([["{dataset}"], *at.folder_passes()]):
         output:
             [at.inventory(name) for name in covered],
         log:
-            f"results/logs/external{f'_{number}' if number else '/{dataset}'}.log",
+            f"results/logs/external/{number or '{dataset}'}.log",
         wildcard_constraints:
             dataset=pattern(cfg.folders),
         retries: 0  # one message, not three

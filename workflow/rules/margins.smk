@@ -5,12 +5,6 @@
 #        results/neighbours/{encoder}/{base}/{testset}.parquet and {testset}.density.parquet
 
 
-def of_piece(piece):
-    """Data set, encoder and shards of a piece, `encoder/dataset/shard`."""
-    encoder, dataset, shard = piece.split("/")
-    return dataset, encoder, [shard]
-
-
 rule thresholds:
     """Per test image, its similarity to the reference set."""
     input:
@@ -45,14 +39,14 @@ for number, (sets, covered) in enumerate(
         name:
             f"margins_{number}" if number else "margins"
         input:
-            lambda w: at.embeddings(*of_piece(w.piece)),
+            lambda w: at.embeddings(*at.of_piece(w.piece)),
             lambda w, sets=sets: [
                 file
                 for s in named(sets, w)
-                for file in at.embeddings(s, of_piece(w.piece)[1])
+                for file in at.embeddings(s, at.of_piece(w.piece)[1])
             ],
             thresholds=lambda w, sets=sets: [
-                at.thresholds(s, of_piece(w.piece)[1]) for s in named(sets, w)
+                at.thresholds(s, at.of_piece(w.piece)[1]) for s in named(sets, w)
             ],
         output:
             [
@@ -70,8 +64,8 @@ for number, (sets, covered) in enumerate(
             mem_mb=grows(2000),
             runtime=grows(30),
         params:
-            pool=lambda w: "results/embeddings/{1}/{0}".format(*of_piece(w.piece)),
-            shard=lambda w: of_piece(w.piece)[2][0],
+            pool=lambda w: "results/embeddings/{1}/{0}".format(*at.of_piece(w.piece)),
+            shard=lambda w: at.of_piece(w.piece)[2][0],
             sides=lambda w, output, sets=sets: at.side_arguments(
                 named(sets, w), w.piece
             ),

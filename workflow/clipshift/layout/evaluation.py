@@ -51,6 +51,10 @@ class Evaluations:
         own = {split: self.at.runs(split) for split in self.cfg.trained}
         return own | {name: evaluations(name, seeds) for name, seeds in asked(self.cfg.causes)}
 
+    def controlled(self) -> list[str]:
+        """The evaluations of `causes.runs`, in their order."""
+        return [e for name, seeds in asked(self.cfg.causes) for e in evaluations(name, seeds)]
+
     def every(self) -> list[str]:
         """Every evaluation of the study, each once."""
         return list(dict.fromkeys(e for names in self.conditions().values() for e in names))

@@ -234,6 +234,11 @@ class Layout:
         """The margins of a shard, `encoder/dataset/shard`, to a test set."""
         return f"results/margins/{testset}/{piece}.parquet"
 
+    def of_piece(self, piece: str) -> tuple[str, str, list[str]]:
+        """Data set, encoder and shard of a piece."""
+        encoder, dataset, shard = piece.split("/")
+        return dataset, encoder, [shard]
+
     def margin_passes(self) -> list[tuple[list[str], list[str]]]:
         """What one job makes at once: (test sets, pieces), none of which is made yet.
 
