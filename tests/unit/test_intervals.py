@@ -159,6 +159,11 @@ def test_tables(tmp_path: Path, account: Path) -> None:
         ("far", "sketch", "40", "2"), ("near", "sketch", "40", "2"),
     ]  # fmt: skip
     assert float(rows[0]["top1"]) == pytest.approx(results[0]["sets"]["sketch"]["top1"], abs=1e-6)
+    assert {r["images_trained_on"] for r in rows} == {"0"}
+    seen = {"images": 7, "without": {"n": 33, "top1": 0.5}}
+    marked = results[0] | {"sets": {"sketch": results[0]["sets"]["sketch"] | {"trained_on": seen}}}
+    (row,) = accuracy_rows([marked])
+    assert (row["images_trained_on"], row["n_without"], row["top1_without"]) == (7, 33, 0.5)
     files = {split: {"sketch": runs(tmp_path, split, a, a)} for split, a in SPLITS}
     (contrast,) = contrast_rows([("far", "near", "sketch")], files)
     assert contrast["difference"] == pytest.approx(

@@ -19,6 +19,8 @@ from clipshift.files import read_json, write_text
 from clipshift.ledger import Ledger
 from clipshift.report_figures import pruned_matrix, read_table, shown
 
+# How models are trained anew without the test images that came after their training.
+AGAIN = "snakemake --forcerun guard"
 MIME = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
 
@@ -118,10 +120,12 @@ def page(contents: dict[str, Any], results: Path) -> str:
     records = [read_json(results / f"models/{run}/record.json") for run in contents["runs"]]
     sources = {n: read_json(results / f"sources/{n}/manifest.json") for n in contents["sources"]}
     tables = results / "tables"
+    accuracy = read_table(tables / "accuracy.csv") if records else []
     return environment.from_string(template).render(
         contents=contents,
         accounts=accounts(contents, results),
-        accuracy=accuracy_matrix(read_table(tables / "accuracy.csv")) if records else {},
+        accuracy=accuracy_matrix(accuracy),
+        trained_on=AGAIN if any(row["images_trained_on"] != "0" for row in accuracy) else "",
         controlled={
             f"results/tables/{t}.csv": read_table(tables / f"{t}.csv")
             for t in contents["controlled"]

@@ -216,7 +216,7 @@ STEPS = {
             ),
         ),
     ),
-    "report": Step(4, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
+    "report": Step(5, ("report.py", "report_figures.py", "published.py", "data/report.html.j2")),
     "caption_fields": Step(
         1,
         (

@@ -35,10 +35,22 @@ def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             "mean_per_class_recall": entry["mean_per_class_recall"],
             "chance": entry["chance"],
             "majority": entry["majority"],
+            **trained_on(entry),
         }
         for result in results
         for name, entry in result["sets"].items()
     ]
+
+
+def trained_on(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Test images whose bytes the models were trained on, and the accuracy without them."""
+    said = entry.get("trained_on") or {"images": 0, "without": None}
+    without = said["without"] or {"n": None, "top1": None}
+    return {
+        "images_trained_on": said["images"],
+        "n_without": without["n"],
+        "top1_without": without["top1"],
+    }
 
 
 def contrast_rows(
