@@ -190,8 +190,14 @@ def test_a_killed_guard_trains_nothing_again(copy: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     snakemake(copy, "--unlock", config=config)
+    assert not list_of_split.exists()
     jobs = planned(copy, "--", "results/tables/accuracy.csv", config=config)
-    assert "train" not in jobs and jobs.keys() <= {"evaluate", "accuracy_table"}
+    assert jobs.keys() <= {"evaluate", "accuracy_table"}
+    # Nor does a test set that comes at this very moment.
+    config = changed_config(copy, {"sets.another": OVERLAPPING}, *WHOLE)
+    jobs = planned(copy, "--", "results/tables/accuracy.csv", config=config)
+    own = {"test_set": 1, "set_prompts": 1, "logits": 8, "evaluate": 8, "accuracy_table": 1}
+    assert jobs == own
 
 
 def test_another_study_of_the_same_names_and_back(copy: Path) -> None:

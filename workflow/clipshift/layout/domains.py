@@ -146,9 +146,9 @@ class DomainLayout:
         return [t for t in tables if not self.fitted(classifier) or self.at.made(t)]
 
     def fitted(self, classifier: str) -> bool:
-        """Whether a classifier was there when the run was planned."""
+        """Whether a classifier was there when the run was planned, or what was made of it."""
         files = (self.model(classifier), self.record(classifier), self.parts(classifier))
-        return all(map(self.at.made, files))
+        return all(map(self.at.made, files)) or self.at.made(self.point(classifier))
 
     def waits_for(self, classifier: str) -> list[str]:
         """Those of the tables that a first fit waits for; a later one takes them as they are.

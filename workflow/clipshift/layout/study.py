@@ -334,9 +334,17 @@ class Layout:
         """The list of test images among a split's samples."""
         return f"results/guard/{split}.parquet"
 
+    def listed(self, split: str) -> bool:
+        """Whether a split had its list, or a model that was trained by one that is lost."""
+        runs = self.runs(split)
+        for r in self.cfg.causes.runs:
+            runs += [f"{r.split}-{r.model}-s{seed}" for seed in r.seeds if r.split == split]
+        models = (f"results/models/{run}/model.pt" for run in runs)
+        return self.made(self.guard(split)) or any(map(self.made, models))
+
     def guarded(self, split: str) -> list[str]:
         """Test sets that the list of a split knows; a set that came after it is none of them."""
-        listed = self.made(self.guard(split))
+        listed = self.listed(split)
         return [s for s in self.cfg.test_sets if not listed or self.made(self.table(s))]
 
     def guard_waits_for(self, split: str) -> list[str]:
@@ -345,8 +353,7 @@ class Layout:
         Not `ancient`: Snakemake overlooks changed parameters of all that lies behind a job that
         runs, even where the link is an ancient one.
         """
-        listed = self.made(self.guard(split))
-        return [] if listed else [self.table(s) for s in self.cfg.test_sets]
+        return [] if self.listed(split) else [self.table(s) for s in self.cfg.test_sets]
 
     def guard_arguments(self, split: str) -> str:
         """The command line's words for what a training leaves out."""
