@@ -11,7 +11,7 @@ from PIL import Image
 
 from clipshift import embed, encoders
 from clipshift.config.data import Package
-from clipshift.config.study import OpenClipEncoder
+from clipshift.config.encoders import OpenClipEncoder
 from clipshift.embeddings import read_shard, shard_paths
 from clipshift.errors import ClipshiftError
 from clipshift.fetch import fetch

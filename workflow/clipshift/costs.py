@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from clipshift.config.causes import LinearHead, training
+from clipshift.config.encoders import OpenClipEncoder
 from clipshift.config.folders import Outside
-from clipshift.config.study import Config, EpochTraining, OpenClipEncoder
+from clipshift.config.study import Config, EpochTraining
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0

@@ -12,14 +12,9 @@ from typing import Any
 
 from clipshift.config.causes import LinearHead, RunOf
 from clipshift.config.data import Block, TestSet
+from clipshift.config.encoders import FolderEncoder, RunEncoder
 from clipshift.config.folders import takes
-from clipshift.config.study import (
-    Config,
-    FolderEncoder,
-    RunEncoder,
-    driving_sets,
-    source_packages,
-)
+from clipshift.config.study import Config, driving_sets, source_packages
 
 # Of the own block, in front of as many of the whole definition.
 OWN_DIGITS = 12

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from clipshift import encoders
-from clipshift.config.study import Encoder
+from clipshift.config.encoders import Encoder
 from clipshift.device import available_cores
 from clipshift.embeddings import read_shard, write_shard
 from clipshift.errors import ClipshiftError, run

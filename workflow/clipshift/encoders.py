@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from clipshift import models
-from clipshift.config.study import EfficientNetLiteEncoder, OpenClipEncoder, RunEncoder
+from clipshift.config.encoders import EfficientNetLiteEncoder, OpenClipEncoder, RunEncoder
 from clipshift.device import available_cores, pick_device
 from clipshift.errors import ClipshiftError
 from clipshift.files import read_json

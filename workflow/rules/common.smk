@@ -28,11 +28,15 @@ from clipshift.layout.figures import (
 )
 from clipshift.layout import made
 from clipshift.layout.outputs import DOMAIN_TABLES
+from clipshift.layout.report import (
+    controlled_tables,
+    report_contents,
+    report_inputs,
+)
 from clipshift.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.layout.study import (
     Layout,
     as_json,
-    controlled_tables,
 )
 from clipshift.steps import version_of
 from clipshift.wildcards import pattern

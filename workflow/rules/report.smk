@@ -6,7 +6,7 @@
 rule report_page:
     """Write the page; refuses when the accounts from source to split do not add up."""
     input:
-        at.report_inputs(),
+        report_inputs(at),
     output:
         "results/report.html",
     log:
@@ -16,7 +16,7 @@ rule report_page:
         runtime=grows(10),
     params:
         contents=lambda w: as_json(
-            at.report_contents([Path(f).name for f in workflow.configfiles])
+            report_contents(at, [Path(f).name for f in workflow.configfiles])
         ),
         version=version_of("report"),
     shell:

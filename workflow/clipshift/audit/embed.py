@@ -73,7 +73,7 @@ def rejections(folder: Path) -> list[Rejected]:
 def _load(encoder: dict[str, Any], device: str) -> encoders.Encoder:
     from pydantic import TypeAdapter
 
-    from clipshift.config.study import Encoder
+    from clipshift.config.encoders import Encoder
 
     return encoders.load(TypeAdapter(Encoder).validate_python(encoder), device)
 

@@ -201,7 +201,7 @@ def encoder_block(text: str | None) -> dict[str, Any]:
     """
     from pydantic import TypeAdapter, ValidationError
 
-    from clipshift.config.study import Encoder
+    from clipshift.config.encoders import Encoder
 
     if text is None or text == LITE0["kind"]:
         block: Any = LITE0

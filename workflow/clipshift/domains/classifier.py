@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from clipshift.config.data import Block
 from clipshift.config.domains import Classifier, Parts
-from clipshift.config.study import Encoder
+from clipshift.config.encoders import Encoder
 from clipshift.domains import forms, heads
 from clipshift.errors import ClipshiftError
 from clipshift.files import atomic, read_json

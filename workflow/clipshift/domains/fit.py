@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from clipshift.config.domains import DOMAINS, Labels, Prompts
-from clipshift.config.study import RunEncoder
+from clipshift.config.encoders import RunEncoder
 from clipshift.domains import classifier, forms, heads
 from clipshift.domains.labels import read_labels
 from clipshift.domains.parts import (

@@ -10,10 +10,10 @@ from functools import cached_property
 from typing import Any
 
 from clipshift.config.domain_figures import OfClean
-from clipshift.config.folders import EXTERNAL, CaptionedPool, FolderSet, Outside, Tars, takes
-from clipshift.config.study import Config, FolderEncoder, RunEncoder, driving_sets
+from clipshift.config.encoders import FolderEncoder, RunEncoder
+from clipshift.config.folders import EXTERNAL, CaptionedPool, FolderSet, Tars, takes
+from clipshift.config.study import Config, driving_sets
 from clipshift.layout.made import Made
-from clipshift.layout.outputs import figure_outputs
 from clipshift.ranges import compact
 from clipshift.wildcards import pattern
 
@@ -21,13 +21,6 @@ from clipshift.wildcards import pattern
 def as_json(value: Any) -> str:
     """A block of the configuration as one word of a command line."""
     return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
-
-
-def controlled_tables(cfg: Config) -> list[str]:
-    """Tables that a study has because of its controlled trainings."""
-    names = ["runs", "models", "corpora"] * bool(cfg.causes.runs)
-    names += ["labels"] * (cfg.causes.found is not None)
-    return [f"causes_{name}" for name in names]
 
 
 class Layout:
@@ -418,61 +411,3 @@ class Layout:
     def evaluations(self, names: Iterable[str]) -> list[str]:
         """What is reported of conditions and evaluations."""
         return [f"results/eval/{name}.json" for name in names]
-
-    # Figures and report --------------------------------------------------------------------------
-
-    def compared_sets(self) -> list[str]:
-        """Sets that the pool is compared with: all but those of study B alone."""
-        return [name for name, s in self.cfg.sets.items() if s.role != "domain"]
-
-    def sampled(self) -> list[str]:
-        """Splits of which the report shows pictures: none where the pool is too large to search."""
-        outside = isinstance(self.cfg.pools[self.pool], Outside)
-        return [] if outside else list(self.cfg.splits)
-
-    def report_contents(self, files: list[str]) -> dict[str, Any]:
-        """What the report shows, by name; the step knows where each thing lies."""
-        cfg = self.cfg
-        sets = self.compared_sets()
-        return {
-            "study": cfg.study,
-            "configuration": files,
-            "sources": list(cfg.sources),
-            "datasets": {name: self.sources(name) for name in [*cfg.pools, *sets]},
-            "pools": {name: self.shards(name) for name in cfg.pools},
-            "sets": sets,
-            "pool": cfg.pool,
-            "reference": cfg.reference,
-            "encoder": cfg.encoder,
-            "sampled": self.sampled(),
-            "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
-            "runs": [run for split in cfg.trained for run in self.runs(split)],
-            "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
-            "embedded": cfg.dedup.embed,
-            "deduplicated": cfg.dedup.rule != "none",
-            "controlled": controlled_tables(cfg),
-            "contrasts": bool(cfg.figures.contrasts),
-        }
-
-    def report_inputs(self) -> list[str]:
-        cfg = self.cfg
-        tables = ["accuracy"] * bool(cfg.trained) + ["contrasts"] * bool(cfg.figures.contrasts)
-        embedded = f"results/embeddings/{cfg.encoder}"
-        return [
-            *(f"results/sources/{s}/manifest.json" for s in cfg.sources),
-            *(f"results/pools/{p}/manifest.json" for p in cfg.pools),
-            *(f"results/sets/{s}/manifest.json" for s in self.compared_sets()),
-            *(
-                f"{embedded}/{d}/account/account_{shard}.json"
-                for d in [cfg.pool, *self.compared_sets()] * cfg.dedup.embed
-                for shard in self.shards(d)
-            ),
-            *self.dedup_record(),
-            *(f"results/splits/{s}.json" for s in cfg.splits),
-            *(f"results/models/{run}/record.json" for s in cfg.trained for run in self.runs(s)),
-            *(f"results/tables/{t}.csv" for t in tables),
-            *(f"results/tables/{t}.csv" for t in controlled_tables(cfg)),
-            *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
-            *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
-            *(f"results/figures/samples/split_{s}.jpg" for s in self.sampled()),
-        ]
