@@ -49,10 +49,8 @@ def test_samples_that_show_a_test_image(world: Any, tmp_path: Path) -> None:
         {"key": "p5", "sha256": "B", "test_set": "val"},
         {"key": "p5", "sha256": "B", "test_set": "art"},
     ]
-    assert read_json(out.with_suffix(".json")) == {
-        "samples": 4,
-        "of_test_sets": {"val": 2, "art": 3},
-    }
+    account = read_json(out.with_suffix(".json"))
+    assert (account["samples"], account["of_test_sets"]) == (4, {"val": 2, "art": 3})
     assert left_out(out) == {"p2": "val", "p3": "art", "p5": "val"}
     assert left_out(None) == {}
     with pytest.raises(ClipshiftError, match=r"gone\.parquet is not there"):
@@ -70,6 +68,19 @@ def test_images_that_runs_were_trained_on(world: Any, tmp_path: Path) -> None:
     keys, kept = ["p1", "p2", "p3", "p5"], [True, False, True, False]
     write_parquet(chosen, pa.table({"key": keys, "kept": kept}))
     assert trained_on(split, chosen, [[]], tests) == {"val": set(), "art": {"a1"}}
+    # A list of the split says the same of the sets that it knows, as they were.
+    guard = tmp_path / "guard.parquet"
+    write_list(split, tests, guard)
+    for runs in ([[]], [without], [without, ["p2"]]):
+        for part in (None, chosen):
+            plain = trained_on(split, part, runs, tests)
+            assert trained_on(split, part, runs, tests, guard) == plain
+    write_list(split, {"val": tests["val"]}, guard)
+    assert trained_on(split, None, [[]], tests, guard)["art"] == {"a1", "a2", "a3"}
+    table(tests["val"], {"v9": "A"})
+    assert trained_on(split, None, [[]], tests, guard)["val"] == {"v9"}
+    gone = tmp_path / "gone.parquet"
+    assert trained_on(split, None, [[]], tests, gone)["val"] == {"v9"}
 
 
 def test_an_evaluation_says_the_accuracy_without_them(tmp_path: Path) -> None:

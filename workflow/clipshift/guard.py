@@ -16,7 +16,14 @@ import duckdb
 
 from clipshift.database import count, database, listed
 from clipshift.errors import ClipshiftError, run
-from clipshift.files import atomic_path, named_paths, read_parquet, write_json
+from clipshift.files import (
+    atomic_path,
+    named_paths,
+    read_json,
+    read_parquet,
+    sha256_file,
+    write_json,
+)
 
 REASON = "same bytes as an image of the test set "
 
@@ -46,7 +53,9 @@ def write_list(split: Path, tests: Mapping[str, Path], out: Path) -> dict[str, i
             ordered = "(SELECT * EXCLUDE (place) FROM found ORDER BY key, place)"
             db.execute(f"COPY {ordered} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
     found = {name: sets.get(name, 0) for name in tests}
-    write_json(out.with_suffix(".json"), {"samples": samples, "of_test_sets": found})
+    tables = {name: sha256_file(table) for name, table in tests.items()}
+    account = {"samples": samples, "of_test_sets": found, "tables": tables}
+    write_json(out.with_suffix(".json"), account)
     return found
 
 
@@ -68,31 +77,57 @@ def left_out(file: Path | None) -> dict[str, str]:
 
 
 def trained_on(
-    split: Path, chosen: Path | None, without: Sequence[Collection[str]], tests: Mapping[str, Path]
-) -> dict[str, set[str]]:
+    split: Path, chosen: Path | None, without: Sequence[Collection[str]], tests: Mapping[str, Path],
+    guard: Path | None = None,
+) -> dict[str, set[str]]:  # fmt: skip
     """Per test set the keys of its images whose bytes some runs of a split were trained on.
 
     Args:
         chosen: the part of the split that a corpus could use, where there is one.
         without: per run the samples that its training left out.
         tests: test set -> its sample table.
+        guard: the list of the split, if it is there: it has been through the split already, so
+            only sets that it does not know, or that changed since, are looked for again.
     """
-    kept = f"SELECT key, sha256 FROM read_parquet({listed([split])}) WHERE kept"
-    if chosen:
-        kept += f" AND key IN (SELECT key FROM read_parquet({listed([chosen])}) WHERE kept)"
+    known = _known(guard, tests)
+    others = {name: table for name, table in tests.items() if name not in known}
     # What any of the runs read: all but what every run left out.
     nowhere = set.intersection(*map(set, without))
     seen: dict[str, set[str]] = {name: set() for name in tests}
     with database() as db:
         _tests(db, tests)
         db.execute("CREATE TABLE nowhere AS SELECT unnest($1::VARCHAR[]) AS key", [sorted(nowhere)])
-        rows = (
-            f"SELECT DISTINCT t.test_set, t.key FROM ({kept}) s JOIN tests t USING (sha256) "
-            "WHERE s.key NOT IN (FROM nowhere)"
-        )
+        db.execute("CREATE TABLE kept (key VARCHAR, sha256 VARCHAR, test_set VARCHAR)")
+        if guard and known:
+            db.execute(
+                "INSERT INTO kept SELECT key, sha256, test_set "
+                f"FROM read_parquet({listed([guard])}) WHERE list_contains($1, test_set)",
+                [sorted(known)],
+            )
+        if others:
+            db.execute(
+                "INSERT INTO kept SELECT s.key, s.sha256, t.test_set "
+                f"FROM read_parquet({listed([split])}) s JOIN "
+                "(SELECT DISTINCT sha256, test_set FROM tests WHERE list_contains($1, test_set)) t "
+                "USING (sha256) WHERE s.kept",
+                [sorted(others)],
+            )
+        read = "FROM kept WHERE key NOT IN (FROM nowhere)"
+        if chosen:
+            read += f" AND key IN (SELECT key FROM read_parquet({listed([chosen])}) WHERE kept)"
+        rows = f"SELECT DISTINCT t.test_set, t.key FROM (SELECT * {read}) k "
+        rows += "JOIN tests t ON k.sha256 = t.sha256 AND k.test_set = t.test_set"
         for name, key in db.execute(rows).fetchall():
             seen[name].add(key)
     return seen
+
+
+def _known(guard: Path | None, tests: Mapping[str, Path]) -> set[str]:
+    """The test sets that a list was made with, as they are now."""
+    if guard is None or not (guard.exists() and guard.with_suffix(".json").exists()):
+        return set()
+    tables = read_json(guard.with_suffix(".json"))["tables"]
+    return {name for name, table in tests.items() if tables.get(name) == sha256_file(table)}
 
 
 def main() -> None:

@@ -81,11 +81,12 @@ rule evaluate_run:
         runtime=grows(60),
     params:
         sets=lambda w: ev.summary_words([w.evaluation]),
+        guard=lambda w: ev.guard_argument([w.evaluation]),
         exports="",
         version=version_of("evaluate"),
     shell:
         "python -m clipshift.evaluation.summary --name {wildcards.evaluation} {params.sets}"
-        " --split {input.split} --record {input.records} {params.exports}"
+        " --split {input.split} {params.guard} --record {input.records} {params.exports}"
         " --out {output.result} > {log} 2>&1"
 
 
@@ -98,6 +99,7 @@ use rule evaluate_run as evaluate_and_export with:
         evaluation=ev.exported(),
     params:
         sets=lambda w: ev.summary_words([w.evaluation]),
+        guard=lambda w: ev.guard_argument([w.evaluation]),
         exports="--exports",
         version=version_of("evaluate"),
 
@@ -129,6 +131,7 @@ rule evaluate:
         runtime=grows(60),
     params:
         sets=lambda w: ev.summary_words(ev.conditions()[w.condition]),
+        guard=lambda w: ev.guard_argument(ev.conditions()[w.condition]),
         account=lambda w: (
             f"--account results/splits/{w.condition}.json"
             if w.condition in cfg.splits
@@ -137,5 +140,5 @@ rule evaluate:
         version=version_of("evaluate"),
     shell:
         "python -m clipshift.evaluation.summary --name {wildcards.condition} --join {params.sets}"
-        " --split {input.split} --record {input.records} {params.account}"
+        " --split {input.split} {params.guard} --record {input.records} {params.account}"
         " --out {output} > {log} 2>&1"

@@ -148,6 +148,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", required=True, metavar="NAME=TABLE,ROWS[,ROWS]")
     parser.add_argument("--subsets", default="{}", help="JSON of causes.subsets")
     parser.add_argument("--split", type=Path, required=True, help="what the runs were trained on")
+    parser.add_argument("--guard", type=Path, help="its list of test images, if it is there")
     parser.add_argument("--chosen", type=Path, help="the part of it that a corpus could use")
     parser.add_argument("--account", type=Path, help="of the split: join its seeds")
     parser.add_argument("--record", type=Path, nargs="+", required=True)
@@ -163,6 +164,7 @@ def main() -> None:
         args.chosen,
         [list(read_json(path).get("left_out", {})) for path in args.record],
         {name: table for name, (table, *_) in files.items()},
+        args.guard,
     )
     views: dict[str, dict[int, Predictions]] = dict(sets)
     for name, subset in subsets.items():

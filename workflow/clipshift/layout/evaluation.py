@@ -177,6 +177,11 @@ class Evaluations:
             "chosen": chosen,
         }
 
+    def guard_argument(self, names: list[str]) -> str:
+        """The split's list of test images, which saves reading the split: no input, for one that
+        is lost must not be made again, and all that is trained by it."""
+        return f"--guard {self.at.guard(parse(names[0]).split)}"
+
     def summary_words(self, names: list[str]) -> str:
         """The command line's words for the test sets of a summary."""
         sets = self.cfg.test_sets
