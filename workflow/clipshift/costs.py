@@ -221,11 +221,6 @@ def _guard(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(_rows(cfg, n), read=n * cfg.costs.row_bytes)
 
 
-def _evaluate(cfg: Config, w: Mapping[str, str]) -> Work:
-    """A query over logits, and over the bytes of what the runs were trained on."""
-    return _guard(cfg, w)
-
-
 def _labelled(cfg: Config) -> float:
     """Pictures of the data sets that domain classifiers learn from."""
     return sum(points(cfg, name) for name in cfg.domains.labels.datasets) if cfg.domains else 0
@@ -318,9 +313,6 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "train": _train,
     "guard": _guard,
     "logits": _logits,
-    "evaluate": _evaluate,
-    "evaluate_run": _evaluate,
-    "evaluate_and_export": _evaluate,
     "caption_reference": _caption,
     "domain_tune": _domain_tune,
     "domain_score_pictures": _domain_score_pictures,
