@@ -109,7 +109,7 @@ def test_missing_data_are_one_message(folders: Path, tmp_path: Path) -> None:
 
 def test_train_and_evaluate_on_folders(folders: Path) -> None:
     snakemake(folders, "results/eval/fold_far.json", config=folders / "study.yaml")
-    result = read_json(folders / "results/eval/fold_far-fold_nano-s0.json")
+    result = read_json(folders / "results/eval/fold_far.json")
     assert result["sets"]["fold_val"]["n"] == 4
     assert result["sets"]["fold_val"]["templates"] == ["a {c}"]
     record = read_json(folders / "results/models/fold_far-fold_nano-s0/record.json")
