@@ -3,6 +3,7 @@
 The table says it edit by edit; a job too many is as wrong as one too few. `all` is no job.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ import pytest
 
 from clipshift.config.load import merged
 from clipshift.files import read_json, read_parquet
+from clipshift.layout.made import VARIABLE
 from tests.workflow.edits import ADDED, TEST, Edit, plan, renamed
 from tests.workflow.runner import (
     WHOLE,
@@ -211,3 +213,25 @@ def test_another_study_of_the_same_names_and_back(copy: Path) -> None:
     snakemake(copy, "--", target, config=config)
     back = changed_config(own, {}, *WHOLE)
     assert planned(copy, "--", "results/tables/causes_runs.csv", config=back) == {}
+
+
+def test_a_job_of_a_cluster_sees_the_groups_of_its_run(whole: Path, tmp_path: Path) -> None:
+    """It parses again, when a file of its group may be there already, or its half."""
+    copy, name = tmp_path / "copy", "test_far-nano-s0"
+    shutil.copytree(whole, copy, symlinks=True)
+    pattern = f"results/logits/*/{name}.*"
+    before = digests(copy, pattern)
+    rows = [path for path in before if path.endswith(".parquet")]
+    for path in before:
+        (copy / path).unlink()
+    (copy / rows[0]).write_bytes(b"half")
+    answers = tmp_path / "made.json"
+    answers.write_text(json.dumps(dict.fromkeys(rows, False)))
+    job = ("--mode", "remote", "--target-jobs", f"logits_1:evaluation={name}", "--force")
+    words = (*job, "--allowed-rules", "logits_1", "--nolock", "--ignore-incomplete")
+    done = subprocess.run(
+        command(copy, *words, config=changed_config(copy, {}, *WHOLE)),
+        env=environment() | {VARIABLE: str(answers)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert digests(copy, pattern) == before
