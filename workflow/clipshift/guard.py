@@ -126,7 +126,7 @@ def _known(guard: Path | None, tests: Mapping[str, Path]) -> set[str]:
     """The test sets that a list was made with, as they are now."""
     if guard is None or not (guard.exists() and guard.with_suffix(".json").exists()):
         return set()
-    tables = read_json(guard.with_suffix(".json"))["tables"]
+    tables = read_json(guard.with_suffix(".json")).get("tables", {})
     return {name for name, table in tests.items() if tables.get(name) == sha256_file(table)}
 
 
