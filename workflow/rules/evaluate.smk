@@ -77,7 +77,7 @@ rule evaluate_run:
     log:
         "results/logs/evaluate/{evaluation}.log",
     resources:
-        mem_mb=grows(4000),
+        mem_mb=grows(3000),
         runtime=grows(60),
     params:
         sets=lambda w: ev.summary_words([w.evaluation]),
@@ -127,7 +127,7 @@ rule evaluate:
     log:
         "results/logs/evaluate/{condition}.log",
     resources:
-        mem_mb=grows(4000),
+        mem_mb=grows(3000),
         runtime=grows(60),
     params:
         sets=lambda w: ev.summary_words(ev.conditions()[w.condition]),

@@ -21,7 +21,7 @@ rule guard:
     log:
         "results/logs/guard/{split}.log",
     resources:
-        mem_mb=grows(4000),
+        mem_mb=grows(3000),
         runtime=grows(60),
     params:
         # Of no rerun's concern: parameters that take `input` trigger none.
