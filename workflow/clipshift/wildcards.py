@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+# Of any name of the configuration.
+NAME = "[a-z0-9][A-Za-z0-9_]*"
+
 
 def pattern(names: Iterable[str]) -> str:
     """A wildcard pattern of some names; one that no name has where there are none.

@@ -39,7 +39,7 @@ from clipshift.layout.study import (
     as_json,
 )
 from clipshift.steps import version_of
-from clipshift.wildcards import pattern
+from clipshift.wildcards import NAME, pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -120,9 +120,6 @@ PASSES = 4
 def named(sets, wildcards):
     """Test sets of a job: its own, or those of its pass."""
     return [s.format(**dict(wildcards.items())) for s in sets]
-
-
-NAME = "[a-z0-9][A-Za-z0-9_]*"
 
 
 wildcard_constraints:

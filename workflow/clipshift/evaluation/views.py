@@ -166,18 +166,29 @@ def seeds_of(paths: Sequence[Path]) -> dict[int, Predictions]:
     Raises:
         ClipshiftError: the runs differ in more than their seed, or in their test images.
     """
-    found = [read(path) for path in paths]
-    first = found[0]
-    for path, one in zip(paths, found, strict=True):
+    runs = same_images(paths)
+    first = runs[0]
+    for path, one in zip(paths, runs, strict=True):
         for key in (*IDENTITY, *SHARED):
             if one.record.get(key) != first.record.get(key):
                 raise ClipshiftError(
                     f"{path}: {key} is {one.record.get(key)!r}, but {first.record.get(key)!r} in "
                     f"{paths[0]}: these differ in more than the seed; delete both and run again"
                 )
-        if not np.array_equal(one.keys, first.keys):
+    return {one.record["seed"]: one for one in runs}
+
+
+def same_images(paths: Sequence[Path]) -> list[Predictions]:
+    """The predictions of some runs on one test set.
+
+    Raises:
+        ClipshiftError: the files speak of different images.
+    """
+    runs = [read(path) for path in paths]
+    for path, one in zip(paths, runs, strict=True):
+        if not np.array_equal(one.keys, runs[0].keys):
             raise ClipshiftError(f"{path}: other images than in {paths[0]}; delete both")
-    return {one.record["seed"]: one for one in found}
+    return runs
 
 
 def correct_images(paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -186,11 +197,8 @@ def correct_images(paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
     Raises:
         ClipshiftError: the files speak of different images.
     """
-    found = [read(Path(path)) for path in paths]
-    for path, one in zip(paths, found, strict=True):
-        if not np.array_equal(one.keys, found[0].keys):
-            raise ClipshiftError(f"{path}: other images than in {paths[0]}; delete both")
-    return found[0].keys.tolist(), np.stack([one.correct for one in found])
+    runs = same_images([Path(path) for path in paths])
+    return runs[0].keys.tolist(), np.stack([one.correct for one in runs])
 
 
 def restricted(rows: Path, subset: Subset) -> Predictions:

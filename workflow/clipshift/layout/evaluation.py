@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 from clipshift.config.causes import LinearHead, PromptHead, asked, evaluations
 from clipshift.layout.causes import Causes
 from clipshift.layout.study import Layout, as_json
-from clipshift.wildcards import pattern
-
-NAME = "[a-z0-9][A-Za-z0-9_]*"
+from clipshift.wildcards import NAME, pattern
 
 
 class Evaluated(NamedTuple):
