@@ -30,7 +30,6 @@ class Made:
 
     def save(self, file: Path) -> None:
         """Hand the answers to the processes that this one starts."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps(self._answers))
-        part.replace(file)
+        from clipshift.files import write_json
+
+        write_json(file, self._answers)
