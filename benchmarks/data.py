@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clipshift.embeddings import shard_paths, write_shard
-from clipshift.files import write_npy_parts, write_parquet
+from clipshift.core.files import write_npy_parts, write_parquet
+from clipshift.similarity.embeddings import shard_paths, write_shard
 
 # Sizes of ImageNet's six test sets, scaled to 20,000 images.
 SETS = {"val": 6000, "sketch": 6100, "r": 3600, "v2": 1200, "a": 900, "objectnet": 2200}

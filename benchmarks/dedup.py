@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from data import Source
 
-from clipshift.engine.earlier import Earlier
-from clipshift.files import write_json
+from clipshift.core.files import write_json
+from clipshift.similarity.engine.self_join import Earlier
 
 
 def run(engine: Earlier, clusters: list[np.ndarray], floor: float) -> tuple[Any, float]:

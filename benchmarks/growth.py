@@ -20,11 +20,11 @@ from data import Source
 from matplotlib.ticker import NullLocator
 from peers import faiss_flat
 
-from clipshift.engine.columns import ColumnSet
-from clipshift.engine.plan import best_kind
-from clipshift.engine.scan import Scanner
+from clipshift.core.files import read_json, write_json
 from clipshift.figures.style import house_style
-from clipshift.files import read_json, write_json
+from clipshift.similarity.engine.plan import best_kind
+from clipshift.similarity.engine.queries import ColumnSet
+from clipshift.similarity.engine.scan import Scanner
 
 HERE = Path(__file__).parent
 BASE = {"pool": 100_000, "tests": 20_000, "dim": 512}

@@ -25,11 +25,11 @@ from data import Source, write_folder, write_tests
 from peers import PEERS
 from threadpoolctl import threadpool_info
 
-from clipshift.embeddings import open_rows, read_all
-from clipshift.engine.columns import ColumnSet
-from clipshift.engine.plan import best_kind
-from clipshift.engine.scan import scan
-from clipshift.files import read_json, read_parquet, write_json
+from clipshift.core.files import read_json, read_parquet, write_json
+from clipshift.similarity.embeddings import open_rows, read_all
+from clipshift.similarity.engine.plan import best_kind
+from clipshift.similarity.engine.queries import ColumnSet
+from clipshift.similarity.engine.scan import scan
 
 HERE = Path(__file__).parent
 # float32 sums of 512 products are right to this; nearer decisions are not compared.
@@ -52,7 +52,7 @@ def sgemm_rate(n: int = 3072) -> dict[str, float]:
 def run_ours(folder: Path, tests: dict[str, Path]) -> dict[str, Any]:
     """`clipshift margins` as a user runs it; seconds of the scan come from its second call."""
     words = [f"--test={name}={path}" for name, path in tests.items()]
-    command = [sys.executable, "-m", "clipshift.cli", "margins", "--pool", folder / "pool",
+    command = [sys.executable, "-m", "clipshift.apps.cli", "margins", "--pool", folder / "pool",
                "--reference", folder / "reference", *words, "--out", folder / "out"]  # fmt: skip
     seconds = []
     for _ in range(2):  # thresholds are kept: the second call scans the pool only
@@ -62,7 +62,7 @@ def run_ours(folder: Path, tests: dict[str, Path]) -> dict[str, Any]:
         subprocess.run(list(map(str, command)), check=True, capture_output=True)
         seconds.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    subprocess.run([sys.executable, "-m", "clipshift.cli", "verify", str(folder / "out")],
+    subprocess.run([sys.executable, "-m", "clipshift.apps.cli", "verify", str(folder / "out")],
                    check=True, capture_output=True)  # fmt: skip
     certificate = read_json(folder / "out/certificates/00000.json")
     return {

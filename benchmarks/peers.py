@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from faiss.contrib.exhaustive_search import knn_ground_truth
 
-from clipshift.engine.columns import ColumnSet
+from clipshift.similarity.engine.queries import ColumnSet
 
 ROWS = 16_384
 BLOCK = 1024

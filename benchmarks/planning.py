@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clipshift.files import write_json
+from clipshift.core.files import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "config/laion400m.yaml"
@@ -71,7 +71,7 @@ def main() -> None:
         for what, targets in plans.items():
             *rows[f"plan: {what}"], plan = timed(folder, *SNAKEMAKE, "--dry-run", *targets)
         *rows["lint"], _ = timed(folder, *SNAKEMAKE, "--lint")
-        preview = ["clipshift.cli", "plan", "--configfile", str(CONFIG), "--", EVALUATION]
+        preview = ["clipshift.apps.cli", "plan", "--configfile", str(CONFIG), "--", EVALUATION]
         *rows["cost preview"], _ = timed(folder, *preview)
         for rule, job in one_of_each(plan).items():
             words = [*SNAKEMAKE, *JOB, "--target-jobs", job, "--allowed-rules", rule]

@@ -29,9 +29,9 @@ import yaml
 from data import CHUNK, SETS, Source
 from PIL import Image
 
-from clipshift.embeddings import shard_paths
-from clipshift.files import read_json, write_json, write_npy, write_parquet, write_text
-from clipshift.shards import Sample, write_tar
+from clipshift.core.files import read_json, write_json, write_npy, write_parquet, write_text
+from clipshift.datasets.shards import Sample, write_tar
+from clipshift.similarity.embeddings import shard_paths
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -181,7 +181,7 @@ def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> d
 
 def many_clusters(embedded: Path, scratch: Path) -> dict[str, Any]:
     """What an iteration of the fit, and the assignment of one shard, take with all clusters."""
-    step = [sys.executable, "-m", "clipshift.dedup.clusters"]
+    step = [sys.executable, "-m", "clipshift.similarity.dedup.clusters"]
     centroids, shard = scratch / "centroids.npy", ["--pool", str(embedded)]
     fit = [*step, "fit", *shard, "--shards", "00000", "--clusters", str(CLUSTERS)]
     fit += ["--sample", str(FITTED), "--iterations", "1", "--seed", "0", "--out", str(centroids)]

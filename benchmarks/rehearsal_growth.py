@@ -20,9 +20,9 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.ticker import NullLocator
 
-from clipshift.config.splits import Dedup
+from clipshift.core.files import read_json
 from clipshift.figures.style import house_style
-from clipshift.files import read_json
+from clipshift.study.config.splits import Dedup
 
 HERE = Path(__file__).parent
 # As many clusters as LAION has for its points, and points of their fit.

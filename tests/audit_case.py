@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipshift.audit.options import Options, Where
-from clipshift.files import write_npy, write_parquet
+from clipshift.apps.audit.options import Options, Where
+from clipshift.core.files import write_npy, write_parquet
 from tests.conftest import tied_vectors
 
 
@@ -59,7 +59,7 @@ def options(out: Path, folders: dict[str, Path], **more: Any) -> Options:
 
 
 def command(*words: object) -> "subprocess.CompletedProcess[str]":
-    call = [sys.executable, "-m", "clipshift.cli", "audit", *map(str, words)]
+    call = [sys.executable, "-m", "clipshift.apps.cli", "audit", *map(str, words)]
     return subprocess.run(call, capture_output=True, text=True, check=False)
 
 

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from clipshift.embeddings import Embeddings
-from clipshift.files import sha256_bytes
-from clipshift.shards import Sample, url_hash, write_table, write_tar
+from clipshift.core.files import sha256_bytes
+from clipshift.datasets.shards import Sample, url_hash, write_table, write_tar
+from clipshift.similarity.embeddings import Embeddings
 
 # The same examples in every run: a red test must mean a changed program.
 settings.register_profile("clipshift", deadline=None, derandomize=True, database=None)

@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift.files import sha256_bytes, write_json, write_text
-from clipshift.shards import Sample, write_tar
+from clipshift.core.files import sha256_bytes, write_json, write_text
+from clipshift.datasets.shards import Sample, write_tar
 from tests.conftest import picture
 
 # img2dataset's words for what failed.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from clipshift.labelling.table import read_labels
-from clipshift.shards import Sample, write_table, write_tar
+from clipshift.apps.labelling.table import read_labels
+from clipshift.datasets.shards import Sample, write_table, write_tar
 from tests.conftest import picture, row
 
 
@@ -34,7 +34,7 @@ class Page:
         self.out = out
         self.process = subprocess.Popen(
             [
-                sys.executable, "-m", "clipshift.cli", "label", "--images", str(images),
+                sys.executable, "-m", "clipshift.apps.cli", "label", "--images", str(images),
                 "--out", str(out), "--annotator", annotator, *map(str, options),
             ],
             stdout=subprocess.PIPE, text=True,

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import yaml
 
-from clipshift.costs import base_rule
-from clipshift.files import write_text
+from clipshift.core.files import write_text
+from clipshift.study.costs import base_rule
 from tests.workflow.runner import ROOT, TEST_CONFIG, environment
 
 T = TypeVar("T")

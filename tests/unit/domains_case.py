@@ -7,14 +7,22 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from clipshift import splits
-from clipshift.config.domains import DOMAINS, Classifier, Labels, Parts
-from clipshift.domains import classifier, composition, fit, labels, points, score, verdicts
-from clipshift.domains.parts import concepts, read_labelled
-from clipshift.embeddings import write_shard
-from clipshift.files import read_parquet, write_json, write_parquet
-from clipshift.recipes import Margins
-from clipshift.shards import write_table
+from clipshift.classifiers import (
+    classifier,
+    composition,
+    decisions,
+    domain_labels,
+    fit,
+    score,
+    thresholds,
+)
+from clipshift.classifiers.folds import concepts, read_labelled
+from clipshift.core.files import read_parquet, write_json, write_parquet
+from clipshift.datasets.shards import write_table
+from clipshift.similarity.embeddings import write_shard
+from clipshift.splits import split
+from clipshift.splits.recipes import Margins
+from clipshift.study.config.domains import DOMAINS, Classifier, Labels, Parts
 from tests.conftest import row, unit
 
 PARTS = Parts(validation=0.3, test=0.3)
@@ -53,15 +61,15 @@ class Case:
     def parts(self) -> Path:
         return self.folder / "parts.parquet"
 
-    def part_sides(self) -> dict[str, dict[str, points.Side]]:
+    def part_sides(self) -> dict[str, dict[str, thresholds.Side]]:
         """Truth and scores of the parts that thresholds are chosen and measured on."""
         scores = [file for name in LABELS.datasets for file in self.scores(name)]
         parts = ("validation", "test")
-        return {part: points.read_sides(self.parts, scores, part) for part in parts}
+        return {part: thresholds.read_sides(self.parts, scores, part) for part in parts}
 
-    def set_sides(self, name: str = "sketch") -> dict[str, points.Side]:
+    def set_sides(self, name: str = "sketch") -> dict[str, thresholds.Side]:
         """The same of a test set."""
-        return points.read_sides(self.labels(name), self.scores(name))
+        return thresholds.read_sides(self.labels(name), self.scores(name))
 
     def verdicts(self, name: str) -> list[Path]:
         return [self.folder / f"verdicts/{name}/{shard}.parquet" for shard in self.shards[name]]
@@ -109,7 +117,7 @@ def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | No
 def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: object) -> None:
     """From sample tables to verdicts and composition, by the functions of the steps."""
     for name, files in case.tables.items():
-        labels.write_labels(files, LABELS, Path(), case.labels(name))
+        domain_labels.write_labels(files, LABELS, Path(), case.labels(name))
     own = TypeAdapter(Classifier).validate_python({"kind": kind, "encoder": "e"} | keys)
     spec = classifier.Spec(classifier=own, encoder=ENCODER, parts=PARTS)  # type: ignore[arg-type]
     learned = {name: case.labels(name) for name in LABELS.datasets}
@@ -127,10 +135,10 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
             score.write(score.score_vectors(fitted, case.embeddings[name], shard), out)
     found = case.part_sides()
     point = case.folder / "points.json"
-    write_json(point, {"precision": precision, "domains": points.points(found, precision)})
+    write_json(point, {"precision": precision, "domains": thresholds.points(found, precision)})
     for name in case.shards:
         for file, out in zip(case.scores(name), case.verdicts(name), strict=True):
-            judged = verdicts.judge(dict.fromkeys(("natural", "rendition"), (point, file)))
+            judged = decisions.judge(dict.fromkeys(("natural", "rendition"), (point, file)))
             write_parquet(out, judged)
     every = {name: case.verdicts(name) for name in case.shards}
     made = composition.compose(every, learned, tested, [case.parts], draws=200, seed=0)
@@ -139,7 +147,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
 
 def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> list[dict]:  # type: ignore[type-arg]
     """Rows of a split by domain; the pool is not de-duplicated."""
-    from clipshift.config.mixes import Mix
+    from clipshift.study.config.mixes import Mix
 
     recipe = Mix.model_validate({"recipe": "domains", "reference": reference} | keys)
     embedded = [
@@ -149,9 +157,9 @@ def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> l
     judged = [*case.verdicts("pool"), *(case.verdicts("photos") if reference else [])]
     tables = case.tables["photos"] if reference else []
     verdicts_only = Margins({}, {}, judged)
-    splits.make(
+    split.make(
         recipe,
-        splits.Scores(case.tables["pool"], embedded, verdicts_only, tables, Margins({}, {})),
+        split.Scores(case.tables["pool"], embedded, verdicts_only, tables, Margins({}, {})),
         out,
     )
     rows: list[dict[str, object]] = read_parquet(out).to_pylist()

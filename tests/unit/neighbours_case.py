@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from clipshift.embeddings import Embeddings, in_key_order
-from clipshift.files import write_parquet
+from clipshift.core.files import write_parquet
+from clipshift.similarity.embeddings import Embeddings, in_key_order
 
 GRID = tuple(np.round(np.arange(0.3, 1.0, 0.1), 1).tolist())
 

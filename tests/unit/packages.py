@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config.data import Rendering, Source
-from clipshift.ledger import Ledger
-from clipshift.sources.build import build
+from clipshift.core.counts import Ledger
+from clipshift.datasets.sources.build import build
+from clipshift.study.config.data import Rendering, Source
 from tests.conftest import dump
 
 RENDERING = Rendering(px=32)
@@ -49,7 +49,7 @@ def label(
 
 def run_build(spec: Any, packages: dict[str, Path], out: Path) -> tuple[Ledger, dict[str, Any]]:
     """Build a source; its account and its rows by the last part of their locators."""
-    from clipshift.files import read_parquet
+    from clipshift.core.files import read_parquet
 
     ledger = build("mine", spec, RENDERING, packages, out)
     rows = read_parquet(out / "samples.parquet").to_pylist()

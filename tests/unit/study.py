@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from clipshift import margins, splits
-from clipshift.config.splits import Split
-from clipshift.config.study import driving_sets
-from clipshift.dedup.rules import decide
-from clipshift.dedup.scores import PAIRS, Group, score
-from clipshift.embeddings import Embeddings, in_key_order
-from clipshift.files import read_parquet, write_parquet
-from clipshift.recipes import Margins
-from clipshift.shards import write_table
+from clipshift.core.files import read_parquet, write_parquet
+from clipshift.datasets.shards import write_table
+from clipshift.similarity import margins
+from clipshift.similarity.dedup.rules import decide
+from clipshift.similarity.dedup.scores import PAIRS, Group, score
+from clipshift.similarity.embeddings import Embeddings, in_key_order
+from clipshift.splits import split
+from clipshift.splits.recipes import Margins
+from clipshift.study.config.splits import Split
+from clipshift.study.config.study import driving_sets
 from tests.conftest import row, unit
 
 KEPT_BY_DEDUP = 0.999
@@ -31,7 +32,7 @@ class Study:
     pool: Embeddings
     tests: dict[str, Embeddings]
     reference: Embeddings
-    scores: splits.Scores
+    scores: split.Scores
     threshold: float
 
     def similarity(self, name: str, keys: Sequence[str]) -> np.ndarray:
@@ -94,7 +95,7 @@ def make_study(
     for name, queries in tests.items():
         own[name] = [folder / f"{name}.reference.parquet"]
         write_parquet(own[name][0], margins.shard_table(reference, queries, limits[name]))
-    scores = splits.Scores(
+    scores = split.Scores(
         tables,
         [deduplicate(folder, threshold)],
         Margins(scored, thresholds),
@@ -129,7 +130,7 @@ def make_split(
         scores = replace(scores, reference=[])
     if not driving_sets(spec.reference):
         scores = replace(scores, reference_margins=Margins({}, {}))
-    splits.make(spec, scores, out)
+    split.make(spec, scores, out)
     return pq.read_table(out).to_pylist()
 
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import fisher_exact
 
-from clipshift.audit import accuracy, run, svg, sweep, tables
-from clipshift.audit.page import choose
-from clipshift.audit.sides import open_side
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json
+from clipshift.apps.audit import accuracy, nearest, run, svg, tables
+from clipshift.apps.audit.inputs import open_side
+from clipshift.apps.audit.page import choose
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json
 from tests import audit_case
 from tests.conftest import dump, tied_vectors
 
@@ -45,14 +45,14 @@ def test_sweep_equals_brute_force(
     s = matrix(given["train"], given["test"])
     limits = matrix(given["reference"], given["test"]).max(1) if reference else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweep, "CHECKPOINT_ROWS", step)
-        patch.setattr("clipshift.audit.sides.PIECE", 7)
-        found = sweep.sweep(train, tests, k, tables.GRID, limits, root / "w", "cpu", block)
+        patch.setattr(nearest, "CHECKPOINT_ROWS", step)
+        patch.setattr("clipshift.apps.audit.inputs.PIECE", 7)
+        found = nearest.sweep(train, tests, k, tables.GRID, limits, root / "w", "cpu", block)
     value, row = brute_top(s, k)
     np.testing.assert_array_equal(found.similarity, value)
     np.testing.assert_array_equal(found.row, row)
     np.testing.assert_array_equal(found.count, (s[:, :, None] > tables.GRID).sum(1))
-    parts = [sweep.load_trains(p) for p in sweep.trains(root / "w")]
+    parts = [nearest.load_trains(p) for p in nearest.trains(root / "w")]
     np.testing.assert_array_equal(np.concatenate([p.similarity for p in parts]), s.max(0))
     np.testing.assert_array_equal(np.concatenate([p.test for p in parts]), s.argmax(0))
     margins = s - limits[:, None] if limits is not None else s
@@ -67,7 +67,7 @@ def test_fewer_training_items_than_neighbours(tmp_path: Path) -> None:
     table = pq.read_table(tmp_path / "out/nearest.parquet")
     assert table["rank"].to_pylist() == [1, 2] * 3
     found = open_side("train", train)
-    again = sweep.sweep(
+    again = nearest.sweep(
         found, open_side("test", test).matrix(), 4, np.empty(0), None, tmp_path / "w", "cpu", 99
     )
     assert (again.row[:, 2:] == -1).all() and (again.similarity[:, 2:] == -np.inf).all()
@@ -128,12 +128,12 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = audit_case.sides(tmp_path)
-    monkeypatch.setattr(sweep, "CHECKPOINT_ROWS", 8)
-    monkeypatch.setattr("clipshift.audit.sides.PIECE", 4)
+    monkeypatch.setattr(nearest, "CHECKPOINT_ROWS", 8)
+    monkeypatch.setattr("clipshift.apps.audit.inputs.PIECE", 4)
     run.audit(audit_case.options(tmp_path / "whole", given), ["x"])
     whole = audit_case.outputs(tmp_path / "whole")
     out = audit_case.options(tmp_path / "out", given)
-    real, writes = sweep._save, 0
+    real, writes = nearest._save, 0
 
     def dying(path: Path, arrays: Any) -> None:
         nonlocal writes
@@ -142,7 +142,7 @@ def test_killed_anywhere_and_run_again_gives_the_same_bytes(
             raise KeyboardInterrupt
         real(path, arrays)
 
-    monkeypatch.setattr(sweep, "_save", dying)
+    monkeypatch.setattr(nearest, "_save", dying)
     deaths = 0
     while True:
         try:

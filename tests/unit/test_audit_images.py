@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from clipshift import encoders
-from clipshift.audit import embed, pictures, run, thumbnails
-from clipshift.audit.options import Options, Where
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json
+from clipshift.apps.audit import embed, images, run, thumbnails
+from clipshift.apps.audit.options import Options, Where
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json
+from clipshift.similarity import encoders
 from tests import audit_case
 from tests.conftest import picture
 
@@ -103,7 +103,7 @@ def test_tars_of_samples(tmp_path: Path) -> None:
             "4.cls": b"1", "4.jpg": b"broken",
         },
     )  # fmt: skip
-    listing = pictures.list_folder(tmp_path / "train")
+    listing = images.list_folder(tmp_path / "train")
     ledger = embed.embed_folder("train", listing, {}, tmp_path / "w", "cpu")
     assert ledger.went_out == 3
     assert dict(ledger.rejected) == {
@@ -119,7 +119,7 @@ def test_tars_of_samples(tmp_path: Path) -> None:
 def test_keys_shared_by_two_tars_get_the_tars_name(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         write_tar(tmp_path / f"{name}.tar", {"1.jpg": picture(0)})
-    found = [p.key for _, unit in pictures.places(pictures.list_folder(tmp_path)) for p in unit]
+    found = [p.key for _, unit in images.places(images.list_folder(tmp_path)) for p in unit]
     assert found == ["cat/1", "dog/1"]
 
 
@@ -127,15 +127,15 @@ def test_truncated_tar_is_refused(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "0.tar", {f"{i}.jpg": picture(i) for i in range(9)})
     tar.write_bytes(tar.read_bytes()[:3000])
     with pytest.raises(ClipshiftError, match=r"0\.tar is truncated or damaged"):
-        list(pictures.tar_places(tar))
+        list(images.tar_places(tar))
 
 
 def test_empty_folder_and_folder_without_a_good_picture(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="holds no picture"):
-        pictures.list_folder(tmp_path)
+        images.list_folder(tmp_path)
     (tmp_path / "x.jpg").write_bytes(b"x")
     with pytest.raises(ClipshiftError, match="none of 1 pictures"):
-        embed.embed_folder("test", pictures.list_folder(tmp_path), {}, tmp_path / "w", "cpu")
+        embed.embed_folder("test", images.list_folder(tmp_path), {}, tmp_path / "w", "cpu")
 
 
 def test_embedding_continues_after_a_kill_with_the_same_bytes(

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipshift.causes.choose import choose
-from clipshift.causes.contract import FIELDS
-from clipshift.causes.corpora import Reader, write_corpus
-from clipshift.causes.language import banned, judge
-from clipshift.causes.matcher import ClassNames, class_names, finder, label_of
-from clipshift.causes.statistics import statistics
-from clipshift.config.causes import Corpus, English, Matcher
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet, write_parquet
-from clipshift.shards import write_table
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, write_parquet
+from clipshift.datasets.captions.corpora import Reader, write_corpus
+from clipshift.datasets.captions.label_statistics import statistics
+from clipshift.datasets.captions.language import banned, judge
+from clipshift.datasets.captions.matcher import ClassNames, class_names, finder, label_of
+from clipshift.datasets.captions.schema import FIELDS
+from clipshift.datasets.shards import write_table
+from clipshift.splits.usable import choose
+from clipshift.study.config.causes import Corpus, English, Matcher
 from tests.conftest import row
 
 CLASSES = ["cat", "dog", "tiger shark"]

@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.causes.fields import pool_fields
-from clipshift.causes.join import entries, report, write_shard
-from clipshift.config.causes import Fields
-from clipshift.config.folders import CaptionedPool
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_parquet
-from clipshift.inventory import take_stock
-from clipshift.shards import read_tar
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
+from clipshift.datasets.captions.fields import pool_fields
+from clipshift.datasets.captions.join import entries, report, write_shard
+from clipshift.datasets.external_check import take_stock
+from clipshift.datasets.shards import read_tar
+from clipshift.study.config.causes import Fields
+from clipshift.study.config.folders import CaptionedPool
 from tests.conftest import picture
 from tests.folder_case import write_pool
 

@@ -12,17 +12,17 @@ import pyarrow as pa
 import pytest
 import torch
 
-from clipshift.causes import learn
-from clipshift.causes.nt_xent import nt_xent
-from clipshift.causes.pictures import Batches, Pictures, index_tars
-from clipshift.causes.towers import TowerWithHead, build
-from clipshift.config.causes import Controlled
-from clipshift.config.study import Training
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, write_json, write_parquet
+from clipshift.datasets.shards import Sample, write_tar
 from clipshift.evaluation.protocols import columns
-from clipshift.files import read_json, write_json, write_parquet
-from clipshift.shards import Sample, write_tar
-from clipshift.start import start_text, start_vision
+from clipshift.study.config.causes import Controlled
+from clipshift.study.config.study import Training
+from clipshift.training import vision
+from clipshift.training.images import Batches, Pictures, index_tars
+from clipshift.training.init_tower import start_text, start_vision
+from clipshift.training.nt_xent import nt_xent
+from clipshift.training.towers import TowerWithHead, build
 from tests.conftest import picture
 
 NANO: dict[str, Any] = {
@@ -62,7 +62,7 @@ def run(
     chosen: tuple[Path, list[str]], folder: Path, spec: Controlled, start: Path | None = None,
     **changes: Any,
 ) -> Path:  # fmt: skip
-    learn.train(
+    vision.train(
         "split-model-s0", chosen[0], chosen[1], training(**changes), spec, ["a", "b", "c"], 0,
         folder / "work", folder / "out", start=start,
     )  # fmt: skip
@@ -122,9 +122,9 @@ def test_learning_rates() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = cosine_lr(optimizer, 0.5, 2, 6)
-    ours = learn.schedule(settings, controlled("simclr"))
+    ours = vision.schedule(settings, controlled("simclr"))
     assert [ours(i) for i in range(6)] == pytest.approx([theirs(i) for i in range(6)])
-    steps = learn.schedule(
+    steps = vision.schedule(
         training(lr=1.0, warmup=0), controlled("cross_entropy", milestones=[1 / 3, 2 / 3])
     )
     assert [steps(i) for i in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
@@ -134,7 +134,7 @@ def test_several_labels_are_equal_parts(tmp_path: Path) -> None:
     kept, labelled = [True, True, False], [[1], [0, 2], [1]]
     table = pa.table({"key": ["c", "a", "b"], "kept": kept, "labels": labelled})
     write_parquet(tmp_path / "c.parquet", table)
-    keys, labels = learn.read_chosen(tmp_path / "c.parquet", 3)
+    keys, labels = vision.read_chosen(tmp_path / "c.parquet", 3)
     assert keys == ["a", "c"]
     assert labels.targets(np.array([1, 0])).tolist() == [[0, 1, 0], [0.5, 0, 0.5]]
 
@@ -152,7 +152,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     whole = run(chosen, tmp_path / "whole", spec, cache_px=20)
-    loss, count = learn.loss_of, 0
+    loss, count = vision.loss_of, 0
 
     def killed(*given: Any) -> Any:
         nonlocal count
@@ -162,7 +162,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
         return loss(*given)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(learn, "loss_of", killed)
+        patched.setattr(vision, "loss_of", killed)
         run(chosen, tmp_path / "again", spec, cache_px=20)
     saved = torch.load(tmp_path / "again/work/checkpoint.pt", weights_only=True)
     assert len(saved["losses"]) == 1
@@ -224,7 +224,7 @@ def test_a_text_tower_of_another_run(tmp_path: Path) -> None:
     """Every text weight is the other run's; the vision tower and the scale are the model's own."""
     import open_clip
 
-    from clipshift.models import register
+    from clipshift.similarity.open_clip_models import register
 
     register("clipshift-nano", NANO, tmp_path)
     torch.manual_seed(0)
@@ -267,7 +267,7 @@ def test_two_processes_train_one_model(
     done = subprocess.run(
         [
             sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "--",
-            "clipshift.causes.learn", "--run", "split-model-s0", "--chosen", str(chosen[0]), *words,
+            "clipshift.training.vision", "--run", "split-model-s0", "--chosen", str(chosen[0]), *words,
             "--training", training(samples=16, checkpoints=2).model_dump_json(),
             "--model", spec.model_dump_json(), "--classes", '["a", "b", "c"]', "--seed", "0",
             "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),

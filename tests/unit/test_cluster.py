@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipshift import cluster
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.study import cluster
 from tests.conftest import ROOT, dump
 
 NAMES = {"cpu_partition": "batch", "gpu_partition": "accel"}

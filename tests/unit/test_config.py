@@ -11,9 +11,9 @@ import pytest
 import yaml
 from pydantic import BaseModel, TypeAdapter
 
-from clipshift.config import docs, study
-from clipshift.config.load import load, parse
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.config import docs, study
+from clipshift.study.config.load import load, parse
 from tests.conftest import ROOT
 
 FULL = [
@@ -221,7 +221,7 @@ def test_every_key_is_described(block: type[BaseModel]) -> None:
 def test_reading_a_configuration_imports_nothing_heavy() -> None:
     """Every cluster job parses the Snakefile first."""
     code = (
-        "import sys, clipshift.config.load, clipshift.steps\n"
+        "import sys, clipshift.study.config.load, clipshift.core.steps\n"
         "heavy = {'torch', 'pandas', 'open_clip', 'duckdb', 'matplotlib', 'sklearn', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

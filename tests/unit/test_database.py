@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.database import database, limit
-from clipshift.errors import ClipshiftError
+from clipshift.core.database import database, limit
+from clipshift.core.errors import ClipshiftError
 
 
 @pytest.mark.parametrize(("given", "most"), [("64000", "48000MB"), ("0", "8GB"), (None, "8GB")])

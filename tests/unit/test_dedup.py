@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clipshift.config.splits import Dedup
-from clipshift.dedup.check import check
-from clipshift.dedup.clusters import assign, fit
-from clipshift.dedup.record import record
-from clipshift.dedup.rules import decide
-from clipshift.dedup.sample import draw
-from clipshift.dedup.scores import gather, score
-from clipshift.embeddings import Embeddings, write_shard
-from clipshift.errors import ClipshiftError
-from clipshift.files import write_npy, write_parquet
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_npy, write_parquet
+from clipshift.similarity.dedup.check import check
+from clipshift.similarity.dedup.clusters import assign, fit
+from clipshift.similarity.dedup.record import record
+from clipshift.similarity.dedup.rules import decide
+from clipshift.similarity.dedup.sample import draw
+from clipshift.similarity.dedup.scores import gather, score
+from clipshift.similarity.embeddings import Embeddings, write_shard
+from clipshift.study.config.splits import Dedup
 from tests.conftest import unit
 
 RULES: list[Any] = ["earlier-neighbour", "greedy", "connected-components"]

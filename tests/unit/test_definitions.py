@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from clipshift.config.load import load, parse
-from clipshift.config.study import Config
-from clipshift.definitions import Definitions, definitions
+from clipshift.study.config.load import load, parse
+from clipshift.study.config.study import Config
+from clipshift.study.definitions import Definitions, definitions
 from tests.conftest import ROOT
 
 # Keys of a study that are part of no definition, for no file of a name of its own depends on them.

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from clipshift.config.load import load
-from clipshift.config.study import Config
-from clipshift.layout.domains import DomainLayout
-from clipshift.layout.made import Made
-from clipshift.layout.study import Layout, as_json
+from clipshift.study.config.load import load
+from clipshift.study.config.study import Config
+from clipshift.study.layout.domains import DomainLayout
+from clipshift.study.layout.made import Made
+from clipshift.study.layout.study import Layout, as_json
 from tests.conftest import ROOT
 
 STUDIES = {
@@ -103,7 +103,7 @@ def test_a_fit_that_is_certain_keeps_every_test_set_out(lacking: str) -> None:
 
 
 def test_further_embeddings_of_the_user_are_no_part_of_a_classifier() -> None:
-    from clipshift.config.encoders import FolderEncoder
+    from clipshift.study.config.encoders import FolderEncoder
 
     cfg = STUDIES["mini"]
     assert cfg.domains is not None

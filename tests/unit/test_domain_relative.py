@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from clipshift.config.domain_figures import DomainRelative
-from clipshift.domains.compare import Arm
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.evaluation.by_domain import Arm
 from clipshift.figures.domain_relative import rows
+from clipshift.study.config.domain_figures import DomainRelative
 
 N = 400
 DOMAINS = {"photos": "natural", "drawings": "rendition"}

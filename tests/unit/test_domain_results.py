@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipshift.config.domain_figures import Variant
-from clipshift.config.domains import Clean
-from clipshift.config.mixes import Mix
-from clipshift.domains import clean, compare
-from clipshift.domains.correct import corrected, true_shares
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet, write_json, write_parquet, write_text
+from clipshift.classifiers import clean_set
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, write_json, write_parquet, write_text
+from clipshift.evaluation import by_domain
+from clipshift.stats.prevalence import corrected, true_shares
+from clipshift.study.config.domain_figures import Variant
+from clipshift.study.config.domains import Clean
+from clipshift.study.config.mixes import Mix
 from tests.unit.domains_case import Case, make_case, make_mix, run_case
 from tests.unit.logits_case import said
 
@@ -85,7 +86,7 @@ VERDICTS = dict.fromkeys(CLASSES, "rendition") | {"a2": "both", "b1": "neither",
 
 def test_every_dropped_picture_has_its_reason() -> None:
     del (given := dict(VERDICTS))["d1"]
-    rows = clean.clean(Clean(set="s", domain="rendition", minimum_per_class=2), CLASSES, given)
+    rows = clean_set.clean(Clean(set="s", domain="rendition", minimum_per_class=2), CLASSES, given)
     assert {r["key"]: r["reason"] for r in rows} == {
         "a1": "class has fewer than 2 left", "a2": "verdict: both", "b1": "verdict: neither",
         "b2": "verdict: natural", "c1": "kept", "c2": "kept", "d1": "not scored",
@@ -93,7 +94,7 @@ def test_every_dropped_picture_has_its_reason() -> None:
 
 
 def test_classes_that_are_not_asked_for_go() -> None:
-    rows = clean.clean(Clean(set="s", domain="rendition", classes=["c"]), CLASSES, VERDICTS)
+    rows = clean_set.clean(Clean(set="s", domain="rendition", classes=["c"]), CLASSES, VERDICTS)
     assert {r["key"] for r in rows if r["kept"]} == {"c1", "c2"}
 
 
@@ -103,7 +104,7 @@ def test_the_list_of_a_clean_set(case: Case, tmp_path: Path) -> None:
     (folder / "samples.parquet").write_bytes(case.tables["sketch"][0].read_bytes())
     write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(5)))
     spec = Clean(set="sketch", domain="rendition")
-    ledger = clean.write_clean(spec, folder, case.verdicts("sketch")[0], tmp_path / "c.parquet")
+    ledger = clean_set.write_clean(spec, folder, case.verdicts("sketch")[0], tmp_path / "c.parquet")
     entry = read_json(tmp_path / "c.json")
     judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
     assert ledger.went_out == sum(r["verdict"] == "rendition" for r in judged) > 0
@@ -111,7 +112,7 @@ def test_the_list_of_a_clean_set(case: Case, tmp_path: Path) -> None:
     assert list(entry["classes"]) == sorted(entry["classes"])
     empty = Clean(set="sketch", domain="rendition", classes=["class 4"])
     with pytest.raises(ClipshiftError, match="keeps nothing"):
-        clean.write_clean(empty, folder, case.verdicts("sketch")[0], tmp_path / "d.parquet")
+        clean_set.write_clean(empty, folder, case.verdicts("sketch")[0], tmp_path / "d.parquet")
 
 
 # Evaluation --------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ def scored(folder: Path, order: Sequence[int] = range(5)) -> Path:
 
 
 def test_the_four_variants_of_a_clean_set(tmp_path: Path) -> None:
-    seen = {v: compare.clean_view(scored(tmp_path), KEPT, v) for v in get_args(Variant)}
+    seen = {v: by_domain.clean_view(scored(tmp_path), KEPT, v) for v in get_args(Variant)}
     top1 = {v: (len(p.keys), int(p.correct.sum()), p.classes) for v, p in seen.items()}
     every, left = ["w", "x", "y", "z"], ["w", "z"]
     assert top1 == {
@@ -145,18 +146,18 @@ def test_the_four_variants_of_a_clean_set(tmp_path: Path) -> None:
 
 def test_a_kept_picture_that_the_set_lacks_is_named(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="keeps 'zz'"):
-        compare.clean_view(scored(tmp_path), {"zz"}, "clean")
+        by_domain.clean_view(scored(tmp_path), {"zz"}, "clean")
 
 
 def test_the_bootstrap_shares_images_and_draws_seeds() -> None:
     rng = np.random.default_rng(0)
     hits = rng.random((3, 200)) < 0.7
-    same = compare.Arm({"s": hits}, {"s": 0.1}, {"s": "rendition"})
-    lower = compare.Arm({"s": hits & (rng.random((3, 200)) < 0.8)}, {"s": 0.1}, {"s": "rendition"})
-    drawn = compare.draw_means({"a": same, "b": lower}, "rendition", 500, 0)
-    low, high = compare.interval(drawn[1] - drawn[0])
+    same = by_domain.Arm({"s": hits}, {"s": 0.1}, {"s": "rendition"})
+    lower = by_domain.Arm({"s": hits & (rng.random((3, 200)) < 0.8)}, {"s": 0.1}, {"s": "rendition"})
+    drawn = by_domain.draw_means({"a": same, "b": lower}, "rendition", 500, 0)
+    low, high = by_domain.interval(drawn[1] - drawn[0])
     assert low < lower.mean("rendition") - same.mean("rendition") < high < 0
-    whole = compare.interval(drawn[0])
+    whole = by_domain.interval(drawn[0])
     assert whole[0] < same.mean("rendition") < whole[1]
 
 
@@ -277,7 +278,7 @@ def test_files_and_rows_in_any_order_give_the_same_results(tmp_path: Path, kind:
         (folder / "samples.parquet").write_bytes(made.tables["sketch"][0].read_bytes())
         write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(4)))
         spec = Clean(set="sketch", domain="rendition")
-        clean.write_clean(spec, folder, made.verdicts("sketch")[0], made.folder / "c.parquet")
+        clean_set.write_clean(spec, folder, made.verdicts("sketch")[0], made.folder / "c.parquet")
         verdicts = {
             r["key"]: r["verdict"]
             for name in made.shards
@@ -297,7 +298,7 @@ def test_the_order_of_a_sets_tars_changes_nothing(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         order = np.random.default_rng(seed).permutation(5).tolist()
         rows = scored(tmp_path / str(seed), order)
-        arms = compare.read_arms(
+        arms = by_domain.read_arms(
             {"s": {"c": [str(rows)]}}, {"c": str(tmp_path / "c.parquet")}, "clean_restricted"
         )
         arm = arms["s"]

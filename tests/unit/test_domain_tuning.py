@@ -10,15 +10,15 @@ from PIL import Image
 from pydantic import TypeAdapter
 from torchvision.transforms import v2
 
-from clipshift import encoders
-from clipshift.config.domains import DOMAINS, Finetune, Linear, Parts
-from clipshift.config.study import AnyTraining, EpochTraining, Training
-from clipshift.domains import classifier, finetune, fit, forms, score
-from clipshift.domains.parts import Labelled
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_parquet
-from clipshift.ledger import Ledger
-from clipshift.shards import Sample, write_tar
+from clipshift.classifiers import classifier, finetune, fit, reductions, score
+from clipshift.classifiers.folds import Labelled
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
+from clipshift.datasets.shards import Sample, write_tar
+from clipshift.similarity import encoders
+from clipshift.study.config.domains import DOMAINS, Finetune, Linear, Parts
+from clipshift.study.config.study import AnyTraining, EpochTraining, Training
 
 SPEC = Finetune(kind="finetune", encoder="e", epochs=30, batch=16, lr=0.5, step=20)
 
@@ -106,7 +106,7 @@ def test_a_tuned_classifier_from_tars_to_scores(
 def test_a_linear_probe_keeps_sklearns_decisions() -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from clipshift.domains import heads
+    from clipshift.classifiers import methods
 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(90, 5))
@@ -114,14 +114,14 @@ def test_a_linear_probe_keeps_sklearns_decisions() -> None:
         y = np.arange(90) % classes
         x[:, 0] += y
         spec = Linear(kind="linear", encoder="e")
-        ours = heads.logits(spec, heads.fit(spec, x, y, classes), x, classes).argmax(1)
+        ours = methods.logits(spec, methods.fit(spec, x, y, classes), x, classes).argmax(1)
         theirs = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x, y).predict(x)
         assert (ours == theirs).mean() > 0.98
 
 
 def test_log_odds_are_those_of_the_softmax() -> None:
     z = np.random.default_rng(0).normal(size=(7, 3))
-    odds = forms.log_odds("ternary", {forms.WHOLE: z})
+    odds = reductions.log_odds("ternary", {reductions.WHOLE: z})
     chances = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     for i, domain in enumerate(DOMAINS):
         assert odds[domain] == pytest.approx(np.log(chances[:, i] / (1 - chances[:, i])), abs=1e-5)

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift.config.domain_figures import DetectorTable, DomainCurves
-from clipshift.config.domains import DOMAINS, Labels, Parts
-from clipshift.domains import forms, labels, parts, points, verdicts
-from clipshift.errors import ClipshiftError
+from clipshift.classifiers import decisions, domain_labels, folds, reductions, thresholds
+from clipshift.core.brace_ranges import numbered
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
 from clipshift.figures import domain_curves, domain_detectors
-from clipshift.files import read_json, read_parquet, write_json, write_parquet
-from clipshift.ranges import numbered
+from clipshift.study.config.domain_figures import DetectorTable, DomainCurves
+from clipshift.study.config.domains import DOMAINS, Labels, Parts
 from tests.conftest import row
 from tests.unit.domains_case import LABELS, PARTS, Case, make_case, run_case
 
@@ -31,31 +31,31 @@ def people(*rows: tuple[str, int, str]) -> pa.Table:
         {"key": k, "label": v, "concept": None, "source": None, "annotator": who}
         for k, v, who in rows
     ]
-    return pa.Table.from_pylist(filled, schema=labels.SCHEMA)
+    return pa.Table.from_pylist(filled, schema=domain_labels.SCHEMA)
 
 
 # Labels ------------------------------------------------------------------------------------------
 
 
 def test_exceptions_win_over_the_table_of_sources() -> None:
-    assert labels.by_table(row("s", "a", "c/plain", domain="photo"), LABELS) == 0
-    assert labels.by_table(row("s", "b", "c/glow/deep", domain="photo"), LABELS) == 2
+    assert domain_labels.by_table(row("s", "a", "c/plain", domain="photo"), LABELS) == 0
+    assert domain_labels.by_table(row("s", "b", "c/glow/deep", domain="photo"), LABELS) == 2
 
 
 def test_a_domain_without_a_row_is_named_with_the_remedy() -> None:
     with pytest.raises(ClipshiftError, match=r"no label for the domain 'fresco'.*add a row"):
-        labels.by_table(row("s", "a", domain="fresco"), LABELS)
+        domain_labels.by_table(row("s", "a", domain="fresco"), LABELS)
 
 
 def test_people_win_by_majority_and_a_tie_is_ambiguous() -> None:
     table = people(
         ("s-a", 1, "x"), ("s-a", 1, "y"), ("s-a", 0, "z"), ("s-b", 0, "x"), ("s-b", 1, "y")
     )
-    given_labels = labels.by_people(table, Path("labels.parquet"))
+    given_labels = domain_labels.by_people(table, Path("labels.parquet"))
     rows = [row("s", name, domain="photo") for name in "cba"]
-    found = labels.label(rows, LABELS, given_labels).to_pylist()
+    found = domain_labels.label(rows, LABELS, given_labels).to_pylist()
     assert [(r["key"], r["label"]) for r in found] == [("s-a", 1), ("s-b", 2), ("s-c", 0)]
-    assert found[0]["annotator"] == "x, y, z" and found[2]["annotator"] == labels.BY_TABLE
+    assert found[0]["annotator"] == "x, y, z" and found[2]["annotator"] == domain_labels.BY_TABLE
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,14 @@ def test_labels_that_are_none_are_refused(
     rows: tuple[tuple[str, int, str], ...], message: str
 ) -> None:
     with pytest.raises(ClipshiftError, match=message):
-        labels.by_people(people(*rows), Path("f"))
+        domain_labels.by_people(people(*rows), Path("f"))
 
 
 def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
     spec = Labels(datasets=["pool"], file=str(tmp_path / "labels.parquet"))
     write_parquet(tmp_path / "labels.parquet", people(("pool-natural-000", 1, "x")))
     case = make_case(tmp_path)
-    ledger = labels.write_labels(case.tables["pool"], spec, Path(), tmp_path / "out.parquet")
+    ledger = domain_labels.write_labels(case.tables["pool"], spec, Path(), tmp_path / "out.parquet")
     assert (ledger.came_in, ledger.went_out, ledger.rejected["no label"]) == (330, 1, 329)
 
 
@@ -85,7 +85,7 @@ def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
 
 def test_no_concept_is_in_two_parts(case: Case) -> None:
     files = [case.labels(name) for name in LABELS.datasets]
-    labelled = parts.read_labelled(files, set(), PARTS)
+    labelled = folds.read_labelled(files, set(), PARTS)
     concepts = {r["key"]: r["concept"] for f in files for r in read_parquet(f).to_pylist()}
     seen: dict[str, set[str]] = {}
     for key, part in zip(labelled.keys, labelled.parts, strict=True):
@@ -99,9 +99,9 @@ def test_concepts_of_test_sets_are_in_no_part(tmp_path: Path) -> None:
     rows = [{"key": k, "label": 0, "concept": c} for k, c in (("a", "x"), ("b", "y"), ("c", None))]
     write_parquet(tmp_path / "own.parquet", pa.Table.from_pylist(rows))
     write_parquet(tmp_path / "set.parquet", pa.Table.from_pylist(rows[:1]))
-    found = parts.read_labelled(
+    found = folds.read_labelled(
         [tmp_path / "own.parquet"],
-        parts.concepts(read_parquet(tmp_path / "set.parquet").to_pylist()),
+        folds.concepts(read_parquet(tmp_path / "set.parquet").to_pylist()),
         PARTS,
     )
     assert (found.keys.tolist(), found.dropped["natural"]) == (["b", "c"], 1)
@@ -109,13 +109,13 @@ def test_concepts_of_test_sets_are_in_no_part(tmp_path: Path) -> None:
 
 def test_parts_do_not_follow_the_hold_out() -> None:
     """Both hash a concept with a seed; the same hash would put all held-out ones into one part."""
-    from clipshift.config.data import Holdout
-    from clipshift.select import is_held_out
+    from clipshift.datasets.select import is_held_out
+    from clipshift.study.config.data import Holdout
 
     found = set()
     for i in range(60):
         held = is_held_out(row("s", "x", concept=str(i), class_name="c"), Holdout(fraction=0.3))
-        found.add((held, parts.part_of(f"fam/{i}", Parts())))
+        found.add((held, folds.part_of(f"fam/{i}", Parts())))
     assert len(found) == 6
 
 
@@ -125,8 +125,8 @@ def test_the_training_part_is_what_was_asked_for(size: int, balanced: bool) -> N
     n = 90
     keys = np.array([f"k{i:03d}" for i in range(n)])
     of = np.array(([0] * 10 + [1] * 60 + [2] * 20), dtype=np.int8)
-    labelled = parts.Labelled(keys, of, np.array(["train"] * 80 + ["test"] * 10), {})
-    chosen = parts.training(labelled, size, balanced, seed=1)
+    labelled = folds.Labelled(keys, of, np.array(["train"] * 80 + ["test"] * 10), {})
+    chosen = folds.training(labelled, size, balanced, seed=1)
     most = 30 if balanced else 80
     assert len(chosen.keys) == min(size, most) and (chosen.parts == "train").all()
     assert chosen.keys.tolist() == sorted(chosen.keys)
@@ -164,7 +164,7 @@ def test_the_centroid_is_the_nearest_not_the_farthest(case: Case, tmp_path: Path
 
 def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
     labels_of = np.array([0, 1, 1, 2])
-    problem = next(p for p in forms.problems("density_ratio", labels_of) if p.name == "rendition")
+    problem = next(p for p in reductions.problems("density_ratio", labels_of) if p.name == "rendition")
     assert problem.rows.tolist() == [0, 1, 2, 3, 1, 2]
     assert problem.targets.tolist() == [0, 0, 0, 0, 1, 1]
 
@@ -173,8 +173,8 @@ def test_a_form_without_its_label_says_so() -> None:
     with pytest.raises(
         ClipshiftError, match=r"no labelled picture of the part 'train' is ambiguous"
     ):
-        forms.problems("ternary", np.array([0, 1]))
-    forms.problems("one_vs_rest", np.array([0, 1]))
+        reductions.problems("ternary", np.array([0, 1]))
+    reductions.problems("one_vs_rest", np.array([0, 1]))
 
 
 def test_temperature_finds_the_scale_of_the_logits() -> None:
@@ -182,7 +182,7 @@ def test_temperature_finds_the_scale_of_the_logits() -> None:
     true = rng.normal(size=(4000, 3)) * 2
     chances = np.exp(true) / np.exp(true).sum(1, keepdims=True)
     targets = (chances.cumsum(1) > rng.random((4000, 1))).argmax(1)
-    assert forms.temperature(5 * true, targets) == pytest.approx(5, rel=0.1)
+    assert reductions.temperature(5 * true, targets) == pytest.approx(5, rel=0.1)
 
 
 # Operating points --------------------------------------------------------------------------------
@@ -196,22 +196,22 @@ def test_the_operating_point_is_the_lowest_that_is_precise_enough(
     truth, scores = np.array([t for t, _ in rows]), np.array([float(s) for _, s in rows])
     good = [s for s in sorted(set(scores)) if truth[scores >= s].mean() >= 0.75]
     expected = good[0] if good and truth.any() else None
-    assert points.operating_point(truth, scores, 0.75) == expected
+    assert thresholds.operating_point(truth, scores, 0.75) == expected
 
 
 def test_an_unattainable_precision_is_said_and_accepts_nothing(tmp_path: Path) -> None:
     truth, scores = np.array([True, False, False]), np.array([0.1, 0.1, 0.3])
-    entry = points.points({"validation": {"natural": (truth, scores)}}, 0.98)["natural"]
+    entry = thresholds.points({"validation": {"natural": (truth, scores)}}, 0.98)["natural"]
     assert not entry["attained"] and entry["threshold"] is None
     assert entry["best_precision"] == pytest.approx(1 / 3)
     assert entry["parts"]["validation"]["accepted"] == 0
     assert entry["parts"]["validation"]["precision"] is None
-    assert not verdicts.accepts(scores, None).any()
+    assert not decisions.accepts(scores, None).any()
 
 
 def test_measured_counts_and_intervals() -> None:
     truth = np.array([True, True, False, False, True])
-    entry = points.measured(truth, np.array([3.0, 2.0, 2.5, 0.0, -1.0]), 2.0)
+    entry = thresholds.measured(truth, np.array([3.0, 2.0, 2.5, 0.0, -1.0]), 2.0)
     assert (entry["accepted"], entry["right"], entry["positives"]) == (3, 2, 3)
     assert entry["precision_low"] < entry["precision"] < entry["precision_high"]
     assert entry["recall"] == pytest.approx(2 / 3)
@@ -223,17 +223,17 @@ def test_a_threshold_of_the_table_gives_back_what_it_measured(case: Case) -> Non
     judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
     for domain in ("natural", "rendition"):
         accepted = sum(r["verdict"] in (domain, "both") for r in judged)
-        entry = points.measured(*case.set_sides()[domain], result[domain]["threshold"])
+        entry = thresholds.measured(*case.set_sides()[domain], result[domain]["threshold"])
         assert accepted == entry["accepted"] > 0
 
 
 def test_the_test_part_moves_no_threshold(case: Case) -> None:
     found = case.part_sides()
-    before = points.points(found, 0.95)
+    before = thresholds.points(found, 0.95)
     for domain in ("natural", "rendition"):
         truth, scores = found["test"][domain]
         found["test"][domain] = ~truth, -scores
-    after = points.points(found, 0.95)
+    after = thresholds.points(found, 0.95)
     assert [before[d]["threshold"] for d in before] == [after[d]["threshold"] for d in after]
 
 
@@ -245,14 +245,14 @@ def test_parts_say_what_each_labelled_picture_was_used_for(case: Case) -> None:
     assert [r["key"] for r in rows] == sorted(given)
     for r in rows:
         row = given[r["key"]]
-        assert r["label"] == row["label"] and r["part"] == parts.part_of(row["concept"], PARTS)
+        assert r["label"] == row["label"] and r["part"] == folds.part_of(row["concept"], PARTS)
 
 
 def test_a_further_test_set_moves_no_threshold_and_is_measured(case: Case, tmp_path: Path) -> None:
     """Thresholds are of the classifier's own parts; a set is asked when it is shown."""
     block = DetectorTable(classifiers=["c"])
     point = tmp_path / "c.json"
-    write_json(point, {"precision": 0.95, "domains": points.points(case.part_sides(), 0.95)})
+    write_json(point, {"precision": 0.95, "domains": thresholds.points(case.part_sides(), 0.95)})
     empty = tmp_path / "empty.parquet"
     write_parquet(empty, read_parquet(case.labels("sketch")).slice(0, 0))
     scores = numbered([str(f) for f in case.scores("sketch")])
@@ -302,7 +302,7 @@ def test_detectors_that_scored_other_pictures_are_refused(case: Case, tmp_path: 
     write_parquet(tmp_path / "fewer.parquet", read_parquet(file).slice(1))
     point = case.folder / "points.json"
     with pytest.raises(ClipshiftError, match="other pictures"):
-        verdicts.judge({"natural": (point, file), "rendition": (point, tmp_path / "fewer.parquet")})
+        decisions.judge({"natural": (point, file), "rendition": (point, tmp_path / "fewer.parquet")})
 
 
 def test_labels_are_places_in_domains() -> None:

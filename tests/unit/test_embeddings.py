@@ -6,9 +6,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipshift.embeddings import list_shards, read_all, read_shard, shard_paths, write_shard
-from clipshift.errors import ClipshiftError
-from clipshift.files import write_npy, write_parquet
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_npy, write_parquet
+from clipshift.similarity.embeddings import (
+    list_shards,
+    read_all,
+    read_shard,
+    shard_paths,
+    write_shard,
+)
 from tests.conftest import tied_vectors
 
 

@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift.engine import block, screen
-from clipshift.engine.columns import GROUP, ColumnSet
-from clipshift.engine.scan import BadVector, Maxima, Scanner, best_over, scan
+from clipshift.similarity.engine import block, screen
+from clipshift.similarity.engine.queries import GROUP, ColumnSet
+from clipshift.similarity.engine.scan import BadVector, Maxima, Scanner, best_over, scan
 from tests.conftest import tied_vectors, unit
 
 WAYS = [("int8", "compiled"), ("int8", "torch"), ("float32", "compiled"), ("float32", "torch"),
@@ -154,7 +154,7 @@ def test_float32_rows_are_right_to_the_declared_rounding() -> None:
 def test_blocks_workers_and_pieces_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     rows, sets = clip_like(300, 7), [ColumnSet(clip_like(150, 8))]
     once, _ = scan(rows, sets, screen="int8")
-    monkeypatch.setattr("clipshift.engine.scan.PIECE", 70)
+    monkeypatch.setattr("clipshift.similarity.engine.scan.PIECE", 70)
     for size, workers in ((1, 1), (33, 2), (64, 3)):
         scanner = Scanner(sets, rows, len(rows), screen="int8")
         scanner.block = size
@@ -184,7 +184,7 @@ def test_out_of_memory_halves_the_block_and_goes_on(monkeypatch: pytest.MonkeyPa
             raise torch.OutOfMemoryError("no memory for this block")
         return real(plan, x, scratch)
 
-    monkeypatch.setattr("clipshift.engine.scan.scan_block", small)
+    monkeypatch.setattr("clipshift.similarity.engine.scan.scan_block", small)
     found, counts = scan(rows, sets, screen="int8", workers=1)
     np.testing.assert_array_equal(found[0].value, once[0].value)
     assert counts.pairs == 200 * 100

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift.engine import earlier
-from clipshift.engine.columns import Shape
-from clipshift.engine.earlier import Earlier
+from clipshift.similarity.engine import self_join
+from clipshift.similarity.engine.queries import Shape
+from clipshift.similarity.engine.self_join import Earlier
 from tests.conftest import tied_vectors
 from tests.unit.test_engine import WAYS, brute, clip_like
 
@@ -43,15 +43,15 @@ def test_equals_brute_force(
 ) -> None:
     vectors = tied_vectors(seed, n, d, distinct)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(earlier, "CPU", Shape(block=32, tile=128, strip=32))
-        patch.setattr(earlier, "PLAIN", 50)
+        patch.setattr(self_join, "CPU", Shape(block=32, tile=128, strip=32))
+        patch.setattr(self_join, "PLAIN", 50)
         engine = Earlier(vectors, screen=kind, refinement=refinement)
         check(vectors, engine, floor, np.arange(n) % 3 != 1, chunk=chunk)
 
 
 @pytest.mark.parametrize(("kind", "refinement"), WAYS[:4])
 def test_larger_than_a_tile(kind: Any, refinement: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(earlier, "CPU", Shape(block=64, tile=256, strip=64))
+    monkeypatch.setattr(self_join, "CPU", Shape(block=64, tile=256, strip=64))
     vectors = clip_like(1100, 0)
     vectors[700:720] = vectors[100:120]
     engine = Earlier(vectors, screen=kind, refinement=refinement)

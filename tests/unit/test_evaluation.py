@@ -18,14 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from clipshift import models, sets
-from clipshift.config.data import Holdout, Take, TestSet
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_json
+from clipshift.datasets import labelled_set
 from clipshift.evaluation import logits
 from clipshift.evaluation.logits import How
 from clipshift.evaluation.summary import export, single
 from clipshift.evaluation.views import Predictions, measure, read, view
-from clipshift.files import write_json
+from clipshift.similarity import open_clip_models
+from clipshift.study.config.data import Holdout, Take, TestSet
 from tests.conftest import row, write_source
 from tests.unit.logits_case import said as stored
 
@@ -109,10 +110,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("world")
     source = write_source(folder / "a", [row("a", f"{i:02d}", f"fam/{i % 7}") for i in range(21)])
     spec = TestSet(take=[Take(source="a")])
-    sets.build("mine", spec, CLASSES, Holdout(fraction=0.5), {"a": source}, folder / "mine")
+    labelled_set.build("mine", spec, CLASSES, Holdout(fraction=0.5), {"a": source}, folder / "mine")
     text = "".join(f"{t}\n" for t in TEMPLATES)
     (folder / "mine/zeroshot_classification_templates.txt").write_text(text)
-    models.register("clipshift-test", MODEL, folder)
+    open_clip_models.register("clipshift-test", MODEL, folder)
     import open_clip
 
     torch.manual_seed(0)
@@ -229,4 +230,4 @@ def test_weights_that_do_not_fit_are_refused(
         data = (world["folder"] / "model.pt").read_bytes()
         path.write_bytes(data[:1000] if damage == "truncated" else b"not weights")
     with pytest.raises(ClipshiftError, match=r"model\.pt is no model of this configuration"):
-        models.load("clipshift-test", MODEL, path, tmp_path)
+        open_clip_models.load("clipshift-test", MODEL, path, tmp_path)

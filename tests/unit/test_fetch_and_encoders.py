@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
-from clipshift import embed, encoders
-from clipshift.config.data import Package
-from clipshift.config.encoders import OpenClipEncoder
-from clipshift.embeddings import read_shard, shard_paths
-from clipshift.errors import ClipshiftError
-from clipshift.fetch import fetch
-from clipshift.files import read_json, sha256_bytes, write_npy
-from clipshift.shards import Sample, write_table, write_tar
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, sha256_bytes, write_npy
+from clipshift.datasets.package import fetch
+from clipshift.datasets.shards import Sample, write_table, write_tar
+from clipshift.similarity import embed, encoders
+from clipshift.similarity.embeddings import read_shard, shard_paths
+from clipshift.study.config.data import Package
+from clipshift.study.config.encoders import OpenClipEncoder
 from tests.conftest import picture, row
 
 CONTENT = b"a package"

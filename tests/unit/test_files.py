@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import atomic, atomic_path, read_json, write_json, write_npy, write_text
-from clipshift.ledger import Ledger
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import atomic, atomic_path, read_json, write_json, write_npy, write_text
 
 
 def test_failing_block_leaves_the_old_file(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_new_file_replaces_the_old_only_at_the_end(tmp_path: Path) -> None:
 
 def test_a_killed_writers_part_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
     path = tmp_path / "a[1].txt"
-    code = "import sys, time, pathlib; from clipshift.files import atomic\n"
+    code = "import sys, time, pathlib; from clipshift.core.files import atomic\n"
     code += "with atomic(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(600)"
     writers = [
         subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
@@ -94,35 +94,35 @@ def test_npy_is_never_pickled(tmp_path: Path) -> None:
 
 WRITERS = {
     "tar": """
-from clipshift.shards import Sample, write_tar
+from clipshift.datasets.shards import Sample, write_tar
 import os
 samples = (Sample(f"k{i}", {"jpg": os.urandom(20_000)}) for i in range(40))
 write = lambda out: write_tar(out, samples)
 """,
     "parquet": """
-from clipshift.files import write_parquet
+from clipshift.core.files import write_parquet
 import os, pyarrow as pa
 write = lambda out: write_parquet(out, pa.table({"a": [os.urandom(400_000) for _ in range(2)]}))
 """,
     "npy": """
-from clipshift.files import write_npy
+from clipshift.core.files import write_npy
 import numpy as np
 write = lambda out: write_npy(out, np.random.default_rng(0).random(100_000))
 """,
     "split": """
-from clipshift import splits
-from clipshift.config.splits import Full
-from clipshift.recipes import Margins
+from clipshift.splits import split
+from clipshift.study.config.splits import Full
+from clipshift.splits.recipes import Margins
 from pathlib import Path
 pool, dedup = Path(sys.argv[2]), Path(sys.argv[3])
-scores = splits.Scores([pool], [dedup], Margins({}, {}), [], Margins({}, {}))
-write = lambda out: splits.make(Full(recipe="full"), scores, out)
+scores = split.Scores([pool], [dedup], Margins({}, {}), [], Margins({}, {}))
+write = lambda out: split.make(Full(recipe="full"), scores, out)
 """,
 }
 PROGRAM = """
 import sys
 from pathlib import Path
-from clipshift.errors import run
+from clipshift.core.errors import run
 {writer}
 run(lambda: write(Path(sys.argv[1])))
 """
@@ -138,7 +138,7 @@ def limit_file_size() -> None:
 def test_full_disk_is_explained_and_leaves_nothing_half(tmp_path: Path, kind: str) -> None:
     import pyarrow as pa
 
-    from clipshift.files import write_parquet
+    from clipshift.core.files import write_parquet
 
     rng = np.random.default_rng(0)
     keys = pa.array([rng.bytes(16).hex() for _ in range(20_000)])
@@ -160,7 +160,7 @@ def test_full_disk_is_explained_and_leaves_nothing_half(tmp_path: Path, kind: st
 
 
 def test_defect_of_ours_keeps_its_traceback() -> None:
-    code = "from clipshift.errors import run\nrun(lambda: 1 / 0)"
+    code = "from clipshift.core.errors import run\nrun(lambda: 1 / 0)"
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr

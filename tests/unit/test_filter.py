@@ -7,14 +7,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from clipshift import folder_pool
-from clipshift.config.study import Training
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_parquet, write_parquet
-from clipshift.filter import prepare
-from clipshift.launch import copy_shards
-from clipshift.shards import read_tar
-from clipshift.train import Filtered, arguments, copy_split, filtered
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet, write_parquet
+from clipshift.datasets import external_pool
+from clipshift.datasets.shards import read_tar
+from clipshift.study.config.study import Training
+from clipshift.training.clip import Filtered, arguments, copy_split, filtered
+from clipshift.training.launch import copy_shards
+from clipshift.training.tar_filter import prepare
 from tests.folder_case import write_pool, write_set
 
 
@@ -27,7 +27,7 @@ def study(tmp_path: Path) -> dict[str, Any]:
     tables = []
     for shard, numbers in enumerate(([0, 1], [2, 3])):
         tables.append(tmp_path / f"pools/{shard:05d}.parquet")
-        folder_pool.write_group("w", [data / f"web/{i:05d}.tar" for i in numbers], tables[-1])
+        external_pool.write_group("w", [data / f"web/{i:05d}.tar" for i in numbers], tables[-1])
     keys = [k for table in tables for k in read_parquet(table)["key"].to_pylist()]
     rows = [{"key": k, "kept": i % 3 == 0, "reason": "kept"} for i, k in enumerate(keys)]
     rows += [{"key": f"train90s{i:04d}", "kept": True, "reason": "reference"} for i in range(3)]

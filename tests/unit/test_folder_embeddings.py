@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.embeddings import read_shard, shard_paths
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, write_npy, write_parquet
-from clipshift.folder_embeddings import index, pick
-from clipshift.shards import SAMPLE_SCHEMA
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, write_npy, write_parquet
+from clipshift.datasets.shards import SAMPLE_SCHEMA
+from clipshift.similarity.embeddings import read_shard, shard_paths
+from clipshift.similarity.external_embeddings import index, pick
 from tests.conftest import unit
 
 N, D = 50, 8

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from clipshift import folder_pool, folder_set, prompts
-from clipshift.config.folders import FolderPool, FolderSet
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet
-from clipshift.inventory import take_stock
-from clipshift.ranges import compact, spread
-from clipshift.shards import SAMPLE_SCHEMA, url_hash
-from clipshift.tars import read_tars, tars_of
+from clipshift.core.brace_ranges import compact, spread
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet
+from clipshift.datasets import external_pool, external_set, prompts
+from clipshift.datasets.external_check import take_stock
+from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
+from clipshift.datasets.tar_paths import read_tars, tars_of
+from clipshift.study.config.folders import FolderPool, FolderSet
 from tests.folder_case import write_pool, write_set
 
 SET = FolderSet(folder="set", classes=2, samples=5, obtain="ask for it")
@@ -20,7 +20,7 @@ SET = FolderSet(folder="set", classes=2, samples=5, obtain="ask for it")
 
 def group(folder: Path, tmp_path: Path, tars: int = 4) -> Any:
     tars_of_group = [folder / f"{i:05d}.tar" for i in range(tars)]
-    return folder_pool.write_group("web", tars_of_group, tmp_path / "out/00000.parquet")
+    return external_pool.write_group("web", tars_of_group, tmp_path / "out/00000.parquet")
 
 
 def test_table_and_account_of_a_group(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_sample_without_a_hash_is_refused(tmp_path: Path) -> None:
 
 def test_table_of_a_set(tmp_path: Path) -> None:
     write_set(tmp_path / "set", [0, 1, 1, 0, 1])
-    ledger = folder_set.build("pets", SET, tmp_path / "set", tmp_path / "out")
+    ledger = external_set.build("pets", SET, tmp_path / "set", tmp_path / "out")
     assert ledger.went_out == 5
     table = read_parquet(tmp_path / "out/samples.parquet")
     assert table["class_name"].to_pylist() == ["cat", "dog", "dog", "dog", "cat"]  # by tar
@@ -105,7 +105,7 @@ def test_set_that_is_not_as_configured(
     write_set(tmp_path / "set", **given)
     changed = SET.model_copy(update=spec)
     with pytest.raises(ClipshiftError, match=message):
-        folder_set.build("pets", changed, tmp_path / "set", tmp_path / "out")
+        external_set.build("pets", changed, tmp_path / "set", tmp_path / "out")
     assert not (tmp_path / "out/manifest.json").exists()
 
 
@@ -113,7 +113,7 @@ def test_openai_names_replace_those_of_the_file(tmp_path: Path) -> None:
     names = prompts.imagenet_names()
     write_set(tmp_path / "set", [0], names=[name.upper() for name in names])
     spec = SET.model_copy(update={"classes": 1000, "names": "openai_imagenet"})
-    assert folder_set.class_names(spec, tmp_path / "set") == names
+    assert external_set.class_names(spec, tmp_path / "set") == names
 
 
 def test_named_templates() -> None:
@@ -183,8 +183,8 @@ def test_truncated_tar_is_named(tmp_path: Path) -> None:
 def test_row_without_a_sample_is_not_lost_silently(tmp_path: Path) -> None:
     import torch
 
-    from clipshift import embed, encoders
-    from clipshift.shards import write_tar
+    from clipshift.datasets.shards import write_tar
+    from clipshift.similarity import embed, encoders
 
     folder = write_pool(tmp_path / "p", {0: 3})
     group(folder, tmp_path, 1)

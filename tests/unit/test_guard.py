@@ -7,14 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, write_parquet
+from clipshift.datasets.shards import read_tar
 from clipshift.evaluation.summary import contaminated
 from clipshift.evaluation.views import measure, read
-from clipshift.files import read_json, read_parquet, write_parquet
-from clipshift.filter import prepare
-from clipshift.guard import left_out, trained_on, write_list
-from clipshift.shards import read_tar
-from clipshift.train import copy_split
+from clipshift.splits.guard import left_out, trained_on, write_list
+from clipshift.training.clip import copy_split
+from clipshift.training.tar_filter import prepare
 from tests.conftest import row, write_source
 from tests.unit.logits_case import said
 

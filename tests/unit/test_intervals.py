@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_csv, write_json
 from clipshift.evaluation.summary import read_conditions
 from clipshift.evaluation.views import correct_images, seeds_of
-from clipshift.files import write_csv, write_json
-from clipshift.intervals import clopper_pearson, paired_difference
-from clipshift.tables import accuracy_rows, contrast_rows
+from clipshift.figures.tables import accuracy_rows, contrast_rows
+from clipshift.stats.intervals import clopper_pearson, paired_difference
 from tests.unit.logits_case import right
 
 

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from clipshift.labelling.agreement import (
+from clipshift.apps.labelling.table import label_table
+from clipshift.stats.agreement import (
     agreement,
     cohen,
     cohen_of_tables,
@@ -15,7 +16,6 @@ from clipshift.labelling.agreement import (
     fleiss_of_counts,
     lines,
 )
-from clipshift.labelling.table import label_table
 
 
 def table(given: dict[str, list[int | None]]) -> pa.Table:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import write_parquet
-from clipshift.labelling.catalogue import Unreadable, open_catalogue
-from clipshift.labelling.scores import sort_items
-from clipshift.shards import Sample, write_table, write_tar
+from clipshift.apps.labelling.catalogue import Unreadable, open_catalogue
+from clipshift.apps.labelling.scores import sort_items
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_parquet
+from clipshift.datasets.shards import Sample, write_table, write_tar
 from tests.conftest import picture, row
 
 

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, write_parquet
-from clipshift.labelling.released import Subset, released
-from clipshift.labelling.table import SCHEMA, read_labels
-from clipshift.shards import write_table
+from clipshift.apps.labelling.released import Subset, released
+from clipshift.apps.labelling.table import SCHEMA, read_labels
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, write_parquet
+from clipshift.datasets.shards import write_table
 from tests.conftest import picture, row
 
 NATURAL, RENDITION = "laion400m_natural_57M-meta", "laion400m_rendition_16M-meta"
@@ -240,7 +240,7 @@ def test_benchmark_labels_by_file_name_from_json(tmp_path: Path) -> None:
     write_parquet(tmp_path / "set/0.parquet", pa.table({"key": ["val/b", "val/a", "val/z"]}))
     out = tmp_path / "labels.parquet"
     command = [
-        sys.executable, "-m", "clipshift.cli", "released", str(data), "--subset", "ImageNet",
+        sys.executable, "-m", "clipshift.apps.cli", "released", str(data), "--subset", "ImageNet",
         "--pool", str(tmp_path / "set"), "--out", str(out), "--join", "file",
     ]  # fmt: skip
     refused = subprocess.run(command, capture_output=True, text=True, check=False)

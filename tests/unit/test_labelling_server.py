@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json
-from clipshift.labelling.options import check_host
+from clipshift.apps.labelling.options import check_host
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json
 from tests.conftest import picture
 from tests.label_case import Page, labels, pool
 
@@ -48,7 +48,7 @@ def test_other_addresses_need_a_flag(tmp_path: Path, host: str) -> None:
     check_host(host, allow_remote=True)
     done = subprocess.run(
         [
-            sys.executable, "-m", "clipshift.cli", "label",
+            sys.executable, "-m", "clipshift.apps.cli", "label",
             "--images", str(pool(tmp_path / "p", 1)), "--out", str(tmp_path / "l.parquet"),
             "--host", host,
         ],
@@ -222,7 +222,7 @@ def test_two_servers_of_one_file_lose_nothing(tmp_path: Path) -> None:
 def test_taken_port_is_said_so(page: Page, tmp_path: Path) -> None:
     done = subprocess.run(
         [
-            sys.executable, "-m", "clipshift.cli", "label",
+            sys.executable, "-m", "clipshift.apps.cli", "label",
             "--images", str(pool(tmp_path / "p", 1)), "--out", str(tmp_path / "l.parquet"),
             "--port", str(page.port),
         ],
@@ -250,7 +250,7 @@ def test_taken_port_is_said_so(page: Page, tmp_path: Path) -> None:
 def test_options_are_checked(tmp_path: Path, options: list[str], message: str) -> None:
     pool(tmp_path / "POOL", 1)
     done = subprocess.run(
-        [sys.executable, "-m", "clipshift.cli", "label", *options],
+        [sys.executable, "-m", "clipshift.apps.cli", "label", *options],
         capture_output=True, text=True, check=False, cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 1 and message in done.stderr, done.stderr
@@ -266,7 +266,7 @@ def test_agreement_and_consensus_by_command(tmp_path: Path) -> None:
     for i in range(5):
         assert started.label(f"p-{i:02d}", 0 if i == 4 else i % 3, request=f"ben{i}") == 200
     started.stop()
-    words = [sys.executable, "-m", "clipshift.cli", "label"]
+    words = [sys.executable, "-m", "clipshift.apps.cli", "label"]
     told = subprocess.run(
         [*words, "--agreement", str(out), "--out", str(tmp_path / "agreement.json")],
         capture_output=True, text=True, check=True,

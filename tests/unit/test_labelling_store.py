@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import write_parquet
-from clipshift.labelling.store import Conflict, Store, journal_path
-from clipshift.labelling.table import SCHEMA, consensus, label_table, read_all, read_labels
+from clipshift.apps.labelling.store import Conflict, Store, journal_path
+from clipshift.apps.labelling.table import SCHEMA, consensus, label_table, read_all, read_labels
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_parquet
 
 
 def rows(path: Path) -> list[tuple[str, int, str | None]]:
@@ -138,7 +138,7 @@ def test_processes_and_threads_at_once_lose_nothing(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from clipshift.labelling.store import Store
+from clipshift.apps.labelling.store import Store
 store = Store(Path(sys.argv[1]))
 for i in range(100000):
     store.set(f"k{i:06d}", "ann", i % 3, None, str(i))

@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipshift import margins, margins_folder
-from clipshift.cli import main
-from clipshift.embeddings import shard_paths
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet, write_parquet
+from clipshift.apps.cli import main
+from clipshift.apps.margins import run as margins_folder
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, write_parquet
+from clipshift.similarity import margins
+from clipshift.similarity.embeddings import shard_paths
 from tests.unit.test_engine import brute, clip_like
 
 SHARDS = ("0", "1", "10")

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift.embeddings import Embeddings
-from clipshift.files import write_parquet
-from clipshift.neighbours import Neighbours, kept_rows
+from clipshift.core.files import write_parquet
+from clipshift.similarity.embeddings import Embeddings
+from clipshift.similarity.neighbours import Neighbours, kept_rows
 from tests.conftest import embeddings, tied_vectors
 
 GRID = [-0.2, 0.4, 0.9]

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from clipshift import plan
-from clipshift.config.load import parse
-from clipshift.config.study import Config
-from clipshift.costs import RULES, embed_rate, job_cost, kept_share, points
+from clipshift.study import plan
+from clipshift.study.config.load import parse
+from clipshift.study.config.study import Config
+from clipshift.study.costs import RULES, embed_rate, job_cost, kept_share, points
 from tests.conftest import ROOT
 
 # Round numbers: 1,000 points in 2 shards, 10 dimensions, 20 test images, 50 of reference.
@@ -131,6 +131,6 @@ def test_every_costed_rule_is_a_rule_of_the_workflow() -> None:
 
 
 def test_the_preview_imports_no_torch() -> None:
-    code = "import sys, clipshift.plan; print('torch' in sys.modules)"
+    code = "import sys, clipshift.study.plan; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

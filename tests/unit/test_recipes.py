@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from clipshift.config.splits import Split
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json
+from clipshift.study.config.splits import Split
 from tests.unit.study import Study, candidates, kept, make_split, make_study
 
 SETS = ["sketch", "photo"]
@@ -136,7 +136,7 @@ def test_the_reference_set_is_pruned_by_the_same_rules(
 def test_an_unembedded_reference_point_is_named(study: Study, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from clipshift.shards import write_table
+    from clipshift.datasets.shards import write_table
     from tests.conftest import row
 
     names = [*(key.removeprefix("ref-") for key in study.reference.keys), "lost"]

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipshift.errors import ClipshiftError
-from clipshift.robustness.lines import LEFT_OUT, Line, fit
-from clipshift.robustness.points import Accuracy, Axis, Points, accuracy, average
-from clipshift.robustness.rho import effective_robustness
-from clipshift.robustness.spaces import Space, forward, inverse
+from clipshift.core.errors import ClipshiftError
+from clipshift.evaluation.robustness.lines import LEFT_OUT, Line, fit
+from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy, average
+from clipshift.evaluation.robustness.rho import effective_robustness
+from clipshift.evaluation.robustness.spaces import Space, forward, inverse
 
 VAL = Axis("val", "1,000 classes")
 SUBSET = Axis("val", "200 classes")

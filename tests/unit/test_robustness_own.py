@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipshift.config.figures import Figures
-from clipshift.config.robustness import OwnRobustness
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
 from clipshift.figures import effective_robustness
-from clipshift.layout.figures import figure_files
-from clipshift.layout.study import Layout
+from clipshift.study.config.figures import Figures
+from clipshift.study.config.robustness import OwnRobustness
+from clipshift.study.layout.figures import figure_files
+from clipshift.study.layout.study import Layout
 from tests.conftest import ROOT
 from tests.unit.logits_case import right
 
@@ -114,7 +114,7 @@ def test_a_set_of_fewer_classes_is_a_view(tmp_path: Path) -> None:
 
 
 def test_files_of_an_arm_with_a_model_of_its_own() -> None:
-    from clipshift.config.load import load
+    from clipshift.study.config.load import load
 
     cfg = load(ROOT / "config/test.yaml")
     runs = figure_files(Layout(cfg), "effective_robustness", "test_sets")["runs"]

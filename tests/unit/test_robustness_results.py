@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.robustness.results import BROKEN, NO_TOP1, OTHER_SET, REPEATED, plain, read
-from clipshift.robustness.shifts import SHIFTS, VAL, VAL_R
+from clipshift.apps.robustness.results import BROKEN, NO_TOP1, OTHER_SET, REPEATED, plain, read
+from clipshift.core.errors import ClipshiftError
+from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, VAL_R
 from tests.conftest import ROOT, dump
 
 # As CLIP_benchmark's `main_eval` dumps it, published numbers of OpenAI's ViT-B/32.
@@ -40,7 +40,7 @@ def clip_benchmark(
 
 
 def run(*words: str, check: bool = True, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "clipshift.cli", *words]
+    command = [sys.executable, "-m", "clipshift.apps.cli", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0 or not check, done.stderr
     return done

@@ -9,22 +9,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from clipshift.config.robustness import Robustness, ShiftName, Space
-from clipshift.errors import ClipshiftError
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError
+from clipshift.evaluation.robustness import sources
+from clipshift.evaluation.robustness.claims import CLAIMS, FOUR, claim_rows, drawn_baseline, shown
+from clipshift.evaluation.robustness.points import Points
+from clipshift.evaluation.robustness.rho import effective_robustness
+from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, VAL_R
+from clipshift.evaluation.robustness.sources import BROKEN, open_clip, size_of, timm
+from clipshift.evaluation.robustness.spaces import forward
+from clipshift.evaluation.robustness.testbed import baseline_models, fit_rows, line_of, model_rows
 from clipshift.figures.lines import BASELINE, LOOKS, limits, percent_ticks
 from clipshift.figures.style import house_style, panels
 from clipshift.figures.testbed import CLIP, OTHER, TYPES
-from clipshift.layout.robustness import CLAIMS as NAMED
-from clipshift.layout.robustness import PUBLISHED_FIGURES
-from clipshift.ledger import Ledger
-from clipshift.robustness import sources
-from clipshift.robustness.claims import CLAIMS, FOUR, claim_rows, drawn_baseline, shown
-from clipshift.robustness.points import Points
-from clipshift.robustness.rho import effective_robustness
-from clipshift.robustness.shifts import SHIFTS, VAL, VAL_R
-from clipshift.robustness.sources import BROKEN, open_clip, size_of, timm
-from clipshift.robustness.spaces import forward
-from clipshift.robustness.testbed import baseline_models, fit_rows, line_of, model_rows
+from clipshift.study.config.robustness import Robustness, ShiftName, Space
+from clipshift.study.layout.robustness import CLAIMS as NAMED
+from clipshift.study.layout.robustness import PUBLISHED_FIGURES
 
 CFG = Robustness(draws=200)
 COLUMNS = [
@@ -198,8 +198,8 @@ def test_a_wrong_configuration_is_explained() -> None:
 
 
 def test_figures_and_table_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from clipshift.evaluation.robustness import testbed as tables
     from clipshift.figures import testbed as figures
-    from clipshift.robustness import testbed as tables
 
     block = CFG.model_dump_json()
     made = []

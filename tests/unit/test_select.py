@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from clipshift.config.data import Holdout, Take
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet
-from clipshift.pool import sum_shards, write_shard
-from clipshift.select import Selection, class_of, select
-from clipshift.shards import read_tar
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet
+from clipshift.datasets.pool import sum_shards, write_shard
+from clipshift.datasets.select import Selection, class_of, select
+from clipshift.datasets.shards import read_tar
+from clipshift.study.config.data import Holdout, Take
 from tests.conftest import row, write_source
 
 CLASSES = {"animal": ["fam/animals"], "bird": ["fam/animals/birds", "other"], "food": ["fam/food"]}

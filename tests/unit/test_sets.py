@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 from clip_benchmark.datasets.builder import build_dataset
 
-from clipshift import sets
-from clipshift.captions import captioned
-from clipshift.config.data import Holdout, Take, TestSet
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet
-from clipshift.labels import check_labels
-from clipshift.shards import Sample, read_tar, write_tar
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet
+from clipshift.datasets import labelled_set
+from clipshift.datasets.captions.template import captioned
+from clipshift.datasets.labels import check_labels
+from clipshift.datasets.shards import Sample, read_tar, write_tar
+from clipshift.study.config.data import Holdout, Take, TestSet
 from tests.conftest import row, write_source
 
 CLASSES = {"house cat": ["fam/cat"], "dog": ["fam/dog"], "bird": ["fam/bird"]}
@@ -31,7 +31,7 @@ def folders(tmp_path: Path) -> dict[str, Path]:
 def build(folders: dict[str, Path], out: Path, role: str = "test", **keys: object) -> Path:
     take = [Take(source="a_b"), Take(source="a")]
     spec = TestSet.model_validate({"take": take, "role": role, **keys})
-    sets.build("mine", spec, CLASSES, HOLDOUT, folders, out)
+    labelled_set.build("mine", spec, CLASSES, HOLDOUT, folders, out)
     # As the rule writes them: apart from the set, so that another prompt rebuilds no set.
     text = "".join(f"{t}\n" for t in TEMPLATES)
     (out / "zeroshot_classification_templates.txt").write_text(text)

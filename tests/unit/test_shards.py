@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 import webdataset
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_parquet, write_parquet
-from clipshift.shards import SAMPLE_SCHEMA, Sample, read_tar, write_table, write_tar
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet, write_parquet
+from clipshift.datasets.shards import SAMPLE_SCHEMA, Sample, read_tar, write_table, write_tar
 from tests.conftest import picture, row
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipshift import margins
-from clipshift.embeddings import Embeddings
-from clipshift.errors import ClipshiftError
-from clipshift.similarity import nearest
+from clipshift.core.errors import ClipshiftError
+from clipshift.similarity import margins
+from clipshift.similarity.blocks import nearest
+from clipshift.similarity.embeddings import Embeddings
 from tests.conftest import embeddings, shuffled, tied_vectors, unit
 
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipshift.config.data import Rendering
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet
-from clipshift.shards import read_tar
-from clipshift.sources.base import caption
-from clipshift.sources.build import key_of, unpack
-from clipshift.sources.render import Undrawable, render
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet
+from clipshift.datasets.shards import read_tar
+from clipshift.datasets.sources.base import caption
+from clipshift.datasets.sources.build import key_of, unpack
+from clipshift.datasets.sources.render import Undrawable, render
+from clipshift.study.config.data import Rendering
 from tests.conftest import picture, svg
 from tests.unit.packages import RENDERING, pack, run_build, source
 

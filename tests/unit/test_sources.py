@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from clipshift.errors import ClipshiftError
-from clipshift.shards import Sample, write_tar
-from clipshift.sources import openclipart, sidecar
-from clipshift.sources.base import Item
+from clipshift.core.errors import ClipshiftError
+from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.sources import openclipart, sidecar
+from clipshift.datasets.sources.base import Item
 from tests.conftest import picture, svg
 from tests.unit.packages import label, pack, run_build, source
 

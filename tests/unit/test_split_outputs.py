@@ -9,13 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift import splits
-from clipshift.config.splits import Full, Near, Rand
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, write_parquet
-from clipshift.ledger import Ledger
-from clipshift.recipes import Margins
-from clipshift.shards import write_table
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, write_parquet
+from clipshift.datasets.shards import write_table
+from clipshift.splits import split
+from clipshift.splits.recipes import Margins
+from clipshift.study.config.splits import Full, Near, Rand
 from tests.conftest import row
 from tests.unit.study import Study, candidates, kept, make_split, make_study
 
@@ -49,10 +49,10 @@ def test_keep_as_large_as_another_split(study: Study, tmp_path: Path) -> None:
     pruned = make_split(study, tmp_path / "pruned.parquet", "pruned", sets=["sketch"])
     spec = Rand(recipe="rand", keep="pruned")
     scores = replace(study.scores, like=tmp_path / "pruned.json")
-    splits.make(spec, scores, tmp_path / "control.parquet")
+    split.make(spec, scores, tmp_path / "control.parquet")
     assert len(kept(pq.read_table(tmp_path / "control.parquet").to_pylist())) == len(kept(pruned))
     with pytest.raises(ClipshiftError, match=r"pruned.*missing"):
-        splits.make(spec, study.scores, tmp_path / "control.parquet")
+        split.make(spec, study.scores, tmp_path / "control.parquet")
 
 
 def test_nothing_kept_is_refused(study: Study, tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_without_deduplication_only_unembedded_points_fall(tmp_path: Path) -> No
     keys = [key for key in study.pool.keys if int(key.removeprefix("pool-")) >= 4]
     write_parquet(tmp_path / "metadata.parquet", pa.table({"image_path": keys}))
     scores = replace(study.scores, embedded=[tmp_path / "metadata.parquet"])
-    splits.make(Full(recipe="full"), scores, tmp_path / "s.parquet")
+    split.make(Full(recipe="full"), scores, tmp_path / "s.parquet")
     rows = pq.read_table(tmp_path / "s.parquet").to_pylist()
     assert len(kept(rows)) == 76
 
@@ -93,7 +93,7 @@ def test_candidate_without_a_margin_is_refused(study: Study, tmp_path: Path) -> 
     margins = {name: files[:-1] for name, files in study.scores.margins.margins.items()}
     spec = Near(recipe="near", keep=3, sets=["sketch"])
     with pytest.raises(ClipshiftError, match="points have no margins"):
-        splits.make(
+        split.make(
             spec,
             replace(study.scores, margins=replace(study.scores.margins, margins=margins)),
             tmp_path / "s.parquet",
@@ -104,7 +104,7 @@ def test_reference_key_in_the_pool_is_refused(study: Study, tmp_path: Path) -> N
     write_table(tmp_path / "reference.parquet", [row("pool", "003"), row("ref", "x")])
     scores = replace(study.scores, reference=[tmp_path / "reference.parquet"])
     with pytest.raises(ClipshiftError, match="'pool-003' is in the pool and in the reference"):
-        splits.make(Full(recipe="full"), scores, tmp_path / "s.parquet")
+        split.make(Full(recipe="full"), scores, tmp_path / "s.parquet")
 
 
 @pytest.mark.parametrize("reference", [True, False])
@@ -149,13 +149,13 @@ def test_same_inputs_give_the_same_bytes_at_size(tmp_path: Path) -> None:
         tmp_path / "d.parquet",
         pa.table({"key": text, "dropped": np.zeros(n, dtype=bool)}),
     )
-    scores = splits.Scores(
+    scores = split.Scores(
         [tmp_path / "00000.parquet"], [tmp_path / "d.parquet"], Margins({}, {}), [], Margins({}, {})
     )
     written = []
     for name in "ab":
         out = tmp_path / name / "s.parquet"
-        splits.make(Rand(recipe="rand", keep=0.5), scores, out)
+        split.make(Rand(recipe="rand", keep=0.5), scores, out)
         written.append({f.name: f.read_bytes() for f in out.parent.iterdir()})
     assert written[0] == written[1]
     assert len(written[0]) == 5

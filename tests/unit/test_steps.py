@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.files import read_json
-from clipshift.steps import HERE, STEPS, _code, digest
+from clipshift.core.files import read_json
+from clipshift.core.steps import HERE, STEPS, _code, digest
 from tests.conftest import ROOT
 
 RECORD = ROOT / "tests/step_digests.json"
@@ -31,7 +31,7 @@ def test_digest_of_a_step_is_recorded(name: str) -> None:
     recorded = read_json(RECORD) if RECORD.exists() else {}
     current = {"version": STEPS[name].version, "digest": digest(name)}
     assert recorded.get(name) == current, (
-        f"the code of the step {name!r} changed: raise its version in workflow/clipshift/steps.py "
+        f"the code of the step {name!r} changed: raise its version in workflow/clipshift/core/steps.py "
         "if its outputs change, then run `clipshift steps --record tests/step_digests.json`"
     )
 
@@ -133,4 +133,4 @@ def test_step_lists_every_module_that_it_imports(name: str) -> None:
         new = {file for module in new for file in imports(module)} - reached
         reached |= new
     missing = sorted(str(path.relative_to(HERE)) for path in reached - listed)
-    assert missing == [], f"add them to the modules of {name!r} in workflow/clipshift/steps.py"
+    assert missing == [], f"add them to the modules of {name!r} in workflow/clipshift/core/steps.py"

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from clipshift import folder_pool, stored
-from clipshift.config.folders import STORAGE_VARIABLE, StoredPool
-from clipshift.errors import ClipshiftError
-from clipshift.tars import located
+from clipshift.core.errors import ClipshiftError
+from clipshift.datasets import external_pool, object_storage
+from clipshift.datasets.tar_paths import located
+from clipshift.study.config.folders import STORAGE_VARIABLE, StoredPool
 from tests.folder_case import write_pool
 
 BLOCK: dict[str, Any] = {"storage": "s3://b/web", "tars": 4, "shards": 2, "samples": 3}
@@ -43,19 +43,19 @@ def test_where_fetched_objects_lie(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_needs_no_tar_where_tars_are_stored(tmp_path: Path) -> None:
     folder = write_pool(tmp_path / "web", {0: 2, 1: 1})
     tars = [folder / f"{i:05d}.tar" for i in range(3)]
-    whole = folder_pool.write_group("web", tars, tmp_path / "a/00000.parquet")
+    whole = external_pool.write_group("web", tars, tmp_path / "a/00000.parquet")
     for tar in tars[:2]:
         tar.unlink()
-    bare = folder_pool.write_group("web", tars, tmp_path / "b/00000.parquet", stored=True)
+    bare = external_pool.write_group("web", tars, tmp_path / "b/00000.parquet", stored=True)
     assert bare.as_json() == whole.as_json()
     for name in ("00000.parquet", "00000.json"):
         assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
     (folder / "00001_stats.json").unlink()
     with pytest.raises(ClipshiftError, match=r"00001_stats\.json is missing"):
-        folder_pool.write_group("web", tars, tmp_path / "b/00000.parquet", stored=True)
+        external_pool.write_group("web", tars, tmp_path / "b/00000.parquet", stored=True)
 
 
 def test_without_the_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stored, "find_spec", lambda name: None)
+    monkeypatch.setattr(object_storage, "find_spec", lambda name: None)
     with pytest.raises(ClipshiftError, match=r"pools\.web\.storage.*make storage"):
-        stored.check({"web": StoredPool.model_validate(BLOCK)}, None, ask=False)
+        object_storage.check({"web": StoredPool.model_validate(BLOCK)}, None, ask=False)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from clipshift import studies
-from clipshift.config.load import parse
-from clipshift.config.study import Config
-from clipshift.errors import ClipshiftError
+from clipshift.core.errors import ClipshiftError
+from clipshift.study import shared_folder
+from clipshift.study.config.load import parse
+from clipshift.study.config.study import Config
 from tests.conftest import ROOT
 
 
@@ -27,21 +27,21 @@ def narrow(raw: dict[str, Any]) -> None:
 
 def refusal(cfg: Config, folder: Path) -> str:
     with pytest.raises(ClipshiftError) as error:
-        studies.check(cfg, folder)
+        shared_folder.check(cfg, folder)
     return str(error.value)
 
 
 def test_nothing_is_said_without_a_record_or_a_change(tmp_path: Path) -> None:
-    assert studies.check(study(), tmp_path / "none") == ""
-    studies.save(study(), tmp_path)
-    assert studies.check(study(), tmp_path) == ""
-    assert studies.check(study("other"), tmp_path) == ""
+    assert shared_folder.check(study(), tmp_path / "none") == ""
+    shared_folder.save(study(), tmp_path)
+    assert shared_folder.check(study(), tmp_path) == ""
+    assert shared_folder.check(study("other"), tmp_path) == ""
 
 
 def test_the_same_record_has_the_same_bytes(tmp_path: Path) -> None:
-    studies.save(study(), tmp_path)
+    shared_folder.save(study(), tmp_path)
     first = (tmp_path / "test.json").read_bytes()
-    studies.save(study(change=narrow), tmp_path)
+    shared_folder.save(study(change=narrow), tmp_path)
     assert (tmp_path / "test.json").read_bytes() == first, "what is gone keeps its definition"
     assert json.loads(first)["study"] == "test"
 
@@ -51,12 +51,12 @@ def test_causes_are_named_and_what_follows_is_counted(tmp_path: Path) -> None:
         raw["sets"]["test_val"]["minimum_per_class"] = 2
         raw["models"]["nano"]["lr"] = 0.5
 
-    studies.save(study(), tmp_path)
+    shared_folder.save(study(), tmp_path)
     text = refusal(study("other", change), tmp_path)
     assert "  study test: sets test_val; models nano; and what follows from them: " in text
     assert ", 2 splits, 6 runs, 6 evaluations\n" in text
     assert text.endswith(f"delete its record: {tmp_path}/test.json")
-    edited = studies.check(study(change=change), tmp_path)
+    edited = shared_folder.check(study(change=change), tmp_path)
     assert edited.startswith("Study test, changed since its last run here: sets test_val; models")
 
 
@@ -70,15 +70,15 @@ def test_many_names_are_counted(tmp_path: Path) -> None:
         for block in raw["splits"].values():
             block["seed"] = 1
 
-    studies.save(study(change=change), tmp_path)
+    shared_folder.save(study(change=change), tmp_path)
     text = refusal(study("other", others), tmp_path)
     names = ", ".join(f"s{i}" for i in range(10))
     assert f"study test: splits {names} and 2 more; and what follows from them: 12 runs" in text
 
 
 def test_every_other_study_is_named(tmp_path: Path) -> None:
-    studies.save(study("a"), tmp_path)
-    studies.save(study("b"), tmp_path)
+    shared_folder.save(study("a"), tmp_path)
+    shared_folder.save(study("b"), tmp_path)
     text = refusal(study("c", lambda c: c["holdout"].update(seed=1)), tmp_path)
     assert text.count(": pools test_pool; sets test_reference, test_val, test_sketch; ") == 2
     assert text.endswith(f"{tmp_path}/a.json {tmp_path}/b.json")
@@ -88,9 +88,9 @@ def test_a_part_that_comes_back_after_an_edit_is_named(tmp_path: Path) -> None:
     def edited(raw: dict[str, Any]) -> None:
         raw["holdout"]["seed"] = 1
 
-    studies.save(study(), tmp_path)
-    studies.save(study(change=lambda c: [edited(c), narrow(c)]), tmp_path)
-    text = studies.check(study(change=edited), tmp_path)
+    shared_folder.save(study(), tmp_path)
+    shared_folder.save(study(change=lambda c: [edited(c), narrow(c)]), tmp_path)
+    text = shared_folder.check(study(change=edited), tmp_path)
     assert "here: splits test_rand, test_near, test_far, test_combined, test_core; runs " in text
 
 

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from clipshift.config.study import Training
-from clipshift.errors import ClipshiftError
-from clipshift.files import write_json, write_parquet
-from clipshift.shards import Sample, read_tar, write_tar
-from clipshift.train import claim, copy_split, identity_of, plan, read_losses, train
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_json, write_parquet
+from clipshift.datasets.shards import Sample, read_tar, write_tar
+from clipshift.study.config.study import Training
+from clipshift.training.clip import claim, copy_split, identity_of, plan, read_losses, train
 
 
 def picture(shade: int) -> bytes:
@@ -58,7 +58,7 @@ def test_the_copy_depends_on_the_seed_and_not_on_memory_or_order(
     split, tars = data
     copy_split(split, tars, 4, 0, tmp_path / "a")
     copy_split(split, tars, 4, 1, tmp_path / "other")
-    monkeypatch.setattr("clipshift.train.COPY_BYTES", 1)  # one shard in each pass
+    monkeypatch.setattr("clipshift.training.clip.COPY_BYTES", 1)  # one shard in each pass
     copy_split(split, tars[::-1], 4, 0, tmp_path / "b")
     assert copied(tmp_path / "a") == copied(tmp_path / "b") != copied(tmp_path / "other")
     assert Image.open(io.BytesIO(next(read_tar(tmp_path / "a/00000.tar")).image)).size == (4, 4)

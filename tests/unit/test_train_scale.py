@@ -16,13 +16,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from clipshift import checkpoints, launch
-from clipshift.config.study import Training
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, sha256_file, write_json, write_parquet
-from clipshift.shards import Sample, write_tar
-from clipshift.train import Filtered, arguments, copy_split, filtered, plan, train
-from clipshift.train_data import ExactLoader, trained
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, sha256_file, write_json, write_parquet
+from clipshift.datasets.shards import Sample, write_tar
+from clipshift.study.config.study import Training
+from clipshift.training import checkpoints, launch
+from clipshift.training.batches import ExactLoader, trained
+from clipshift.training.clip import Filtered, arguments, copy_split, filtered, plan, train
 from tests.conftest import picture
 
 RUN = "s-vit-s0"
@@ -117,7 +117,7 @@ def test_preempted_and_continued_ends_with_the_same_bytes(
 ) -> None:
     """Killed after a checkpoint; nothing of it lives on; then a torn newest checkpoint."""
     work, out = tmp_path / "work", tmp_path / "out"
-    words = [sys.executable, "-m", "clipshift.train", "--run", RUN, "--seed", "0"]
+    words = [sys.executable, "-m", "clipshift.training.clip", "--run", RUN, "--seed", "0"]
     training = undisturbed["training"]
     words += ["--split", str(pool["split"]), "--training", training.model_dump_json()]
     words += [w for tar in pool["words"] for w in ("--tar", tar)]
@@ -176,7 +176,7 @@ def captions(data: str, rank: int, world: int, monkeypatch: pytest.MonkeyPatch) 
 def test_filter_and_copy_give_the_processes_the_same_samples(
     pool: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from clipshift.tars import tars_of
+    from clipshift.datasets.tar_paths import tars_of
 
     tars = tars_of(pool["words"], tmp_path)
     training = settings()
@@ -293,7 +293,7 @@ def test_variables_of_a_cluster_do_not_reach_open_clip(monkeypatch: pytest.Monke
 def test_signal_reaches_the_children() -> None:
     """`die_with_parent`, by itself: a grandchild ends when the child is killed."""
     child = (
-        "import subprocess, sys; from clipshift.processes import die_with_parent as d;"
+        "import subprocess, sys; from clipshift.core.processes import die_with_parent as d;"
         "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], preexec_fn=d);"
         "print(p.pid, flush=True); p.wait()"
     )

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.config.urls import Fetching, UrlPool
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet, sha256_bytes, sha256_file
-from clipshift.shards import read_tar, url_hash
-from clipshift.urls import fetch, listing, placeholders, shard
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, sha256_bytes, sha256_file
+from clipshift.datasets.shards import read_tar, url_hash
+from clipshift.datasets.urls import fetch, listing, placeholders, shard
+from clipshift.study.config.urls import Fetching, UrlPool
 from tests.web_case import REMOVED, Web, served
 
 needs_img2dataset = pytest.mark.skipif(
@@ -144,7 +144,15 @@ def test_a_killed_download_goes_on_and_gives_the_same_bytes(web: Web, tmp_path: 
     paths = [f"photo/{i}.jpg" for i in range(60)]
     urls = make_list(write_urls(web, tmp_path, paths), tmp_path, shards=1)
     work, out = tmp_path / "work/00000", tmp_path / "fetched/00000.parquet"
-    words = [sys.executable, "-m", "clipshift.urls.fetch", "--list", str(urls), "--shard", "0"]
+    words = [
+        sys.executable,
+        "-m",
+        "clipshift.datasets.urls.fetch",
+        "--list",
+        str(urls),
+        "--shard",
+        "0",
+    ]
     words += ["--fetching", HOW.model_dump_json(), "--work", str(work), "--out", str(out)]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
@@ -202,7 +210,7 @@ def test_lost_answers_are_an_error(web: Web, tmp_path: Path) -> None:
 @needs_img2dataset
 def test_a_folder_that_img2dataset_wrote_by_itself_is_a_pool(web: Web, tmp_path: Path) -> None:
     """The other way: its own program, its own layout, read where it is (`folder_pool`)."""
-    from clipshift import folder_pool
+    from clipshift.datasets import external_pool
 
     urls = write_urls(web, tmp_path, ["photo/1.jpg", "missing/1", "photo/2.jpg", "page/1"])
     words = {
@@ -217,7 +225,7 @@ def test_a_folder_that_img2dataset_wrote_by_itself_is_a_pool(web: Web, tmp_path:
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     tars = [tmp_path / f"web/0000{i}.tar" for i in range(2)]
-    ledger = folder_pool.write_group("w", tars, tmp_path / "out/00000.parquet")
+    ledger = external_pool.write_group("w", tars, tmp_path / "out/00000.parquet")
     assert (ledger.came_in, ledger.went_out) == (8, 3)  # one URL is listed twice
     assert ledger.rejected == {"failed_to_download": 4, "failed_to_resize": 1}
     captions = read_parquet(tmp_path / "out/00000.parquet")["caption"].to_pylist()

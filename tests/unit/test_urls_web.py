@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from clipshift.urls.addresses import Policy, Refused, kind
-from clipshift.urls.reasons import reason
-from clipshift.urls.web import opener
+from clipshift.datasets.urls.addresses import Policy, Refused, kind
+from clipshift.datasets.urls.reasons import reason
+from clipshift.datasets.urls.web import opener
 from tests.web_case import Web, listening, photo, served
 
 

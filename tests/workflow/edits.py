@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from clipshift.config.load import merged
+from clipshift.study.config.load import merged
 from tests.workflow.runner import TEST_CONFIG, planned
 
 Raw = dict[str, Any]

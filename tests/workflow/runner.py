@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from clipshift.config.load import merged
+from clipshift.study.config.load import merged
 
 ROOT = Path(__file__).parents[2]
 TEST_CONFIG = ROOT / "config/test.yaml"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from clipshift.audit import run
-from clipshift.audit.options import Where
-from clipshift.files import read_json
+from clipshift.apps.audit import run
+from clipshift.apps.audit.options import Where
+from clipshift.core.files import read_json
 from tests import audit_case
 from tests.conftest import dump, picture, unit
 from tests.workflow.browser import needs_browser

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import torch
 
+from clipshift.core.files import read_json, read_parquet
 from clipshift.evaluation.views import measure, read
-from clipshift.files import read_json, read_parquet
-from clipshift.start import VISUAL
+from clipshift.training.init_tower import VISUAL
 
 TABLES = [f"results/tables/causes_{name}.csv" for name in ("runs", "models", "corpora", "labels")]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clipshift.config.load import load, parse
-from clipshift.config.study import Config
-from clipshift.errors import ClipshiftError
-from clipshift.layout.causes import Causes
-from clipshift.layout.study import Layout
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.config.load import load, parse
+from clipshift.study.config.study import Config
+from clipshift.study.layout.causes import Causes
+from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, environment, planned
 
 MINI = [ROOT / "config/mini.yaml", ROOT / "config/mini-causes.yaml"]
@@ -74,7 +74,7 @@ def test_yfcc15m(tmp_path: Path) -> None:
 def test_preview(tmp_path: Path, config: Path) -> None:
     words = ["plan", "--configfile", str(config), "--directory", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-m", "clipshift.cli", *words],
+        [sys.executable, "-m", "clipshift.apps.cli", *words],
         env=environment(), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

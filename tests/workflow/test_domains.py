@@ -6,11 +6,11 @@ from typing import get_args
 
 import pytest
 
-from clipshift.config.domain_figures import Variant
-from clipshift.config.load import load, merged
-from clipshift.domains import compare
+from clipshift.core.files import read_parquet
+from clipshift.evaluation import by_domain
 from clipshift.evaluation.views import measure, read
-from clipshift.files import read_parquet
+from clipshift.study.config.domain_figures import Variant
+from clipshift.study.config.load import load, merged
 from tests.workflow.runner import ROOT, WHOLE, changed_config, planned, snakemake
 
 MINI, OVERLAY = ROOT / "config/mini.yaml", ROOT / "config/mini-domains.yaml"
@@ -45,7 +45,7 @@ def test_splits_by_domain_are_trained_and_evaluated(whole: Path) -> None:
         rows = whole / f"results/logits/{name}/test_natural-nano-s0.parquet"
         table = read_parquet(whole / f"{HOME}/clean/{name}_clean.parquet", ["key", "kept"])
         kept = set(table.filter(table["kept"])["key"].to_pylist())
-        clean[name] = {v: compare.clean_view(rows, kept, v) for v in get_args(Variant)}
+        clean[name] = {v: by_domain.clean_view(rows, kept, v) for v in get_args(Variant)}
         assert measure(clean[name]["original"]) == measure(read(rows))
         sizes = [len(clean[name][v].keys) for v in ("clean", "clean_restricted", "original")]
         assert sizes[0] == sizes[1] <= sizes[2]

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.config.load import merged
-from clipshift.files import read_json, read_parquet
-from clipshift.layout.made import VARIABLE
+from clipshift.core.files import read_json, read_parquet
+from clipshift.study.config.load import merged
+from clipshift.study.layout.made import VARIABLE
 from tests.workflow.edits import ADDED, TEST, Edit, plan, renamed
 from tests.workflow.runner import (
     WHOLE,

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import yaml
 
-from clipshift.embeddings import read_all, write_shard
-from clipshift.files import read_json, read_parquet
+from clipshift.core.files import read_json, read_parquet
+from clipshift.similarity.embeddings import read_all, write_shard
 from tests.folder_case import write_pool, write_set
 from tests.workflow.runner import digests, planned, snakemake
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import yaml
 
-from clipshift.config.splits import Far, Near, Pruned, Rand
-from clipshift.config.study import Config, driving_sets
-from clipshift.embeddings import read_all
-from clipshift.files import read_json, read_parquet
-from clipshift.layout.study import Layout
+from clipshift.core.files import read_json, read_parquet
+from clipshift.similarity.embeddings import read_all
+from clipshift.study.config.splits import Far, Near, Pruned, Rand
+from clipshift.study.config.study import Config, driving_sets
+from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, TEST_CONFIG
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clipshift.labelling.table import NATURAL, RENDITION
+from clipshift.apps.labelling.table import NATURAL, RENDITION
 from tests.conftest import picture
 from tests.label_case import Page, labels, pool
 from tests.workflow.browser import needs_browser
@@ -384,7 +384,7 @@ def test_scores_sort_the_page_and_a_sample_is_resumed(
 ) -> None:
     import pyarrow as pa
 
-    from clipshift.files import write_parquet
+    from clipshift.core.files import write_parquet
 
     images, out = pool(tmp_path / "pool", 60), tmp_path / "labels.parquet"
     keys = [f"p-{i:02d}" for i in range(60)]

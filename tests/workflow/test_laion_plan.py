@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.config.load import load
-from clipshift.layout.study import Layout
+from clipshift.study.config.load import load
+from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, changed_config, environment, planned, snakemake
 
 CONFIG = ROOT / "config/laion400m.yaml"
@@ -79,7 +79,7 @@ def test_the_trainings_of_the_study() -> None:
 def test_preview(tmp_path: Path) -> None:
     words = ["plan", "--configfile", str(CONFIG), "--directory", str(tmp_path), "--", TARGET]
     done = subprocess.run(
-        [sys.executable, "-m", "clipshift.cli", *words],
+        [sys.executable, "-m", "clipshift.apps.cli", *words],
         env=environment(), capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipshift.layout.robustness import PUBLISHED_FIGURES
+from clipshift.study.layout.robustness import PUBLISHED_FIGURES
 from tests.workflow.runner import ROOT, TEST_CONFIG, planned, snakemake
 
 FIGURES = {"testbed_figure": len(PUBLISHED_FIGURES), "testbed_table": 1}

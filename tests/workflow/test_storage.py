@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 import yaml
 
-from clipshift.stored import HOME
+from clipshift.datasets.object_storage import HOME
 from tests.folder_case import write_pool, write_set
 from tests.workflow.runner import digests, planned, snakemake
 from tests.workflow.test_folders import SPLIT, STUDY

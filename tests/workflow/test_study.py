@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipshift.files import read_parquet
+from clipshift.core.files import read_parquet
 from tests.workflow.runner import (
     changed_config,
     command,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clipshift.files import read_json, read_parquet
+from clipshift.core.files import read_json, read_parquet
 from tests.unit.test_urls import ANSWERS, needs_img2dataset, write_urls
 from tests.web_case import served
 from tests.workflow.runner import changed_config, digests, planned, snakemake

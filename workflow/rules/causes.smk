@@ -6,8 +6,8 @@
 #        results/models/{split}-{model}-s{seed}/              model.pt, record.json, loss.csv
 #        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
 #        results/tables/causes_{runs,models,corpora,labels}.csv
-from clipshift.config.causes import asked
-from clipshift.layout.causes import Causes
+from clipshift.study.config.causes import asked
+from clipshift.study.layout.causes import Causes
 
 causes = Causes(at)
 
@@ -31,7 +31,7 @@ rule source_captions:
         fields=lambda w: as_json(causes.recipe(w.source)),
         version=version_of("caption_fields"),
     shell:
-        "python -m clipshift.causes.fields source --name {wildcards.source}"
+        "python -m clipshift.datasets.captions.fields source --name {wildcards.source}"
         " --source {params.source:q} --packages {params.packages:q}"
         " --fields {params.fields:q} --samples {input} --out {output} > {log} 2>&1"
 
@@ -54,7 +54,7 @@ rule pool_captions:
         fields=lambda w: as_json(causes.recipe(w.pool)),
         version=version_of("caption_fields"),
     shell:
-        "python -m clipshift.causes.fields pool --tars {params.tars:q}"
+        "python -m clipshift.datasets.captions.fields pool --tars {params.tars:q}"
         " --fields {params.fields:q} --out {output} > {log} 2>&1"
 
 
@@ -81,7 +81,7 @@ rule captioned_pool:
         shards=lambda w: cfg.pools[w.pool].shards,
         version=version_of("captioned_pool"),
     shell:
-        "python -m clipshift.causes.join shard --name {wildcards.pool}"
+        "python -m clipshift.datasets.captions.join shard --name {wildcards.pool}"
         " --captions {params.captions:q} --pictures {params.pictures:q}"
         " --classes {params.classes} --shard {wildcards.shard} --shards {params.shards}"
         " --fields {output.fields} --out {output.tar} > {log} 2>&1"
@@ -103,7 +103,7 @@ rule captions_report:
     params:
         version=version_of("captioned_pool"),
     shell:
-        "python -m clipshift.causes.join report {input} --out {output} > {log} 2>&1"
+        "python -m clipshift.datasets.captions.join report {input} --out {output} > {log} 2>&1"
 
 
 rule corpus:
@@ -125,7 +125,7 @@ rule corpus:
         classes=lambda w: causes.classes(),
         version=version_of("corpus"),
     shell:
-        "python -m clipshift.causes.corpora --corpus {params.corpus:q} {params.matcher}"
+        "python -m clipshift.datasets.captions.corpora --corpus {params.corpus:q} {params.matcher}"
         " --table {input.table}"
         " --fields {input.fields} --classes {params.classes:q} --out {output} > {log} 2>&1"
 
@@ -149,7 +149,7 @@ rule chosen:
         guard=lambda w: at.guard_arguments(w.split),
         version=version_of("chosen"),
     shell:
-        "python -m clipshift.causes.choose --split {input.split} {params.guard}"
+        "python -m clipshift.splits.usable --split {input.split} {params.guard}"
         " --corpus {params.corpora} --out {output.table} > {log} 2>&1"
 
 
@@ -184,7 +184,7 @@ rule train_captions:
         run="{split}-{model}-s{seed}",
         version=version_of("train_captions"),
     shell:
-        "python -m clipshift.causes.clip --run {params.run} --chosen {input.chosen} {params.tars}"
+        "python -m clipshift.training.captions --run {params.run} --chosen {input.chosen} {params.tars}"
         " {params.filter} --training {params.training:q} --model {params.spec:q} {params.start}"
         " --seed {wildcards.seed} --work results/work/{params.run}"
         " --out results/models/{params.run} > {log} 2>&1"
@@ -221,7 +221,7 @@ rule train_vision:
         run="{split}-{model}-s{seed}",
         version=version_of("train_vision"),
     shell:
-        "python -m clipshift.causes.learn --run {params.run} --chosen {input.chosen} {params.tars}"
+        "python -m clipshift.training.vision --run {params.run} --chosen {input.chosen} {params.tars}"
         " --training {params.training:q} --model {params.spec:q} {params.start}"
         " --classes {params.classes:q} --seed {wildcards.seed} --work results/work/{params.run}"
         " --out results/models/{params.run} > {log} 2>&1"
@@ -250,7 +250,7 @@ rule causes_runs:
         ),
         version=version_of("causes_tables"),
     shell:
-        "python -m clipshift.causes.tables --runs {params.runs} --joined {input.joined}"
+        "python -m clipshift.figures.conditions_table --runs {params.runs} --joined {input.joined}"
         " --accounts {params.accounts} --models {params.models:q} --out {output.runs}"
         " --out-models {output.models} --out-corpora {output.corpora} > {log} 2>&1"
 
@@ -277,5 +277,5 @@ rule causes_labels:
         classes=lambda w: causes.classes(),
         version=version_of("causes_labels"),
     shell:
-        "python -m clipshift.causes.statistics --found {params.found:q} --table {params.tables}"
+        "python -m clipshift.datasets.captions.label_statistics --found {params.found:q} --table {params.tables}"
         " --fields {params.fields} --classes {params.classes:q} --out {output} > {log} 2>&1"

@@ -21,7 +21,7 @@ rule domain_composition:
         seed=cfg.domains.seed if cfg.domains else None,
         version=version_of("domain_composition"),
     shell:
-        "python -m clipshift.domains.composition {params.words}"
+        "python -m clipshift.classifiers.composition {params.words}"
         " --draws {params.draws} --seed {params.seed} --out {output} > {log} 2>&1"
 
 
@@ -44,7 +44,7 @@ rule clean_set:
         folder=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}",
         version=version_of("clean_sets"),
     shell:
-        "python -m clipshift.domains.clean --clean {params.clean:q} --set {params.folder}"
+        "python -m clipshift.classifiers.clean_set --clean {params.clean:q} --set {params.folder}"
         " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
 
 

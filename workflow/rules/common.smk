@@ -6,19 +6,21 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from clipshift import cluster, studies
-from clipshift.config.folders import (
+from clipshift.study import cluster
+
+from clipshift.study import shared_folder
+from clipshift.study.config.folders import (
     DATA_VARIABLE,
     EXTERNAL,
     STORAGE_VARIABLE,
     STORED,
     StoredPool,
 )
-from clipshift.config.load import parse as parse_config  # Snakemake has a `parse` here
-from clipshift.config.study import source_packages
-from clipshift.errors import ClipshiftError
-from clipshift.layout.domains import DomainLayout
-from clipshift.layout.figures import (
+from clipshift.study.config.load import parse as parse_config  # Snakemake has a `parse` here
+from clipshift.study.config.study import source_packages
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.layout.domains import DomainLayout
+from clipshift.study.layout.figures import (
     FIGURE_KINDS,
     contrast_files,
     figure_files,
@@ -26,20 +28,21 @@ from clipshift.layout.figures import (
     figure_study,
     table_inputs,
 )
-from clipshift.layout import made
-from clipshift.layout.outputs import DOMAIN_TABLES
-from clipshift.layout.report import (
+from clipshift.study.layout import made
+from clipshift.study.layout.outputs import DOMAIN_TABLES
+from clipshift.study.layout.report import (
     controlled_tables,
     report_contents,
     report_inputs,
 )
-from clipshift.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
-from clipshift.layout.study import (
+from clipshift.study.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
+from clipshift.study.layout.study import (
     Layout,
     as_json,
 )
-from clipshift.steps import version_of
-from clipshift.wildcards import NAME, pattern
+from clipshift.core.step import RUN, call
+from clipshift.core.steps import version_of
+from clipshift.study.wildcards import NAME, pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -52,7 +55,7 @@ os.environ[SEARCHED] = os.pathsep.join(
 try:
     cfg = parse_config(config, [Path(f) for f in workflow.configfiles])
     if workflow.is_main_process:
-        print(studies.check(cfg), end="", file=sys.stderr)
+        print(shared_folder.check(cfg), end="", file=sys.stderr)
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 
@@ -69,10 +72,10 @@ os.environ[DATA_VARIABLE] = cfg.data
 # Pools in object storage; what they need is imported where there is one.
 in_storage = {n: b for n, b in cfg.pools.items() if isinstance(b, StoredPool)}
 if in_storage:
-    from clipshift import stored
+    from clipshift.datasets import object_storage
 
     try:
-        stored.check(in_storage, storage, ask=workflow.is_main_process)
+        object_storage.check(in_storage, storage, ask=workflow.is_main_process)
     except ClipshiftError as error:
         raise WorkflowError(str(error)) from None
     # Where fetched objects lie is no parameter either; on a node it may be elsewhere.
@@ -89,7 +92,7 @@ def there(words, read=(".tar",)):
     Of a pool in object storage, the files that the job reads of each number, which are fetched.
     """
     own = [word for word in words if not word.startswith((EXTERNAL, STORED))]
-    names = stored.objects(in_storage, words, read) if in_storage else []
+    names = object_storage.objects(in_storage, words, read) if in_storage else []
     outside = at.inventories(words) + [storage.s3(name) for name in names]
     return own + [ancient(file) for file in outside]
 

@@ -28,7 +28,7 @@ rule dedup_fit:
         fit=lambda w: at.fit_arguments(),
         version=version_of("dedup_clusters"),
     shell:
-        "python -m clipshift.dedup.clusters fit {params.fit}"
+        "python -m clipshift.similarity.dedup.clusters fit {params.fit}"
         " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
         " --shards {params.shards} --out {output} > {log} 2>&1"
 
@@ -50,7 +50,7 @@ rule dedup_assign:
     params:
         version=version_of("dedup_clusters"),
     shell:
-        "python -m clipshift.dedup.clusters assign --centroids {input.centroids}"
+        "python -m clipshift.similarity.dedup.clusters assign --centroids {input.centroids}"
         " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
         " --shard {wildcards.shard} --out {output} > {log} 2>&1"
 
@@ -76,7 +76,7 @@ rule dedup_score:
         floor=lambda w: at.floor_argument(),
         version=version_of("dedup_scores"),
     shell:
-        "python -m clipshift.dedup.scores --group {wildcards.group} --jobs {params.jobs}"
+        "python -m clipshift.similarity.dedup.scores --group {wildcards.group} --jobs {params.jobs}"
         " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
         " --shards {params.shards} --clusters {input.clusters} {params.floor}"
         " --pairs {output.pairs} --out {output.scores} > {log} 2>&1"
@@ -101,7 +101,7 @@ rule dedup_apply:
         threshold=cfg.dedup.threshold,
         version=version_of("dedup_rules"),
     shell:
-        "python -m clipshift.dedup.rules --scores {input.scores} --pairs {input.pairs}"
+        "python -m clipshift.similarity.dedup.rules --scores {input.scores} --pairs {input.pairs}"
         " --rule {params.rule} --threshold {params.threshold} --out {output} > {log} 2>&1"
 
 
@@ -124,7 +124,7 @@ rule dedup_check:
         seed=cfg.dedup.seed,
         version=version_of("dedup_check"),
     shell:
-        "python -m clipshift.dedup.check --size {params.size} --seed {params.seed}"
+        "python -m clipshift.similarity.dedup.check --size {params.size} --seed {params.seed}"
         " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
         " --shards {params.shards} --out {output} > {log} 2>&1"
 
@@ -150,6 +150,6 @@ rule dedup_record:
         dedup=lambda w: as_json(cfg.dedup.model_dump(mode="json", exclude={"embed"})),
         version=version_of("dedup_record"),
     shell:
-        "python -m clipshift.dedup.record --name {params.pool} --dedup {params.dedup:q}"
+        "python -m clipshift.similarity.dedup.record --name {params.pool} --dedup {params.dedup:q}"
         " --check {input.check} --scores {input.scores} --pairs {input.pairs}"
         " --out {output.record} > {log} 2>&1"

@@ -34,7 +34,7 @@ rule domain_labels:
         tables=lambda w: at.word(dom.tables(w.dataset)),
         version=version_of("domain_labels"),
     shell:
-        "python -m clipshift.domains.labels --labels {params.labels:q} --table {params.tables}"
+        "python -m clipshift.classifiers.domain_labels --labels {params.labels:q} --table {params.tables}"
         " --out {output.table} > {log} 2>&1"
 
 
@@ -63,7 +63,7 @@ rule domain_fit:
         tested=lambda w, input: dom.kept_out(w.classifier),
         version=version_of("domain_fit"),
     shell:
-        "python -m clipshift.domains.fit --spec {params.spec:q} {params.words}"
+        "python -m clipshift.classifiers.fit --spec {params.spec:q} {params.words}"
         " --rule {params.rule:q} --tested {params.tested} --out {output.model} > {log} 2>&1"
 
 
@@ -95,7 +95,7 @@ rule domain_tune:
         tars=lambda w: tar_arguments(dom.pictures()),
         version=version_of("domain_fit"),
     shell:
-        "python -m clipshift.domains.fit --spec {params.spec:q} {params.words} {params.tars}"
+        "python -m clipshift.classifiers.fit --spec {params.spec:q} {params.words} {params.tars}"
         " --rule {params.rule:q} --tested {params.tested} --out {output.model} > {log} 2>&1"
 
 
@@ -124,7 +124,7 @@ rule domain_score:
         ),
         version=version_of("domain_scores"),
     shell:
-        "python -m clipshift.domains.score --spec {params.spec:q} --model {input.model}"
+        "python -m clipshift.classifiers.score --spec {params.spec:q} --model {input.model}"
         " --record {input.record} --vectors {params.folder} --shard {wildcards.shard}"
         " --out {output.table} > {log} 2>&1"
 
@@ -153,7 +153,7 @@ rule domain_score_pictures:
         tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
         version=version_of("domain_scores"),
     shell:
-        "python -m clipshift.domains.score --spec {params.spec:q} --model {input.model}"
+        "python -m clipshift.classifiers.score --spec {params.spec:q} --model {input.model}"
         " --record {input.record} {params.tars} --shard {wildcards.shard}"
         " --out {output.table} > {log} 2>&1"
 
@@ -175,7 +175,7 @@ rule domain_points:
         scores=lambda w: at.word(dom.learned_scores(w.classifier)),
         version=version_of("domain_points"),
     shell:
-        "python -m clipshift.domains.points --parts {input.parts} --scores {params.scores}"
+        "python -m clipshift.classifiers.thresholds --parts {input.parts} --scores {params.scores}"
         " --precision {params.precision} --out {output} > {log} 2>&1"
 
 
@@ -196,4 +196,4 @@ rule domain_verdicts:
         words=lambda w: dom.verdict_words(w.dataset, w.shard),
         version=version_of("domain_verdicts"),
     shell:
-        "python -m clipshift.domains.verdicts {params.words} --out {output.table} > {log} 2>&1"
+        "python -m clipshift.classifiers.decisions {params.words} --out {output.table} > {log} 2>&1"

@@ -28,7 +28,7 @@ rule embed:
         tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
         version=version_of("embed"),
     shell:
-        "python -m clipshift.embed --encoder {params.encoder:q} {params.tars}"
+        "python -m clipshift.similarity.embed --encoder {params.encoder:q} {params.tars}"
         " --table {input.table} --shard {wildcards.shard}"
         " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"
 
@@ -54,7 +54,7 @@ rule embedding_index:
         join=lambda w: cfg.encoders[w.encoder].join,
         version=version_of("folder_embeddings"),
     shell:
-        "python -m clipshift.folder_embeddings index --folder {params.folder:q}"
+        "python -m clipshift.similarity.external_embeddings index --folder {params.folder:q}"
         " --join {params.join} --out {output.table} > {log} 2>&1"
 
 
@@ -80,6 +80,6 @@ rule folder_embeddings:
         folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
         version=version_of("folder_embeddings"),
     shell:
-        "python -m clipshift.folder_embeddings shard --folder {params.folder:q}"
+        "python -m clipshift.similarity.external_embeddings shard --folder {params.folder:q}"
         " --index {input.index} --table {input.table} --shard {wildcards.shard}"
         " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"

@@ -5,7 +5,7 @@
 #        (open_clip); results/eval/{condition}.json joins the seeds
 # An evaluation is a run, `{split}-{model}-s{seed}`, or a run and a protocol, `{run}-{protocol}`.
 # A model is run here and nowhere else; all that is reported are queries over its logits.
-from clipshift.layout.evaluation import Evaluations
+from clipshift.study.layout.evaluation import Evaluations
 
 ev = Evaluations(at)
 

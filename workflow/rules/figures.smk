@@ -68,7 +68,7 @@ rule pruned_table:
         files=lambda w: as_json(figure_files(at, "pruned", w.figure)),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.pruned_table --block {params.block:q} --study {params.study:q}"
+        "python -m clipshift.figures.pruned_table --block {params.block:q} --study {params.study:q}"
         " --files {params.files:q} --csv {output} > {log} 2>&1"
 
 
@@ -126,7 +126,7 @@ rule accuracy_table:
         evaluations=at.evaluations(cfg.trained),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.tables accuracy --out {output} {params.evaluations} > {log} 2>&1"
+        "python -m clipshift.figures.tables accuracy --out {output} {params.evaluations} > {log} 2>&1"
 
 
 rule contrasts_table:
@@ -145,5 +145,5 @@ rule contrasts_table:
         files=lambda w: as_json(contrast_files(at)),
         version=version_of("figures"),
     shell:
-        "python -m clipshift.tables contrasts --contrasts {params.contrasts:q}"
+        "python -m clipshift.figures.tables contrasts --contrasts {params.contrasts:q}"
         " --files {params.files:q} --out {output} > {log} 2>&1"

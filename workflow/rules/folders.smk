@@ -30,7 +30,7 @@ for number, covered in enumerate([["{dataset}"], *at.folder_passes()]):
                 {n: at.folder_block(n) for n in named(covered, w)}
             ),
         shell:
-            "python -m clipshift.inventory --data {params.data:q} --folders {params.folders:q}"
+            "python -m clipshift.datasets.external_check --data {params.data:q} --folders {params.folders:q}"
             " --out results/external > {log} 2>&1"
 
     if number:
@@ -57,7 +57,7 @@ rule folder_pool:
         tars=lambda w: at.tars(w.pool, w.shard),
         version=version_of("folder_pool"),
     shell:
-        "python -m clipshift.folder_pool --name {wildcards.pool} --tars {params.tars:q}"
+        "python -m clipshift.datasets.external_pool --name {wildcards.pool} --tars {params.tars:q}"
         " --out {output.table} > {log} 2>&1"
 
 
@@ -83,5 +83,5 @@ rule folder_set:
         testset=lambda w: at.folder_set(w.testset),
         version=version_of("folder_set"),
     shell:
-        "python -m clipshift.folder_set --name {wildcards.testset} --set {params.testset:q}"
+        "python -m clipshift.datasets.external_set --name {wildcards.testset} --set {params.testset:q}"
         " --out results/sets/{wildcards.testset} > {log} 2>&1"

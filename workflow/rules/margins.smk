@@ -20,12 +20,13 @@ rule thresholds:
         mem_mb=grows(1500),
         runtime=grows(20),
     params:
-        version=version_of("margins"),
+        **call(
+            "similarity.margins.thresholds",
+            reference="results/embeddings/{encoder}/{dataset}",
+            tests="results/embeddings/{encoder}/{testset}",
+        ),
     shell:
-        "python -m clipshift.margins reference"
-        " --reference results/embeddings/{wildcards.encoder}/{wildcards.dataset}"
-        " --tests results/embeddings/{wildcards.encoder}/{wildcards.testset}"
-        " --out {output} > {log} 2>&1"
+        RUN
 
 
 # One rule for one test set, and one for every group of sets that a shard has no margins to yet: the
@@ -64,16 +65,20 @@ for number, (sets, covered) in enumerate(
             mem_mb=grows(2000),
             runtime=grows(30),
         params:
-            pool=lambda w: "results/embeddings/{1}/{0}".format(*at.of_piece(w.piece)),
-            shard=lambda w: at.of_piece(w.piece)[2][0],
-            sides=lambda w, output, sets=sets: at.side_arguments(
-                named(sets, w), w.piece
+            **call(
+                "similarity.margins.shard",
+                pool=lambda w: "results/embeddings/{1}/{0}".format(
+                    *at.of_piece(w.piece)
+                ),
+                shard=lambda w: at.of_piece(w.piece)[2][0],
+                reference=cfg.reference,
+                # Whichever sets share the pass, the files are the same: no parameter of a rerun.
+                tests=lambda w, output, sets=sets: at.margin_files(
+                    named(sets, w), w.piece
+                ),
             ),
-            reference=cfg.reference,
-            version=version_of("margins"),
         shell:
-            "python -m clipshift.margins shard --pool {params.pool} --shard {params.shard}"
-            " {params.sides} > {log} 2>&1"
+            RUN
 
     if number:
         workflow.ruleorder(f"margins_{number}", "margins")
@@ -96,15 +101,13 @@ rule neighbours:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        dataset=lambda w: at.base_shards(w.base)[0],
-        shards=lambda w: at.base_shards(w.base)[1],
-        split=lambda w, input: f"--split {input.split}" if input.split else "",
-        k=cfg.neighbours.k,
-        grid=cfg.neighbours.grid,
-        version=version_of("neighbours"),
+        **call(
+            "similarity.neighbours.neighbours",
+            base=lambda w: f"results/embeddings/{w.encoder}/{at.base_shards(w.base)[0]}",
+            shards=lambda w: at.base_shards(w.base)[1],
+            tests="results/embeddings/{encoder}/{testset}",
+            k=cfg.neighbours.k,
+            grid=cfg.neighbours.grid,
+        ),
     shell:
-        "python -m clipshift.neighbours"
-        " --base results/embeddings/{wildcards.encoder}/{params.dataset}"
-        " --shards {params.shards} {params.split} --k {params.k} --grid {params.grid}"
-        " --tests results/embeddings/{wildcards.encoder}/{wildcards.testset}"
-        " --density {output.density} --out {output.near} > {log} 2>&1"
+        RUN

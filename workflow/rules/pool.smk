@@ -29,7 +29,7 @@ rule pool_shard:
         sources=lambda w: at.source_arguments(w.pool),
         version=version_of("pool"),
     shell:
-        "python -m clipshift.pool shard --pool {params.pool:q} --classes {params.classes:q}"
+        "python -m clipshift.datasets.pool shard --pool {params.pool:q} --classes {params.classes:q}"
         " --holdout {params.holdout:q} {params.sources}"
         " --shard {wildcards.shard} --out {output.tar} > {log} 2>&1"
 
@@ -46,5 +46,5 @@ rule pool_manifest:
     log:
         "results/logs/pool/{pool}.manifest.log",
     shell:
-        "python -m clipshift.pool manifest --name {wildcards.pool} --out {output}"
+        "python -m clipshift.datasets.pool manifest --name {wildcards.pool} --out {output}"
         " {input.accounts} > {log} 2>&1"

@@ -20,5 +20,5 @@ rule report_page:
         ),
         version=version_of("report"),
     shell:
-        "python -m clipshift.report --contents {params.contents:q} --results results"
+        "python -m clipshift.figures.report --contents {params.contents:q} --results results"
         " --out {output} > {log} 2>&1"

@@ -32,7 +32,7 @@ rule testbed_table:
         block=as_json(cfg.robustness),
         version=version_of("testbed"),
     shell:
-        "python -m clipshift.robustness.testbed --block {params.block:q} --out {output.models}"
+        "python -m clipshift.evaluation.robustness.testbed --block {params.block:q} --out {output.models}"
         " --fits {output.fits} --account {output.account} > {log} 2>&1"
 
 

@@ -33,7 +33,7 @@ rule test_set:
         sources=lambda w: at.source_arguments(w.testset),
         version=version_of("sets"),
     shell:
-        "python -m clipshift.sets --name {wildcards.testset} --set {params.testset:q}"
+        "python -m clipshift.datasets.labelled_set --name {wildcards.testset} --set {params.testset:q}"
         " --classes {params.classes:q} --holdout {params.holdout:q} {params.sources}"
         " --out results/sets/{wildcards.testset} > {log} 2>&1"
 
@@ -62,7 +62,7 @@ rule set_prompts:
         words=lambda w: as_json(cfg.words_of(cfg.sets[w.testset])),
         version=version_of("prompts"),
     shell:
-        "python -m clipshift.prompts --out {output.templates} --words {output.words}"
+        "python -m clipshift.datasets.prompts --out {output.templates} --words {output.words}"
         " --of {params.words:q} {params.templates:q} > {log} 2>&1"
 
 

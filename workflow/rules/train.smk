@@ -30,7 +30,7 @@ rule guard:
         ),
         version=version_of("guard"),
     shell:
-        "python -m clipshift.guard --split {input.split} {params.tests}"
+        "python -m clipshift.splits.guard --split {input.split} {params.tests}"
         " --out {output.table} > {log} 2>&1"
 
 
@@ -51,7 +51,7 @@ rule caption_reference:
         template=lambda w: cfg.reference_caption,
         version=version_of("captions"),
     shell:
-        "python -m clipshift.captions {params.tars} --table {input.table}"
+        "python -m clipshift.datasets.captions.template {params.tars} --table {input.table}"
         " --template {params.template:q} --out {output} > {log} 2>&1"
 
 
@@ -86,7 +86,7 @@ rule train:
         guard=lambda w: at.guard_arguments(w.split),
         version=version_of("train"),
     shell:
-        "python -m clipshift.train --run {params.run} --split {input.split}"
+        "python -m clipshift.training.clip --run {params.run} --split {input.split}"
         " {params.guard} {params.tars}"
         " --training {params.training:q} --seed {wildcards.seed}"
         " --work results/work/{params.run} --out results/models/{params.run} > {log} 2>&1"

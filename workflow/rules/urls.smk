@@ -6,7 +6,7 @@
 #        results/pools/{pool}/{shard}.tar, {shard}.parquet, {shard}.json
 # Answers are kept in results/work/urls, which no rule declares: `--forcerun fetch_urls` asks only
 # for what failed. Jobs that download are local: compute nodes seldom reach the internet.
-from clipshift.layout.urls import Urls
+from clipshift.study.layout.urls import Urls
 
 urls = Urls(at)
 
@@ -34,7 +34,7 @@ rule url_list:
         how=lambda w: urls.listing(w.pool),
         version=version_of("url_list"),
     shell:
-        "python -m clipshift.urls.listing --name {wildcards.pool} {params.how}"
+        "python -m clipshift.datasets.urls.listing --name {wildcards.pool} {params.how}"
         " --out {output.urls} {input:q} > {log} 2>&1"
 
 
@@ -56,7 +56,7 @@ rule fetch_urls:
         work=lambda w: urls.work(w.pool, w.shard),
         version=version_of("fetch_urls"),
     shell:
-        "python -m clipshift.urls.fetch --list {input} --shard {wildcards.shard}"
+        "python -m clipshift.datasets.urls.fetch --list {input} --shard {wildcards.shard}"
         " --fetching {params.fetching:q} --work {params.work} --out {output} > {log} 2>&1"
 
 
@@ -76,7 +76,7 @@ rule placeholders:
         threshold=lambda w: urls.threshold(w.pool),
         version=version_of("placeholders"),
     shell:
-        "python -m clipshift.urls.placeholders {params.threshold} --out {output.table}"
+        "python -m clipshift.datasets.urls.placeholders {params.threshold} --out {output.table}"
         " {params.tables} > {log} 2>&1"
 
 
@@ -101,6 +101,6 @@ rule url_pool_shard:
         work=lambda w: urls.work(w.pool, w.shard),
         version=version_of("url_pool_shard"),
     shell:
-        "python -m clipshift.urls.shard --name {wildcards.pool} --list {input.urls}"
+        "python -m clipshift.datasets.urls.shard --name {wildcards.pool} --list {input.urls}"
         " --shard {wildcards.shard} --fetched {input.fetched}"
         " --placeholders {input.placeholders} --work {params.work} --out {output.tar} > {log} 2>&1"

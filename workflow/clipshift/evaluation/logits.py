@@ -18,12 +18,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from clipshift.causes.contract import classes_of
-from clipshift.config.causes import Head, LinearHead, PromptHead
-from clipshift.errors import ClipshiftError, run
-from clipshift.evaluation import protocols
-from clipshift.evaluation.views import SCHEMA, SCHEMA_VERSION, ranked
-from clipshift.files import (
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import (
     named_paths,
     read_json,
     sha256_file,
@@ -31,8 +27,12 @@ from clipshift.files import (
     write_npy,
     write_parquet,
 )
-from clipshift.labels import check_labels
-from clipshift.tars import add_data, read_tars, tars_of
+from clipshift.datasets.captions.schema import classes_of
+from clipshift.datasets.labels import check_labels
+from clipshift.datasets.tar_paths import add_data, read_tars, tars_of
+from clipshift.evaluation import protocols
+from clipshift.evaluation.views import SCHEMA, SCHEMA_VERSION, ranked
+from clipshift.study.config.causes import Head, LinearHead, PromptHead
 
 # The name of a model's own protocol.
 OWN = "own"

@@ -17,18 +17,18 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from clipshift import models
-from clipshift.causes.towers import build
-from clipshift.config.causes import Controlled, LinearHead, PromptHead
-from clipshift.config.study import Training
-from clipshift.device import pick_device
-from clipshift.errors import ClipshiftError
+from clipshift.core.device import pick_device
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet
+from clipshift.datasets.prompts import OPENAI_IMAGENET, templates
+from clipshift.datasets.select import seeded_order
+from clipshift.datasets.shards import Sample
+from clipshift.datasets.tar_paths import read_tars
 from clipshift.evaluation.views import published
-from clipshift.files import read_json, read_parquet
-from clipshift.prompts import OPENAI_IMAGENET, templates
-from clipshift.select import seeded_order
-from clipshift.shards import Sample
-from clipshift.tars import read_tars
+from clipshift.similarity import open_clip_models
+from clipshift.study.config.causes import Controlled, LinearHead, PromptHead
+from clipshift.study.config.study import Training
+from clipshift.training.towers import build
 
 # Per class of a set the classes of a model that stand for it; None: those of the same name.
 Answers = list[list[int]] | None
@@ -48,7 +48,7 @@ class Model:
     features: Callable[[Tensor], Tensor]
     preprocess: Callable[[Image.Image], Tensor]
     device: torch.device
-    clip: models.Clip | None
+    clip: open_clip_models.Clip | None
     layer: torch.nn.Module | None
     classes: list[str]
 
@@ -58,7 +58,7 @@ def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     training = Training.model_validate(record["training"])
     spec = Controlled.model_validate(record["controlled"]) if "controlled" in record else None
     if spec is None or spec.objective == "clip":
-        clip = models.load("clipshift-eval", training.model, weights, folder)
+        clip = open_clip_models.load("clipshift-eval", training.model, weights, folder)
         return Model(clip.model.encode_image, clip.preprocess, clip.device, clip, None, [])
     import open_clip
 
@@ -163,7 +163,7 @@ def prompts_of(
     return [[t.replace("{c}", w) for w in words.get(name, [name]) for t in given] for name in names]
 
 
-def _prompts(clip: models.Clip, head: PromptHead | None) -> Scorer:
+def _prompts(clip: open_clip_models.Clip, head: PromptHead | None) -> Scorer:
     def score(x: np.ndarray, asked: Asked) -> tuple[np.ndarray, dict[str, Any]]:
         given, words = list(asked.templates), asked.words or {}
         if head is not None:
@@ -172,7 +172,7 @@ def _prompts(clip: models.Clip, head: PromptHead | None) -> Scorer:
             words = words if head.words else {}
         with torch.inference_mode():
             prompts = prompts_of(asked.names, given, words)
-            text = models.text_classifier(clip, prompts).cpu().numpy()  # (D, C)
+            text = open_clip_models.text_classifier(clip, prompts).cpu().numpy()  # (D, C)
         said = {c: list(words.get(c, [c])) for c in asked.names}
         return _unit(x) @ text, {"head": "prompts", "templates": given, "words": said}
 

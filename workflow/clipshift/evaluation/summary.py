@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config.causes import Subset
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import named_paths, read_json, write_json, write_text
 from clipshift.evaluation.views import (
     IDENTITY,
     SCHEMA_VERSION,
@@ -28,8 +28,8 @@ from clipshift.evaluation.views import (
     restricted,
     seeds_of,
 )
-from clipshift.files import named_paths, read_json, write_json, write_text
-from clipshift.guard import trained_on
+from clipshift.splits.guard import trained_on
+from clipshift.study.config.causes import Subset
 
 AGAIN = "snakemake --forcerun guard -- results/eval/{split}.json"
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipshift.config.causes import Subset
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_json, read_parquet
-from clipshift.intervals import clopper_pearson
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet
+from clipshift.stats.intervals import clopper_pearson
+from clipshift.study.config.causes import Subset
 
 Value = dict[str, Any]
 # Of stored logits and of what is said of them; raised when a reader would have to change.

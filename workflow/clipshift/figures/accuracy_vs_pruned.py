@@ -7,10 +7,11 @@ single seeds. Published points, where the block asks for them, are hollow and ma
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.figures import Curve
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.evaluation.summary import read_conditions
 from clipshift.figures.command import arguments
+from clipshift.figures.published import MARK, published
 from clipshift.figures.style import (
     COLOURS,
     GREY,
@@ -23,8 +24,7 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import write_csv
-from clipshift.published import MARK, published
+from clipshift.study.config.figures import Curve
 
 Rows = list[dict[str, Any]]
 

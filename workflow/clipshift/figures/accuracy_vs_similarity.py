@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import Binned
-from clipshift.correlation import bootstrap, spearman
-from clipshift.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import write_csv
 from clipshift.evaluation.views import correct_images
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training
+from clipshift.figures.published import MARK, published
 from clipshift.figures.style import (
     COLOURS,
     GREY,
@@ -29,10 +29,10 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import write_csv
-from clipshift.intervals import clopper_pearson
-from clipshift.layout.figures import Files
-from clipshift.published import MARK, published
+from clipshift.stats.correlation import bootstrap, spearman
+from clipshift.stats.intervals import clopper_pearson
+from clipshift.study.config.figures import Binned
+from clipshift.study.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 

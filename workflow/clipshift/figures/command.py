@@ -10,9 +10,9 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from clipshift.config.data import Block
-from clipshift.layout.figures import Files
-from clipshift.tars import add_data
+from clipshift.datasets.tar_paths import add_data
+from clipshift.study.config.data import Block
+from clipshift.study.layout.figures import Files
 
 B = TypeVar("B", bound=Block)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import Density
-from clipshift.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import read_parquet, write_csv
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
     COLOURS,
@@ -24,8 +24,8 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import read_parquet, write_csv
-from clipshift.layout.figures import Files
+from clipshift.study.config.figures import Density
+from clipshift.study.layout.figures import Files
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -6,14 +6,14 @@ Means over the clean sets of a domain; intervals are bootstrapped over images an
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import DomainBars
-from clipshift.config.domains import DETECTED
-from clipshift.domains.compare import Arm, draw_means, interval
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
+from clipshift.evaluation.by_domain import Arm, draw_means, interval
 from clipshift.figures.domain_command import compared
+from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, house_style, legend_above, panels, save
-from clipshift.files import write_csv
-from clipshift.published import MARK_DOMAINS, published_domains
+from clipshift.study.config.domain_figures import DomainBars
+from clipshift.study.config.domains import DETECTED
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 

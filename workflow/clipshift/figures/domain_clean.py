@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import CleanTable
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import read_json, write_csv
 from clipshift.figures.command import arguments
-from clipshift.files import read_json, write_csv
-from clipshift.layout.figures import Files
-from clipshift.published import published_domains
+from clipshift.figures.published import published_domains
+from clipshift.study.config.domain_figures import CleanTable
+from clipshift.study.layout.figures import Files
 
 
 def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:

@@ -3,9 +3,9 @@
 import argparse
 from typing import TypeVar
 
-from clipshift.config.domain_figures import OfClean
-from clipshift.domains.compare import Arm, read_arms
+from clipshift.evaluation.by_domain import Arm, read_arms
 from clipshift.figures.command import arguments
+from clipshift.study.config.domain_figures import OfClean
 
 B = TypeVar("B", bound=OfClean)
 

@@ -6,12 +6,12 @@ Labels by the sources or by people stand beside where they are known, to judge t
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import CompositionTable
-from clipshift.config.domains import DOMAINS, VERDICTS
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import read_json, write_csv
 from clipshift.figures.command import arguments
-from clipshift.files import read_json, write_csv
-from clipshift.published import published_domains
+from clipshift.figures.published import published_domains
+from clipshift.study.config.domain_figures import CompositionTable
+from clipshift.study.config.domains import DOMAINS, VERDICTS
 
 
 def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,11 +6,11 @@ The threshold was chosen on the validation part; the mark says what it reaches o
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import DomainCurves
-from clipshift.config.domains import DETECTED
-from clipshift.domains.parts import TEST, VALIDATION
-from clipshift.domains.points import Side, curve, measured, read_sides
-from clipshift.errors import ClipshiftError, run
+from clipshift.classifiers.folds import TEST, VALIDATION
+from clipshift.classifiers.thresholds import Side, curve, measured, read_sides
+from clipshift.core.brace_ranges import sharded
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import read_json, write_csv
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
     COLOURS,
@@ -23,9 +23,9 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.files import read_json, write_csv
-from clipshift.layout.figures import Files
-from clipshift.ranges import sharded
+from clipshift.study.config.domain_figures import DomainCurves
+from clipshift.study.config.domains import DETECTED
+from clipshift.study.layout.figures import Files
 
 COLUMNS = ("threshold", "precision", "recall")
 

@@ -6,13 +6,13 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import DetectorTable
-from clipshift.domains.points import measured, read_sides
-from clipshift.errors import run
+from clipshift.classifiers.thresholds import measured, read_sides
+from clipshift.core.brace_ranges import sharded
+from clipshift.core.errors import run
+from clipshift.core.files import read_json, write_csv
 from clipshift.figures.command import arguments
-from clipshift.files import read_json, write_csv
-from clipshift.layout.figures import Files
-from clipshift.ranges import sharded
+from clipshift.study.config.domain_figures import DetectorTable
+from clipshift.study.layout.figures import Files
 
 
 def rows(

@@ -5,20 +5,20 @@ from typing import Any
 
 import matplotlib
 
-from clipshift.config.domain_figures import DomainMixes
-from clipshift.config.domains import DETECTED
-from clipshift.domains.compare import (
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
+from clipshift.evaluation.by_domain import (
     Arm,
     draw_means,
     interval,
     share_name,
     short,
 )
-from clipshift.errors import run
 from clipshift.figures.domain_command import compared
+from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import GREY, MARKERS, house_style, legend_above, panels, save
-from clipshift.files import write_csv
-from clipshift.published import MARK_DOMAINS, published_domains
+from clipshift.study.config.domain_figures import DomainMixes
+from clipshift.study.config.domains import DETECTED
 
 COLOURS = matplotlib.colormaps["viridis"]
 

@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.domain_figures import DomainRelative
-from clipshift.config.domains import DETECTED
-from clipshift.domains.compare import Arm, draw_means, interval
-from clipshift.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import write_csv
+from clipshift.evaluation.by_domain import Arm, draw_means, interval
+from clipshift.evaluation.robustness.lines import Line, fit
+from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy
 from clipshift.figures.domain_command import compared
+from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
-from clipshift.files import write_csv
-from clipshift.published import MARK_DOMAINS, published_domains
-from clipshift.robustness.lines import Line, fit
-from clipshift.robustness.points import Accuracy, Axis, Points, accuracy
+from clipshift.study.config.domain_figures import DomainRelative
+from clipshift.study.config.domains import DETECTED
 
 SAID = {
     "none": "no correction",

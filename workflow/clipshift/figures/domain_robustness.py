@@ -7,13 +7,13 @@ dotted diagonal is equal accuracy, no expectation.
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import DomainRobustness
-from clipshift.domains.compare import Arm, share_name
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
+from clipshift.evaluation.by_domain import Arm, share_name
 from clipshift.figures.domain_command import compared
 from clipshift.figures.style import GREY, house_style, label_below, legend_above, look, panels, save
-from clipshift.files import write_csv
-from clipshift.intervals import clopper_pearson
+from clipshift.stats.intervals import clopper_pearson
+from clipshift.study.config.domain_figures import DomainRobustness
 
 
 def rows(

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.domain_figures import DomainSamples
-from clipshift.config.domains import DETECTED, VERDICTS
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import read_json, read_parquet, write_csv
+from clipshift.datasets.select import seeded_order
 from clipshift.figures.command import arguments
-from clipshift.figures.pictures import Picture, fetch
-from clipshift.figures.sheet import Sheet
+from clipshift.figures.contact_sheet import Sheet
+from clipshift.figures.images import Picture, fetch
 from clipshift.figures.style import house_style
-from clipshift.files import read_json, read_parquet, write_csv
-from clipshift.layout.figures import Files
-from clipshift.select import seeded_order
+from clipshift.study.config.domain_figures import DomainSamples
+from clipshift.study.config.domains import DETECTED, VERDICTS
+from clipshift.study.layout.figures import Files
 
 SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
 

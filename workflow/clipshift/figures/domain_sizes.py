@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.domain_figures import DomainSizes
-from clipshift.config.domains import DETECTED
-from clipshift.domains.compare import Arm, draw_means, interval, short
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
+from clipshift.evaluation.by_domain import Arm, draw_means, interval, short
 from clipshift.figures.domain_command import compared
 from clipshift.figures.style import (
     LINES,
@@ -17,7 +16,8 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.files import write_csv
+from clipshift.study.config.domain_figures import DomainSizes
+from clipshift.study.config.domains import DETECTED
 
 
 def line_name(mix: list[int]) -> str:

@@ -1,7 +1,7 @@
 """Models of this study against a line of some of them, one panel per shifted test set.
 
 Each run (a split, a model, a seed) is a point. The line is fitted to the runs of the baseline; rho
-and its interval are as in `clipshift.robustness.rho`. With several in-distribution sets the panel
+and its interval are as in `clipshift.evaluation.robustness.rho`. With several in-distribution sets the panel
 shows the first of them, and no line, for there is none in a plane; the table holds rho.
 """
 
@@ -10,9 +10,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.config.causes import Subset
-from clipshift.config.robustness import OwnRobustness
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
+from clipshift.evaluation.robustness.lines import Line, fit
+from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy
+from clipshift.evaluation.robustness.rho import effective_robustness
 from clipshift.evaluation.views import Predictions, measure, read, restricted
 from clipshift.figures.command import arguments
 from clipshift.figures.lines import (
@@ -35,11 +37,9 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
-from clipshift.robustness.lines import Line, fit
-from clipshift.robustness.points import Accuracy, Axis, Points, accuracy
-from clipshift.robustness.rho import effective_robustness
+from clipshift.study.config.causes import Subset
+from clipshift.study.config.robustness import OwnRobustness
+from clipshift.study.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 # Arm -> measured set -> what each of its runs says.

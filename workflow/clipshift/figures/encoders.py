@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import Encoders
-from clipshift.correlation import bootstrap, spearman
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training, same_images
 from clipshift.figures.similarity_gap import edges, histogram
 from clipshift.figures.style import COLOURS, RHO, house_style, legend_above, panels, save
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
+from clipshift.stats.correlation import bootstrap, spearman
+from clipshift.study.config.figures import Encoders
+from clipshift.study.layout.figures import Files
 
 # More test images than this are drawn as the density of hexagons.
 POINTS = 1500

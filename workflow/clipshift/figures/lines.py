@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from clipshift.evaluation.robustness.lines import Line
+from clipshift.evaluation.robustness.points import Points
+from clipshift.evaluation.robustness.spaces import Space, forward, inverse
 from clipshift.figures.style import COLOURS, GREY
-from clipshift.robustness.lines import Line
-from clipshift.robustness.points import Points
-from clipshift.robustness.spaces import Space, forward, inverse
 
 BROWN = "#8C510A"
 TICKS = (0.1, 0.3, 1, 3, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 97, 99, 99.5)

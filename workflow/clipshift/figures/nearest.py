@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipshift.errors import ClipshiftError
-from clipshift.files import read_parquet
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
 
 
 @dataclass(frozen=True)

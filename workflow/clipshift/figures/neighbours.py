@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import Examples
-from clipshift.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import write_csv
+from clipshift.datasets.select import seeded_order
 from clipshift.figures.command import arguments
+from clipshift.figures.contact_sheet import Sheet, short
+from clipshift.figures.images import Picture, fetch
 from clipshift.figures.nearest import read_neighbours, read_training
-from clipshift.figures.pictures import Picture, fetch
-from clipshift.figures.sheet import Sheet, short
 from clipshift.figures.style import GREY, house_style
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
-from clipshift.select import seeded_order
+from clipshift.study.config.figures import Examples
+from clipshift.study.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.figures import Overlap
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.figures.command import arguments
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import COLOURS, house_style, label_below, legend_above, panels, save
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
+from clipshift.study.config.figures import Overlap
+from clipshift.study.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 

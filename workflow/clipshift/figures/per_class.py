@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import PerClass
-from clipshift.correlation import spearman
-from clipshift.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import write_csv
 from clipshift.evaluation.views import correct_images, read
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training
@@ -25,9 +24,10 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import write_csv
-from clipshift.intervals import clopper_pearson
-from clipshift.layout.figures import Files
+from clipshift.stats.correlation import spearman
+from clipshift.stats.intervals import clopper_pearson
+from clipshift.study.config.figures import PerClass
+from clipshift.study.layout.figures import Files
 
 # More classes than this are points of a scatter plot, fewer have a line with their name.
 NAMED = 25

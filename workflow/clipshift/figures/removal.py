@@ -11,10 +11,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from clipshift.database import database
-from clipshift.errors import ClipshiftError
-from clipshift.layout.figures import Files
-from clipshift.ranges import sharded
+from clipshift.core.brace_ranges import sharded
+from clipshift.core.database import database
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.layout.figures import Files
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from clipshift.config.robustness import Robustness
+from clipshift.evaluation.robustness.claims import baseline_points
+from clipshift.evaluation.robustness.shifts import Shift
+from clipshift.evaluation.robustness.sources import Table
+from clipshift.evaluation.robustness.testbed import line_of
 from clipshift.figures.lines import (
     ALONE,
     BASELINE,
@@ -17,10 +20,7 @@ from clipshift.figures.lines import (
 )
 from clipshift.figures.style import house_style, label_below, legend_above, panels, save
 from clipshift.figures.testbed import panel_title
-from clipshift.robustness.claims import baseline_points
-from clipshift.robustness.shifts import Shift
-from clipshift.robustness.sources import Table
-from clipshift.robustness.testbed import line_of
+from clipshift.study.config.robustness import Robustness
 
 # More models than looks are drawn alike: a legend of dozens would cover the figure.
 MANY = Look("D", "black", filled=False, size=4)

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import Ruler
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.figures.command import arguments
+from clipshift.figures.contact_sheet import Sheet, short
+from clipshift.figures.images import Picture
 from clipshift.figures.nearest import read_neighbours
 from clipshift.figures.neighbours import pictures
-from clipshift.figures.pictures import Picture
-from clipshift.figures.sheet import Sheet, short
 from clipshift.figures.style import GREY, house_style
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
+from clipshift.study.config.figures import Ruler
+from clipshift.study.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from clipshift.errors import run
-from clipshift.figures.pictures import picture_bytes
-from clipshift.files import atomic, read_parquet
-from clipshift.select import seeded_order
-from clipshift.tars import add_arguments, tars_of
+from clipshift.core.errors import run
+from clipshift.core.files import atomic, read_parquet
+from clipshift.datasets.select import seeded_order
+from clipshift.datasets.tar_paths import add_arguments, tars_of
+from clipshift.figures.images import picture_bytes
 
 COLUMNS = 12
 THUMB = 72

@@ -7,9 +7,8 @@ training, the Clopper-Pearson interval beside it of the choice of test images.
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.figures import Seeds
-from clipshift.correlation import mean_interval
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.evaluation.views import measure, seeds_of
 from clipshift.figures.command import arguments
 from clipshift.figures.style import (
@@ -22,9 +21,10 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import write_csv
-from clipshift.intervals import clopper_pearson
-from clipshift.layout.figures import Files
+from clipshift.stats.correlation import mean_interval
+from clipshift.stats.intervals import clopper_pearson
+from clipshift.study.config.figures import Seeds
+from clipshift.study.layout.figures import Files
 
 
 def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.figures import Gap
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_nearest, read_training
 from clipshift.figures.style import (
@@ -24,8 +24,8 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
+from clipshift.study.config.figures import Gap
+from clipshift.study.layout.figures import Files
 
 Values = dict[str, dict[str, np.ndarray]]  # test set -> base -> (M,) similarities
 

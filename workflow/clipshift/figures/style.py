@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.container import Container
 from matplotlib.figure import Figure
 
-from clipshift.files import atomic_path
+from clipshift.core.files import atomic_path
 
 matplotlib.use("Agg")
 

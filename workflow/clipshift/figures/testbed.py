@@ -11,8 +11,25 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.config.robustness import Robustness, Space
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv, write_text
+from clipshift.evaluation.robustness.claims import (
+    CLAIMS,
+    Claim,
+    Row,
+    baseline_points,
+    claim_rows,
+    drawn_baseline,
+    own_line,
+    shown,
+    signed,
+)
+from clipshift.evaluation.robustness.lines import Line
+from clipshift.evaluation.robustness.points import Points
+from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, Shift
+from clipshift.evaluation.robustness.sources import testbed
+from clipshift.evaluation.robustness.spaces import forward
+from clipshift.evaluation.robustness.testbed import compare, line_of
 from clipshift.figures.lines import (
     BASELINE,
     BROWN,
@@ -36,24 +53,7 @@ from clipshift.figures.style import (
     panels,
 )
 from clipshift.figures.style import save as save_figure
-from clipshift.files import write_csv, write_text
-from clipshift.robustness.claims import (
-    CLAIMS,
-    Claim,
-    Row,
-    baseline_points,
-    claim_rows,
-    drawn_baseline,
-    own_line,
-    shown,
-    signed,
-)
-from clipshift.robustness.lines import Line
-from clipshift.robustness.points import Points
-from clipshift.robustness.shifts import SHIFTS, VAL, Shift
-from clipshift.robustness.sources import testbed
-from clipshift.robustness.spaces import forward
-from clipshift.robustness.testbed import compare, line_of
+from clipshift.study.config.robustness import Robustness, Space
 
 # Type of model -> label and look, the most numerous first, so that it lies below.
 TYPES: dict[str, tuple[str, Look]] = {

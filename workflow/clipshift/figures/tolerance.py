@@ -7,14 +7,14 @@ trained, their accuracy stands beside.
 from pathlib import Path
 from typing import Any
 
-from clipshift.config.figures import Tolerance
-from clipshift.errors import run
+from clipshift.core.errors import run
+from clipshift.core.files import write_csv
 from clipshift.evaluation.summary import read_conditions
 from clipshift.figures.command import arguments
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
-from clipshift.files import write_csv
-from clipshift.layout.figures import Files
+from clipshift.study.config.figures import Tolerance
+from clipshift.study.layout.figures import Files
 
 Rows = list[dict[str, Any]]
 EMPTY = dict.fromkeys(("split", "test_set", "seeds", "n", "top1", "top1_low", "top1_high"))

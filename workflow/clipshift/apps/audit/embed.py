@@ -1,0 +1,132 @@
+"""Embed a folder of pictures into clip-retrieval's layout, in parts that survive a kill."""
+
+import itertools
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from tqdm import tqdm
+
+from clipshift.apps.audit.images import Listing, Place, Rejected, decode, places, printable
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, sha256_bytes, write_json
+from clipshift.similarity import encoders
+from clipshift.similarity.embeddings import write_shard
+
+PART = 1024  # pictures per shard; what a kill can cost
+
+
+def fingerprint(listing: Listing, encoder: dict[str, Any]) -> str:
+    """Identity of a folder by names, sizes and times of change, and of the encoder."""
+    rows = []
+    for name in (*listing.files, *listing.tars):
+        stat = (listing.folder / name).stat()
+        rows.append([printable(name), stat.st_size, stat.st_mtime_ns])
+    text = json.dumps([str(listing.folder.resolve()), rows, encoder])
+    return sha256_bytes(text.encode())[:16]
+
+
+def embed_folder(
+    side: str, listing: Listing, encoder: dict[str, Any], out: Path, device: str
+) -> Ledger:
+    """Embed what is not yet embedded and return the folder's account.
+
+    Writes `out/img_emb`, `out/metadata` (image_path, sha256) and `out/account`; a part counts as
+    done when its account is there.
+
+    Raises:
+        ClipshiftError: no picture could be embedded.
+    """
+    total = Ledger("embed", side)
+    loaded: encoders.Encoder | None = None
+    progress = tqdm(desc=f"embed {side}", unit=" pictures", mininterval=2, file=sys.stderr)
+    for number, (_, found) in enumerate(places(listing)):
+        for part, chunk in enumerate(_parts(found)):
+            shard = f"{number:05d}-{part:05d}"
+            account = out / "account" / f"account_{shard}.json"
+            if not account.exists():
+                loaded = loaded or _load(encoder, device)
+                _embed_part(loaded, shard, chunk, out, progress)
+            total.add(Ledger.from_json(read_json(account)["account"]))
+    progress.close()
+    if not total.went_out:
+        raise ClipshiftError(
+            f"{listing.folder}: none of {total.came_in} pictures could be embedded: "
+            f"{dict(total.rejected)}"
+        )
+    return total
+
+
+def rejections(folder: Path) -> list[Rejected]:
+    """Every picture that `embed_folder` left out, in order."""
+    paths = sorted((folder / "account").glob("account_*.json"))
+    return [Rejected(**row) for path in paths for row in read_json(path)["rejected"]]
+
+
+def _load(encoder: dict[str, Any], device: str) -> encoders.Encoder:
+    from pydantic import TypeAdapter
+
+    from clipshift.study.config.encoders import Encoder
+
+    return encoders.load(TypeAdapter(Encoder).validate_python(encoder), device)
+
+
+def _parts(found: Iterator[Place | Rejected]) -> Iterator[list[Place | Rejected]]:
+    while chunk := list(itertools.islice(found, PART)):
+        yield chunk
+
+
+def _embed_part(
+    encoder: encoders.Encoder,
+    shard: str,
+    chunk: list[Place | Rejected],
+    out: Path,
+    progress: "tqdm[Any]",
+) -> None:
+    kept: list[dict[str, str]] = []
+    rejected: list[Rejected] = []
+    vectors: list[Any] = []
+    batch: list[Image.Image] = []
+    for place in chunk:
+        image = _open(place, kept, rejected)
+        if image is not None:
+            batch.append(image)
+        if len(batch) == encoder.batch:
+            vectors.append(encoder.encode(batch))
+            batch = []
+        progress.update()
+    if batch:
+        vectors.append(encoder.encode(batch))
+    if kept:
+        write_shard(out, shard, np.concatenate(vectors), pa.Table.from_pylist(kept))
+    ledger = Ledger("embed", shard, len(chunk), len(kept), Counter(r.reason for r in rejected))
+    write_json(
+        out / "account" / f"account_{shard}.json",
+        {"account": ledger.as_json(), "rejected": [vars(r) for r in rejected]},
+    )
+
+
+def _open(
+    place: Place | Rejected, kept: list[dict[str, str]], rejected: list[Rejected]
+) -> Image.Image | None:
+    """The picture; its key enters `kept`, or the reason why there is none `rejected`."""
+    if isinstance(place, Rejected):
+        rejected.append(place)
+        return None
+    try:
+        data = place.read()
+        image = decode(data)
+    except OSError as error:
+        image = f"unreadable file: {error.strerror}"
+    if isinstance(image, str):
+        rejected.append(Rejected(place.key, printable(str(place)), image))
+        return None
+    kept.append({"image_path": place.key, "sha256": sha256_bytes(data)})
+    return image

@@ -1,0 +1,38 @@
+"""SHA-256 of files, remembered while size and time of change stay the same."""
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+from clipshift.core.files import sha256_bytes, sha256_file, write_text
+
+
+class Hashes:
+    """A memory of hashes that lies in a file; a broken or missing file only costs time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.known: dict[str, list[Any]] = {}
+        self.used: dict[str, list[Any]] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            self.known = dict(json.loads(path.read_text()))
+
+    def of(self, path: Path) -> str:
+        name, stat = str(path.resolve()), path.stat()
+        now = [stat.st_size, stat.st_mtime_ns]
+        entry = self.known.get(name)
+        if not (isinstance(entry, list) and entry[:2] == now and len(entry) == 3):
+            entry = [*now, sha256_file(path)]
+            self.known[name] = entry
+        self.used[name] = entry
+        return str(entry[2])
+
+    def save(self) -> None:
+        """Keep what this run used."""
+        write_text(self.path, json.dumps(self.used, sort_keys=True))
+
+
+def identity(value: Any) -> str:
+    """A short name of any JSON value."""
+    return sha256_bytes(json.dumps(value, sort_keys=True).encode())[:16]

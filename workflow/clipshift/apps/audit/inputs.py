@@ -1,0 +1,154 @@
+"""One side of the comparison: an embedding folder, checked once and then read piece by piece."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.apps.audit.hashes import Hashes, identity
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
+from clipshift.similarity.embeddings import list_shards, read_shard, shard_paths
+
+PIECE = 32_768  # rows, at most, of one piece
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Rows [start, stop) of the side."""
+
+    name: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """A checked embedding folder; row numbers run through its shards in natural order.
+
+    Attributes:
+        rounded: whether any shard holds float32, which is rounded to float16 before comparing.
+    """
+
+    name: str
+    folder: Path
+    shards: list[Shard]
+    dimension: int
+    rounded: bool
+
+    @property
+    def rows(self) -> int:
+        return self.shards[-1].stop
+
+    def vectors(self, shard: Shard) -> np.ndarray:
+        """(n, D) float16 or float32, memory-mapped."""
+        loaded: np.ndarray = np.load(shard_paths(self.folder, shard.name)[0], mmap_mode="r")
+        return loaded
+
+    def keys(self, shard: Shard) -> list[str]:
+        table = read_parquet(shard_paths(self.folder, shard.name)[1], ["image_path"])
+        found: list[str] = table["image_path"].to_pylist()
+        return found
+
+    def all_keys(self) -> list[str]:
+        return [key for shard in self.shards for key in self.keys(shard)]
+
+    def matrix(self) -> np.ndarray:
+        """(N, D) float16, in memory."""
+        return np.concatenate([half(self.vectors(shard)) for shard in self.shards])
+
+    def pieces(self, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
+        """First row and vectors (n <= PIECE, D) of the pieces from row `start` on."""
+        for shard in self.shards:
+            if shard.stop <= start:
+                continue
+            vectors = self.vectors(shard)
+            for first in range(shard.start, shard.stop, PIECE):
+                if first >= start:
+                    at = first - shard.start
+                    yield first, vectors[at : at + PIECE]
+
+    def keys_of(self, rows: np.ndarray) -> dict[int, str]:
+        """Keys of these row numbers; one shard's keys in memory at a time."""
+        wanted = np.unique(rows)
+        found: dict[int, str] = {}
+        for shard in self.shards:
+            low, high = np.searchsorted(wanted, [shard.start, shard.stop])
+            if low < high:
+                keys = self.keys(shard)
+                found |= {int(row): keys[row - shard.start] for row in wanted[low:high]}
+        return found
+
+
+def half(vectors: np.ndarray) -> np.ndarray:
+    """As float16: what decides a similarity (docs/decisions.md, 1)."""
+    return np.asarray(vectors, dtype=np.float16)
+
+
+def open_side(name: str, folder: Path) -> Side:
+    """Check every shard of a folder.
+
+    Raises:
+        ClipshiftError: what `embeddings.read_shard` refuses; a key that is no text or occurs in two
+            shards; shards of different dimensions; no row at all.
+    """
+    shards: list[Shard] = []
+    digests: list[np.ndarray] = []
+    dimensions: dict[int, str] = {}
+    rounded, row = False, 0
+    for shard in list_shards(folder):
+        if not shard_paths(folder, shard)[1].exists():
+            raise ClipshiftError(
+                f"{shard_paths(folder, shard)[1]} is missing: every img_emb_*.npy needs its "
+                "metadata with the column image_path"
+            )
+        part = read_shard(folder, shard, mmap=True)
+        digests.append(_digests(part.keys, shard_paths(folder, shard)[1]))
+        shards.append(Shard(shard, row, row + len(part.keys)))
+        row += len(part.keys)
+        dimensions[part.vectors.shape[1]] = shard
+        rounded = rounded or part.vectors.dtype != np.float16
+    if len(dimensions) > 1:
+        raise ClipshiftError(
+            f"{folder} (of --{name}) mixes vectors of the dimensions {sorted(dimensions)}; "
+            "one encoder must have made them all"
+        )
+    if not row:
+        raise ClipshiftError(f"{folder} (of --{name}) holds no vector")
+    side = Side(name, folder, shards, next(iter(dimensions)), rounded)
+    _refuse_double(side, np.concatenate(digests))
+    return side
+
+
+def content(side_folder: Path, hashes: Hashes) -> dict[str, Any]:
+    """Hashes of a folder's files, by their relative paths, and the identity of all of them."""
+    files = {}
+    for shard in list_shards(side_folder):
+        for path in shard_paths(side_folder, shard):
+            if path.exists():
+                files[path.relative_to(side_folder).as_posix()] = hashes.of(path)
+    return {"files": files, "identity": identity(files)}
+
+
+def _digests(keys: list[Any], where: Path) -> np.ndarray:
+    """(n,) 128-bit digests of the keys: a set of all keys would not fit for a large side."""
+    for row, key in enumerate(keys):
+        if not isinstance(key, str):
+            raise ClipshiftError(f"{where}: image_path of row {row} is {key!r}, no text")
+    joined = b"".join(hashlib.blake2b(k.encode(), digest_size=16).digest() for k in keys)
+    return np.frombuffer(joined, dtype=[("a", "<u8"), ("b", "<u8")])
+
+
+def _refuse_double(side: Side, digests: np.ndarray) -> None:
+    order = np.argsort(digests["a"], kind="stable")
+    a, b = digests["a"][order], digests["b"][order]
+    double = np.flatnonzero((a[1:] == a[:-1]) & (b[1:] == b[:-1]))
+    if double.size:
+        row = int(order[double[0] + 1])
+        raise ClipshiftError(
+            f"{side.folder} (of --{side.name}): the key {side.keys_of(np.array([row]))[row]!r} "
+            f"occurs twice, and so do {double.size - 1} more; keys must be unique"
+        )

@@ -1,0 +1,192 @@
+"""Every similarity between a training set and a test set, reduced in one pass that can be resumed.
+
+Both directions are needed: per test item its nearest training items, per training item its nearest
+test item. One product gives both, so this is not two calls of `clipshift.similarity.blocks`, whose
+arithmetic (exact, see there) and rule for ties (the first row) it keeps.
+"""
+
+import io
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from clipshift.apps.audit.inputs import Side, half
+from clipshift.core.device import pick_device
+from clipshift.core.files import atomic
+from clipshift.similarity.blocks import Nearest, first_max
+
+# A checkpoint is written after so many training rows.
+CHECKPOINT_ROWS = 32_768
+
+
+@dataclass(frozen=True)
+class Tests:
+    """What the test items know after the training rows [0, next_row).
+
+    Attributes:
+        similarity, row: (M, k) float64 descending and int64; -inf and -1 where there is none.
+        count: (M, G) int64, training rows with a similarity > grid[g].
+    """
+
+    next_row: int
+    similarity: np.ndarray
+    row: np.ndarray
+    count: np.ndarray
+
+
+@dataclass(frozen=True)
+class Trains:
+    """What the training rows [start, start + n) know.
+
+    Attributes:
+        similarity, test: (n,) float64 and int64, the largest similarity to a test item, and whose.
+        margin, margin_test: (n,) the same for s - limit, the test item's similarity to the
+            reference set; equal to the former without one.
+    """
+
+    start: int
+    similarity: np.ndarray
+    test: np.ndarray
+    margin: np.ndarray
+    margin_test: np.ndarray
+
+
+def sweep(
+    train: Side,
+    tests: np.ndarray,
+    k: int,
+    grid: np.ndarray,
+    limits: np.ndarray | None,
+    folder: Path,
+    device: str,
+    block_bytes: int,
+) -> Tests:
+    """Compare all training rows with all tests; continues at the last checkpoint in `folder`.
+
+    Args:
+        tests: (M, D) float16.
+        grid: (G,) float64, ascending; similarities above which training rows are counted.
+        limits: (M,) float64, each test item's similarity to the reference set.
+
+    Writes `folder/tests.npz` and `folder/train-{row}.npz`, each row in exactly one of them. What
+    `folder` holds must come from the same arguments (device and block size apart).
+    """
+    state = _load_state(folder) or Tests(
+        0,
+        np.full((len(tests), k), -np.inf),
+        np.full((len(tests), k), -1, dtype=np.int64),
+        np.zeros((len(tests), len(grid)), dtype=np.int64),
+    )
+    if state.next_row == train.rows:
+        return state
+    engine = _Engine(tests, k, grid, limits, state, device, block_bytes)
+    waiting: list[Trains] = []
+    with tqdm(
+        total=train.rows, initial=state.next_row, desc=f"compare {train.name}",
+        unit=" items", unit_scale=True, mininterval=2, file=sys.stderr,
+    ) as progress:  # fmt: skip
+        for first, vectors in train.pieces(state.next_row):
+            waiting.append(engine.take(first, vectors, progress))
+            done = first + len(vectors)
+            if done - waiting[0].start >= CHECKPOINT_ROWS or done == train.rows:
+                # In this order: a kill between the two writes the first again.
+                _save_trains(folder, waiting)
+                state = engine.state(done)
+                _save(folder / "tests.npz", vars(state))
+                waiting = []
+    return state
+
+
+def trains(folder: Path) -> list[Path]:
+    """Files of `Trains` in the order of rows."""
+    return sorted(folder.glob("train-*.npz"))
+
+
+def load_trains(path: Path) -> Trains:
+    with np.load(path, allow_pickle=False) as data:
+        return Trains(int(data["start"]), *(data[n] for n in list(Trains.__annotations__)[1:]))
+
+
+class _Engine:
+    """The reductions of one pass, on the device."""
+
+    def __init__(
+        self,
+        tests: np.ndarray,
+        k: int,
+        grid: np.ndarray,
+        limits: np.ndarray | None,
+        state: Tests,
+        device: str,
+        block_bytes: int,
+    ) -> None:
+        self.where = pick_device(device)
+        self.queries = torch.from_numpy(tests.astype(np.float64)).to(self.where).T  # (D, M)
+        self.limits = None if limits is None else torch.from_numpy(limits).to(self.where)
+        self.nearest = Nearest(len(tests), k, grid.tolist(), self.where)
+        self.nearest.similarity.copy_(torch.from_numpy(state.similarity.T.copy()))
+        self.nearest.row.copy_(torch.from_numpy(state.row.T.copy()))
+        self.nearest.count.copy_(torch.from_numpy(state.count.copy()))
+        self.step = max(1, block_bytes // (8 * sum(tests.shape)))
+        shape = (self.step, tests.shape[0])
+        self.buffer = torch.empty(shape, dtype=torch.float64, device=self.where)
+
+    def take(self, first: int, vectors: np.ndarray, progress: "tqdm[None]") -> Trains:
+        n = len(vectors)
+        # Made before the blocks' buffers: small arrays kept between large ones that come and go
+        # would keep the allocator from using the large ones' memory again.
+        values, tests = np.empty((2, n)), np.empty((2, n), dtype=np.int64)
+        for start in range(0, n, self.step):
+            part = slice(start, min(start + self.step, n))
+            block = torch.from_numpy(half(vectors[part]).astype(np.float64)).to(self.where)
+            self._block(first + start, block, values[:, part], tests[:, part])
+            progress.update(len(block))
+        return Trains(first, values[0], tests[0], values[1], tests[1])
+
+    def state(self, next_row: int) -> Tests:
+        found = self.nearest
+        parts = (found.similarity.T, found.row.T, found.count)
+        return Tests(next_row, *(p.cpu().numpy().copy() for p in parts))
+
+    def _block(
+        self, first: int, block: torch.Tensor, values: np.ndarray, tests: np.ndarray
+    ) -> None:
+        """Reduce one block (B, D); `values` and `tests` (2, B) take similarity and margin."""
+        s = torch.mm(block, self.queries, out=self.buffer[: len(block)])  # (B, M)
+        self.nearest.add(s, torch.arange(first, first + len(s), device=self.where))
+        for which in (0, 1):
+            value, test = first_max(s, 1)
+            values[which], tests[which] = value.cpu().numpy(), test.cpu().numpy()
+            if self.limits is None:
+                values[1], tests[1] = values[0], tests[0]
+                return
+            s -= self.limits
+
+
+def _load_state(folder: Path) -> Tests | None:
+    try:
+        with np.load(folder / "tests.npz", allow_pickle=False) as data:
+            return Tests(int(data["next_row"]), *(data[n] for n in ("similarity", "row", "count")))
+    except FileNotFoundError:
+        return None
+
+
+def _save_trains(folder: Path, parts: list[Trains]) -> None:
+    fields = [name for name in Trains.__annotations__ if name != "start"]
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(p, name) for p in parts]) for name in fields
+    }
+    whole = replace(parts[0], **joined)
+    _save(folder / f"train-{whole.start:012d}.npz", vars(whole))
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray | int]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    with atomic(path) as stream:
+        stream.write(buffer.getvalue())

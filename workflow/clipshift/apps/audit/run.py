@@ -1,0 +1,319 @@
+"""Do an audit from the options to the written report, or find that it is done."""
+
+import importlib.metadata
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.apps.audit import accuracy, page, tables
+from clipshift.apps.audit.embed import embed_folder, fingerprint, rejections
+from clipshift.apps.audit.hashes import Hashes, identity
+from clipshift.apps.audit.images import list_folder
+from clipshift.apps.audit.inputs import Side, content, open_side
+from clipshift.apps.audit.nearest import Tests, sweep
+from clipshift.apps.audit.options import (
+    BASE_BYTES,
+    MAX_BLOCK_BYTES,
+    MIN_BLOCK_BYTES,
+    SIDES,
+    Options,
+)
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, write_csv, write_json, write_text
+from clipshift.core.steps import version_of
+
+
+def audit(options: Options, command: list[str]) -> None:
+    """Write the report into `options.out`.
+
+    What was computed before lies in `out/work`, by the identity of what it was computed from; the
+    same audit again finds its outputs unchanged and stops there.
+    """
+    options.out.mkdir(parents=True, exist_ok=True)
+    hashes = Hashes(options.out / "work/hashes.json")
+    folders = {side: _folder(options, side) for side in options.sides}
+    before = _done(options, folders, hashes)
+    if before:
+        print(f"{options.out / 'index.html'} is up to date; nothing to do", file=sys.stderr)
+        return
+    accounts = {side: _embed(options, side, folders[side]) for side in options.sides}
+    sides = {name: open_side(name, folders[name]) for name in SIDES if name in folders}
+    _same_dimension(sides)
+    contents = {name: content(folders[name], hashes) for name in sides}
+    hashes.save()
+    tests = sides["test"].matrix()
+    block_bytes = _block_bytes(options, tests)
+    reference = _reference(options, sides, contents, tests, block_bytes)
+    sweep_name = {n: c["identity"] for n, c in contents.items()} | {"k": options.neighbours}
+    work = _only(options.out / "work", "sweep", identity([sweep_name, version_of("audit")]))
+    found = sweep(
+        sides["train"], tests, options.neighbours, tables.GRID,
+        None if reference is None else reference[0], work, options.device, block_bytes,
+    )  # fmt: skip
+    del tests
+    summary = _write(options, sides, accounts, contents, hashes, found, reference, work)
+    summary |= {"command": command}
+    write_json(options.out / "summary.json", summary)
+    written = page.write(options, summary, sides, found, reference)
+    outputs = [p.name for p in [*map(options.out.joinpath, _outputs(summary)), written]]
+    write_json(
+        options.out / "work/done.json",
+        {
+            "identity": _identity(options, folders, hashes),
+            "outputs": {name: hashes.of(options.out / name) for name in outputs},
+        },
+    )
+    hashes.save()
+    _say(options, summary)
+
+
+def _folder(options: Options, side: str) -> Path:
+    """The embedding folder of a side: the user's, or where its pictures are embedded."""
+    where = options.sides[side]
+    if where.embeddings is not None:
+        return where.embeddings
+    assert where.images is not None and options.encoder is not None  # `read_options` saw to it
+    name = fingerprint(list_folder(where.images), options.encoder)
+    return options.out / f"work/embed-{side}-{name}-v{version_of('audit')}"
+
+
+def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str:
+    """What the outputs depend on: contents, options, code."""
+    pictures = {
+        side: fingerprint(list_folder(where.images), {})
+        for side, where in options.sides.items()
+        if where.images is not None
+    }
+    return identity(
+        {
+            "contents": {s: content(f, hashes)["identity"] for s, f in folders.items()},
+            "folders": {s: str(f) for s, f in folders.items()},
+            "pictures": pictures,
+            "predictions": hashes.of(options.predictions) if options.predictions else None,
+            "options": options.outcome(),
+            "encoder": options.encoder,
+            "version": version_of("audit"),
+        }
+    )
+
+
+def _done(options: Options, folders: dict[str, Path], hashes: Hashes) -> bool:
+    """Whether the outputs of exactly this audit are there, unchanged."""
+    record = options.out / "work/done.json"
+    if not record.exists() or not all((folder / "img_emb").is_dir() for folder in folders.values()):
+        return False
+    try:
+        done = read_json(record)
+        outputs = {options.out / name: digest for name, digest in done["outputs"].items()}
+    except (ClipshiftError, KeyError, TypeError, AttributeError):
+        return False
+    if done["identity"] != _identity(options, folders, hashes):
+        return False
+    return all(path.exists() and hashes.of(path) == digest for path, digest in outputs.items())
+
+
+def _only(work: Path, kind: str, name: str) -> Path:
+    """The folder `kind-name` of `work`; what else is of this kind comes from other inputs."""
+    for old in work.glob(f"{kind}-*"):
+        if old.name != f"{kind}-{name}":
+            shutil.rmtree(old)
+    return work / f"{kind}-{name}"
+
+
+def _embed(options: Options, side: str, folder: Path) -> dict[str, Any] | None:
+    """Embed a side's pictures where they are what was given; its account."""
+    where = options.sides[side]
+    if where.embeddings is not None:
+        return None
+    assert where.images is not None and options.encoder is not None
+    listing = list_folder(where.images)
+    _only(options.out / "work", f"embed-{side}", folder.name.removeprefix(f"embed-{side}-"))
+    ledger = embed_folder(side, listing, options.encoder, folder, options.device)
+    return ledger.as_json() | {"other_files": dict(sorted(listing.other.items()))}
+
+
+def _same_dimension(sides: dict[str, Side]) -> None:
+    if len({side.dimension for side in sides.values()}) > 1:
+        found = {name: side.dimension for name, side in sides.items()}
+        raise ClipshiftError(
+            f"the sides have vectors of different dimensions, {found}: one encoder must have made "
+            "all of them"
+        )
+
+
+def _block_bytes(options: Options, tests: np.ndarray) -> int:
+    """Memory of one block of similarities; the test set itself must fit.
+
+    Raises:
+        ClipshiftError: the budget is too small for the test set.
+    """
+    m, d = tests.shape
+    per_item = 10 * d + 32 * options.neighbours + 24 * len(tables.GRID)
+    left = options.memory - BASE_BYTES - m * per_item
+    block: int = min(MAX_BLOCK_BYTES, left // 4)
+    if block < MIN_BLOCK_BYTES:
+        need = (BASE_BYTES + m * per_item + 4 * MIN_BLOCK_BYTES) / (1 << 30)
+        raise ClipshiftError(
+            f"--memory {options.memory / (1 << 30):g} is too small for {m} test items of dimension "
+            f"{d}: give at least {need:.1f}, or audit parts of the test set"
+        )
+    return block
+
+
+def _reference(
+    options: Options,
+    sides: dict[str, Side],
+    contents: dict[str, Any],
+    tests: np.ndarray,
+    block_bytes: int,
+) -> tuple[np.ndarray, list[str]] | None:
+    """Each test item's similarity to the reference set, and the nearest item's key."""
+    if "reference" not in sides:
+        return None
+    name = identity([contents["reference"]["identity"], contents["test"]["identity"]])
+    work = _only(options.out / "work", "reference", f"{name}-v{version_of('audit')}")
+    found = sweep(
+        sides["reference"], tests, 1, np.empty(0), None, work, options.device, block_bytes
+    )
+    names = sides["reference"].keys_of(found.row[:, 0])
+    return found.similarity[:, 0], [names[int(row)] for row in found.row[:, 0]]
+
+
+def _write(
+    options: Options,
+    sides: dict[str, Side],
+    accounts: dict[str, Any],
+    contents: dict[str, Any],
+    hashes: Hashes,
+    found: Tests,
+    reference: tuple[np.ndarray, list[str]] | None,
+    work: Path,
+) -> dict[str, Any]:
+    """Write all but summary and page; returns the summary."""
+    out, thresholds = options.out, options.thresholds
+    keys = sides["test"].all_keys()
+    top = found.similarity[:, 0]
+    tables.write_tables(
+        out / "nearest.parquet", tables.nearest_table(found, sides["train"], keys, reference)
+    )
+    density = tables.write_density(out / "density.parquet", found.count)
+    removals = _removals(options, sides["train"], keys, work, reference is not None)
+    summary: dict[str, Any] = {
+        "version": importlib.metadata.version("clipshift"),
+        "step_version": version_of("audit"),
+        "inputs": {n: _input(options, s, accounts[n], contents[n]) for n, s in sides.items()},
+        "encoder": options.encoder,
+        "precision": _precision(sides),
+        "options": options.outcome(),
+        "near_duplicates": [{"threshold": t, **tables.share(top > t)} for t in thresholds],
+        "similarity": {
+            "quantiles": {
+                name: float(np.quantile(top, q, method="inverted_cdf"))
+                for name, q in tables.QUANTILES.items()
+            },
+            "histogram": tables.histogram(top),
+        },
+        "density": density,
+        "remove": removals,
+    }
+    if reference is not None:
+        summary["reference"] = {
+            "closer_to_training": tables.share(top > reference[0]),
+            "histogram": tables.histogram(reference[0]),
+        }
+    if options.predictions is not None:
+        predictions = accuracy.read_predictions(options.predictions, keys, options.test_set)
+        summary["accuracy"] = accuracy.by_threshold(predictions, top, thresholds) | {
+            "file": str(options.predictions),
+            "sha256": hashes.of(options.predictions),
+        }
+    rejected = [
+        {"side": name, "key": r.key, "place": r.place, "reason": r.reason}
+        for name, side in sides.items()
+        if accounts[name] is not None
+        for r in rejections(side.folder)
+    ]
+    if rejected:
+        write_csv(out / "rejected.csv", rejected)
+    else:
+        write_text(out / "rejected.csv", "side,key,place,reason\n")
+    return summary
+
+
+def _removals(
+    options: Options, train: Side, keys: list[str], work: Path, reference: bool
+) -> list[dict[str, Any]]:
+    """Write remove.parquet and its lists; one entry for each list."""
+    table = options.out / "remove.parquet"
+    schema = tables.removal_schema(options.thresholds, reference)
+    tables.write_tables(
+        table, tables.removal_table(work, train, keys, options.thresholds, reference), schema
+    )
+    for old in options.out.glob("remove*.txt"):
+        old.unlink()
+    lists: list[tuple[str, str, float | None]]
+    lists = [(f"remove_{t:g}.txt", tables.column_of(t), t) for t in options.thresholds]
+    lists.append(("remove.txt", tables.column_of(options.main), options.main))
+    if reference:
+        lists.append(("remove_closer_than_reference.txt", "closer_than_reference", None))
+    entries = []
+    for name, column, threshold in lists:
+        count, left_out = tables.write_list(options.out / name, table, column)
+        entries.append(
+            {
+                "file": name,
+                "column": column,
+                "threshold": threshold,
+                "keys": count,
+                "of": train.rows,
+                "not_in_the_list": left_out,
+            }
+        )
+    return entries
+
+
+def _input(
+    options: Options, side: Side, account: dict[str, Any] | None, files: dict[str, Any]
+) -> dict[str, Any]:
+    where = options.sides[side.name]
+    rows: dict[str, Any] = {
+        "embeddings": str(where.embeddings) if where.embeddings else None,
+        "images": str(where.images) if where.images else None,
+        "rows": side.rows,
+        "dimension": side.dimension,
+        "shards": len(side.shards),
+        "rounded_to_float16": side.rounded,
+        "sha256": files["files"],
+    }
+    rows["in"] = account["in"] if account else side.rows
+    rows["out"] = side.rows
+    rows["rejected"] = account["rejected"] if account else {}
+    rows["other_files"] = account["other_files"] if account else {}
+    return rows
+
+
+def _precision(sides: dict[str, Side]) -> str:
+    rounded = [name for name, side in sides.items() if side.rounded]
+    note = f"; the float32 vectors of {', '.join(rounded)} were rounded to float16" * bool(rounded)
+    return f"dot products of float16 vectors, computed in float64 without rounding{note}"
+
+
+def _outputs(summary: dict[str, Any]) -> list[str]:
+    fixed = ["nearest.parquet", "density.parquet", "remove.parquet", "summary.json", "rejected.csv"]
+    return fixed + [entry["file"] for entry in summary["remove"]]
+
+
+def _say(options: Options, summary: dict[str, Any]) -> None:
+    for row in summary["near_duplicates"]:
+        print(
+            f"{row['count']} of {row['n']} test items ({page.percent(row['share'])}, 95 % interval "
+            f"{page.percent(row['low'])} to {page.percent(row['high'])}) have a training item more "
+            f"similar than {row['threshold']:g}"
+        )
+    for name, side in summary["inputs"].items():
+        if side["rejected"]:
+            print(f"{name}: left out {side['rejected']}, named in {options.out / 'rejected.csv'}")
+    print(f"open {options.out / 'index.html'}")

@@ -1,0 +1,50 @@
+"""Small pictures for the page, found by key."""
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+from clipshift.apps.audit.images import Place, decode, list_folder, places
+
+SIDE = 112  # pixels
+QUALITY = 82
+
+
+def find(folder: Path | None, keys: set[str]) -> dict[str, Place]:
+    """Where the pictures of these keys lie.
+
+    In `folder` a key is a path with or without its suffix, or a sample of a tar; a key that is
+    itself the path of an existing file is that file.
+    """
+    found: dict[str, Place] = {}
+    if folder is not None:
+        listing = list_folder(folder)
+        for _, unit in places(listing):
+            for place in unit:
+                if isinstance(place, Place):
+                    for name in (place.key, place.key.rpartition(".")[0]):
+                        if name in keys:
+                            found.setdefault(name, place)
+    for key in keys - set(found):
+        try:
+            if Path(key).is_file():
+                found[key] = Place(key, Path(key))
+        except (OSError, ValueError):  # too long, or a NUL in it: no path
+            continue
+    return found
+
+
+def data_uri(place: Place) -> str | None:
+    """The picture as the encoder saw it, made small, or None where it cannot be decoded."""
+    try:
+        image = decode(place.read())
+    except OSError:
+        return None
+    if isinstance(image, str):
+        return None
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"

@@ -1,0 +1,226 @@
+"""The pictures that may be labelled: what a pool holds, in the order of the page.
+
+A pool is a folder of tars (the project's shards, img2dataset's output, CLIP_benchmark's sets) or of
+picture files. Where a tar has its table beside it, keys come from the table and the tar is opened
+only for a picture that is looked at, so that a sample of a large pool costs no pass over its tars.
+"""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipshift.apps.audit.images import Listing, Place, list_folder, printable, tar_places
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
+from clipshift.datasets.select import seeded_order
+
+BATCH = 65_536  # rows of a table in memory at a time
+MOST = 2_000_000  # pictures listed without a sample
+OUTSIDE = "leads out of the folder"
+SUCCESS = "success"  # img2dataset's status of a picture that is there
+
+
+class Unreadable(Exception):
+    """A picture cannot be read; the text says why."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture: its key, the file or tar that holds it, and what a table says of it."""
+
+    key: str
+    file: Path
+    concept: str | None = None
+    source: str | None = None
+    offset: int | None = None  # in a tar; None: a file of its own, or not looked up yet
+    size: int = -1
+
+
+@dataclass
+class Catalogue:
+    """The pictures in order.
+
+    Attributes:
+        root: the folder, resolved; nothing outside it is ever read.
+        account: found, listed, and why the rest is not.
+    """
+
+    root: Path
+    items: list[Item]
+    account: Ledger
+    position: dict[str, int] = field(default_factory=dict)
+    _tars: dict[Path, dict[str, Place]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.position = {item.key: at for at, item in enumerate(self.items)}
+
+    def item(self, key: str) -> Item | None:
+        """The picture of this key; None for anything that is not a key of the pool."""
+        at = self.position.get(key)
+        return None if at is None else self.items[at]
+
+    def read(self, item: Item) -> bytes:
+        """The picture's bytes.
+
+        Raises:
+            Unreadable: it is gone, or its path leads out of the pool by now.
+        """
+        if not is_inside(item.file, self.root):
+            raise Unreadable(OUTSIDE)
+        offset, size = item.offset, item.size
+        try:
+            if item.file.suffix.lower() == ".tar" and offset is None:
+                place = self._look_up(item)
+                offset, size = place.offset, place.size
+            with item.file.open("rb") as stream:
+                stream.seek(offset or 0)
+                return stream.read(size)
+        except ClipshiftError as error:
+            raise Unreadable(str(error)) from error
+        except OSError as error:
+            raise Unreadable(f"cannot be read: {error.strerror}") from error
+
+    def _look_up(self, item: Item) -> Place:
+        """Where in its tar a picture lies; the tar's headers are read once."""
+        if item.file not in self._tars:
+            self._tars[item.file] = {
+                place.key: place
+                for place in tar_places(item.file)
+                if isinstance(place, Place) and place.key in self.position
+            }
+        place = self._tars[item.file].get(item.key)
+        if place is None:
+            raise Unreadable("is in the table, but not in its tar")
+        return place
+
+
+def open_catalogue(folder: Path, sample: int | None = None, seed: int = 0) -> Catalogue:
+    """List a pool by key, or a sample of it.
+
+    Args:
+        sample: so many pictures, drawn by a hash of seed and key: the same in whatever order
+            they are found, and a larger sample holds a smaller one.
+
+    Raises:
+        ClipshiftError: no picture, a key that occurs twice, or too many pictures for no sample.
+    """
+    root = folder.resolve()
+    account = Ledger("label", folder.name)
+    found = _count(_items(list_folder(folder), root, account), account)
+    if sample is None:
+        items = sorted(_limited(found, folder), key=lambda item: item.key)
+    else:
+        drawn = heapq.nsmallest(sample, found, key=lambda i: (seeded_order(seed, i.key), i.key))
+        items = sorted(drawn, key=lambda item: item.key)
+    for first, second in pairwise(items):
+        if first.key == second.key:
+            raise ClipshiftError(
+                f"the key {first.key!r} is in {first.file} and in {second.file}; give a folder "
+                "in which keys are unique"
+            )
+    left_out = account.came_in - sum(account.rejected.values()) - len(items)
+    if left_out:
+        account.rejected["not in the sample"] = left_out
+    account.went_out = len(items)
+    if not items:
+        raise ClipshiftError(
+            f"{folder} holds no picture that could be shown: {dict(account.rejected)}"
+        )
+    return Catalogue(root, items, account)
+
+
+def is_inside(path: Path, root: Path) -> bool:
+    """Whether a path, all links followed, lies below `root` (which is resolved)."""
+    return path.resolve().is_relative_to(root)
+
+
+def _count(items: Iterable[Item | str], account: Ledger) -> Iterator[Item]:
+    for item in items:
+        account.came_in += 1
+        if isinstance(item, str):
+            account.rejected[item] += 1
+        else:
+            yield item
+
+
+def _limited(items: Iterable[Item], folder: Path) -> Iterator[Item]:
+    for number, item in enumerate(items):
+        if number == MOST:
+            raise ClipshiftError(
+                f"{folder} holds more than {MOST:,} pictures; give --sample N to label some of them"
+            )
+        yield item
+
+
+def _items(listing: Listing, root: Path, account: Ledger) -> Iterator[Item | str]:
+    """Every picture, or the reason why it is none."""
+    for name in listing.files:
+        path = listing.folder / name
+        if printable(name) != name:
+            yield "name is not UTF-8"
+        elif not is_inside(path, root):
+            yield OUTSIDE
+        elif not path.is_file():
+            yield "no regular file"
+        else:
+            yield Item(name, path)
+    whole = root / "samples.parquet"
+    about = _about(whole) if whole.exists() and is_inside(whole, root) else {}
+    for name in listing.tars:
+        tar = listing.folder / name
+        if not is_inside(tar, root):
+            yield f"its tar {OUTSIDE}"
+            continue
+        table = tar.with_suffix(".parquet")
+        if table.exists() and is_inside(table, root):
+            yield from _table_items(tar, table)
+            continue
+        for place in tar_places(tar):
+            if isinstance(place, Place):
+                concept, source = about.get(place.key, (None, None))
+                yield Item(place.key, tar, concept, source, place.offset, place.size)
+            else:
+                yield place.reason
+
+
+def _about(table: Path) -> dict[str, tuple[str | None, str | None]]:
+    """{key: (concept, source)} of the sample table of a set."""
+    rows = read_parquet(table, ["key", "concept", "source"]).to_pylist()
+    return {row["key"]: (row["concept"], row["source"]) for row in rows}
+
+
+def _table_items(tar: Path, table: Path) -> Iterator[Item | str]:
+    """A tar's pictures by the table beside it."""
+    for row in table_rows(table, ["key"], ["concept", "source", "status"]):
+        status = row.get("status", SUCCESS)
+        if status != SUCCESS:
+            yield str(status or "no status")
+        elif not isinstance(row["key"], str):
+            raise ClipshiftError(f"{table}: a key is {row['key']!r}, no text")
+        else:
+            yield Item(row["key"], tar, row.get("concept"), row.get("source"))
+
+
+def table_rows(table: Path, needed: list[str], wanted: list[str]) -> Iterator[dict[str, Any]]:
+    """Rows of a parquet file, some at a time; `wanted` columns only where it has them.
+
+    Raises:
+        ClipshiftError: no parquet file, or a needed column is missing.
+    """
+    try:
+        with pq.ParquetFile(table) as file:
+            there = file.schema_arrow.names
+            if missing := [c for c in needed if c not in there]:
+                raise ClipshiftError(f"{table} lacks the columns {missing}; it has {there}")
+            columns = needed + [c for c in wanted if c in there]
+            for batch in file.iter_batches(BATCH, columns=columns):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise ClipshiftError(f"{table} is not a readable parquet file: {error}") from error

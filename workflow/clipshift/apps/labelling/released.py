@@ -1,0 +1,361 @@
+"""`clipshift released`: labels that the paper's authors published, for the keys of a pool or set.
+
+Two data sets on Hugging Face: `brendel-group/LAION-Natural-Rendition` (LAION's metadata in folders
+of parquet, one subset a folder, whose name says what it holds) and
+`brendel-group/ImageNet-DomainNet-NvR` (labelled samples of test sets). Their keys are their own, so
+rows are joined on what both sides know: URL and text, SAMPLE_ID, a file name or the picture's hash.
+Which columns there are is read from the files. Nothing is aligned by position.
+
+The join is duckdb's, within `memory` and on disk (TMPDIR) for what does not fit; only rows that
+concern the pool are kept.
+"""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow.parquet as pq
+
+from clipshift.apps.labelling.import_table import (
+    ROLES,
+    WORDS,
+    Source,
+    identifier,
+    label_of,
+    quoted,
+    source_of,
+)
+from clipshift.apps.labelling.table import LABELS, SCHEMA
+from clipshift.core.database import database
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import atomic, write_json
+
+# How rows find each other: the value that must be equal, and one that must be equal, too, where
+# both sides have it. A pair that agrees in the first only is counted and not joined.
+JOINS = {
+    "url": ("url", "text"),
+    "sample_id": ("sample_id", "url"),
+    "file": ("file", None),
+    "sha256": ("sha256", None),
+}
+BATCH = 65_536
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A folder of the released data; `label` is that of all its rows, None: a column has them."""
+
+    name: str
+    label: int | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="the downloaded data set")
+    parser.add_argument(
+        "--subset", action="append", required=True, metavar="FOLDER[=LABEL]",
+        help="a folder (or file) of it: all its rows are natural, rendition or ambiguous, or, "
+        "without LABEL, as a column says; give it several times",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pool", type=Path, required=True, metavar="DIR",
+        help="sample tables of the pool or set: the project's, or img2dataset's",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="parquet of labels")
+    parser.add_argument(
+        "--join", choices=sorted(JOINS), default="url",
+        help="by URL and text, SAMPLE_ID (and URL), file name, or the picture's SHA-256 "
+        "(default: url)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--column", action="append", default=[], metavar="ROLE=NAME",
+        help=f"a column of theirs that is not found by itself; roles: {', '.join(ROLES)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--value", action="append", default=[], metavar="VALUE=LABEL",
+        help="what a value of the label column means, where it is not clear",
+    )  # fmt: skip
+    parser.add_argument(
+        "--annotator", default="released", metavar="NAME", help="in the table (default: released)"
+    )
+    parser.add_argument(
+        "--memory", type=float, default=4.0, metavar="GIB", help="budget of the join (default: 4)"
+    )
+
+
+def command(args: argparse.Namespace) -> None:
+    """The verb, by its arguments; prints the account and writes it beside the output."""
+    if args.out.suffix != ".parquet":
+        raise ClipshiftError(f"--out {args.out}: labels are a parquet file, NAME.parquet")
+    subsets = [_subset(word) for word in args.subset]
+    columns = dict(_pair(word, "--column ROLE=NAME") for word in args.column)
+    if unknown := set(columns) - set(ROLES):
+        raise ClipshiftError(f"--column: no such role {sorted(unknown)}; roles: {', '.join(ROLES)}")
+    meanings = (_pair(word, "--value VALUE=LABEL") for word in args.value)
+    values = {name.lower(): _label(meaning) for name, meaning in meanings}
+    account = released(
+        args.folder, subsets, args.pool, args.out, join=args.join, columns=columns, values=values,
+        annotator=args.annotator, memory=args.memory,
+    )  # fmt: skip
+    print(f"{args.out}: {account['pool']['matched']} of {account['pool']['rows']} keys labelled")
+    for side in ("released", "pool"):
+        print(
+            f"  {side}: "
+            + ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in account[side].items())
+        )
+    print("  labels: " + ", ".join(f"{v} {k}" for k, v in account["labels"].items()))
+
+
+def released(
+    folder: Path, subsets: list[Subset], pool: Path, out: Path, *, join: str = "url",
+    columns: dict[str, str] | None = None, values: dict[str, int] | None = None,
+    annotator: str = "released", memory: float = 4.0,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the labels of the pool's keys that the released data have; returns the account.
+
+    A key whose rows in the released data have different labels (it lies in two subsets) gets none.
+
+    Raises:
+        ClipshiftError: a folder or column is missing, a label value is not known, or a key of the
+            pool occurs twice.
+    """
+    given, known = columns or {}, values or {}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with database(f"{int(memory * 1024)}MiB") as db:
+        db.execute("SET preserve_insertion_order = false")  # the order is the key's, at the end
+        sources = [(s, source_of(s.name, _inside(folder, s.name), db)) for s in subsets]
+        account: dict[str, Any] = {"pool": _read_pool(db, pool, join)}
+        tables = [_select(source, subset, join, given, known, db) for subset, source in sources]
+        _join(db, tables, account)
+        _write(db, out, annotator)
+        account["labels"] = _label_counts(db)
+    account["join"] = join
+    account["subsets"] = {s.name: None if s.label is None else LABELS[s.label] for s in subsets}
+    _check(account)
+    write_json(out.with_suffix(".account.json"), account)
+    return account
+
+
+def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: str) -> dict[str, int]:
+    """Table `pool`: key, concept, source and the join values a and b."""
+    source = source_of("pool", pool, db)
+    if "key" not in source.columns:
+        raise ClipshiftError(f"{source.files[0]} has no column key; it has {list(source.columns)}")
+    first, second = _values(source, join, {})
+    texts = [
+        f"CAST({c} AS VARCHAR)" if c in source.columns else "CAST(NULL AS VARCHAR)"
+        for c in ("concept", "source")
+    ]
+    there = "status = 'success'" if "status" in source.columns else "true"
+    db.execute(
+        f"CREATE TABLE pool AS SELECT CAST(key AS VARCHAR) AS key, {texts[0]} AS concept, "
+        f"{texts[1]} AS source, {first} AS a, {second} AS b FROM {source.scan} WHERE {there}"
+    )
+    twice = db.execute(
+        "SELECT key FROM pool GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
+    ).fetchone()
+    if twice:
+        raise ClipshiftError(f"{pool}: the key {twice[0]!r} occurs twice in its tables")
+    every = _one(db, f"SELECT count(*) FROM {source.scan}")
+    rows, nothing = _row(db, "SELECT count(*), count(*) FILTER (a IS NULL) FROM pool")
+    return {"rows": rows, "not_downloaded": every - rows, f"without_{join}": nothing}
+
+
+def _select(
+    source: Source, subset: Subset, join: str, given: dict[str, str], known: dict[str, int],
+    db: duckdb.DuckDBPyConnection,
+) -> str:  # fmt: skip
+    """A query for label (-1: none), a and b of a subset's rows."""
+    first, second = _values(source, join, given)
+    if subset.label is not None:
+        label = str(subset.label)
+    else:
+        column = source.column("label", given)
+        if column is None:
+            raise ClipshiftError(
+                f"{source.lacks(('label',))}, or say what all of {subset.name} is: "
+                f"--subset {subset.name}=natural"
+            )
+        label = _label_sql(source, column, known, db)
+    return f"SELECT {label} AS label, {first} AS a, {second} AS b FROM {source.scan}"
+
+
+def _label_sql(
+    source: Source, column: str, known: dict[str, int], db: duckdb.DuckDBPyConnection
+) -> str:
+    """An expression for the label, after a look at every value that occurs."""
+    name = identifier(column)
+    found = db.execute(
+        f"SELECT DISTINCT {name} FROM {source.scan} WHERE {name} IS NOT NULL ORDER BY 1 LIMIT 1000"
+    ).fetchall()
+    cases = []
+    for (value,) in found:
+        label = label_of(value, source.class_names.get(column), known)
+        if label is None:
+            raise ClipshiftError(
+                f"{source.files[0]}: the value {value!r} of the column {column!r} is no known "
+                f"label ({', '.join(WORDS)}, 0, 1, 2); say what it means: --value {value}=natural"
+            )
+        cases.append(f"WHEN {quoted(str(value))} THEN {label}")
+    whens = " ".join(cases)
+    return f"CASE CAST({name} AS VARCHAR) {whens} ELSE -1 END" if cases else "-1"
+
+
+def _values(source: Source, join: str, given: dict[str, str]) -> tuple[str, str]:
+    """Expressions for the two join values of a row; 128-bit hashes of texts stay small in memory.
+
+    Raises:
+        ClipshiftError: there is no column for the first one.
+    """
+    first, second = JOINS[join]
+    a = _value(source, first, given)
+    if a is None:
+        raise source.lacks((first, "image") if first == "sha256" else (first,))
+    b = None if second is None else _value(source, second, given)
+    if join == "url" and b is None:
+        raise source.lacks(("text",))
+    return a, b or "NULL::UHUGEINT"
+
+
+def _value(source: Source, role: str, given: dict[str, str]) -> str | None:
+    column = source.column(role, given)
+    if role == "sha256" and column is None:
+        image = source.column("image", given)
+        if image is None or not source.columns[image].upper().startswith("STRUCT"):
+            return None
+        return f"md5_number(sha256({identifier(image)}.bytes))"
+    if column is None:
+        return None
+    name = identifier(column)
+    if role == "sample_id":  # LAION's is a float in some files
+        return f"CAST(TRY_CAST({name} AS BIGINT) AS UHUGEINT)"
+    if role == "text":
+        return f"md5_number(coalesce(CAST({name} AS VARCHAR), ''))"
+    if role == "file":  # a path without its suffix, as a webdataset key is
+        return f"md5_number(regexp_replace(CAST({name} AS VARCHAR), '\\.[A-Za-z0-9]{{1,5}}$', ''))"
+    return f"md5_number(CAST({name} AS VARCHAR))"
+
+
+def _join(db: duckdb.DuckDBPyConnection, tables: list[str], account: dict[str, Any]) -> None:
+    """Table `matched` (key, label, concept, source), and the counts."""
+    union = " UNION ALL ".join(f"({table})" for table in tables)
+    rows, unlabelled, nothing = _row(
+        db,
+        "SELECT count(*), count(*) FILTER (label < 0), count(*) FILTER (label >= 0 AND a IS NULL) "
+        f"FROM ({union})",
+    )
+    # Rows that share the first value with the pool; the others need not be held.
+    db.execute(
+        f"CREATE TABLE near AS SELECT * FROM ({union}) "
+        "WHERE label >= 0 AND a IN (SELECT a FROM pool)"
+    )
+    # b is unknown (null) where one side has no such column: then a alone decides.
+    db.execute(
+        "CREATE TABLE grouped AS SELECT a, b, count(*) AS n, min(label) AS low, max(label) AS high "
+        "FROM near GROUP BY a, b"
+    )
+    db.execute(
+        "CREATE TABLE pairs AS SELECT p.key, sum(g.n) AS n, min(g.low) AS low, max(g.high) AS high "
+        "FROM pool p JOIN grouped g ON p.a = g.a AND (p.b = g.b OR p.b IS NULL OR g.b IS NULL) "
+        "GROUP BY p.key"
+    )
+    db.execute(
+        "CREATE TABLE matched AS SELECT p.key, q.low AS label, p.concept, p.source "
+        "FROM pairs q JOIN pool p USING (key) WHERE q.low = q.high"
+    )
+    matched = _one(db, "SELECT count(*) FROM matched")
+    conflicts = _one(db, "SELECT count(*) FROM pairs WHERE low <> high")
+    halves = _one(
+        db,
+        "SELECT count(*) FROM pool WHERE a IN (SELECT a FROM grouped) "
+        "AND key NOT IN (SELECT key FROM pairs)",
+    )
+    shared = _one(
+        db,
+        "SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM pool p "
+        "JOIN matched m USING (key) GROUP BY p.a, p.b HAVING count(*) > 1)",
+    )
+    used, repeated = _row(
+        db,
+        "SELECT coalesce(sum(n), 0), coalesce(sum(n - 1), 0) FROM grouped g WHERE EXISTS (SELECT 1 "
+        "FROM pool p WHERE p.a = g.a AND (p.b = g.b OR p.b IS NULL OR g.b IS NULL))",
+    )
+    pool = account["pool"]
+    blank = pool[next(k for k in pool if k.startswith("without_"))]
+    account["pool"] = pool | {
+        "matched": matched,
+        "left_out_for_different_labels": conflicts,
+        "only_half_equal": halves,
+        "unmatched": pool["rows"] - blank - matched - conflicts - halves,
+        "matched_with_equal_values": int(shared),
+    }
+    account["released"] = {
+        "rows": rows,
+        "without_label": unlabelled,
+        "without_value": nothing,
+        "joined": int(used),
+        "joined_repeats": int(repeated),
+        "not_joined": rows - unlabelled - nothing - int(used),
+    }
+
+
+def _write(db: duckdb.DuckDBPyConnection, out: Path, annotator: str) -> None:
+    """Stream the labels by key; keys are compared as bytes."""
+    reader: Any = db.sql(
+        f"SELECT key, label::TINYINT AS label, concept, source, {quoted(annotator)} AS annotator "
+        "FROM matched ORDER BY key"
+    ).to_arrow_reader(BATCH)
+    with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
+        for batch in reader:
+            writer.write_batch(batch.cast(SCHEMA))
+
+
+def _label_counts(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    rows = db.execute("SELECT label, count(*) FROM matched GROUP BY label").fetchall()
+    found = {int(label): int(count) for label, count in rows}
+    return {name: found.get(label, 0) for label, name in enumerate(LABELS)}
+
+
+def _check(account: dict[str, Any]) -> None:
+    pool = account["pool"]
+    if pool["unmatched"] < 0 or sum(account["labels"].values()) != pool["matched"]:
+        raise ClipshiftError(f"the account of the join does not add up: {account}")
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The folder of a subset; lists what there is where it is not."""
+    if not folder.is_dir():
+        raise ClipshiftError(f"{folder} is no folder; download the data set there first")
+    path = folder / name
+    if not path.exists() or not path.resolve().is_relative_to(folder.resolve()):
+        there = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+        raise ClipshiftError(f"{folder} has no subset {name!r}; it holds {there}")
+    return path
+
+
+def _subset(word: str) -> Subset:
+    name, mark, label = word.rpartition("=")
+    return Subset(name, _label(label)) if mark else Subset(label, None)
+
+
+def _label(word: str) -> int:
+    if (label := label_of(word, None, {})) is None:
+        raise ClipshiftError(f"{word!r} is no label; expected {', '.join(LABELS)}")
+    return label
+
+
+def _pair(word: str, form: str) -> tuple[str, str]:
+    left, mark, right = word.partition("=")
+    if not (left and mark and right):
+        raise ClipshiftError(f"{word!r}: expected {form}")
+    return left, right
+
+
+def _row(db: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = db.execute(query).fetchall()[0]
+    return row
+
+
+def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
+    return int(_row(db, query)[0])

@@ -1,0 +1,93 @@
+"""`clipshift label`: serve the page, or say what a table of labels comes to."""
+
+import argparse
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from clipshift.apps.labelling.catalogue import Catalogue, open_catalogue
+from clipshift.apps.labelling.options import Options, read_options
+from clipshift.apps.labelling.scores import sort_items
+from clipshift.apps.labelling.server import Server, token_of
+from clipshift.apps.labelling.store import Store
+from clipshift.apps.labelling.table import consensus, read_all
+from clipshift.apps.labelling.views import Views
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import write_json, write_parquet
+from clipshift.stats import agreement as kappas
+
+
+def label(args: argparse.Namespace) -> None:
+    """The verb, by its arguments."""
+    if args.agreement:
+        agreement(args.agreement, args.out)
+    elif args.consensus:
+        write_consensus(args.consensus, args.out, args.ties)
+    else:
+        serve(read_options(args))
+
+
+def serve(options: Options) -> None:
+    """Serve the page until Ctrl-C or SIGTERM."""
+    catalogue = open_pool(options)
+    views = Views(catalogue, Store(options.out), options.annotators)
+    server = Server(views, options.host, options.port, token_of(options.out))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    for name in options.annotators:
+        more = f"?annotator={quote(name, safe='')}" if len(options.annotators) > 1 else ""
+        print(f"{name} labels at {server.url}{more}", flush=True)
+    print("every label is saved at once; Ctrl-C ends", flush=True)
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.finish()
+        views.store.close()
+    print(f"{options.out}: {len(views.store.rows())} labels")
+
+
+def open_pool(options: Options) -> Catalogue:
+    """The pictures in the page's order; says what was left out."""
+    catalogue = open_catalogue(options.images, options.sample, options.seed)
+    account = catalogue.account
+    print(f"{options.images}: {account.came_in} pictures found, {account.went_out} to label")
+    for reason, count in sorted(account.rejected.items()):
+        print(f"  {count} left out: {reason}")
+    if options.scores:
+        items, unscored = sort_items(catalogue.items, options.scores, options.score_column)
+        catalogue = Catalogue(catalogue.root, items, account)
+        print(f"  sorted by {options.scores}; {unscored} without a score come last")
+    return catalogue
+
+
+def agreement(paths: Sequence[Path], out: Path | None) -> None:
+    """Print the agreement in some tables; with `out`, write it as JSON, too."""
+    found = kappas.agreement(read_all(paths))
+    if out:
+        write_json(out, found)
+    print("\n".join(kappas.lines(found)))
+
+
+def write_consensus(paths: Sequence[Path], out: Path | None, ties: str) -> None:
+    """Write one label per picture."""
+    if out is None or out.suffix != ".parquet":
+        raise ClipshiftError("--consensus needs --out FILE.parquet, where its labels are written")
+    labels = read_all(paths)
+    if out.exists() and any(out.samefile(path) for path in paths):
+        raise ClipshiftError(f"--out {out} is the table itself; give another file")
+    made = consensus(labels, ties)
+    write_parquet(out, made.table)
+    print(f"{out}: {len(made.table)} labels")
+    for how, count in sorted(made.counts.items()):
+        print(f"  {count} by: {how}")
+    if made.ties:
+        named = ", ".join(made.ties[:5]) + (" ..." if len(made.ties) > 5 else "")
+        print(f"  ties ({'label ambiguous' if ties == 'ambiguous' else 'left out'}): {named}")
+
+
+def _stop(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,202 @@
+"""What the page shows and does: grids of pictures with labels, progress, disagreements."""
+
+import io
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from PIL import Image
+
+from clipshift.apps.audit.images import decode
+from clipshift.apps.labelling.catalogue import Catalogue, Unreadable
+from clipshift.apps.labelling.store import Store
+from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, consensus
+from clipshift.stats import agreement
+
+SIZE = 25  # pictures of a page, 5 x 5
+SIDES = {"small": 224, "large": 900}  # pixels of the longer side
+QUALITY = 88
+CACHED = 512  # pictures
+GRID, DISAGREEMENTS = "label", "disagreements"
+
+
+def place(at: int) -> dict[str, int]:
+    """Page and place on it of a picture's position."""
+    return {"page": at // SIZE, "at": at % SIZE}
+
+
+class Pictures:
+    """Pictures made small, as JPEG: no byte of a file reaches the browser undecoded.
+
+    Attributes:
+        broken: {key: why} of the pictures that were asked for and could not be shown.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.broken: dict[str, str] = {}
+        self._catalogue = catalogue
+        self._cache: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        self._lock = Lock()
+
+    def jpeg(self, key: str, side: str = "small") -> bytes | None:
+        """The picture, or None where it cannot be shown (then `broken` says why) or is unknown."""
+        with self._lock:
+            if (key, side) in self._cache:
+                self._cache.move_to_end((key, side))
+                return self._cache[key, side]
+        item = self._catalogue.item(key)
+        if item is None:
+            return None
+        try:
+            image = decode(self._catalogue.read(item))
+        except Unreadable as error:
+            image = str(error)
+        if isinstance(image, str):
+            self.broken[key] = image
+            return None
+        image.thumbnail((SIDES[side], SIDES[side]), Image.Resampling.BICUBIC)
+        out = io.BytesIO()
+        image.save(out, "JPEG", quality=QUALITY)
+        with self._lock:
+            self.broken.pop(key, None)
+            self._cache[key, side] = out.getvalue()
+            if len(self._cache) > CACHED:
+                self._cache.popitem(last=False)
+        return out.getvalue()
+
+
+@dataclass
+class Views:
+    """The page's state, made of catalogue and store at each request: the store is the authority."""
+
+    catalogue: Catalogue
+    store: Store
+    annotators: tuple[str, ...]
+    pictures: Pictures = field(init=False)
+    keys: list[str] = field(init=False)  # in the page's order
+
+    def __post_init__(self) -> None:
+        self.pictures = Pictures(self.catalogue)
+        self.keys = list(self.catalogue.position)
+
+    def writer(self, view: str, annotator: str) -> str:
+        """Whose labels a view shows and changes.
+
+        Raises:
+            KeyError: no such view or annotator.
+        """
+        if annotator not in self.annotators or view not in (GRID, DISAGREEMENTS):
+            raise KeyError(view)
+        return ADJUDICATED if view == DISAGREEMENTS else annotator
+
+    def page(self, view: str, page: int, annotator: str) -> dict[str, Any]:
+        """One page of a view; a page that is not there is the nearest one that is."""
+        writer = self.writer(view, annotator)
+        with self.store.locked():
+            disputed = self.disputed()
+            keys = disputed if view == DISAGREEMENTS else self.keys
+            pages = max(1, -(-len(keys) // SIZE))
+            page = min(max(page, 0), pages - 1)
+            shown = keys[page * SIZE : (page + 1) * SIZE]
+            items = [self._item(key, view, writer) for key in shown]
+            progress = self._progress(keys, writer)
+            settled = sum(self.store.label_of(key, ADJUDICATED) is not None for key in disputed)
+        for item in items:
+            self.pictures.jpeg(item["key"])
+            item["broken"] = self.pictures.broken.get(item["key"])
+        progress["undecodable"] = len(self.pictures.broken)
+        return {
+            "view": view, "page": page, "pages": pages, "items": items, "progress": progress,
+            "disputed": len(disputed), "settled": settled,
+        }  # fmt: skip
+
+    def disputed(self) -> list[str]:
+        """Keys of the pool with different labels, in the page's order."""
+        labels: dict[str, set[int]] = {}
+        for name, given in self.store.labels.items():
+            if name in (ADJUDICATED, CONSENSUS):
+                continue
+            for key, entry in given.items():
+                labels.setdefault(key, set()).add(entry.label)
+        position = self.catalogue.position
+        found = [key for key, given in labels.items() if len(given) > 1 and key in position]
+        return sorted(found, key=position.__getitem__)
+
+    def _item(self, key: str, view: str, writer: str) -> dict[str, Any]:
+        item: dict[str, Any] = {"key": key, "label": self.store.label_of(key, writer)}
+        if view == DISAGREEMENTS:
+            item["given"] = [
+                {"annotator": name or agreement.UNNAMED, "label": self.store.label_of(key, name)}
+                for name in self.store.annotators()
+                if name not in (ADJUDICATED, CONSENSUS)
+                and self.store.label_of(key, name) is not None
+            ]
+        return item
+
+    def _progress(self, keys: Sequence[str], writer: str) -> dict[str, Any]:
+        given = self.store.labels[writer]
+        here = self.catalogue.position if keys is self.keys else set(keys)
+        labels = Counter(entry.label for key, entry in given.items() if key in here)
+        counts = [labels[label] for label in range(len(LABELS))]
+        passed = (given, self.pictures.broken)
+        first = next((at for at, key in enumerate(keys) if not any(key in p for p in passed)), None)
+        return {
+            "of": len(keys), "labelled": sum(counts), "counts": counts,
+            "first_unlabelled": None if first is None else place(first),
+        }  # fmt: skip
+
+    def set(
+        self, view: str, annotator: str, key: str, label: int | None, expected: int | None,
+        request: str,
+    ) -> str | None:  # fmt: skip
+        """Label a picture.
+
+        Returns:
+            why it was not done (no picture of that key, or one that cannot be shown), or None.
+
+        Raises:
+            Conflict: the label is not the expected one any more.
+            KeyError, ValueError: no such view, annotator or label.
+        """
+        writer = self.writer(view, annotator)
+        item = self.catalogue.item(key)
+        if item is None:
+            return "no picture of this pool has that key"
+        if label is not None and self.pictures.jpeg(key) is None:
+            return f"a picture that cannot be shown gets no label: {self.pictures.broken[key]}"
+        self.store.set(key, writer, label, expected, request, item.concept, item.source)
+        return None
+
+    def undo(self, view: str, annotator: str, request: str) -> dict[str, Any] | None:
+        """Take the last label back; says which, and where it is."""
+        undone = self.store.undo(self.writer(view, annotator), request)
+        if undone is None:
+            return None
+        key, label = undone
+        keys = self.disputed() if view == DISAGREEMENTS else self.keys
+        at = keys.index(key) if key in keys else None
+        return {"key": key, "label": label} | ({} if at is None else place(at))
+
+    def agreement(self) -> dict[str, Any]:
+        return agreement.agreement(self.store.table())
+
+    def account(self) -> dict[str, Any]:
+        """What was found, what was labelled by whom, and what the labels come to."""
+        table = self.store.table()
+        decided = consensus(table)
+        labelled = {name: dict.fromkeys(LABELS, 0) for name in self.store.annotators()}
+        outside = set()
+        for row in table.to_pylist():
+            labelled[row["annotator"] or ""][LABELS[row["label"]]] += 1
+            if self.catalogue.item(row["key"]) is None:
+                outside.add(row["key"])
+        return {
+            "account": self.catalogue.account.as_json(),
+            "labels": {name or agreement.UNNAMED: counts for name, counts in labelled.items()},
+            "undecodable": dict(sorted(self.pictures.broken.items())),
+            "labelled_pictures_not_listed_here": len(outside),
+            "consensus": dict(sorted(decided.counts.items())),
+            "ties": decided.ties,
+        }

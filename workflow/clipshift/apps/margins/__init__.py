@@ -1,0 +1,1 @@
+"""`clipshift margins` and `clipshift verify`: margins of any embedding folders."""

@@ -1,0 +1,1 @@
+"""`clipshift robustness`: effective robustness of the user's own models."""

@@ -1,0 +1,123 @@
+"""What every pool and set is made of: verdicts counted, and shares corrected for their error.
+
+`python -m clipshift.classifiers.composition --parts FILE... --dataset NAME=VERDICTS... --learned
+NAME=LABELS --measured NAME=LABELS --draws N --seed N --out FILE`.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from clipshift.classifiers.folds import TEST
+from clipshift.core.database import database, listed
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import named_paths, read_parquet, write_json
+from clipshift.stats.prevalence import corrected
+from clipshift.study.config.domains import DOMAINS, VERDICTS
+
+
+def count(files: Sequence[Path]) -> np.ndarray:
+    """(4,) int: verdicts of a data set, in the order of `VERDICTS`."""
+    with database() as db:
+        rows = db.execute(
+            f"SELECT verdict, count(*) FROM read_parquet({listed(files)}) GROUP BY verdict"
+        ).fetchall()
+    counts = dict(rows)
+    return np.array([counts.get(v, 0) for v in VERDICTS])
+
+
+def test_part(parts: Sequence[Path]) -> dict[str, int]:
+    """Key -> label of the pictures that none of the detectors learned from or was tuned on."""
+    tables = [read_parquet(file, ["key", "label", "part"]) for file in parts]
+    tested = [table.filter(pc.equal(table["part"], TEST)) for table in tables]
+    labels = dict(zip(tested[0]["key"].to_pylist(), tested[0]["label"].to_pylist(), strict=True))
+    shared = set(labels).intersection(*(table["key"].to_pylist() for table in tested))
+    return {key: labels[key] for key in sorted(shared)}
+
+
+def confusion(parts: Sequence[Path], verdicts: Sequence[Path]) -> np.ndarray:
+    """(4, 3) int: verdict against label, over the labelled test part.
+
+    Args:
+        parts: of the detectors' classifiers; verdicts: of the data sets that they learned from.
+
+    Raises:
+        ClipshiftError: a label has no picture in the test part, or a labelled one no verdict.
+    """
+    given: dict[str, str] = {}
+    for file in verdicts:
+        rows = read_parquet(file, ["key", "verdict"])
+        given |= dict(zip(rows["key"].to_pylist(), rows["verdict"].to_pylist(), strict=True))
+    table = np.zeros((len(VERDICTS), len(DOMAINS)), int)
+    for key, label in test_part(parts).items():
+        if key not in given:
+            raise ClipshiftError(f"the labelled picture {key!r} has no verdict; score it again")
+        table[VERDICTS.index(given[key]), label] += 1
+    if absent := [d for d, n in zip(DOMAINS, table.sum(0), strict=True) if not n]:
+        raise ClipshiftError(f"the labelled test part has no picture that is {absent}; label some")
+    return table
+
+
+def known(file: Path | None) -> dict[str, int]:
+    """Labels of a data set, counted."""
+    if file is None:
+        return {}
+    labels = read_parquet(file, ["label"])["label"].to_pylist()
+    return {name: labels.count(i) for i, name in enumerate(DOMAINS)} if labels else {}
+
+
+def compose(
+    datasets: Mapping[str, Sequence[Path]], learned: Mapping[str, Path],
+    measured: Mapping[str, Path], parts: Sequence[Path], draws: int, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Per data set its size, verdicts, corrected shares with intervals, and labels if known."""
+    matrix = confusion(parts, [file for name in learned for file in datasets[name]])
+    every = {**learned, **measured}
+    found = {}
+    for name, files in datasets.items():
+        counts = count(files)
+        shares, low, high = corrected(counts, matrix, draws, seed)
+        found[name] = {
+            "n": int(counts.sum()),
+            "verdicts": dict(zip(VERDICTS, counts.tolist(), strict=True)),
+            "corrected": {
+                d: {"share": s, "low": a, "high": b}
+                for d, s, a, b in zip(
+                    DOMAINS, shares.tolist(), low.tolist(), high.tolist(), strict=True
+                )
+            },
+            "labelled": known(every.get(name)),
+        }
+    cells = {
+        v: dict(zip(DOMAINS, row, strict=True))
+        for v, row in zip(VERDICTS, matrix.tolist(), strict=True)
+    }
+    return {"confusion": cells, "draws": draws, "datasets": found}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--parts", type=Path, nargs="+", required=True, help="of the detectors' classifiers"
+    )
+    parser.add_argument("--dataset", action="append", required=True, metavar="NAME=FILE[,FILE]")
+    parser.add_argument("--learned", action="append", required=True, metavar="NAME=LABELS")
+    parser.add_argument("--measured", action="append", default=[], metavar="NAME=LABELS")
+    parser.add_argument("--draws", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    learned, measured = (
+        {name: file for name, (file,) in named_paths(words).items()}
+        for words in (args.learned, args.measured)
+    )
+    datasets = named_paths(args.dataset)
+    write_json(args.out, compose(datasets, learned, measured, args.parts, args.draws, args.seed))
+
+
+if __name__ == "__main__":
+    run(main)

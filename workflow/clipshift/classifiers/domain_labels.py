@@ -1,0 +1,163 @@
+"""Labels of a data set's pictures: natural 0, rendition 1, ambiguous 2.
+
+`python -m clipshift.classifiers.domain_labels --labels JSON --table FILE... --out FILE` writes `key, label,
+concept, source, annotator`, in the order of keys. Labels come from a table over the sources, from
+people, or both; people win.
+"""
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from clipshift.core.brace_ranges import spread
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import read_parquet, write_json, write_parquet
+from clipshift.datasets.select import class_of
+from clipshift.datasets.tar_paths import add_data, located
+from clipshift.study.config.domains import DOMAINS, Labels
+from clipshift.study.config.folders import DATA_VARIABLE
+
+# The contract of label tables, ours and the labelling page's.
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("label", pa.int8()),  # place in DOMAINS
+        ("concept", pa.string()),  # may be null: the picture is its own concept
+        ("source", pa.string()),
+        ("annotator", pa.string()),
+    ]
+)
+AMBIGUOUS = DOMAINS.index("ambiguous")
+BY_TABLE = "table of sources"
+Row = dict[str, Any]
+
+
+def by_table(row: Row, spec: Labels) -> int | None:
+    """The label of a sample by its category path, else by the domain of its source.
+
+    Raises:
+        ClipshiftError: the domain is in no row of the table.
+    """
+    named: str | None = class_of(row["category"] or "", dict(spec.paths.items()))
+    if named is None:
+        if not spec.table:
+            return None
+        named = spec.table.get(row["domain"])
+    if named is None:
+        raise ClipshiftError(
+            f"domains.labels.table: no label for the domain {row['domain']!r} of the source "
+            f"{row['source']!r} (sample {row['key']!r}); add a row"
+        )
+    return DOMAINS.index(named)
+
+
+def by_people(table: pa.Table, where: Path) -> dict[str, tuple[int, str | None, str]]:
+    """Per key the majority's label, a concept if one is given, and who labelled.
+
+    Raises:
+        ClipshiftError: a label that is none of 0, 1, 2, or a person labels a key twice.
+    """
+    votes: dict[str, dict[str, int]] = defaultdict(dict)
+    concepts: dict[str, str | None] = {}
+    for row in table.to_pylist():
+        key, label, who = row["key"], row["label"], row["annotator"] or "unknown"
+        if label not in range(len(DOMAINS)):
+            raise ClipshiftError(f"{where}: the label {label!r} of {key!r} is none of 0, 1, 2")
+        if votes[key].setdefault(who, label) != label:
+            raise ClipshiftError(
+                f"{where}: {who} labels {key!r} both {label} and another; keep one"
+            )
+        concepts[key] = row["concept"] or concepts.get(key)
+    return {
+        key: (majority(given.values()), concepts[key], ", ".join(sorted(given)))
+        for key, given in votes.items()
+    }
+
+
+def majority(labels: Iterable[int]) -> int:
+    """The label that most annotators gave; ambiguous where none has more than the next.
+
+    >>> majority([0, 0, 1]), majority([0, 1])
+    (0, 2)
+    """
+    ranked = Counter(labels).most_common(2)
+    tied = len(ranked) > 1 and ranked[0][1] == ranked[1][1]
+    return AMBIGUOUS if tied else ranked[0][0]
+
+
+def label(
+    rows: Iterable[Row], spec: Labels, people: Mapping[str, tuple[int, str | None, str]]
+) -> pa.Table:
+    """The label table of some samples, in the order of keys; samples without a label are absent."""
+    found = []
+    for row in rows:
+        concept = f"{row['family']}/{row['concept']}" if row["concept"] else None
+        if row["key"] in people:
+            value, own, who = people[row["key"]]
+            concept = own or concept
+        else:
+            given = by_table(row, spec)
+            if given is None:
+                continue
+            value, who = given, BY_TABLE
+        found.append(
+            {
+                "key": row["key"],
+                "label": value,
+                "concept": concept,
+                "source": row["source"],
+                "annotator": who,
+            }
+        )
+    found.sort(key=lambda row: str(row["key"]))
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+def read_labels(tables: Sequence[Path], spec: Labels, data: Path) -> tuple[pa.Table, int]:
+    """The label table of some sample tables (see `label`), and how many samples they hold."""
+    people = {}
+    if spec.file is not None:
+        file = located(spec.file, data)
+        if not file.exists():
+            raise ClipshiftError(
+                f"{file} (domains.labels.file) is missing: label pictures with `clipshift label`, "
+                "or write a parquet with the columns key, label, concept, source, annotator"
+            )
+        people = by_people(read_parquet(file, SCHEMA.names), file)
+    columns = ["key", "source", "family", "concept", "category", "domain"]
+    rows = [row for table in tables for row in read_parquet(table, columns).to_pylist()]
+    return label(rows, spec, people), len(rows)
+
+
+def write_labels(tables: Sequence[Path], spec: Labels, data: Path, out: Path) -> Ledger:
+    """Write the labels of a data set and return the account."""
+    labelled, samples = read_labels(tables, spec, data)
+    ledger = Ledger("labels", out.stem, came_in=samples, went_out=len(labelled))
+    ledger.rejected["no label"] = samples - len(labelled)
+    ledger.rejected += Counter()
+    counts = Counter(DOMAINS[v] for v in labelled["label"].to_pylist())
+    write_parquet(out, labelled)
+    write_json(out.with_suffix(".json"), {"account": ledger.as_json(), "labels": dict(counts)})
+    return ledger
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, epilog=f"data: ${DATA_VARIABLE}")
+    parser.add_argument("--labels", required=True, help="JSON of domains.labels")
+    parser.add_argument("--table", nargs="+", required=True, help="sample tables")
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    tables = [path for word in args.table for path in spread(word)]
+    spec = Labels.model_validate_json(args.labels)
+    print(json.dumps(write_labels(tables, spec, args.data, args.out).as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,150 @@
+"""Tuning an encoder with a linear readout, by torch: SGD with momentum, steps of the rate.
+
+The fact that matters most is what it never does: look at the test part. The epoch is chosen by the
+loss on the validation part.
+"""
+
+import copy
+import io
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from clipshift.core.device import available_cores
+from clipshift.similarity.encoders import Encoder
+from clipshift.study.config.domains import Finetune
+
+# Encoded, or decoded already.
+Picture = bytes | Image.Image
+
+
+@dataclass
+class Tuned:
+    """An encoder with a readout: pictures -> (N, K) logits.
+
+    Attributes:
+        encoder: its `tower` is tuned in place.
+        readout: linear, from normalised features.
+    """
+
+    encoder: Encoder
+    readout: torch.nn.Linear
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) float32 -> (B, K) logits."""
+        features = self.encoder.forward(pixels.to(self.encoder.device))
+        logits: torch.Tensor = self.readout(torch.nn.functional.normalize(features.float(), dim=1))
+        return logits
+
+    def logits(self, images: Sequence[Picture]) -> np.ndarray:
+        """(N, K) float64 logits of pictures."""
+        self.encoder.tower.eval()
+        step = self.encoder.batch
+        batches = (range(i, min(i + step, len(images))) for i in range(0, len(images), step))
+        with torch.inference_mode():
+            parts = [
+                self.forward(pixels).double().cpu().numpy()
+                for _, pixels in _prepared(images, batches, self.encoder.preprocess)
+            ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.readout.out_features))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All weights by name."""
+        tower = {f"tower.{k}": v for k, v in self.encoder.tower.state_dict().items()}
+        readout = {f"readout.{k}": v for k, v in self.readout.state_dict().items()}
+        return {k: v.cpu().numpy() for k, v in (tower | readout).items()}
+
+
+def restore(encoder: Encoder, state: dict[str, np.ndarray]) -> Tuned:
+    """A tuned encoder from `state()`; `encoder` is changed in place."""
+    tensors = {k: torch.from_numpy(v) for k, v in state.items()}
+    classes, width = tensors["readout.weight"].shape
+    readout = torch.nn.Linear(width, classes).to(encoder.device)
+    for module, prefix in ((encoder.tower, "tower."), (readout, "readout.")):
+        own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        module.load_state_dict(own)
+    return Tuned(encoder, readout)
+
+
+def tune(
+    spec: Finetune, encoder: Encoder, train: tuple[Sequence[bytes], np.ndarray],
+    validation: tuple[Sequence[bytes], np.ndarray], classes: int,
+) -> Tuned:  # fmt: skip
+    """Tune an encoder in place.
+
+    Args:
+        train, validation: encoded pictures, and their classes (N,).
+    """
+    torch.manual_seed(spec.seed)
+    images, targets = train
+    width = _width(encoder, images[0])
+    tuned = Tuned(encoder, torch.nn.Linear(width, classes).to(encoder.device))
+    for parameter in encoder.tower.parameters():
+        parameter.requires_grad_(not spec.frozen)
+    learned = [*tuned.readout.parameters(), *([] if spec.frozen else encoder.tower.parameters())]
+    optimizer = torch.optim.SGD(
+        learned, lr=spec.lr, momentum=spec.momentum, weight_decay=spec.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, spec.step, spec.gamma)
+    best: tuple[float, dict[str, np.ndarray]] | None = None
+    for epoch in range(spec.epochs):
+        encoder.tower.train(not spec.frozen)
+        order = np.random.default_rng([spec.seed, epoch]).permutation(len(images))
+        # The last, partial batch is used, too; one of a single picture breaks batch normalisation.
+        parts = [order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [np.concatenate(parts[-2:])]
+        for rows, pixels in _prepared(images, parts, encoder.preprocess):
+            wanted = torch.from_numpy(targets[rows]).to(encoder.device)
+            loss = torch.nn.functional.cross_entropy(tuned.forward(pixels), wanted)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        schedule.step()
+        score = _loss(tuned, *validation)
+        print(f"epoch {epoch + 1}: validation loss {score:.4f}", file=sys.stderr)
+        if best is None or score < best[0]:
+            best = score, copy.deepcopy(tuned.state())
+    assert best is not None
+    return restore(encoder, best[1])
+
+
+def _loss(tuned: Tuned, images: Sequence[bytes], targets: np.ndarray) -> float:
+    logits = torch.from_numpy(tuned.logits(images))
+    return float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(targets)))
+
+
+def _width(encoder: Encoder, image: bytes) -> int:
+    encoder.tower.eval()
+    with torch.inference_mode():
+        pixels = encoder.preprocess(_decode(image))[None].to(encoder.device)
+        return int(encoder.forward(pixels).shape[1])
+
+
+def _decode(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    return Image.open(io.BytesIO(picture)).convert("RGB")
+
+
+def _prepared(
+    images: Sequence[Picture],
+    batches: Iterable[Sequence[int] | np.ndarray | range],
+    preprocess: Callable[[Image.Image], torch.Tensor],
+) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
+    """Rows of each batch and their pixels (B, 3, H, W), decoded by all cores."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for rows in batches:
+            some = (images[i] for i in rows)
+            yield np.asarray(rows), torch.stack(list(pool.map(_pixels(preprocess), some)))
+
+
+def _pixels(
+    preprocess: Callable[[Image.Image], torch.Tensor],
+) -> Callable[[Picture], torch.Tensor]:
+    return lambda picture: preprocess(_decode(picture))

@@ -1,0 +1,246 @@
+"""Fit one domain classifier on the training concepts, and calibrate it on the validation ones.
+
+`python -m clipshift.classifiers.fit --spec JSON --labels NAME=FILE... --tested FILE... --vectors
+FOLDER... --tar WORD... --out FILE.npz` writes the weights, and beside them `record.json` and
+`parts.parquet`: what each labelled picture was used for.
+"""
+
+import argparse
+import io
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.classifiers import classifier, methods, reductions
+from clipshift.classifiers.domain_labels import read_labels
+from clipshift.classifiers.folds import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    Labelled,
+    concepts,
+    read_labelled,
+    training,
+)
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import named_paths, read_json, write_json, write_parquet
+from clipshift.datasets.tar_paths import add_data, read_tars, tars_of
+from clipshift.similarity.embeddings import read_all
+from clipshift.study.config.domains import DOMAINS, Labels, Prompts
+from clipshift.study.config.encoders import RunEncoder
+
+
+def vectors_of(folders: Sequence[Path], keys: Sequence[str]) -> np.ndarray:
+    """(N, D) float64: the embeddings of some keys, found by key among some folders.
+
+    Raises:
+        ClipshiftError: a key has no embedding; the message counts them.
+    """
+    found: dict[str, np.ndarray] = {}
+    wanted = set(keys)
+    for folder in folders:
+        stored = read_all(folder)
+        found |= {
+            key: vector
+            for key, vector in zip(stored.keys, stored.vectors, strict=True)
+            if key in wanted
+        }
+    _all_there(wanted, found, folders)
+    return np.stack([found[key] for key in keys]).astype(np.float64)
+
+
+def pictures_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
+    """The encoded pictures of some keys, in their order.
+
+    Raises:
+        ClipshiftError: a key has no picture, or one that cannot be decoded.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    wanted = set(keys)
+    found: dict[str, bytes] = {}
+    for sample in read_tars(tars):
+        if sample.key in wanted:
+            try:
+                Image.open(io.BytesIO(sample.image)).verify()
+            except (StopIteration, UnidentifiedImageError, OSError, SyntaxError, ValueError):
+                raise ClipshiftError(
+                    f"the labelled picture {sample.key!r} cannot be decoded; take it out of the "
+                    "labels"
+                ) from None
+            found[sample.key] = sample.image
+    _all_there(wanted, found, tars)
+    return [found[key] for key in keys]
+
+
+def _all_there(wanted: set[str], found: Mapping[str, Any], where: Sequence[Path]) -> None:
+    if missing := wanted - found.keys():
+        raise ClipshiftError(
+            f"{len(missing)} labelled pictures, e.g. {min(missing)!r}, are not in "
+            f"{', '.join(map(str, where[:3]))}; label only what the data sets hold"
+        )
+
+
+def fit(
+    spec: classifier.Spec, labelled: Labelled, folders: Sequence[Path], tars: Sequence[Path]
+) -> tuple[classifier.Models, dict[str, Any]]:
+    """Fit and calibrate; the weights, and the record of how."""
+    own = spec.classifier
+    checked = {part: labelled.of(part) for part in (VALIDATION, TEST)}
+    if isinstance(own, Prompts):
+        learned = labelled.of("nobody")
+    else:
+        learned = training(labelled, own.size, own.balanced, spec.parts.seed)
+    x = features(spec, {TRAIN: learned, **checked}, folders, tars)
+    arrays: classifier.Models = {}
+    if isinstance(own, Prompts):
+        arrays[reductions.WHOLE] = {"weights": text_weights(spec), "bias": np.zeros(len(DOMAINS))}
+    else:
+        for problem in reductions.problems(own.form, learned.labels):
+            check = reductions.problems(own.form, checked[VALIDATION].labels, VALIDATION)
+            same = next(p for p in check if p.name == problem.name)
+            arrays[problem.name] = _learn(spec, problem, same, x)
+    raw = classifier.Fitted(own, spec.encoder, arrays, {})
+    temperatures, losses = {}, {}
+    logits = {
+        part: {name: raw.raw(name, k, x[part]) for name, k in reductions.names(own.form)}
+        for part in checked
+    }
+    for name, _ in reductions.names(own.form):
+        sides = {
+            part: next(
+                p for p in reductions.problems(own.form, checked[part].labels, part) if p.name == name
+            )
+            for part in checked
+        }
+        z = {part: logits[part][name][side.rows] for part, side in sides.items()}
+        t = reductions.temperature(z[VALIDATION], sides[VALIDATION].targets)
+        temperatures[name] = t
+        losses[name] = {
+            part: {
+                "before": reductions.log_loss(z[part], side.targets),
+                "after": reductions.log_loss(z[part], side.targets, t),
+            }
+            for part, side in sides.items()
+        }
+    record = {
+        "spec": spec.model_dump(mode="json"),
+        "pictures": labelled.counts(),
+        "not_used_concept_of_a_test_set": dict(labelled.dropped),
+        "learned_from": {d: int((learned.labels == i).sum()) for i, d in enumerate(DOMAINS)},
+        "temperatures": temperatures,
+        "log_loss": losses,
+    }
+    return arrays, record
+
+
+def features(
+    spec: classifier.Spec, parts: Mapping[str, Labelled], folders: Sequence[Path],
+    tars: Sequence[Path],
+) -> dict[str, Any]:  # fmt: skip
+    """Per part what the classifier reads of it, in the order of its keys: embeddings or pictures.
+
+    Everything is looked up by key, in one pass.
+    """
+    names = {part: [str(key) for key in mine.keys] for part, mine in parts.items()}
+    every = [key for keys in names.values() for key in keys]
+    if spec.classifier.kind == "finetune":
+        found = dict(zip(every, pictures_of(tars, every), strict=True))
+        return {part: [found[key] for key in keys] for part, keys in names.items()}
+    vectors = vectors_of(folders, every)
+    ends = np.cumsum([len(keys) for keys in names.values()])[:-1]
+    return dict(zip(names, np.split(vectors, ends), strict=True))
+
+
+def _learn(
+    spec: classifier.Spec, problem: reductions.Problem, check: reductions.Problem, x: Mapping[str, Any]
+) -> methods.Arrays:
+    """The arrays of one model."""
+    own = spec.classifier
+    assert not isinstance(own, Prompts)
+    if own.kind != "finetune":
+        return methods.fit(own, x[TRAIN][problem.rows], problem.targets, problem.classes)
+    from clipshift.classifiers import finetune
+    from clipshift.similarity import encoders
+
+    # Each model starts from the encoder's own weights.
+    tuned = finetune.tune(
+        own,
+        encoders.load(spec.encoder),
+        ([x[TRAIN][i] for i in problem.rows], problem.targets),
+        ([x[VALIDATION][i] for i in check.rows], check.targets),
+        problem.classes,
+    )
+    return tuned.state()
+
+
+def text_weights(spec: classifier.Spec) -> np.ndarray:
+    """(3, D) float32: per label the mean embedding of its prompts, times CLIP's logit scale."""
+    import torch
+
+    from clipshift.similarity.open_clip_models import text_classifier
+
+    prompts = spec.classifier.prompts  # type: ignore[union-attr]
+    clip = _clip(spec.encoder)
+    with torch.inference_mode():
+        means = text_classifier(clip, [prompts[d] for d in DOMAINS]).T  # (3, D)
+        scaled = means * clip.model.logit_scale.exp()
+    weights: np.ndarray = scaled.float().cpu().numpy()
+    return weights
+
+
+def _clip(spec: Any) -> Any:
+    """The whole model, with its text tower, of an encoder."""
+    from clipshift.similarity import open_clip_models
+
+    if isinstance(spec, RunEncoder):
+        folder = Path("results/models") / spec.run
+        record = read_json(folder / "record.json")
+        with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
+            return open_clip_models.load(
+                record["model"], record["training"]["model"], folder / "model.pt", Path(scratch)
+            )
+    import open_clip
+
+    from clipshift.core.device import pick_device
+
+    device = pick_device()
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        spec.model, pretrained=spec.pretrained, device=device
+    )
+    return open_clip_models.Clip(model.eval(), preprocess, open_clip.get_tokenizer(spec.model), device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="JSON of the classifier and its encoder")
+    parser.add_argument("--labels", action="append", required=True, metavar="NAME=FILE")
+    parser.add_argument(
+        "--tested", type=Path, nargs="*", default=[],
+        help="sample tables of the test sets whose concepts are kept out",
+    )  # fmt: skip
+    parser.add_argument("--rule", required=True, help="JSON of domains.labels")
+    parser.add_argument("--vectors", type=Path, action="append", default=[])
+    parser.add_argument("--tar", action="append", default=[])
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    spec = classifier.read_spec(args.spec)
+    files = [file for (file,) in named_paths(args.labels).values()]
+    rule = Labels.model_validate_json(args.rule)
+    tested, _ = read_labels(args.tested, rule, args.data)
+    labelled = read_labelled(files, concepts(tested.to_pylist()), spec.parts)
+    arrays, record = fit(spec, labelled, args.vectors, tars_of(args.tar, args.data))
+    record["test_sets_kept_out"] = sorted(file.parent.name for file in args.tested)
+    classifier.save(arrays, args.out)
+    write_parquet(args.out.with_name("parts.parquet"), labelled.table())
+    write_json(args.out.with_name("record.json"), record)
+    print(json.dumps(record["learned_from"]))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,106 @@
+"""Forms of a domain classifier: which models it is made of, and log-odds per domain out of them.
+
+Every form ends in the same numbers: per picture and domain, the calibrated log-odds of the domain.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.config.domains import DETECTED, DOMAINS
+
+WHOLE = "domains"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One model of a form.
+
+    Attributes:
+        rows: (M,) places of the labelled pictures that it learns from; one may come twice.
+        targets: (M,) int, its classes.
+        classes: their number.
+    """
+
+    name: str
+    rows: np.ndarray
+    targets: np.ndarray
+    classes: int
+
+
+def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem]:
+    """The models of a form over some labelled pictures.
+
+    `density_ratio` sets the pictures of a domain (target) against all labelled pictures, these
+    among them (source): the logit difference of such a classifier estimates log p(x | domain) /
+    p(x), up to a constant (Sugiyama, Suzuki and Kanamori 2012, chapter 4).
+
+    Args:
+        labels: (N,) int, places in `DOMAINS`.
+        part: of the labelled concepts that these are, for messages.
+
+    Raises:
+        ClipshiftError: a label that no picture has.
+    """
+    absent = [name for i, name in enumerate(DOMAINS) if not (labels == i).any()]
+    if (form == "ternary" and absent) or set(absent) & set(DETECTED):
+        raise ClipshiftError(
+            f"no labelled picture of the part {part!r} is {' or '.join(absent)}: label more, shift "
+            "the shares of the parts, or use another `form`"
+        )
+    everyone = np.arange(len(labels))
+    if form == "ternary":
+        return [Problem(WHOLE, everyone, labels.astype(int), len(DOMAINS))]
+    found = []
+    for name in DETECTED:
+        mine = labels == DOMAINS.index(name)
+        if form == "one_vs_rest":
+            found.append(Problem(name, everyone, mine.astype(int), 2))
+        else:
+            rows = np.concatenate([everyone, np.flatnonzero(mine)])
+            targets = np.concatenate([np.zeros(len(labels), int), np.ones(int(mine.sum()), int)])
+            found.append(Problem(name, rows, targets, 2))
+    return found
+
+
+def names(form: str) -> list[tuple[str, int]]:
+    """Name and number of classes of the models of a form."""
+    if form == "ternary":
+        return [(WHOLE, len(DOMAINS))]
+    return [(name, 2) for name in DETECTED]
+
+
+def log_odds(form: str, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Domain -> (N,) float32 log-odds, from the calibrated logits of each model.
+
+    >>> two = log_odds("ternary", {WHOLE: np.log(np.array([[0.5, 0.25, 0.25]]))})
+    >>> float(two["natural"][0])
+    0.0
+    """
+    if form == "ternary":
+        z = logits[WHOLE]
+        rest = {d: logsumexp(np.delete(z, i, axis=1), axis=1) for i, d in enumerate(DOMAINS)}
+        return {d: (z[:, i] - rest[d]).astype(np.float32) for i, d in enumerate(DOMAINS)}
+    return {name: (z[:, 1] - z[:, 0]).astype(np.float32) for name, z in logits.items()}
+
+
+def log_loss(logits: np.ndarray, targets: np.ndarray, temperature: float = 1.0) -> float:
+    """Mean negative log-likelihood of (N, K) logits divided by a temperature."""
+    log = log_softmax(logits / temperature, axis=1)
+    return float(-log[np.arange(len(targets)), targets].mean())
+
+
+def temperature(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The temperature that fits the validation part best (Guo et al. 2017, section 4.2).
+
+    It moves no decision between classes, and the order of a binary model's scores not at all.
+    """
+    best = minimize_scalar(
+        lambda log_t: log_loss(logits, targets, float(np.exp(log_t))),
+        bounds=(np.log(1e-3), np.log(1e3)),
+        method="bounded",
+    )
+    return float(np.exp(best.x))

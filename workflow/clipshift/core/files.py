@@ -1,0 +1,164 @@
+"""Files that are whole or absent, with bytes that depend on nothing but their content."""
+
+import csv
+import fcntl
+import glob
+import hashlib
+import io
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipshift.core.brace_ranges import spread
+from clipshift.core.errors import ClipshiftError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; renamed to `path` only when the block ends well.
+
+    A kill or a full disk leaves the old file (or none), never half of a new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    _lock(handle)  # until it is closed, or the process is killed: then the part is nobody's
+    part = Path(name)
+    try:
+        yield part
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.chmod(0o644)
+        part.replace(path)
+    except OSError as error:
+        # Errors of a write carry no file name; the message to the user needs one.
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file; False where another process holds it or the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _sweep(path: Path) -> None:
+    """Remove the parts that killed writers of `path` left; those of living ones are locked."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(FileNotFoundError), part.open("rb+") as stream:
+            if _lock(stream.fileno()):
+                part.unlink()
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """As `atomic_path`, opened for writing bytes."""
+    with atomic_path(path) as part, part.open("wb") as stream:
+        yield stream
+
+
+def write_text(path: Path, text: str) -> None:
+    with atomic(path) as stream:
+        stream.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented, with sorted keys: the same value gives the same bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ClipshiftError(f"{path} is not JSON ({error}); delete it and run again") from error
+
+
+def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of equal keys; floats with six digits."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({k: f"{v:.6f}" if isinstance(v, float) else v for k, v in row.items()})
+    write_text(path, text.getvalue())
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    with atomic(path) as stream:
+        pq.write_table(table, stream, compression="zstd")
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table; a missing column or a broken file names the file.
+
+    Raises:
+        ClipshiftError: not a parquet file, or `columns` are not all there.
+    """
+    try:
+        present = pq.read_schema(path).names
+        missing = [c for c in columns or [] if c not in present]
+        if missing:
+            raise ClipshiftError(f"{path} lacks the columns {missing}; it has {present}")
+        return pq.read_table(path, columns=columns)
+    except FileNotFoundError:  # a defect of the workflow, not of the file
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise ClipshiftError(f"{path} is not a readable parquet file: {error}") from error
+
+
+def write_npy(path: Path, array: np.ndarray) -> None:
+    write_npy_parts(path, array.dtype, array.shape, [np.ascontiguousarray(array)])
+
+
+def write_npy_parts(
+    path: Path, dtype: np.dtype, shape: tuple[int, ...], parts: Iterable[np.ndarray]
+) -> None:
+    """Write an array part by part, as `np.save` does it whole.
+
+    Not with numpy's own functions: `tofile` loses the reason of a failed write, and a memory-mapped
+    file kills the process where the disk is full.
+    """
+    if dtype.hasobject:
+        raise ValueError("an array of objects would need pickle")
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    with atomic(path) as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for part in parts:
+            stream.write(part.tobytes())
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def named_paths(words: Iterable[str]) -> dict[str, list[Path]]:
+    """Words of a command line, `NAME=PATH[,PATH...]`, as {name: paths}.
+
+    >>> named_paths(["val=a,b"])["val"] == [Path("a"), Path("b")]
+    True
+    """
+    split = (word.partition("=") for word in words)
+    return {
+        name: [path for part in paths.split(",") for path in spread(part)]
+        for name, _, paths in split
+    }

@@ -1,0 +1,179 @@
+"""One interface between Snakemake and Python: a rule hands its data to a typed function.
+
+A step is a function with `@step(version=N)`. A rule names it, and gives what it needs beside files:
+
+    params:
+        **call("similarity.margins.thresholds", tests="results/embeddings/{encoder}/{testset}"),
+    shell:
+        RUN
+
+The function's arguments are found by name: among the parameters, then the rule's named outputs
+(`out`: those without a name), its named inputs, its wildcards and `threads`. Values are checked
+against the annotations (pydantic): paths, numbers, blocks of the configuration. The job's data
+reach Python on standard input, as JSON in a here-document, so nothing of a configuration is ever
+read by a shell, and no length is too much for a command line.
+
+Imported when Snakemake reads the workflow: standard library only up here.
+"""
+
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+F = TypeVar("F", bound=Callable[..., None])
+PACKAGE = Path(__file__).parents[1]
+# `set -euo pipefail` comes from Snakemake. The quoted word turns off every expansion.
+RUN = (
+    "python -m clipshift.core.step {params.job.step} > {log} 2>&1 <<'END_OF_JOB'\n"
+    "{params.job}\nEND_OF_JOB"
+)
+
+
+def step(*, version: int) -> Callable[[F], F]:
+    """Mark a function as a step. Raise `version` when its outputs change: its rule runs again."""
+    if version < 1:
+        raise ValueError("versions begin with 1")
+    return lambda function: function
+
+
+@cache
+def version_of(name: str) -> int:
+    """The version of a step `module.function`, read from the source: importing it takes seconds.
+
+    Raises:
+        LookupError: there is no such step.
+    """
+    module, _, function = name.rpartition(".")
+    found = re.search(
+        rf"^@step\(version=(\d+)\)\ndef {re.escape(function)}\(",
+        (PACKAGE / f"{module.replace('.', '/')}.py").read_text(),
+        re.MULTILINE,
+    )
+    if not found:
+        raise LookupError(f"clipshift.{name} is no step")
+    return int(found[1])
+
+
+class Job:
+    """What a step needs, as JSON where the shell line is written."""
+
+    def __init__(self, step: str, params: dict[str, Any], files: dict[str, Any]) -> None:
+        self.step, self.params, self.files = step, params, files
+
+    def __str__(self) -> str:
+        return json.dumps({"files": self.files, "params": self.params}, default=_plain)
+
+
+def call(step: str | Callable[[Any], str], **params: Any) -> dict[str, Any]:
+    """The parameters of a rule that runs a step.
+
+    Args:
+        step: `module.function` below `clipshift`, or a function of the wildcards that says it.
+        params: a value, text with wildcards in braces, or a function of the wildcards. A change of
+            one makes the rule's files again, unless its function also takes `input`, `output`,
+            `threads` or `resources`.
+    """
+
+    def name(wildcards: Any) -> str:
+        return step if isinstance(step, str) else step(wildcards)
+
+    def counted(wildcards: Any) -> str:
+        own = {k: v for k, v in params.items() if not _derived(v)}
+        record = {"version": version_of(name(wildcards))} | _values(own, wildcards=wildcards)
+        return json.dumps(record, default=_plain, sort_keys=True)
+
+    def job(wildcards: Any, input: Any, output: Any, threads: int, resources: Any) -> Job:
+        given = {"input": input, "output": output, "threads": threads, "resources": resources}
+        files = {"threads": threads, **dict(wildcards.items())}
+        files |= {k: _files(v) for k, v in input.items()}
+        named = {k: _files(v) for k, v in output.items()}
+        taken = {f for v in named.values() for f in ([v] if isinstance(v, str) else v)}
+        rest = [str(f) for f in output if str(f) not in taken]
+        files |= {"out": rest[0] if len(rest) == 1 else rest} | named
+        return Job(name(wildcards), _values(params, wildcards=wildcards, **given), files)
+
+    return {"counted": counted, "job": job}
+
+
+def _derived(value: Any) -> bool:
+    return callable(value) and not {"input", "output", "threads", "resources"}.isdisjoint(
+        inspect.signature(value).parameters
+    )
+
+
+def _values(params: Mapping[str, Any], **given: Any) -> dict[str, Any]:
+    wildcards = dict(given["wildcards"].items())
+    values = {}
+    for name, value in params.items():
+        if callable(value):
+            taken = inspect.signature(value).parameters
+            first, *others = (n for n in taken if taken[n].default is inspect.Parameter.empty)
+            values[name] = value(given["wildcards"], **{n: given[n] for n in others})
+        else:
+            values[name] = _filled(value, wildcards) if isinstance(value, str) else value
+    return values
+
+
+def _filled(text: str, wildcards: Mapping[str, str]) -> str:
+    """Text with wildcards; other braces (ranges of numbers) stay."""
+    return re.sub(r"\{(\w+)\}", lambda m: wildcards.get(m[1], m[0]), text)
+
+
+def _files(value: Any) -> str | list[str]:
+    return str(value) if isinstance(value, str) else [str(v) for v in value]
+
+
+def _plain(value: Any) -> Any:
+    """Blocks of the configuration, as JSON."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{value!r} of {type(value)} is no parameter of a job")
+
+
+def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a step, checked against its annotations.
+
+    Raises:
+        TypeError: an argument is missing, or a parameter of the rule is none of the function's.
+        pydantic.ValidationError: a value is not what the annotation says.
+    """
+    from pydantic import TypeAdapter
+
+    hints = get_type_hints(function)
+    signature = inspect.signature(function)
+    if unknown := sorted(set(job["params"]) - set(signature.parameters)):
+        raise TypeError(f"{function.__module__}.{function.__name__} takes no {unknown}")
+    values = job["files"] | job["params"]
+    arguments = {}
+    for name, parameter in signature.parameters.items():
+        if name not in values:
+            if parameter.default is inspect.Parameter.empty:
+                raise TypeError(f"{function.__module__}.{function.__name__} misses {name!r}")
+            continue
+        value = values[name]
+        # An input that a job does not have is an empty list to Snakemake.
+        if value == [] and type(None) in get_args(hints[name]):
+            value = None
+        arguments[name] = TypeAdapter(hints[name]).validate_python(value)
+    return arguments
+
+
+def main() -> None:
+    from clipshift.core.errors import run
+
+    module, _, name = sys.argv[1].rpartition(".")
+    job = json.load(sys.stdin)
+    function = getattr(import_module(f"clipshift.{module}"), name)
+    run(lambda: function(**bind(function, job)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Whether a step's code changed since its version was last looked at.
+
+Snakemake does not see a change in an imported module, and a touched script would recompute days of
+work. So a step carries a version, which is part of its rule's parameters, and whoever changes its
+outputs raises it in the same commit. `tests/step_digests.json` has the digest of each step's code;
+a test compares, and `clipshift steps --record FILE` records new digests, also for an edit that
+changes no output.
+
+The code of a step is its module and all that it imports of this package, but for the study's room:
+values of the configuration and paths reach a step as parameters and inputs.
+"""
+
+import ast
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+
+from clipshift.core.step import PACKAGE
+
+# Not looked at: the types of the configuration, and messages.
+NEUTRAL = ("study", "core/errors.py", "core/step.py", "__init__.py")
+
+
+def steps() -> dict[str, int]:
+    """Version of each step of the package, by `module.function`."""
+    found = {}
+    for file in sorted(PACKAGE.rglob("*.py")):
+        module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+        for version, name in re.findall(
+            r"^@step\(version=(\d+)\)\ndef (\w+)\(", file.read_text(), re.MULTILINE
+        ):
+            found[f"{module}.{name}"] = int(version)
+    return found
+
+
+def closure(step: str) -> set[Path]:
+    """Modules and data files of the package that a step reads, directly or not."""
+    start = PACKAGE / (step.rpartition(".")[0].replace(".", "/") + ".py")
+    reached, new = {start}, {start}
+    while new:
+        new = {file for module in new for file in _reads(module)} - reached
+        reached |= new
+    return reached
+
+
+@cache
+def _reads(module: Path) -> frozenset[Path]:
+    if module.suffix != ".py":
+        return frozenset()
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        names: list[str] = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value.startswith("data/"):
+                found.update(f for f in PACKAGE.glob(f"{node.value}*") if f.is_file())
+                found.update(f for f in PACKAGE.glob(f"{node.value}*/*") if f.is_file())
+        for name in names:
+            where = PACKAGE.parent / name.replace(".", "/")
+            found.update(f for f in (where.with_suffix(".py"), where / "__init__.py") if f.exists())
+    return frozenset(f for f in found if not _neutral(f))
+
+
+def _neutral(file: Path) -> bool:
+    return file.is_relative_to(PACKAGE) and str(file.relative_to(PACKAGE)).startswith(NEUTRAL)
+
+
+def digest(step: str) -> str:
+    """A hash of the code of a step, blind to comments, docstrings, layout and versions."""
+    total = hashlib.sha256()
+    for file in sorted(closure(step)):
+        total.update(_content(file).encode())
+    return total.hexdigest()
+
+
+@cache
+def _content(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    return code(text) if file.suffix == ".py" else text
+
+
+def code(text: str) -> str:
+    """The syntax tree of a module, without what no output depends on."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                del body[0]
+    return _dump(tree)
+
+
+def _dump(node: object) -> str:
+    """As `ast.dump`, without empty fields: which of them are printed differs between Pythons."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "step":
+        return "step"
+    fields = [f"{k}={_dump(v)}" for k, v in ast.iter_fields(node) if v is not None and v != []]
+    return f"{type(node).__name__}({', '.join(fields)})"

@@ -1,0 +1,150 @@
+"""Caption and label of each picture of a shard, as a corpus asks for them, or why it has none.
+
+`python -m clipshift.datasets.captions.corpora --corpus JSON --table FILE --fields FILE... --classes WORD --out
+FILE` writes `key, caption, labels, reason` in the order of the sample table's keys: `labels` are
+indices of the study's classes (several where the matcher keeps all), `reason` is null for a picture
+that can be used. Its account is beside it. No split is read: a corpus serves all of them.
+"""
+
+import argparse
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipshift.core.counts import Ledger
+from clipshift.core.database import Paths, database, listed
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import atomic, write_json
+from clipshift.datasets.captions.language import Judge, banned, judge
+from clipshift.datasets.captions.matcher import ClassNames, finder, label_of, text_of
+from clipshift.datasets.captions.schema import add_arguments, classes_of, paths_of
+from clipshift.study.config.causes import CAPTION_FIELDS, Corpus, Matcher
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("caption", pa.string()),
+        ("labels", pa.list_(pa.int32())),
+        ("reason", pa.string()),
+    ]
+)
+ROWS = 65_536
+Row = dict[str, Any]
+
+
+def joined(table: Path, fields: Paths) -> Iterator[list[Row]]:
+    """Rows of a sample table with their fields (empty where there are none), by key, in batches."""
+    texts = ", ".join(f"coalesce(f.{name}, '') AS {name}" for name in CAPTION_FIELDS)
+    source = f"FROM read_parquet('{table}') t"
+    if fields:
+        source += f" LEFT JOIN read_parquet({listed(fields)}) f USING (key)"
+    else:
+        texts = ", ".join(f"'' AS {name}" for name in CAPTION_FIELDS) + ", NULL AS label"
+    label = ", f.label" if fields else ""
+    with database() as db:
+        db.execute(f"SELECT t.key, t.class_name, {texts}{label} {source} ORDER BY t.key")
+        names = [column[0] for column in db.description or []]
+        while batch := db.fetchmany(ROWS):
+            yield [dict(zip(names, values, strict=True)) for values in batch]
+
+
+class Reader:
+    """Applies a corpus to rows.
+
+    Args:
+        classes: the study's, in the order of their indices; a name may be there twice (ImageNet has
+            two such pairs), and the data must then hold the label themselves.
+        matcher: finds the labels, where the corpus does not take those of the table.
+    """
+
+    def __init__(self, corpus: Corpus, classes: Sequence[str], matcher: Matcher | None = None):
+        self._corpus, self._classes, self._matcher = corpus, classes, matcher
+        self._index: dict[str, list[int]] = {}
+        for index, name in enumerate(classes):
+            self._index.setdefault(name, []).append(index)
+        self._finder: ClassNames | None = finder(matcher, classes) if matcher else None
+        self._english: Judge | None = judge(corpus.language) if corpus.language else None
+        self._banned: re.Pattern[str] | None = (
+            banned(Path(corpus.banned)) if corpus.banned else None
+        )
+
+    def read(self, row: Row) -> Row:
+        """The corpus's row of a picture."""
+        corpus = self._corpus
+        labels, reason = self._labels(row)
+        caption = None
+        if corpus.template is not None and labels:
+            named = " and ".join(self._classes[i] for i in labels)
+            caption = corpus.template.replace("{class}", named)
+        elif corpus.fields:
+            caption = text_of(row, corpus.fields) or None
+            if caption is None:
+                reason = reason or "no caption"
+            elif self._english and not self._english(caption):
+                reason = reason or "caption not English"
+        if self._banned and self._banned.search(text_of(row, CAPTION_FIELDS, "\n")):
+            reason = "banned word"
+        return {"key": row["key"], "caption": caption, "labels": labels, "reason": reason}
+
+    def _labels(self, row: Row) -> tuple[list[int], str | None]:
+        if self._corpus.labels is None:
+            return [], None
+        if self._matcher and self._finder:
+            text = text_of(row, self._matcher.fields, "\n")
+            return label_of(self._finder.find(text), self._matcher.multi)
+        return true_label(row, self._index)
+
+
+def true_label(row: Row, index: dict[str, list[int]]) -> tuple[list[int], str | None]:
+    """The label that the data hold: their own index, else the class by its name."""
+    if row["label"] is not None:
+        return [int(row["label"])], None
+    name = row["class_name"]
+    if name is None or name not in index:
+        return [], "no class of the study"
+    if len(index[name]) > 1:
+        raise ClipshiftError(
+            f"sample {row['key']!r}: {name!r} is the name of the classes {index[name]}; its label "
+            "must come with the data (a `label` among its fields)"
+        )
+    return index[name], None
+
+
+def write_corpus(reader: Reader, table: Path, fields: Paths, out: Path) -> Ledger:
+    """Write the corpus of one shard and its account."""
+    ledger = Ledger("corpus", out.stem)
+    reasons: Counter[str] = Counter()
+    with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
+        for batch in joined(table, fields):
+            rows = [reader.read(row) for row in batch]
+            ledger.came_in += len(rows)
+            reasons.update(row["reason"] for row in rows if row["reason"])
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+    ledger.rejected = reasons
+    ledger.went_out = ledger.came_in - sum(reasons.values())
+    write_json(out.with_suffix(".json"), ledger.as_json())
+    return ledger
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--corpus", required=True, help="JSON of the corpus block")
+    parser.add_argument("--matcher", help="JSON of the matcher that finds its labels")
+    add_arguments(parser)
+    args = parser.parse_args()
+    corpus = Corpus.model_validate_json(args.corpus)
+    matcher = Matcher.model_validate_json(args.matcher) if args.matcher else None
+    (table,) = paths_of(args.table)
+    reader = Reader(corpus, classes_of(args.classes), matcher)
+    ledger = write_corpus(reader, table, paths_of(args.fields), args.out)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,220 @@
+"""ImageNet-Captions: captions by class and file name for a folder of pictures that the user has.
+
+`python -m clipshift.datasets.captions.join shard --name POOL --captions FILE --pictures FOLDER --classes N
+--shard I --shards N --out FILE --fields FILE` writes one shard of a pool (tar, table, account) and
+its fields (title, description, tags, label). `... report ACCOUNT... --out FILE` adds up what was
+matched.
+
+The JSON is a list of `{filename, wnid, title, description, tags}` (Fang et al. 2022). It is read
+as a stream; a shard holds its own entries only. A label is the place of the class folder among all,
+in the order of WordNet ids. Counts are reported, never assumed.
+"""
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from clipshift.core.counts import Ledger
+from clipshift.core.database import database
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import read_json, sha256_bytes, write_json, write_parquet
+from clipshift.datasets.captions.schema import FIELDS
+from clipshift.datasets.pool import shard_of
+from clipshift.datasets.prompts import imagenet_names
+from clipshift.datasets.shards import Sample, shard_entry, url_hash, write_table, write_tar
+from clipshift.study.config.folders import DATA_VARIABLE
+
+IMAGENET = 1000
+_COLUMNS = {
+    "filename": "VARCHAR", "wnid": "VARCHAR", "title": "VARCHAR", "description": "VARCHAR",
+    "tags": "VARCHAR[]",
+}  # fmt: skip
+ROWS = 10_000
+Entry = dict[str, Any]
+
+
+def entries(captions: Path) -> Iterator[Entry]:
+    """Entries of the JSON, in its order, a batch in memory at a time; absent keys are None.
+
+    Raises:
+        ClipshiftError: it is no JSON list of such entries.
+    """
+    with database() as db:
+        try:
+            db.execute(
+                "SELECT * FROM read_json($1, format = 'array', columns = $2)",
+                [str(captions), _COLUMNS],
+            )
+            while batch := db.fetchmany(ROWS):
+                yield from (dict(zip(_COLUMNS, values, strict=True)) for values in batch)
+        except duckdb.Error as error:
+            raise ClipshiftError(
+                f"{captions} is no list of {{{', '.join(_COLUMNS)}}}: {error}"
+            ) from error
+
+
+def class_folders(pictures: Path, expected: int) -> dict[str, int]:
+    """WordNet id -> label: the class folders in the order of their names.
+
+    Raises:
+        ClipshiftError: another number of folders, so that labels would shift.
+    """
+    names = sorted(entry.name for entry in pictures.iterdir() if entry.is_dir())
+    if len(names) != expected:
+        raise ClipshiftError(
+            f"{pictures} has {len(names)} class folders, expected {expected}: labels are their "
+            "places in order, so all must be there, also those without captions"
+        )
+    return {name: label for label, name in enumerate(names)}
+
+
+def write_shard(
+    name: str, captions: Path, pictures: Path, classes: int, shard: int, shards: int, out: Path,
+    fields: Path,
+) -> Ledger:  # fmt: skip
+    """Write one shard: the entries whose key belongs to it and whose picture is there."""
+    ledger = Ledger("pool", out.stem)
+    labels = class_folders(pictures, classes)
+    mine: dict[str, Entry] = {}
+    for entry in entries(captions):
+        filename, wnid = entry["filename"], entry["wnid"]
+        if not filename or not wnid:
+            # No key says whose shard it is: the first counts it.
+            ledger.came_in += shard == 0
+            ledger.rejected["no file name or class"] += shard == 0
+            continue
+        key = Path(filename).stem.replace(".", "_")
+        if shard_of(key, shards) != shard:
+            continue
+        ledger.came_in += 1
+        if reason := _reason(entry, key, mine, labels, pictures):
+            ledger.rejected[reason] += 1
+        else:
+            mine[key] = entry
+    rows: list[dict[str, Any]] = []
+    texts: list[dict[str, Any]] = []
+    named = imagenet_names() if classes == IMAGENET else list(labels)
+
+    def samples() -> Iterator[Sample]:
+        for key in sorted(mine):
+            entry = mine[key]
+            wnid = entry["wnid"]
+            path = pictures / wnid / entry["filename"]
+            data = path.read_bytes()
+            text = {f: (entry[f] or "").strip() for f in ("title", "description")}
+            text["tags"] = ", ".join(filter(None, entry["tags"] or []))
+            texts.append({"key": key, "label": labels[wnid]} | text)
+            rows.append(_row(name, key, wnid, entry["filename"], named[labels[wnid]], data, text))
+            caption = rows[-1]["caption"].encode()
+            yield Sample(key, {"jpg": data, "txt": caption})
+
+    ledger.went_out = write_tar(out, samples())
+    ledger.rejected = +ledger.rejected
+    write_table(out.with_suffix(".parquet"), rows)
+    write_parquet(fields, pa.Table.from_pylist(texts, schema=FIELDS))
+    counts = Counter(row["category"] for row in rows)
+    account = {
+        "account": ledger.as_json(),
+        "shard": shard_entry(out, ledger.went_out),
+        "classes": dict(sorted(counts.items())),
+        "folders": sorted(labels) if shard == 0 else [],
+    }
+    write_json(out.with_suffix(".json"), account)
+    return ledger
+
+
+def _reason(
+    entry: Entry, key: str, mine: dict[str, Entry], labels: dict[str, int], pictures: Path
+) -> str | None:
+    if entry["wnid"] not in labels:
+        return "no such class folder"
+    if key in mine:
+        same = (mine[key]["wnid"], mine[key]["filename"]) == (entry["wnid"], entry["filename"])
+        return "listed twice" if same else "another picture of this file name"
+    if not (pictures / entry["wnid"] / entry["filename"]).is_file():
+        return "picture missing"
+    return None
+
+
+def _row(
+    name: str, key: str, wnid: str, filename: str, class_name: str, data: bytes,
+    text: dict[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    locator = f"{name}/{wnid}/{filename}"
+    return {
+        "key": key,
+        "url_hash": url_hash(locator),
+        "sha256": sha256_bytes(data),
+        "caption": ", ".join(filter(None, (text["title"], text["description"], text["tags"]))),
+        "source": name,
+        "family": name,
+        "concept": wnid,
+        "category": wnid,
+        "class_name": class_name,
+        "held_out": False,
+        "domain": "photo",
+        "licence": "",
+        "author": "",
+        "locator": locator,
+    }
+
+
+def report(accounts: Sequence[Path]) -> dict[str, Any]:
+    """What was matched over all shards: the account, and the pictures of each class."""
+    total = Ledger("join", accounts[0].parent.name)
+    counts: Counter[str] = Counter()
+    folders: list[str] = []
+    for path in accounts:
+        entry = read_json(path)
+        total.add(Ledger.from_json(entry["account"]))
+        counts.update(entry["classes"])
+        folders += entry["folders"]
+    sizes = sorted(counts.values())
+    return {
+        "account": total.as_json(),
+        "classes": len(counts),
+        "classes_without_pictures": [wnid for wnid in folders if wnid not in counts],
+        "pictures_per_class": {
+            "min": sizes[0] if sizes else 0,
+            "mean": round(sum(sizes) / len(sizes), 1) if sizes else 0,
+            "max": sizes[-1] if sizes else 0,
+        },
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("shard")
+    one.add_argument("--name", required=True)
+    one.add_argument("--captions", type=Path, required=True)
+    one.add_argument("--pictures", type=Path, required=True)
+    one.add_argument("--classes", type=int, required=True)
+    one.add_argument("--shard", type=int, required=True)
+    one.add_argument("--shards", type=int, required=True)
+    one.add_argument("--data", type=Path, default=Path(os.environ.get(DATA_VARIABLE, "data")))
+    one.add_argument("--fields", type=Path, required=True)
+    whole = commands.add_parser("report")
+    whole.add_argument("accounts", type=Path, nargs="+")
+    for command in (one, whole):
+        command.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "report":
+        write_json(args.out, report(args.accounts))
+        return
+    ledger = write_shard(
+        args.name, args.data / args.captions, args.data / args.pictures, args.classes, args.shard,
+        args.shards, args.out, args.fields,
+    )  # fmt: skip
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,88 @@
+"""In which fields of their captions the true class of pictures is named.
+
+`python -m clipshift.datasets.captions.label_statistics --found JSON --table FILE... --fields FILE... --classes WORD
+--out FILE`: per field, of the pictures with a true label, the share whose field has text, and the
+share whose field names the class; with n and the Clopper-Pearson interval. The last rows say how
+the configured pseudo-label of such a picture agrees with its true one.
+"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from clipshift.core.database import Paths
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import write_csv
+from clipshift.datasets.captions.corpora import joined, true_label
+from clipshift.datasets.captions.matcher import finder, label_of, text_of
+from clipshift.datasets.captions.schema import add_arguments, classes_of, paths_of
+from clipshift.stats.intervals import clopper_pearson
+from clipshift.study.config.causes import CAPTION_FIELDS, Matcher
+
+ANY = "any"
+
+
+def statistics(
+    matcher: Matcher, classes: Sequence[str], tables: Paths, fields: Paths
+) -> list[dict[str, Any]]:
+    """Rows of the table; see the module.
+
+    Raises:
+        ClipshiftError: no picture has a true label.
+    """
+    find = finder(matcher, classes).find
+    index: dict[str, list[int]] = {}
+    for number, name in enumerate(classes):
+        index.setdefault(name, []).append(number)
+    counts: Counter[tuple[str, str]] = Counter()
+    labelled = 0
+    for row in _rows(tables, fields):
+        truth, _ = true_label(row, index)
+        if not truth:
+            continue
+        labelled += 1
+        named_anywhere = False
+        for field in CAPTION_FIELDS:
+            named = bool(set(truth) & set(find(row[field])))
+            counts[field, "text"] += bool(row[field].strip())
+            counts[field, "named"] += named
+            named_anywhere |= named
+        counts[ANY, "text"] += any(row[field].strip() for field in CAPTION_FIELDS)
+        counts[ANY, "named"] += named_anywhere
+        label, why = label_of(find(text_of(row, matcher.fields, "\n")), matcher.multi)
+        counts["pseudo-label", why or ("right" if label == truth else "wrong")] += 1
+    if not labelled:
+        raise ClipshiftError("no picture has a true label, so no caption can be compared with one")
+    outcomes = sorted(what for field, what in counts if field == "pseudo-label")
+    kinds = [(f, w) for f in (*CAPTION_FIELDS, ANY) for w in ("text", "named")]
+    kinds += [("pseudo-label", what) for what in outcomes]
+    return [_row(field, what, counts[field, what], labelled) for field, what in kinds]
+
+
+def _row(field: str, what: str, count: int, n: int) -> dict[str, Any]:
+    low, high = clopper_pearson(count, n)
+    share = {"share": count / n, "share_low": low, "share_high": high}
+    return {"field": field, "what": what, "n": n, "count": count} | share
+
+
+def _rows(tables: Paths, fields: Paths) -> Iterator[dict[str, Any]]:
+    for table in tables:
+        for batch in joined(table, fields):
+            yield from batch
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--found", required=True, help="JSON of the matcher causes.found")
+    add_arguments(parser)
+    args = parser.parse_args()
+    matcher = Matcher.model_validate_json(args.found)
+    classes = classes_of(args.classes)
+    write_csv(
+        args.out, statistics(matcher, classes, paths_of(args.table), paths_of(args.fields))
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,153 @@
+"""Check a labelled set that the user has in CLIP_benchmark's layout, and write its table.
+
+`python -m clipshift.datasets.external_set --name NAME --set JSON --out FOLDER` writes
+`samples.parquet`, `classnames.txt`, `dataset_type.txt` and `manifest.json`; the tars are read once
+and stay where they are.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import atomic, sha256_bytes, write_json, write_text
+from clipshift.datasets import prompts
+from clipshift.datasets.shards import SAMPLE_SCHEMA, read_tar, url_hash
+from clipshift.datasets.tar_paths import add_data, set_tars
+from clipshift.study.config.folders import FolderSet
+
+# Share of the class names that must have a word in common with ImageNet's of the same index.
+SAME_ORDER = 0.9
+
+
+def build(name: str, spec: FolderSet, folder: Path, out: Path) -> Ledger:
+    """Write the table and the manifest of a set, and return its account.
+
+    Raises:
+        ClipshiftError: samples, classes or their order are not as the configuration says.
+    """
+    names = class_names(spec, folder)
+    tars = set_tars(folder / spec.split)
+    counts: Counter[int] = Counter()
+    keys: set[str] = set()
+    shards = []
+    with (
+        atomic(out / "samples.parquet") as stream,
+        pq.ParquetWriter(stream, SAMPLE_SCHEMA, compression="zstd") as writer,
+    ):
+        for tar in tars:
+            found = list(_rows(name, spec.split, tar, names, keys))
+            counts.update(label for label, _ in found)
+            rows = [row for _, row in found]
+            shards.append({"name": tar.name, "samples": len(rows), "bytes": tar.stat().st_size})
+            writer.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA))
+    _expect(folder, "samples", spec.samples, len(keys))
+    _expect(folder, "classes with a sample", spec.classes, len(counts))
+    write_text(out / "classnames.txt", "\n".join(names) + "\n")
+    write_text(out / "dataset_type.txt", "multiclass\n")
+    ledger = Ledger("set", name, came_in=len(keys), went_out=len(keys))
+    classes: Counter[str] = Counter()
+    for label, class_name in enumerate(names):
+        classes[class_name] += counts[label]
+    manifest = {"account": ledger.as_json(), "shards": shards, "classes": dict(classes)}
+    write_json(out / "manifest.json", manifest)
+    return ledger
+
+
+def class_names(spec: FolderSet, folder: Path) -> list[str]:
+    """The names of the classes, in the order of the labels. OpenAI's list has two names twice.
+
+    Raises:
+        ClipshiftError: another number of classes, or not the order of ImageNet.
+    """
+    file = folder / "classnames.txt"
+    names = file.read_text().splitlines()
+    _expect(file, "classes", spec.classes, len(names))
+    if spec.names == "openai_imagenet":
+        given, names = names, prompts.imagenet_names()
+        _expect(file, "classes of ImageNet", len(names), len(given))
+        odd = [i for i, pair in enumerate(zip(given, names, strict=True)) if not _akin(*pair)]
+        if len(odd) > (1 - SAME_ORDER) * len(names):
+            raise ClipshiftError(
+                f"{file}: not the classes of ImageNet in their order; class {odd[0]} is expected "
+                f"to be {names[odd[0]]!r}, found {given[odd[0]]!r}. Write the set again with "
+                "labels in the order of the WordNet ids"
+            )
+    return names
+
+
+def _akin(a: str, b: str) -> bool:
+    """Whether two names of a class have a word in common."""
+    words = [set(name.casefold().replace(",", " ").replace("_", " ").split()) for name in (a, b)]
+    return bool(words[0] & words[1])
+
+
+def _expect(where: Path, what: str, expected: int, found: int) -> None:
+    if expected != found:
+        raise ClipshiftError(
+            f"{where}: expected {expected} {what}, found {found}. Correct the set's block of the "
+            "configuration, or get the whole set"
+        )
+
+
+def _rows(
+    name: str, split: str, tar: Path, names: list[str], keys: set[str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Label and row of each sample of a tar; `keys` gathers those seen, none comes twice."""
+    for sample in read_tar(tar):
+        if sample.key in keys:
+            raise ClipshiftError(f"{tar}: the key {sample.key!r} occurs twice")
+        keys.add(sample.key)
+        text = sample.parts.get("cls", b"none").decode(errors="replace").strip()
+        if not text.isdigit() or int(text) >= len(names):
+            raise ClipshiftError(
+                f"{tar}: sample {sample.key!r} has the label {text}, expected a class from 0 to "
+                f"{len(names) - 1}"
+            )
+        try:
+            image = sample.image
+        except StopIteration:
+            raise ClipshiftError(f"{tar}: sample {sample.key!r} has no picture") from None
+        locator = f"{name}/{split}/{tar.name}/{sample.key}"
+        named = names[int(text)]
+        blank = dict.fromkeys(("domain", "licence", "author"), "")
+        yield (
+            int(text),
+            blank
+            | {
+                "key": sample.key,
+                "url_hash": url_hash(locator),
+                "sha256": sha256_bytes(image),
+                "caption": named,
+                "source": name,
+                "family": name,
+                "concept": named,
+                "category": named,
+                "class_name": named,
+                "held_out": False,
+                "locator": locator,
+            },
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--set", required=True, help="JSON of the set block")
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    spec = FolderSet.model_validate_json(args.set)
+    ledger = build(args.name, spec, args.data / spec.folder, args.out)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

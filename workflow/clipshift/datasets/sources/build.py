@@ -1,0 +1,199 @@
+"""Build one source: unpack its packages, read its items, draw them, write one shard.
+
+`python -m clipshift.datasets.sources.build --name NAME --source JSON --rendering JSON
+[--package NAME=FILE ...] --out FOLDER` writes `samples.tar`, `samples.parquet`, `manifest.json`.
+Nothing here depends on the study's classes or hold-out: they apply later and cost nothing.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from tqdm import tqdm
+
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import named_paths, sha256_bytes, write_json
+from clipshift.datasets.shards import Sample, shard_entry, url_hash, write_table, write_tar
+from clipshift.datasets.sources import emoji, openclipart, sidecar, table, webdataset
+from clipshift.datasets.sources.base import Adapter, Item, Rejected, caption
+from clipshift.datasets.sources.render import Undrawable, render
+from clipshift.study.config.data import Rendering, Source
+
+ADAPTERS: dict[str, Adapter] = {
+    "emoji": emoji.read,
+    "openclipart": openclipart.read,
+    "sidecar": sidecar.read,
+    "table": table.read,
+    "webdataset": webdataset.read,
+}
+
+
+def build(
+    name: str, spec: Any, rendering: Rendering, packages: Mapping[str, Path], out: Path
+) -> Ledger:
+    """Write one source's samples, ordered by key, and return its account."""
+    ledger = Ledger("source", name)
+    rows: dict[str, dict[str, Any]] = {}
+    by_digest: dict[str, str] = {}
+
+    def samples() -> Iterator[Sample]:
+        with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
+            roots = {key: unpack(file, Path(scratch) / key) for key, file in packages.items()}
+            found = sorted(ADAPTERS[spec.adapter](spec, roots), key=lambda item: item.locator)
+        progress = tqdm(found, desc=f"source {name}", mininterval=5, file=sys.stderr)
+        for item in progress:
+            ledger.came_in += 1
+            try:
+                sample, row = _sample(name, spec, rendering, item)
+            except Undrawable as reason:
+                ledger.rejected[str(reason)] += 1
+                continue
+            if row["sha256"] in by_digest:
+                ledger.rejected["same picture as an earlier one"] += 1
+                continue
+            if sample.key in rows:
+                raise ClipshiftError(
+                    f"source {name}: {item.locator} and {rows[sample.key]['locator']} have the "
+                    f"same key {sample.key!r}"
+                )
+            by_digest[row["sha256"]] = sample.key
+            rows[sample.key] = row
+            yield sample
+
+    count = write_tar(out / "samples.tar", samples())
+    if not count:
+        raise ClipshiftError(
+            f"source {name}: none of {ledger.came_in} candidates became a sample: "
+            f"{dict(ledger.rejected)}. Is `folder` right?"
+        )
+    ledger.went_out = count
+    write_table(out / "samples.parquet", list(rows.values()))
+    manifest = {
+        "account": ledger.as_json(),
+        "shard": shard_entry(out / "samples.tar", count),
+        "domain": spec.domain,
+        "licence": spec.licence,
+        "origin": spec.origin,
+    }
+    write_json(out / "manifest.json", manifest)
+    return ledger
+
+
+def _sample(
+    name: str, spec: Any, rendering: Rendering, item: Item | Rejected
+) -> tuple[Sample, dict[str, Any]]:
+    if isinstance(item, Rejected):
+        raise Undrawable(item.reason)
+    if spec.only and not re.search(spec.only, item.locator):
+        raise Undrawable("left out by `only`")
+    category = "/".join(filter(None, (spec.family, item.category, item.concept)))
+    if any(category == d or category.startswith(d + "/") for d in spec.drop):
+        raise Undrawable("left out by `drop`")
+    try:
+        text = caption(spec.caption, item.fields)
+    except KeyError as error:
+        raise ClipshiftError(
+            f"source {name}: the caption recipe names the field {error}, and {item.locator} "
+            f"has only {sorted(item.fields)}"
+        ) from None
+    if not text:
+        raise Undrawable("no caption")
+    image = render(item.data, rendering)
+    row = {
+        "key": key_of(name, item.locator),
+        "url_hash": url_hash(item.locator),
+        "sha256": sha256_bytes(image),
+        "caption": text,
+        "source": name,
+        "family": spec.family,
+        "concept": item.concept,
+        "category": category,
+        "class_name": None,
+        "held_out": False,
+        "domain": spec.domain,
+        "licence": spec.licence,
+        "author": item.author,
+        "locator": item.locator,
+    }
+    return Sample(row["key"], {"jpg": image, "txt": text.encode()}), row
+
+
+def key_of(source: str, locator: str) -> str:
+    """A readable webdataset key: source, file stem, and eight digits of the locator's hash."""
+    stem = re.split(r"[/#]", locator)[-1].rsplit(".", 1)[0]
+    slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40]
+    return f"{source}-{slug}-{url_hash(locator)[:8]}"
+
+
+def unpack(file: Path, folder: Path) -> Path:
+    """Unpack an npm tarball, a Debian package or a wheel; refuses paths that leave the folder."""
+    folder.mkdir(parents=True)
+    with file.open("rb") as stream:
+        magic = stream.read(8)
+    if magic.startswith(b"!<arch>"):
+        done = subprocess.run(
+            ["dpkg-deb", "-x", file, folder], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise ClipshiftError(f"dpkg-deb could not unpack {file}: {done.stderr.strip()}")
+    elif magic.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                archive.extractall(folder)
+        except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+            raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
+    else:
+        try:
+            with tarfile.open(file) as archive:
+                _extract(archive, folder)
+        except (tarfile.TarError, EOFError, zlib.error) as error:
+            raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
+    return folder
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Extract files and folders that stay inside `folder`."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+        return
+    # Python 3.11 before 3.11.4, e.g. Debian 12's, has no filters.
+    root = folder.resolve()
+    for member in archive:
+        path = folder / member.name
+        ends = [path]
+        if member.issym() or member.islnk():
+            ends.append((path.parent if member.issym() else folder) / member.linkname)
+        plain = member.isfile() or member.isdir() or len(ends) > 1
+        if not plain or not all(end.resolve().is_relative_to(root) for end in ends):
+            raise tarfile.ExtractError(f"{member.name!r} leaves its folder or is no plain file")
+        archive.extract(member, folder, set_attrs=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--source", required=True, help="JSON of the source block")
+    parser.add_argument("--rendering", required=True, help="JSON of the rendering block")
+    parser.add_argument("--package", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    packages = {name: file for name, (file,) in named_paths(args.package).items()}
+    spec = TypeAdapter(Source).validate_json(args.source)
+    rendering = Rendering.model_validate_json(args.rendering)
+    ledger = build(args.name, spec, rendering, packages, args.out)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

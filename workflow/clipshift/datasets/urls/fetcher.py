@@ -1,0 +1,84 @@
+"""Run img2dataset on one list within our limits. Runs in img2dataset's own environment.
+
+`python -m clipshift.datasets.urls.fetcher SETTINGS.json`. It uses img2dataset's downloader, resizer and
+writer, one block of the list after the other, in one process with many threads. Of clipshift it
+imports what needs no package. A block is done when its `_stats.json` is there; a block that a kill
+left half written is fetched again.
+"""
+
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from clipshift.core.processes import die_with_parent
+from clipshift.datasets.urls.addresses import Policy
+from clipshift.datasets.urls.paths import BLOCK_DIGITS
+from clipshift.datasets.urls.web import opener
+
+
+def stats(folder: Path, block: int) -> Path:
+    return folder / f"{block:0{BLOCK_DIGITS}d}_stats.json"
+
+
+def _downloader(settings: dict[str, Any]) -> Any:
+    from img2dataset.downloader import Downloader
+    from img2dataset.resizer import Resizer
+    from img2dataset.writer import WebDatasetSampleWriter
+
+    resizer = Resizer(
+        image_size=settings["px"],
+        resize_mode=settings["resize"],
+        resize_only_if_bigger=True,
+        min_image_size=settings["min_px"],
+    )
+    return Downloader(
+        sample_writer_class=WebDatasetSampleWriter,
+        resizer=resizer,
+        thread_count=settings["threads"],
+        save_caption=False,
+        extract_exif=False,
+        output_folder=settings["folder"],
+        column_list=["sample", "url"],
+        timeout=settings["timeout"],
+        number_sample_per_shard=settings["block"],
+        oom_shard_count=BLOCK_DIGITS,
+        compute_hash="sha256",
+        verify_hash_type=None,
+        encode_format="jpg",
+        retries=settings["retries"],
+        user_agent_token="clipshift",
+        disallowed_header_directives=["noai", "noimageai", "noindex", "noimageindex"],
+    )
+
+
+def main() -> None:
+    die_with_parent()
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    settings: dict[str, Any] = json.loads(Path(sys.argv[1]).read_text())
+    folder = Path(settings["folder"])
+    policy = Policy.of(settings["allow"])
+    urllib.request.install_opener(opener(policy, settings["timeout"], settings["max_bytes"]))
+    download = _downloader(settings)
+    with pq.ParquetFile(settings["todo"]) as todo:
+        blocks = -(-todo.metadata.num_rows // settings["block"])
+        for block, batch in enumerate(todo.iter_batches(settings["block"])):
+            if stats(folder, block).exists():
+                continue
+            rows = folder / f"{block}.arrow"  # img2dataset removes it
+            with pa.ipc.new_file(str(rows), batch.schema) as writer:
+                writer.write_batch(batch)
+            download.download_shard((block, str(rows)))
+            counts = json.loads(stats(folder, block).read_text())
+            pictures = f"{counts['successes']} of {counts['count']} URLs gave a picture"
+            took = f"{counts['end_time'] - counts['start_time']:.0f} s"
+            print(f"block {block + 1} of {blocks}: {pictures}, {took}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""One shard of a downloaded pool, in the contract of every pool.
+
+`python -m clipshift.datasets.urls.shard --name POOL --list FILE --shard N --fetched FILE --placeholders FILE
+--work FOLDER --out TAR`. Pictures are img2dataset's bytes, captions those of the list, in the order
+of keys: the same answers give the same bytes, whatever came first and however often it was killed.
+"""
+
+import argparse
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import read_parquet, sha256_bytes, write_json
+from clipshift.datasets.shards import Sample, shard_entry, write_table, write_tar
+from clipshift.datasets.urls.listing import read_shard
+from clipshift.datasets.urls.paths import tar_of
+from clipshift.datasets.urls.placeholders import REASON
+
+
+def write_shard(
+    name: str, urls: Path, shard: int, fetched: Path, placeholders: Path, work: Path, tar: Path
+) -> Ledger:
+    """Write a shard, its table and its account.
+
+    Raises:
+        ClipshiftError: a picture that was fetched is no longer in the work folder.
+    """
+    ledger = Ledger("pool", tar.stem)
+    captions = {row["key"]: row["caption"] for row in read_shard(urls, shard).to_pylist()}
+    repeated = set(read_parquet(placeholders, ["sha256"])["sha256"].to_pylist())
+    rows = []
+    for row in read_parquet(fetched).to_pylist():
+        ledger.came_in += 1
+        if row["reason"] is not None:
+            ledger.rejected[row["reason"]] += 1
+        elif row["sha256"] in repeated:
+            ledger.rejected[REASON] += 1
+        else:
+            rows.append(row | {"caption": captions[row["key"]]})
+    table: list[dict[str, Any]] = []
+    ledger.went_out = write_tar(tar, _samples(name, rows, work, table))
+    write_table(tar.with_suffix(".parquet"), table)
+    entry = {"account": ledger.as_json(), "shard": shard_entry(tar, ledger.went_out)}
+    write_json(tar.with_suffix(".json"), entry)
+    return ledger
+
+
+def _samples(
+    name: str, rows: list[dict[str, Any]], work: Path, table: list[dict[str, Any]]
+) -> Iterator[Sample]:
+    """Samples in the order of the rows, one in memory at a time; `table` gets their rows."""
+    places: dict[Path, dict[str, tuple[int, int]]] = {}
+    for row in rows:
+        tar = tar_of(work, row["attempt"], row["number"])
+        if tar not in places:
+            places[tar] = _places(tar)
+        if row["number"] not in places[tar]:
+            raise ClipshiftError(f"{tar} lacks the picture of {row['url']}; {_remedy(work)}")
+        offset, size = places[tar][row["number"]]
+        with tar.open("rb") as stream:
+            stream.seek(offset)
+            picture = stream.read(size)
+        table.append(
+            {
+                "key": row["key"],
+                "url_hash": row["key"],
+                "sha256": sha256_bytes(picture),
+                "caption": row["caption"],
+                "source": name,
+                "held_out": False,
+                "locator": row["url"],
+            }
+        )
+        yield Sample(row["key"], {"jpg": picture, "txt": row["caption"].encode()})
+
+
+def _places(tar: Path) -> dict[str, tuple[int, int]]:
+    """Number of a sample -> where its picture's bytes lie in a tar, and how many they are."""
+    try:
+        with tarfile.open(tar, "r:") as file:
+            pictures = (m for m in file if m.name.endswith(".jpg"))
+            return {m.name.partition(".")[0]: (m.offset_data, m.size) for m in pictures}
+    except (tarfile.TarError, OSError) as error:
+        raise ClipshiftError(
+            f"{tar} is not readable ({error}); {_remedy(tar.parents[1])}"
+        ) from error
+
+
+def _remedy(work: Path) -> str:
+    return f"delete {work} and fetch again (--forcerun fetch_urls)"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--list", type=Path, required=True)
+    parser.add_argument("--shard", type=int, required=True)
+    parser.add_argument("--fetched", type=Path, required=True)
+    parser.add_argument("--placeholders", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="the tar")
+    args = parser.parse_args()
+    ledger = write_shard(
+        args.name, args.list, args.shard, args.fetched, args.placeholders, args.work, args.out
+    )
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,77 @@
+"""Pictures and captions of a few samples, found by key among the shards of a data set."""
+
+import io
+from collections.abc import Iterator, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
+from clipshift.datasets.shards import read_tar
+from clipshift.datasets.tar_paths import tars_of
+from clipshift.study.layout.figures import Files, leaves
+
+# Side of an embedded picture, pixels: sharp in print at the size of a thumbnail.
+SIDE = 112
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A sample: its caption, and its picture as (SIDE, SIDE, 3) uint8."""
+
+    caption: str
+    pixels: np.ndarray
+
+
+def fetch(datasets: Sequence[Files], wanted: Set[str], data: Path) -> dict[str, Picture]:
+    """The wanted samples of some data sets (each: its `tables` and the `tars` of each).
+
+    `data` is the folder of the data that the user has, see `clipshift.datasets.tar_paths`.
+
+    Only the tars of shards that hold a wanted key are opened.
+
+    Raises:
+        ClipshiftError: a key is in none of them.
+    """
+    found: dict[str, Picture] = {}
+    for dataset in datasets:
+        for table, tar in zip(leaves(dataset["tables"]), leaves(dataset["tars"]), strict=True):
+            captions = _captions(Path(table), wanted)
+            if captions:
+                for key, image in picture_bytes(tars_of([tar], data), captions.keys()):
+                    found[key] = Picture(captions[key], thumbnail(image, SIDE))
+    if missing := sorted(wanted - found.keys()):
+        where = ", ".join(next(leaves(dataset["tables"])) for dataset in datasets)
+        raise ClipshiftError(
+            f"{len(missing)} pictures, the first {missing[0]!r}, are not in {where} or the shards "
+            "after it; delete the neighbours of this data and run again"
+        )
+    return found
+
+
+def picture_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """Key and bytes of the wanted pictures, in the order of the tars."""
+    for tar in tars:
+        for sample in read_tar(tar):
+            if sample.key in wanted:
+                yield sample.key, sample.image
+
+
+def thumbnail(data: bytes, side: int) -> np.ndarray:
+    """(side, side, 3) uint8: the whole picture on a white square."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    square = Image.new("RGB", (side, side), "white")
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return np.asarray(square)
+
+
+def _captions(table: Path, wanted: Set[str]) -> dict[str, str]:
+    rows = read_parquet(table, ["key", "caption"])
+    rows = rows.filter(pc.is_in(rows["key"], value_set=pa.array(sorted(wanted), pa.string())))
+    return dict(zip(rows["key"].to_pylist(), rows["caption"].to_pylist(), strict=True))

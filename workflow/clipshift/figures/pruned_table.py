@@ -1,0 +1,70 @@
+"""The table of splits: pool points removed, and accuracy on each test set, published ones beside.
+
+`python -m clipshift.figures.pruned_table --block JSON --study JSON --files JSON --csv FILE`: one row per
+split and test set. Published numbers have columns of their own and enter no number of ours.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from clipshift.core.errors import run
+from clipshift.core.files import read_json, write_csv
+from clipshift.evaluation.summary import read_conditions
+from clipshift.figures.command import arguments
+from clipshift.figures.published import published
+from clipshift.study.config.figures import PrunedTable
+from clipshift.study.layout.figures import Files
+
+
+def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
+    """One row per split and test set, splits in the order of the block."""
+    found = []
+    results = read_conditions(files["evaluations"])
+    for split in block.splits:
+        result = results[split]
+        account = read_json(Path(files["accounts"][split]))
+        removed = account["candidates"] - account["points_kept"]
+        for name in block.sets:
+            entry = result["sets"][name]
+            found.append(
+                {"split": split, "reference_added": account["out"] - account["points_kept"]}
+                | {"pool_points": account["candidates"], "points_removed": removed}
+                | {"share_removed": removed / account["candidates"]}
+                | {"test_set": name, "seeds": len(result["runs"])}
+                | {key: entry[key] for key in ("n", "top1", "top1_low", "top1_high")}
+                | published_cells(block, split, name)
+            )
+    return found
+
+
+def published_cells(block: PrunedTable, split: str, test_set: str) -> dict[str, Any]:
+    """The published columns of a row, empty where there is nothing."""
+    cells: dict[str, Any] = dict.fromkeys(
+        f"published_{part}"
+        for part in ("split", "removed", "share", "confidence", "set", "n", "top1")
+    )
+    if split not in block.published:
+        return cells
+    everything = published()
+    row = everything["rows"][block.published[split]]
+    cells |= {
+        "published_split": row["trained_on"],
+        "published_removed": row["removed"],
+        "published_share": row["removed"] / everything["pool"]["points"],
+        "published_confidence": row["confidence"],
+    }
+    other = block.published_sets.get(test_set)
+    if other in row["top1"]:
+        cells["published_set"] = other
+        cells["published_n"] = everything["sizes"][other]
+        cells["published_top1"] = row["top1"][other]
+    return cells
+
+
+def main() -> None:
+    block, files, args = arguments(PrunedTable, __doc__)
+    write_csv(args.csv, rows(block, files))
+
+
+if __name__ == "__main__":
+    run(main)

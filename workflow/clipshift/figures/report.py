@@ -1,0 +1,154 @@
+"""The report: one self-contained page with figures, tables, accounts, samples and licences.
+
+`python -m clipshift.figures.report --contents JSON --results FOLDER --out FILE`. It adds up the accounts
+from the sources to the splits and refuses when they do not agree.
+"""
+
+import argparse
+import base64
+import json
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+
+from clipshift.core.counts import Ledger
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import read_json, write_text
+from clipshift.figures.report_sections import pruned_matrix, read_table, shown
+
+# How models are trained anew without the test images that came after their training.
+AGAIN = "snakemake --forcerun guard"
+MIME = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+
+
+def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
+    """Every account from source to split, in the order of the chain, checked against each other.
+
+    Raises:
+        ClipshiftError: a step took in another number than the steps before gave out.
+    """
+    sources = {
+        name: Ledger.from_json(read_json(results / f"sources/{name}/manifest.json")["account"])
+        for name in contents["sources"]
+    }
+    folders = dict.fromkeys(contents["pools"], "pools") | dict.fromkeys(contents["sets"], "sets")
+    datasets = {
+        name: Ledger.from_json(read_json(results / folder / name / "manifest.json")["account"])
+        for name, folder in folders.items()
+    }
+    for name, ledger in datasets.items():
+        if not contents["datasets"][name]:
+            continue  # a folder of the user's: its account is the first
+        given = sum(sources[source].went_out for source in contents["datasets"][name])
+        _same(ledger, given, "its sources gave out")
+    embedded = [
+        _embedded(name, ledger, contents, results)
+        for name, ledger in datasets.items()
+        if contents["embedded"] and (name in contents["sets"] or name == contents["pool"])
+    ]
+    if contents["deduplicated"]:
+        dedup = Ledger.from_json(read_json(_dedup(contents, results) / "record.json"))
+        mine = next(ledger for ledger in embedded if ledger.name == contents["pool"])
+        _same(dedup, mine.went_out, "the encoder gave out")
+        embedded.append(dedup)
+    splits = []
+    for name, with_reference in contents["splits"].items():
+        ledger = Ledger.from_json(read_json(results / f"splits/{name}.json"))
+        given = datasets[contents["pool"]].went_out
+        given += datasets[contents["reference"]].went_out if with_reference else 0
+        _same(ledger, given, "pool and reference set gave out")
+        splits.append(ledger)
+    return [*sources.values(), *datasets.values(), *embedded, *splits]
+
+
+def _dedup(contents: dict[str, Any], results: Path) -> Path:
+    return results / f"dedup/{contents['pool']}/{contents['encoder']}"
+
+
+def _embedded(name: str, dataset: Ledger, contents: dict[str, Any], results: Path) -> Ledger:
+    """The sum of the accounts of a data set's embedded shards."""
+    folder = results / f"embeddings/{contents['encoder']}/{name}/account"
+    total = Ledger("embed", name)
+    for shard in contents["pools"].get(name, ["00000"]):
+        total.add(Ledger.from_json(read_json(folder / f"account_{shard}.json")))
+    _same(total, dataset.went_out, f"the {dataset.step} gave out")
+    return total
+
+
+def _same(ledger: Ledger, given: int, who: str) -> None:
+    if ledger.came_in != given:
+        raise ClipshiftError(
+            f"the accounts do not add up: {ledger.step} {ledger.name!r} took in {ledger.came_in}, "
+            f"but {who} {given}. Delete its outputs and run again"
+        )
+
+
+def _deduplication(contents: dict[str, Any], results: Path) -> dict[str, Any] | None:
+    """The record of the de-duplication with its sweep, if there was one."""
+    if not contents["deduplicated"]:
+        return None
+    folder = _dedup(contents, results)
+    record: dict[str, Any] = read_json(folder / "record.json")
+    return record | {"folder": folder, "sweep": read_table(folder / "sweep.csv")}
+
+
+def data_uri(path: Path) -> str:
+    """A picture as the source of an <img>, so that the page needs no other file."""
+    return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def percent(text: str) -> str:
+    return f"{100 * float(text):.1f}"
+
+
+def accuracy_matrix(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, str]]]:
+    """Rows of the accuracy table by split, then test set."""
+    matrix: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows:
+        matrix.setdefault(row["split"], {})[row["test_set"]] = row
+    return matrix
+
+
+def page(contents: dict[str, Any], results: Path) -> str:
+    """The report's html."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "data_uri": data_uri, "matrix": pruned_matrix}
+    template = files("clipshift").joinpath("data/report.html.j2").read_text()
+    records = [read_json(results / f"models/{run}/record.json") for run in contents["runs"]]
+    sources = {n: read_json(results / f"sources/{n}/manifest.json") for n in contents["sources"]}
+    tables = results / "tables"
+    accuracy = read_table(tables / "accuracy.csv") if records else []
+    return environment.from_string(template).render(
+        contents=contents,
+        accounts=accounts(contents, results),
+        accuracy=accuracy_matrix(accuracy),
+        trained_on=AGAIN if any(row["images_trained_on"] != "0" for row in accuracy) else "",
+        controlled={
+            f"results/tables/{t}.csv": read_table(tables / f"{t}.csv")
+            for t in contents["controlled"]
+        },
+        contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
+        figures=shown(contents["figures"], results),
+        dedup=_deduplication(contents, results),
+        records=records,
+        sources=sources,
+        sets={n: read_json(results / f"sets/{n}/manifest.json") for n in contents["sets"]},
+        samples=results / "figures/samples",
+        version=version("clipshift"),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--contents", required=True, help="JSON: what to show")
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    write_text(args.out, page(json.loads(args.contents), args.results))
+
+
+if __name__ == "__main__":
+    run(main)

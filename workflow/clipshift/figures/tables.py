@@ -1,0 +1,103 @@
+"""Tables of a study, as csv.
+
+`python -m clipshift.figures.tables accuracy ...`: split x test set, with n and intervals.
+`python -m clipshift.figures.tables contrasts ...`: differences of accuracy on the same images.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clipshift.core.errors import run
+from clipshift.core.files import read_json, write_csv
+from clipshift.evaluation.views import correct_images
+from clipshift.stats.intervals import paired_difference
+
+
+def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per split and test set."""
+    return [
+        {
+            "split": result["name"],
+            "test_set": name,
+            "points_kept": result["points_kept"],
+            "points_pruned": result["points_pruned"],
+            "training_samples": result["training_samples"],
+            "seeds": len(result["runs"]),
+            "n": entry["n"],
+            "top1": entry["top1"],
+            "top1_low": entry["top1_low"],
+            "top1_high": entry["top1_high"],
+            "mean_per_class_recall": entry["mean_per_class_recall"],
+            "chance": entry["chance"],
+            "majority": entry["majority"],
+            **trained_on(entry),
+        }
+        for result in results
+        for name, entry in result["sets"].items()
+    ]
+
+
+def trained_on(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Test images whose bytes the models were trained on, and the accuracy without them."""
+    said = entry.get("trained_on") or {"images": 0, "without": None}
+    without = said["without"] or {"n": None, "top1": None}
+    return {
+        "images_trained_on": said["images"],
+        "n_without": without["n"],
+        "top1_without": without["top1"],
+    }
+
+
+def contrast_rows(
+    contrasts: Sequence[tuple[str, str, str]], files: Mapping[str, Mapping[str, Sequence[str]]]
+) -> list[dict[str, Any]]:
+    """One row per contrast: accuracy of a split less that of another, on one test set.
+
+    Args:
+        files: split -> test set -> the predictions of its runs.
+    """
+    rows = []
+    for a, b, test_set in contrasts:
+        # Read together, so that both splits are checked to speak of the same images.
+        _, correct = correct_images([*files[a][test_set], *files[b][test_set]])
+        first, second = np.split(correct, [len(files[a][test_set])])
+        mean, low, high = paired_difference(first, second)
+        rows.append(
+            {
+                "split": a,
+                "less_split": b,
+                "test_set": test_set,
+                "n": first.shape[1],
+                "seeds": len(first),
+                "difference": mean,
+                "low": low,
+                "high": high,
+            }
+        )
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    accuracy = commands.add_parser("accuracy")
+    accuracy.add_argument("results", type=Path, nargs="+")
+    contrasts = commands.add_parser("contrasts")
+    contrasts.add_argument("--contrasts", required=True, help="JSON of the contrasts")
+    contrasts.add_argument("--files", type=json.loads, required=True, help="JSON of predictions")
+    for command in (accuracy, contrasts):
+        command.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    if args.command == "accuracy":
+        write_csv(args.out, accuracy_rows([read_json(path) for path in args.results]))
+    else:
+        write_csv(args.out, contrast_rows(json.loads(args.contrasts), args.files))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,46 @@
+"""A seeded sample of a pool's points that depends on their keys only."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from clipshift.similarity.embeddings import Embeddings, open_shard
+
+
+def draw(folder: Path, shards: Sequence[str], size: int, seed: str) -> Embeddings:
+    """The `size` points with the smallest hashes of seed and key, in the order of the hashes.
+
+    Memory: the sample, and the keys of one shard.
+    """
+    digests = np.empty(0, dtype="S16")
+    place = np.empty((0, 2), dtype=np.int64)  # shard, row
+    for number, shard in enumerate(shards):
+        mine = _digests(open_shard(folder, shard).keys, seed)
+        rows = np.stack([np.full(len(mine), number), np.arange(len(mine))], axis=1)
+        digests, place = np.concatenate([digests, mine]), np.concatenate([place, rows])
+        smallest = np.argsort(digests, kind="stable")[:size]
+        digests, place = digests[smallest], place[smallest]
+    keys = [""] * len(place)
+    vectors: np.ndarray | None = None
+    for number, shard in enumerate(shards):
+        part = open_shard(folder, shard)
+        if vectors is None:
+            vectors = np.empty((len(place), part.vectors.shape[1]), dtype=part.vectors.dtype)
+        where = np.flatnonzero(place[:, 0] == number)
+        where = where[np.argsort(place[where, 1])]  # rows in the order of the file
+        rows = place[where, 1]
+        vectors[where] = part.vectors[rows]
+        for i, row in zip(where, rows, strict=True):
+            keys[i] = part.keys[row]
+    assert vectors is not None
+    return Embeddings(vectors, keys)
+
+
+def _digests(keys: Sequence[str], seed: str) -> np.ndarray:
+    """(N,) 16 bytes each. A trailing zero byte is lost by numpy, on both sides of a comparison."""
+    return np.array(
+        [hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest() for key in keys],
+        dtype="S16",
+    )

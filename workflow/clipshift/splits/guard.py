@@ -1,0 +1,144 @@
+"""Test images among the samples of a split, by their bytes.
+
+`python -m clipshift.splits.guard --split FILE --test NAME=TABLE... --out FILE` writes `key, sha256,
+test_set`, a row per kept sample and test set that shows the same bytes, in the order of keys, and
+their numbers. Trainings leave them out, or not (`test_images`). The test sets are those that were
+there when the split's list was made: one that comes later changes no list and no training, and its
+evaluation says what of it the model was trained on.
+"""
+
+import argparse
+import json
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import duckdb
+
+from clipshift.core.database import count, database, listed
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import (
+    atomic_path,
+    named_paths,
+    read_json,
+    read_parquet,
+    sha256_file,
+    write_json,
+)
+
+REASON = "same bytes as an image of the test set "
+
+
+def write_list(split: Path, tests: Mapping[str, Path], out: Path) -> dict[str, int]:
+    """Write the list of a split; per test set the number of samples that show its images.
+
+    Args:
+        tests: test set -> its sample table.
+
+    Raises:
+        ClipshiftError: a table is not there (the set is being made again at this moment).
+    """
+    if gone := [str(table) for table in tests.values() if not table.exists()]:
+        raise ClipshiftError(f"{gone[0]} is not there; run again when the test set is made")
+    kept = f"(FROM read_parquet({listed([split])}) WHERE kept)"
+    with database() as db:
+        _tests(db, tests)
+        db.execute(
+            "CREATE TABLE found AS SELECT DISTINCT s.key, s.sha256, t.test_set, place "
+            f"FROM {kept} s JOIN tests t USING (sha256)"
+        )
+        samples = count(db, f"FROM {kept}")
+        query = "SELECT test_set, count(*) FROM found GROUP BY test_set"
+        sets = dict(db.execute(query).fetchall())
+        with atomic_path(out) as part:
+            ordered = "(SELECT * EXCLUDE (place) FROM found ORDER BY key, place)"
+            db.execute(f"COPY {ordered} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+    found = {name: sets.get(name, 0) for name in tests}
+    tables = {name: sha256_file(table) for name, table in tests.items()}
+    account = {"samples": samples, "of_test_sets": found, "tables": tables}
+    write_json(out.with_suffix(".json"), account)
+    return found
+
+
+def _tests(db: duckdb.DuckDBPyConnection, tests: Mapping[str, Path]) -> None:
+    """Table `tests`: the images of all test sets, which are few beside a pool's."""
+    db.execute("CREATE TABLE tests (key VARCHAR, sha256 VARCHAR, test_set VARCHAR, place INTEGER)")
+    for place, (name, table) in enumerate(tests.items()):
+        rows = f"SELECT key, sha256, $1, {place} FROM read_parquet({listed([table])})"
+        db.execute(f"INSERT INTO tests {rows}", [name])
+
+
+def left_out(file: Path | None) -> dict[str, str]:
+    """The samples of a list: key -> the first test set that shows it."""
+    if file is None:
+        return {}
+    table = read_parquet(file, ["key", "test_set"])
+    pairs = zip(table["key"].to_pylist(), table["test_set"].to_pylist(), strict=True)
+    return dict(reversed(list(pairs)))
+
+
+def trained_on(
+    split: Path, chosen: Path | None, without: Sequence[Collection[str]], tests: Mapping[str, Path],
+    guard: Path | None = None,
+) -> dict[str, set[str]]:  # fmt: skip
+    """Per test set the keys of its images whose bytes some runs of a split were trained on.
+
+    Args:
+        chosen: the part of the split that a corpus could use, where there is one.
+        without: per run the samples that its training left out.
+        tests: test set -> its sample table.
+        guard: the list of the split, if it is there: it has been through the split already, so
+            only sets that it does not know, or that changed since, are looked for again.
+    """
+    known = _known(guard, tests)
+    others = {name: table for name, table in tests.items() if name not in known}
+    # What any of the runs read: all but what every run left out.
+    nowhere = set.intersection(*map(set, without))
+    seen: dict[str, set[str]] = {name: set() for name in tests}
+    with database() as db:
+        _tests(db, tests)
+        db.execute("CREATE TABLE nowhere AS SELECT unnest($1::VARCHAR[]) AS key", [sorted(nowhere)])
+        db.execute("CREATE TABLE kept (key VARCHAR, sha256 VARCHAR, test_set VARCHAR)")
+        if guard and known:
+            db.execute(
+                "INSERT INTO kept SELECT key, sha256, test_set "
+                f"FROM read_parquet({listed([guard])}) WHERE list_contains($1, test_set)",
+                [sorted(known)],
+            )
+        if others:
+            db.execute(
+                "INSERT INTO kept SELECT s.key, s.sha256, t.test_set "
+                f"FROM read_parquet({listed([split])}) s JOIN "
+                "(SELECT DISTINCT sha256, test_set FROM tests WHERE list_contains($1, test_set)) t "
+                "USING (sha256) WHERE s.kept",
+                [sorted(others)],
+            )
+        read = "FROM kept WHERE key NOT IN (FROM nowhere)"
+        if chosen:
+            read += f" AND key IN (SELECT key FROM read_parquet({listed([chosen])}) WHERE kept)"
+        rows = f"SELECT DISTINCT t.test_set, t.key FROM (SELECT * {read}) k "
+        rows += "JOIN tests t ON k.sha256 = t.sha256 AND k.test_set = t.test_set"
+        for name, key in db.execute(rows).fetchall():
+            seen[name].add(key)
+    return seen
+
+
+def _known(guard: Path | None, tests: Mapping[str, Path]) -> set[str]:
+    """The test sets that a list was made with, as they are now."""
+    if guard is None or not (guard.exists() and guard.with_suffix(".json").exists()):
+        return set()
+    tables = read_json(guard.with_suffix(".json")).get("tables", {})
+    return {name for name, table in tests.items() if tables.get(name) == sha256_file(table)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", type=Path, required=True)
+    parser.add_argument("--test", action="append", default=[], metavar="NAME=TABLE")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    tests = {name: table for name, (table,) in named_paths(args.test).items()}
+    print(json.dumps(write_list(args.split, tests, args.out)))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,263 @@
+"""Make one split: which pool points are kept for training, and why the others are not.
+
+`python -m clipshift.splits.split --recipe JSON ...`. A split is a query over stored scores (margins,
+verdicts, de-duplication), never a pass over embeddings. Every pool point is in the table, kept or
+with its reason; the points of the reference set are added with the reason `reference`, or, in a
+split by domain, drawn like those of the pool.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from pydantic import TypeAdapter
+
+from clipshift.core.brace_ranges import spread
+from clipshift.core.counts import Ledger
+from clipshift.core.database import Paths, count, database, listed
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
+from clipshift.splits.recipes import Margins, select
+from clipshift.study.config.mixes import Mix
+from clipshift.study.config.splits import Full, Split
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Files that a split is made from.
+
+    Attributes:
+        pool: sample tables of the pool's shards.
+        embedded: who has an embedding: tables with `key, dropped` of the de-duplication, or
+            metadata of the embeddings (`image_path`), where nothing is de-duplicated; or the
+            pool's own tables (`key`), where nothing is embedded.
+        margins: of the pool, for the recipe's driving sets; or the verdicts on all points.
+        reference: sample tables of the reference set (empty: not added).
+        reference_margins: of the reference set, where the recipe prunes it.
+        like: account of the split to be as large as, where the recipe names one.
+    """
+
+    pool: Paths
+    embedded: Paths
+    margins: Margins
+    reference: Paths
+    reference_margins: Margins
+    like: Path | None = None
+
+
+def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
+    """Write `out` (the split's parquet, in the order of keys), its account and its exports.
+
+    Raises:
+        ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
+            candidate has no score.
+    """
+    with database() as db:
+        _create_pool(db, scores.pool, scores.embedded)
+        if scores.reference:
+            _create_reference(db, scores)
+        if isinstance(recipe, Mix):
+            _gather(db, recipe, scores)
+        select(
+            db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
+        )
+        candidates = count(db, "FROM pool WHERE dropped IS NULL")
+        points_kept = count(db, "FROM pool_chosen WHERE kept")
+        parts = ["SELECT * FROM pool JOIN pool_chosen USING (key)"]
+        account = {"candidates": candidates, "points_kept": points_kept}
+        if isinstance(recipe, Mix):
+            account |= _domains_kept(db, scores.margins.verdicts)
+        elif scores.reference:
+            _select_reference(db, recipe.reference, scores, out.stem)
+            parts.append("SELECT * FROM reference JOIN reference_chosen USING (key)")
+            account["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
+        db.execute(
+            "CREATE TABLE split AS SELECT key, url_hash, sha256, kept, reason, test_set, "
+            "test_key AS nearest_test_key, similarity, threshold, margin, shard "
+            f"FROM ({' UNION ALL BY NAME '.join(parts)})"
+        )
+        return _write(db, account, out)
+
+
+def _write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> Ledger:
+    """Write the table `split` of a database: parquet, account and exports.
+
+    Args:
+        account: what the account says beside the counts in, out and rejected.
+
+    Raises:
+        ClipshiftError: nothing is kept.
+    """
+    ledger = _account(db, out.stem)
+    if not ledger.went_out:
+        raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
+    with atomic_path(out) as part:
+        columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
+        db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+    _export(db, out)
+    write_json(out.with_suffix(".json"), ledger.as_json() | account)
+    return ledger
+
+
+def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
+    """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
+    source = f"read_parquet({listed(embedded)})"
+    columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+    key = "image_path AS key" if "image_path" in columns else "key"
+    known = "key, dropped" if "dropped" in columns else f"{key}, false AS dropped"
+    db.execute(
+        f"""CREATE TABLE pool AS
+        SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,
+            CASE WHEN d.key IS NULL THEN 'not embedded'
+                 WHEN d.dropped THEN 'duplicate' END AS dropped
+        FROM read_parquet({listed(tables)}, filename = true) p
+        LEFT JOIN (SELECT {known} FROM {source}) d USING (key)"""
+    )
+
+
+def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
+    """Table `reference`: its points, and why they are no candidates (or null)."""
+    table = f"read_parquet({listed(scores.reference)})"
+    dropped = "NULL::VARCHAR"
+    files = next(iter(scores.reference_margins.margins.values()), scores.margins.verdicts)
+    if files:
+        scored = f"SELECT key FROM read_parquet({listed(files)})"
+        dropped = f"CASE WHEN key NOT IN ({scored}) THEN 'not embedded' END"
+    db.execute(
+        "CREATE TABLE reference AS SELECT key, url_hash, sha256, NULL::VARCHAR AS shard, "
+        f"{dropped} AS dropped FROM {table}"
+    )
+    clash = db.execute("SELECT min(key) FROM pool SEMI JOIN reference USING (key)").fetchall()
+    if clash[0][0] is not None:
+        raise ClipshiftError(f"the key {clash[0][0]!r} is in the pool and in the reference set")
+
+
+def _gather(db: duckdb.DuckDBPyConnection, recipe: Mix, scores: Scores) -> None:
+    """Table `pool`, of all that a split by domain draws from: points of the reference set, too.
+
+    Points of other classes than the recipe's, or of none, are no candidates.
+    """
+    if scores.reference:
+        db.execute("INSERT INTO pool BY NAME SELECT * FROM reference")
+    if recipe.classes is not None:
+        tables = f"read_parquet({listed([*scores.pool, *scores.reference])})"
+        db.execute(
+            "UPDATE pool SET dropped = 'class is not asked for' WHERE dropped IS NULL "
+            f"AND key NOT IN (SELECT key FROM {tables} WHERE list_contains(?, class_name))",
+            [list(recipe.classes)],
+        )
+
+
+def _domains_kept(db: duckdb.DuckDBPyConnection, verdicts: Paths) -> dict[str, int]:
+    """What the account of a split by domain says of the points that it keeps."""
+    kept = "FROM pool SEMI JOIN (SELECT key FROM pool_chosen WHERE kept) USING (key)"
+    domains = db.execute(
+        f"SELECT 'kept_' || verdict, count(*) {kept} JOIN read_parquet({listed(verdicts)}) v "
+        "USING (key) GROUP BY verdict ORDER BY verdict"
+    ).fetchall()
+    return {"reference_kept": count(db, f"{kept} WHERE shard IS NULL"), **dict(domains)}
+
+
+def _select_reference(db: duckdb.DuckDBPyConnection, rule: Any, scores: Scores, name: str) -> None:
+    """Table `reference_chosen`; its reasons name the reference set."""
+    whole = Full(recipe="full")
+    select(
+        db,
+        "reference",
+        whole if rule is True else rule,
+        scores.reference_margins,
+        None,
+        f"{name} (reference)",
+    )
+    db.execute(
+        "UPDATE reference_chosen SET reason = CASE WHEN kept THEN 'reference' "
+        "ELSE 'reference: ' || reason END"
+    )
+
+
+def _size_like(recipe: Any, like: Path | None, name: str) -> int | None:
+    """Points to keep, where the recipe is to be as large as another split."""
+    keep = getattr(recipe, "keep", None)
+    if not isinstance(keep, str):
+        return None
+    if like is None:
+        raise ClipshiftError(f"{name} is to be as large as {keep}, whose account is missing")
+    return int(read_json(like)["points_kept"])
+
+
+def _account(db: duckdb.DuckDBPyConnection, name: str) -> Ledger:
+    ledger = Ledger("split", name, count(db, "FROM split"), count(db, "FROM split WHERE kept"))
+    dropped = "SELECT reason, count(*) FROM split WHERE NOT kept GROUP BY reason"
+    ledger.rejected.update(dict(db.execute(dropped).fetchall()))
+    return ledger
+
+
+def _export(db: duckdb.DuckDBPyConnection, out: Path) -> None:
+    """Kept points for other tools: key list, DataComp's subset, open_clip's sizes per shard."""
+    kept = count(db, "FROM split WHERE kept")
+    width = count(db, "max(length(key)) FROM split WHERE kept", "")
+    _stream_npy(db, "key", kept, f"<U{width}", out.with_suffix(".keys.npy"))
+    _stream_npy(db, "url_hash", kept, "u8,u8", out.with_suffix(".subset_u8u8.npy"))
+    sizes = db.execute(
+        "SELECT shard || '.tar', count(*) FILTER (kept) FROM split WHERE shard IS NOT NULL "
+        "GROUP BY shard ORDER BY shard"
+    ).fetchall()
+    write_json(out.with_suffix(".sizes.json"), dict(sizes))
+
+
+def _stream_npy(
+    db: duckdb.DuckDBPyConnection, column: str, rows: int, dtype: str, out: Path
+) -> None:
+    """Write one sorted column of the kept points as npy, batch by batch."""
+    db.execute(f"SELECT {column} FROM split WHERE kept ORDER BY {column}")
+
+    def parts() -> Iterator[np.ndarray]:
+        while batch := db.fetchmany(100_000):
+            values: list[Any] = [value for (value,) in batch]
+            if dtype == "u8,u8":
+                values = [(int(v[:16], 16), int(v[16:32], 16)) for v in values]
+            yield np.array(values, dtype=np.dtype(dtype))
+
+    write_npy_parts(out, np.dtype(dtype), (rows,), parts())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--recipe", required=True, help="JSON of the split block")
+    parser.add_argument("--pool", nargs="+", required=True, help="sample tables")
+    parser.add_argument(
+        "--embedded", nargs="+", required=True,
+        help="tables of the de-duplication, or metadata of the embeddings",
+    )  # fmt: skip
+    parser.add_argument("--margins", action="append", default=[], metavar="SET=FILE[,FILE...]")
+    parser.add_argument("--thresholds", action="append", default=[], metavar="SET=FILE")
+    parser.add_argument("--verdicts", nargs="*", default=[], help="of pool and reference set")
+    parser.add_argument("--reference", type=Path, nargs="*", default=[], help="sample tables")
+    parser.add_argument("--reference-margins", action="append", default=[], metavar="SET=FILE")
+    parser.add_argument("--like", type=Path, help="account of the split to be as large as")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    thresholds = {name: file for name, (file,) in named_paths(args.thresholds).items()}
+    pool, embedded, verdicts = (
+        [path for word in words for path in spread(word)]
+        for words in (args.pool, args.embedded, args.verdicts)
+    )
+    scores = Scores(
+        pool,
+        embedded,
+        Margins(named_paths(args.margins), thresholds, verdicts),
+        args.reference,
+        Margins(named_paths(args.reference_margins), thresholds),
+        args.like,
+    )
+    recipe = TypeAdapter(Split).validate_json(args.recipe)
+    print(json.dumps(make(recipe, scores, args.out).as_json(), indent=2))
+
+
+if __name__ == "__main__":
+    run(main)

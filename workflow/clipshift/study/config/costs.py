@@ -1,0 +1,89 @@
+"""What the cost preview reckons with. Every number is an assumption that a study may replace."""
+
+from pydantic import Field
+
+from clipshift.study.config.data import Block
+
+
+def _assumed(default: float, description: str) -> float:
+    """A positive constant; its description says what it rests on."""
+    value: float = Field(default=default, gt=0, description=description)
+    return value
+
+
+class Costs(Block):
+    """Constants of `clipshift plan`. Published ones say where; the others are rules of thumb."""
+
+    picture_bytes: float = _assumed(
+        25_000, "Bytes of a stored picture with its caption (LAION-400M: 10 TB / 407M)."
+    )
+    row_bytes: float = _assumed(
+        200, "Bytes of a row of a sample table, compressed (URL, caption, hashes). Assumed."
+    )
+    score_bytes: float = _assumed(
+        20, "Bytes of a point's margins for one test set, and of its row in other scores. Assumed."
+    )
+    dimensions: int = Field(
+        default=640, ge=1, description="Dimensions of an embedding (640: ViT-B-16-plus-240)."
+    )
+    built_samples: int = Field(
+        default=1000,
+        ge=1,
+        description="Samples of a shard of a built pool and of a built set, whose size nobody "
+        "knows before. Assumed.",
+    )
+    embed_per_second: float = _assumed(
+        2500,
+        "Pictures embedded per second and A100, bound by decoding and resizing (published for "
+        "clip-retrieval with ViT-B/32).",
+    )
+    embed_flops: float = _assumed(
+        5.4e10,
+        "Operations per picture of the encoder (ViT-B-16-plus-240: 2 x 116M weights x 226 tokens, "
+        "and attention).",
+    )
+    tuned_flops: float = _assumed(
+        1.6e11,
+        "Operations per picture of a tuned encoder (ViT-L/14: 2 x 304M weights x 257 tokens).",
+    )
+    gpu_flops: float = _assumed(3.12e14, "Operations per second at an A100's float16 peak.")
+    encoder_share: float = _assumed(0.4, "Share of the peak that the encoder reaches. Assumed.")
+    similarity_share: float = _assumed(
+        0.6,
+        "Share of the peak that products of embeddings reach. Assumed: no timing of an exact scan "
+        "of this size is published. 407M x 166,963 = 6.8e13 pairs.",
+    )
+    cluster_spread: float = _assumed(
+        1.2,
+        "Pairs within clusters over pairs within clusters of equal size (SemDeDup: 4.6e12 pairs "
+        "for 440M points in 50,000 clusters).",
+    )
+    train_samples_per_gpu_hour: float = _assumed(
+        2.83e6,
+        "Samples that ViT-B/32 sees per A100-hour: 32 x 407M samples in 4,600 A100-hours "
+        "(published for OpenCLIP on LAION-400M).",
+    )
+    cpu_rows_per_second: float = _assumed(
+        200_000, "Rows of a table that a core reads, joins, sorts and writes per second. Assumed."
+    )
+    captions_per_second: float = _assumed(
+        5000,
+        "Captions that a core reads, searches for the names of a thousand classes and writes per "
+        "second (measured: 5,900 texts of 230 letters searched, on one core of a laptop).",
+    )
+    cpu_pictures_per_second: float = _assumed(
+        400, "Pictures that a core decodes, copies or hashes per second. Assumed."
+    )
+    disk_bytes_per_second: float = _assumed(
+        5e8, "Bytes per second that one job reads or writes on a shared file system. Assumed."
+    )
+    small_job_seconds: float = _assumed(
+        30, "Every job's start, and the whole of jobs that are not listed. Assumed."
+    )
+    cores_per_gpu: int = Field(
+        default=12, ge=1, description="Cores that a GPU job holds per GPU (`profiles/slurm`)."
+    )
+    gpus: int = Field(default=64, ge=1, description="GPUs at once, for the wall-clock time.")
+    jobs: int = Field(
+        default=100, ge=1, description="Jobs at once that need no GPU, for the wall-clock time."
+    )

@@ -1,0 +1,178 @@
+"""Configuration blocks of data that the user already has, as folders outside the project.
+
+A pool or a set is either built from sources (`take`) or such a folder (`folder`); a pool may also
+lie in object storage (`storage`) or be downloaded (`urls`). Which of them a block is follows from
+its keys; `AnyPool` and `AnySet` are the types that a configuration holds.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from clipshift.study.config.data import Block, Pool, TestSet
+from clipshift.study.config.urls import UrlPool
+
+# Begins the name of a file below the folder `data` (see `tars`).
+EXTERNAL = "data:"
+# Environment variable that tells the steps where that folder is.
+DATA_VARIABLE = "CLIPSHIFT_DATA"
+# The same for objects in storage: how their names begin, and where Snakemake puts them.
+STORED = "s3://"
+STORAGE_VARIABLE = "CLIPSHIFT_STORAGE"
+
+
+class Folder(Block):
+    """What every folder of the user's declares."""
+
+    folder: str = Field(
+        description="The folder. A relative one is below the top-level key `data`, so that "
+        "`--config data=/somewhere` moves all of them; nothing is computed again then."
+    )
+    samples: int = Field(ge=1, description="Number of samples expected.")
+    obtain: str = Field(
+        default="", description="How to get it; printed where the folder is missing or incomplete."
+    )
+
+
+class Tars(Block):
+    """What every pool that img2dataset wrote declares."""
+
+    tars: int = Field(ge=1, le=100_000, description="Tars are numbered from 0 to one below this.")
+    shards: int = Field(
+        ge=1,
+        le=100_000,
+        description="Groups of consecutive tars. A group is one sample table, one shard of "
+        "embeddings and of margins, one job each: 10 to 30 minutes of embedding.",
+    )
+
+    @model_validator(mode="after")
+    def _groups_are_not_empty(self) -> "Tars":
+        if self.shards > self.tars:
+            raise ValueError(f"{self.shards} shards share {self.tars} tars; lower `shards`")
+        return self
+
+    def group(self, shard: int) -> tuple[int, int]:
+        """First and last tar of a group; groups differ by one tar at most.
+
+        >>> pool = Tars(tars=5, shards=2)
+        >>> pool.group(0), pool.group(1)
+        ((0, 1), (2, 4))
+        """
+        first, end = (self.tars * i // self.shards for i in (shard, shard + 1))
+        return first, end - 1
+
+    @property
+    def place(self) -> str:
+        """How the words of its tars begin (see `clipshift.datasets.tar_paths`)."""
+        raise NotImplementedError
+
+
+class FolderPool(Tars, Folder):
+    """A pool that img2dataset wrote: `{00000..}.tar`, each with its `.parquet` and `_stats.json`.
+
+    Numbers without a tar are counted, not refused. The tars are read where they are.
+    """
+
+    @property
+    def place(self) -> str:
+        return EXTERNAL + self.folder
+
+
+class StoredPool(Tars):
+    """The same in object storage (S3): a job has the files that it reads fetched before it starts.
+
+    See docs/object-storage.md.
+    """
+
+    storage: str = Field(
+        pattern=rf"^{STORED}[^/{{}}?#\s]+(/[^/{{}}?#\s]+)*$",
+        description="Where the tars lie, `s3://bucket/prefix`.",
+    )
+    samples: int = Field(ge=1, description="Number of samples expected.")
+    gaps: list[int] = Field(
+        default=[],
+        description="Numbers without a tar. Any other number that lacks a file is an error.",
+    )
+
+    @model_validator(mode="after")
+    def _every_group_has_a_tar(self) -> "StoredPool":
+        if outside := sorted(n for n in self.gaps if not 0 <= n < self.tars):
+            raise ValueError(f"`gaps` are numbers from 0 to {self.tars - 1}, found {outside}")
+        gaps = set(self.gaps)
+        groups = (self.group(shard) for shard in range(self.shards))
+        if empty := sum(gaps.issuperset(range(a, b + 1)) for a, b in groups):
+            raise ValueError(f"{empty} of {self.shards} shards have no tar; lower `shards`")
+        return self
+
+    @property
+    def place(self) -> str:
+        return self.storage
+
+
+# Pools and sets that are not made by the workflow, wherever they lie.
+Outside = Folder | StoredPool
+
+
+class CaptionedPool(Folder):
+    """Pictures as `FOLDER/{class}/{file}`, with captions in a JSON that names class and file.
+
+    As ImageNet-Captions is released: a list of `{filename, wnid, title, description, tags}`. What
+    is in both becomes the pool; the rest is counted. `samples` is an estimate, for the preview.
+    """
+
+    captions: str = Field(description="The JSON; a relative path is below the key `data`.")
+    classes: int = Field(
+        ge=2,
+        description="Number of class folders expected; a label is the place of its folder's name "
+        "among them in the order of names.",
+    )
+    shards: int = Field(ge=1, le=100_000, description="Number of shards.")
+
+
+class FolderSet(Folder):
+    """A labelled set in CLIP_benchmark's webdataset layout: `{split}/{0..}.tar`, `classnames.txt`.
+
+    `samples` and `classes` are checked against what the folder holds.
+    """
+
+    split: str = Field(default="test", description="Folder of the tars and of `nshards.txt`.")
+    classes: int = Field(ge=2, description="Number of classes expected.")
+    names: Literal["file", "openai_imagenet"] = Field(
+        default="file",
+        description="Class names for the prompts: those of `classnames.txt`, or OpenAI's for the "
+        "1,000 classes of ImageNet, from open_clip (the file must have the same order).",
+    )
+    role: Literal["test", "reference", "domain"] = Field(
+        default="test",
+        description="`reference`: labelled training data, the role of ImageNet-Train; `domain`: a "
+        "test set of study B only, which the pool is not compared with.",
+    )
+
+
+def _kind(value: Any) -> str:
+    keys = value if isinstance(value, dict) else vars(value)
+    if "urls" in keys:
+        return "downloaded"
+    if "storage" in keys:
+        return "stored"
+    if "captions" in keys:
+        return "captioned"
+    return "outside" if "folder" in keys else "built"
+
+
+AnyPool = Annotated[
+    Annotated[Pool, Tag("built")]
+    | Annotated[FolderPool, Tag("outside")]
+    | Annotated[StoredPool, Tag("stored")]
+    | Annotated[UrlPool, Tag("downloaded")]
+    | Annotated[CaptionedPool, Tag("captioned")],
+    Discriminator(_kind),
+]
+AnySet = Annotated[
+    Annotated[TestSet, Tag("built")] | Annotated[FolderSet, Tag("outside")], Discriminator(_kind)
+]
+
+
+def takes(block: Pool | TestSet | Outside | UrlPool) -> list[Any]:
+    """What a pool or a set takes from sources; nothing where it is none that is built."""
+    return list(block.take) if isinstance(block, Pool | TestSet) else []

@@ -1,0 +1,161 @@
+"""Reading configurations, from files or Snakemake's dictionary, with errors for people."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, Tag, ValidationError
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.config.study import Config
+
+
+def load(*files: Path) -> Config:
+    """Read configuration files, see `merged`."""
+    return parse(merged(*files), files)
+
+
+def merged(*files: Path) -> dict[str, Any]:
+    """The keys of configuration files; as in Snakemake they are merged, and the later ones win."""
+    found: dict[str, Any] = {}
+    for file in files:
+        found = _merge(found, _read(file))
+    return found
+
+
+def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    both = {
+        key: _merge(first[key], second[key])
+        for key in first.keys() & second.keys()
+        if isinstance(first[key], dict) and isinstance(second[key], dict)
+    }
+    return first | second | both
+
+
+def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
+    """Validate a raw configuration.
+
+    Args:
+        raw: the (merged) dictionary.
+        files: the files that it came from, to name the guilty one.
+
+    Raises:
+        ClipshiftError: one line per fault: file, key, what is wrong, and the nearest valid key.
+    """
+    try:
+        return Config.model_validate(dict(raw))
+    except ValidationError as error:
+        lines = [_explain(dict(fault), files) for fault in error.errors()]
+        raise ClipshiftError("the configuration is not valid:\n  " + "\n  ".join(lines)) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise ClipshiftError(f"configuration {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise ClipshiftError(f"configuration {path} is not YAML: {error}") from None
+    if not isinstance(value, dict):
+        raise ClipshiftError(f"configuration {path} holds no keys")
+    return value
+
+
+def _explain(fault: dict[str, Any], files: Sequence[Path]) -> str:
+    loc = tuple(fault["loc"])
+    where = ".".join(str(part) for part in _config_path(loc)) or "configuration"
+    file = _file_of(_config_path(loc), files)
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "extra_forbidden":
+        message = "unknown key"
+        near = difflib.get_close_matches(str(loc[-1]), valid_keys(loc[:-1]), n=1, cutoff=0.5)
+        if near:
+            message += f"; did you mean {near[0]!r}?"
+    return f"{file}{where}: {message}"
+
+
+def _config_path(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Pydantic's location without the tags of discriminated unions, which are not keys."""
+    model: Any = Config
+    path = []
+    for part in loc:
+        tagged = _member(model, part)
+        if tagged is not None:
+            model = tagged
+            continue
+        deeper = _child(model, part)
+        if deeper is None and get_origin(_strip(model)) in (Union, UnionType):
+            break  # the branches of a plain union are no keys
+        path.append(part)
+        model = deeper
+    return tuple(path)
+
+
+def valid_keys(loc: tuple[Any, ...]) -> list[str]:
+    """Keys of the block at a location of pydantic's errors (empty where none is known)."""
+    model: Any = Config
+    for part in loc:
+        model = _member(model, part) or _child(model, part)
+    return list(model.model_fields) if _is_block(model) else []
+
+
+def _is_block(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
+
+
+def _strip(annotation: Any) -> Any:
+    """An annotation without its metadata; of `X | None`, X."""
+    while hasattr(annotation, "__metadata__"):
+        annotation = annotation.__origin__
+    if get_origin(annotation) in (Union, UnionType):
+        members = [m for m in get_args(annotation) if m is not type(None)]
+        return _strip(members[0]) if len(members) == 1 else annotation
+    return annotation
+
+
+def _member(model: Any, tag: Any) -> Any:
+    """The member of a discriminated union with this tag, or None."""
+    model = _strip(model)
+    if get_origin(model) not in (Union, UnionType):
+        return None
+    for tagged in get_args(model):
+        member = _strip(tagged)
+        if any(isinstance(m, Tag) and m.tag == tag for m in getattr(tagged, "__metadata__", ())):
+            return member
+        if _is_block(member):
+            for field in member.model_fields.values():
+                if tag in get_args(field.annotation):
+                    return member
+    return None
+
+
+def _child(model: Any, part: Any) -> Any:
+    """The annotation one key deeper: a field of a block, or the values of a dict or list."""
+    model = _strip(model)
+    if _is_block(model):
+        field = model.model_fields.get(part)
+        return _strip(field.annotation) if field else None
+    if get_origin(model) in (dict, list, tuple):
+        return _strip(get_args(model)[-1])
+    return None
+
+
+def _file_of(path: tuple[Any, ...], files: Sequence[Path]) -> str:
+    """`FILE: ` of the last file that holds this key, else of the last file, else nothing."""
+    holder = files[-1] if files else None
+    for file in files:
+        if _holds(_read(file), path):
+            holder = file
+    return f"{holder}: " if holder else ""
+
+
+def _holds(value: Any, path: tuple[Any, ...]) -> bool:
+    for part in path:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

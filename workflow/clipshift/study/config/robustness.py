@@ -1,0 +1,101 @@
+"""Configuration of effective robustness: the lines of published models, and a study's own."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from clipshift.study.config.data import Block, Mention, Name
+
+Space = Literal["logit", "probit", "linear"]
+ShiftName = Literal["v2", "sketch", "r", "a", "objectnet", "average"]
+# A split, with the study's model; `split-model`; or `split-model-head` (see `causes`).
+Arm = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*(-[a-z0-9][A-Za-z0-9_]*){0,2}$")]
+# Tables of this name are those of published models.
+RESERVED = ("testbed", "fits")
+
+
+class Baseline(Block):
+    """Models of the testbed to which a line is fitted."""
+
+    types: list[str] = Field(min_length=1, description="Types of models that belong to it.")
+    without: list[str] = Field(
+        default=["aws", "batch64", "subsample"],
+        description="Models are left out whose names hold one of these words.",
+    )
+    min_id: float = Field(
+        default=0, ge=0, lt=1, description="Smallest in-distribution accuracy, a fraction."
+    )
+    min_id_of: dict[ShiftName, float] = Field(
+        default={}, description="The same for single shifts, on their own axis."
+    )
+
+
+class Fitting(Block):
+    """How a line is fitted, and its bootstrap drawn."""
+
+    space: Space = Field(default="logit", description="Space in which accuracies are lines.")
+    level: float = Field(default=0.95, gt=0, lt=1, description="Level of all intervals.")
+    draws: int = Field(default=1000, ge=100, description="Bootstrap draws over models.")
+    seed: int = Field(default=0, description="Seed of the bootstrap.")
+
+
+class Robustness(Fitting):
+    """Effective robustness of published models (docs/effective-robustness.md)."""
+
+    baselines: dict[Name, Baseline] = Field(
+        default={
+            "standard": Baseline(types=["STANDARD"], min_id=0.55, min_id_of={"r": 0.75, "a": 0.75}),
+            "low": Baseline(types=["STANDARD", "LOW_ACCURACY_CNN"]),
+        },
+        min_length=1,
+        description="Named sets of baseline models; the table of fits reports all of them.",
+    )
+    baseline: Name = Field(
+        default="standard", description="The set whose line the table of all models uses."
+    )
+    extended: Name = Field(
+        default="low",
+        description="The set whose line is drawn where models of 20 to 60 % are compared with it.",
+    )
+    pivot: dict[ShiftName, str] = Field(
+        default={"a": "resnet50"},
+        description="Shift -> model at whose in-distribution accuracy its line is in two pieces; "
+        "the model itself is left out of both.",
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> "Robustness":
+        for key in ("baseline", "extended"):
+            if (name := getattr(self, key)) not in self.baselines:
+                raise ValueError(f"{key}: {name!r} is not one of {sorted(self.baselines)}")
+        return self
+
+
+class OwnRobustness(Fitting):
+    """Models of this study against a line of some of them: one panel per test set."""
+
+    id: list[Name] = Field(
+        min_length=1,
+        description="Test sets in distribution; with several, the line has a slope for each.",
+    )
+    shifts: list[Name] = Field(min_length=1, description="Test sets under shift.")
+    baseline: list[Arm] = Field(
+        min_length=1,
+        description="Splits whose models the line is fitted to: `split`, or `split-model` for a "
+        "model other than the study's, or `split-model-head` (`causes.runs`). Each seed is a "
+        "point.",
+    )
+    groups: dict[str, list[Arm]] = Field(
+        min_length=1, description="Label -> splits (as above) whose models to compare with it."
+    )
+
+    @property
+    def arms(self) -> list[str]:
+        """Every arm once: the baseline's, then those of the groups."""
+        groups = [arm for arms in self.groups.values() for arm in arms]
+        return list(dict.fromkeys([*self.baseline, *groups]))
+
+    def mentions(self) -> Iterator[Mention]:
+        yield from (("measured set", name) for name in (*self.id, *self.shifts))
+        yield from (("arm", arm) for arm in self.arms)

@@ -1,0 +1,406 @@
+"""The typed configuration: one model, extra keys forbidden, every key explained where it is.
+
+`config/README.md` is generated from this module (`clipshift config-docs`), so a description here
+is the description that users read. Imported while the Snakefile is parsed, by every cluster job:
+nothing heavy belongs here.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
+
+from clipshift.study.config import causes
+from clipshift.study.config.causes import Causes
+from clipshift.study.config.costs import Costs
+from clipshift.study.config.data import Block, Holdout, Name, Package, Rendering, Source
+from clipshift.study.config.domains import Domains, domain_references
+from clipshift.study.config.encoders import Encoder, FolderEncoder, RunEncoder
+from clipshift.study.config.figures import Figures
+from clipshift.study.config.folders import (
+    AnyPool,
+    AnySet,
+    CaptionedPool,
+    Folder,
+    FolderPool,
+    FolderSet,
+    takes,
+)
+from clipshift.study.config.robustness import Robustness
+from clipshift.study.config.splits import Dedup, Pruned, Split
+
+
+class Neighbours(Block):
+    """What is known of each test image's surroundings in the training data."""
+
+    k: int = Field(default=8, ge=1, description="Nearest training images kept per test image.")
+    grid: list[float] = Field(
+        default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975],
+        min_length=1,
+        description="Similarities, ascending, above which training images are counted.",
+    )
+
+
+class Training(Block):
+    """How every split is trained: same model, same samples seen."""
+
+    model: dict[str, Any] = Field(
+        description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
+    )
+    samples: int = Field(
+        ge=1,
+        description="Samples seen by every model, whatever its split; rounded up to whole batches "
+        "in each part between two checkpoints. They are counted, and the record holds the number.",
+    )
+    checkpoints: int = Field(
+        default=4,
+        ge=1,
+        description="Checkpoints on the way; a killed training continues at the last.",
+    )
+    batch: int = Field(
+        default=256,
+        ge=2,
+        description="Samples of one step, over all processes and accumulated parts together.",
+    )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="Parts in which a step's samples pass, one after the other, where memory is "
+        "too small for all at once (`--accum-freq`; costs a second forward pass).",
+    )
+    lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
+    warmup: int = Field(default=50, ge=0, description="Warm-up steps.")
+    weight_decay: float = Field(default=0.1, ge=0, description="Weight decay.")
+    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = Field(
+        default="fp32", description="Precision of open_clip's trainer (`amp` needs a GPU)."
+    )
+    augmentation: dict[str, Any] = Field(
+        default={}, description="Arguments of open_clip's `--aug-cfg`."
+    )
+    cache_px: int | None = Field(
+        default=None,
+        description="Store the training copy of the pictures at this size (faster decoding).",
+    )
+    read: Literal["copy", "filter"] = Field(
+        default="copy",
+        description="`copy`: the kept samples are copied into shuffled tars first; `filter`: the "
+        "pool's tars are read where they are, and only the kept samples pass.",
+    )
+    grad_checkpointing: bool = Field(
+        default=False,
+        description="Compute activations again in the backward pass instead of keeping them.",
+    )
+    arguments: list[str] = Field(
+        default=[], description="Further arguments of open_clip's trainer."
+    )
+    gpus: int = Field(
+        default=0, ge=0, description="GPUs of one training job, on one machine: a process on each."
+    )
+    processes: int = Field(
+        default=1, ge=1, description="Processes of a training without GPUs, a core for each."
+    )
+
+    @property
+    def world(self) -> int:
+        """Processes of one training."""
+        return self.gpus or self.processes
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Training":
+        if self.gpus and self.processes > 1:
+            raise ValueError("`processes` is for trainings without GPUs; `gpus` has one on each")
+        if self.batch % (self.world * self.accumulation):
+            raise ValueError(
+                f"batch {self.batch} cannot be shared equally by {self.world} "
+                f"{'GPUs' if self.gpus else 'processes'}"
+                + f" in {self.accumulation} parts each"
+                * (self.accumulation > 1)
+            )
+        if self.read == "filter" and self.cache_px is not None:
+            raise ValueError("`read: filter` makes no copy whose pictures could be `cache_px` wide")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are left out at their default: trainings made before them stay."""
+        later = {"accumulation": 1, "grad_checkpointing": False, "processes": 1}
+        return {k: v for k, v in handler(self).items() if later.get(k, ...) != v}
+
+
+class EpochTraining(Training):
+    """A model that sees every split as often, so a larger split for longer."""
+
+    samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
+    epochs: int = Field(ge=1, description="Passes over the split, whatever its size.")
+
+    def on(self, points: int) -> Training:
+        """The same training of a split of some size, by the samples that it sees."""
+        fields = self.model_dump(exclude={"epochs"}) | {"samples": self.epochs * points}
+        return Training.model_validate(fields)
+
+
+def _by_epochs(value: Any) -> str:
+    return (
+        "epochs" if "epochs" in (value if isinstance(value, dict) else vars(value)) else "samples"
+    )
+
+
+AnyTraining = Annotated[
+    Annotated[Training, Tag("samples")] | Annotated[EpochTraining, Tag("epochs")],
+    Discriminator(_by_epochs),
+]
+
+
+Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
+
+
+class Evaluation(Block):
+    """Zero-shot classification."""
+
+    templates: Templates = Field(
+        description="Prompt templates with `{c}`; or `openai_imagenet`: OpenAI's 80 of open_clip."
+    )
+    words: dict[str, list[str]] = Field(
+        default={},
+        description="Words for a class, each filled into every template and averaged like them "
+        "(default: the class name alone).",
+    )
+    precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
+    batch: int = Field(default=64, ge=1, description="Batch size; part of the result's identity.")
+
+
+class Config(Block):
+    """A study: one configuration of the one chain."""
+
+    study: Name = Field(
+        description="Name of the study: the report's title, and whose files are whose where "
+        "several studies share a folder (docs/formats.md)."
+    )
+    data: str = Field(
+        default="data", description="Folder of the data that the user already has (`folder`)."
+    )
+    packages: dict[Name, Package] = Field(default={}, description="Files to fetch, by short name.")
+    sources: dict[Name, Source] = Field(default={}, description="Sources of image-caption pairs.")
+    rendering: Rendering = Field(default=Rendering(), description="How pictures become pixels.")
+    classes: dict[str, list[str]] = Field(
+        default={},
+        description="Class name -> category paths (`family/category[/concept]`); the longest match "
+        "wins. The order is the order of the class indices.",
+    )
+    holdout: Holdout | None = Field(
+        default=None, description="Which concepts are kept for testing (where sources are taken)."
+    )
+    pools: dict[Name, AnyPool] = Field(min_length=1, description="Pools.")
+    sets: dict[Name, AnySet] = Field(min_length=1, description="Test sets and reference sets.")
+    encoders: dict[Name, Encoder] = Field(min_length=1, description="Image encoders.")
+    pool: Name = Field(description="The pool that the splits are made of.")
+    reference: Name = Field(description="The reference set of the similarity gap.")
+    reference_caption: str = Field(
+        default="a photo of a {class}",
+        description="Caption of the reference set's pictures in the training data; `{caption}` is "
+        "the source's own.",
+    )
+    test_images: Literal["drop", "keep"] | None = Field(
+        default=None,
+        description="Samples of a split whose bytes are those of a test image: `drop` leaves them "
+        "out of trainings, `keep` trains on them. Either counts them, and evaluations give the "
+        "accuracy with and without such images. Default: `drop` where the pool is built from "
+        "sources, `keep` where the user brings it. Another value trains again.",
+    )
+    encoder: Name = Field(description="The encoder that measures similarity.")
+    dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
+    neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
+    splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
+    models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
+    model: Name = Field(description="The model of `results/eval/{split}.json`.")
+    seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
+    evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    domains: Domains | None = Field(
+        default=None, description="Study B: natural images and renditions, clean test sets."
+    )
+    causes: Causes = Field(default=Causes(), description="Controlled trainings.")
+    figures: Figures = Field(default=Figures(), description="Figures and tables.")
+    robustness: Robustness = Field(
+        default=Robustness(), description="Effective robustness of published models."
+    )
+    costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
+
+    @property
+    def test_sets(self) -> list[str]:
+        """Names of the sets in the role of test, in the order of the file."""
+        return [name for name, s in self.sets.items() if s.role == "test"]
+
+    @property
+    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+        """Pools and sets that the user already has, by name."""
+        every = {**self.pools, **self.sets}
+        return {name: block for name, block in every.items() if isinstance(block, Folder)}
+
+    @property
+    def domain_folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+        """Those of the folders that only study B reads."""
+        ours = {self.pool, self.reference, *self.test_sets}
+        return {name: block for name, block in self.folders.items() if name not in ours}
+
+    def class_paths(self, *blocks: Any) -> dict[str, list[str]]:
+        """Those of the class paths that the sources of some data sets can match, by class.
+
+        A class of another family is none of their parameters: it may come and go.
+        """
+        families = {self.sources[take.source].family for block in blocks for take in takes(block)}
+        met = {
+            name: [path for path in paths if path.split("/")[0] in families]
+            for name, paths in self.classes.items()
+        }
+        return {name: paths for name, paths in met.items() if paths}
+
+    def words_of(self, block: Any) -> dict[str, list[str]]:
+        """Words of the classes that a set has; those of others are none of its parameters."""
+        if not takes(block):
+            return self.evaluation.words
+        own = block.classes or self.class_paths(block)
+        return {name: texts for name, texts in self.evaluation.words.items() if name in own}
+
+    @property
+    def guard(self) -> str:
+        """What trainings do with test images among their samples."""
+        return self.test_images or ("drop" if takes(self.pools[self.pool]) else "keep")
+
+    def seeds_of(self, split: str) -> list[int]:
+        """Training seeds of a split; none where no model is trained on it."""
+        own = self.splits[split].seeds if split in self.splits else None
+        return self.seeds if own is None else own
+
+    def model_of(self, split: str) -> str:
+        """The model whose evaluations stand for a split."""
+        own = self.splits[split].model if split in self.splits else None
+        return own or self.model
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the splits on which models are trained, in the order of the file."""
+        return [name for name in self.splits if self.seeds_of(name)]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> "Config":
+        for where, name, known in _references(self):
+            if name not in known:
+                raise ValueError(f"{where}: {name!r} is not one of {sorted(known)}")
+        if self.sets[self.reference].role != "reference":
+            raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
+        if isinstance(self.encoders[self.encoder], RunEncoder):
+            raise ValueError(
+                f"encoder: {self.encoder!r} is trained on a split that it would have to make"
+            )
+        own = self.encoders[self.encoder]
+        needed = {self.pool, *self.sets} if isinstance(own, FolderEncoder) else set()
+        if isinstance(own, FolderEncoder) and (lacking := needed - own.folders.keys()):
+            raise ValueError(f"encoders.{self.encoder}.folders: none for {sorted(lacking)}")
+        if clash := set(self.pools) & set(self.sets):
+            raise ValueError(f"pools and sets share the names {sorted(clash)}")
+        if clash := set(self.splits) & {*self.pools, *self.sets}:
+            raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
+        return self
+
+    @model_validator(mode="after")
+    def _controlled(self) -> "Config":
+        causes.check(self)
+        return self
+
+    @model_validator(mode="after")
+    def _built_or_outside(self) -> "Config":
+        built = [n for n, b in {**self.pools, **self.sets}.items() if takes(b)]
+        for key, given in (("classes", self.classes), ("holdout", self.holdout)):
+            if built and not given:
+                raise ValueError(f"{key}: needed by what is taken from sources: {built}")
+        return self
+
+
+def source_packages(source: Any) -> list[str]:
+    """Short names of the packages that a source reads, sorted."""
+    keys = ("package", "labels", "pictures", "table")
+    return sorted({getattr(source, key) for key in keys if hasattr(source, key)})
+
+
+def driving_sets(recipe: Any) -> list[str]:
+    """Test sets whose similarities a recipe reads."""
+    return list(getattr(recipe, "sets", []))
+
+
+def _references(c: Config) -> list[tuple[str, str, Any]]:
+    """Every place where the configuration names another block: (where, name, known names)."""
+    tests = set(c.test_sets)
+    refs: list[tuple[str, str, Any]] = [
+        ("pool", c.pool, c.pools),
+        ("reference", c.reference, c.sets),
+        ("encoder", c.encoder, c.encoders),
+        ("model", c.model, c.models),
+    ]
+    for key, source in c.sources.items():
+        refs += [(f"sources.{key}", p, c.packages) for p in source_packages(source)]
+    for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
+        for key, block in blocks.items():
+            refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in takes(block)]
+    refs += _encoder_references(c)
+    for key, test_set in c.sets.items():
+        named = [] if isinstance(test_set, FolderSet) else test_set.classes or []
+        refs += [(f"sets.{key}.classes", name, c.classes) for name in named]
+    for key, split in c.splits.items():
+        refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
+        refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]
+        if split.model is not None:
+            refs.append((f"splits.{key}.model", split.model, c.models))
+        keep = getattr(split, "keep", None)
+        if isinstance(keep, str):
+            unsized = [name for name, s in c.splits.items() if not hasattr(s, "keep")]
+            refs.append((f"splits.{key}.keep", keep, unsized))
+        if isinstance(keep := getattr(split.reference, "keep", None), str):
+            refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
+    refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
+    refs += causes.references(c)
+    known: dict[str, Any] = {
+        "split": c.trained,
+        "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],
+        "pruned split": [n for n in c.trained if isinstance(c.splits[n], Pruned)],
+        "set": tests,
+        "base": [*c.splits, c.pool, c.reference],
+        "encoder": c.encoders,
+        "model": c.models,
+        "classifier": c.domains.classifiers if c.domains else [],
+        "clean set": c.domains.clean if c.domains else [],
+        "mix": [n for n in c.trained if c.splits[n].recipe == "domains"],
+        "dataset": {**c.pools, **c.sets},
+        "measured set": [*tests, *c.causes.subsets],
+        "arm": [
+            *c.trained,
+            *(f"{split}-{model}" for split in c.trained for model in c.models),
+            *(name for name, _ in causes.asked(c.causes)),
+        ],
+    }
+    refs += domain_references(c)
+    for kind, key, figure in c.figures.blocks():
+        refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]
+    for a, b, test_set_name in c.figures.contrasts:
+        refs += [("figures.contrasts", s, c.trained) for s in (a, b)]
+        refs.append(("figures.contrasts", test_set_name, tests))
+    return refs
+
+
+def _encoder_references(c: Config) -> list[tuple[str, str, Any]]:
+    refs: list[tuple[str, str, Any]] = []
+    for key, encoder in c.encoders.items():
+        if isinstance(encoder, RunEncoder):
+            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
+            refs.append((f"encoders.{key}.model", encoder.model, c.models))
+            seeds = [str(s) for s in c.seeds_of(encoder.split)]
+            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
+        if isinstance(encoder, FolderEncoder):
+            every = {**c.pools, **c.sets}
+            refs += [(f"encoders.{key}.folders", name, every) for name in encoder.folders]
+    return refs

@@ -1,0 +1,70 @@
+"""Configuration of a pool that is downloaded from a list of URLs."""
+
+import ipaddress
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from clipshift.study.config.data import Block
+
+
+class Fetching(Block):
+    """How pictures are downloaded and stored, by img2dataset."""
+
+    px: int = Field(
+        default=256, ge=16, description="Larger pictures are stored at this size, pixels."
+    )
+    resize: Literal["keep_ratio", "keep_ratio_largest", "center_crop", "border", "no"] = Field(
+        default="keep_ratio", description="img2dataset's `resize_mode`."
+    )
+    min_px: int = Field(default=0, ge=0, description="Pictures with a smaller side are refused.")
+    timeout: float = Field(
+        default=10, gt=0, description="Seconds for a whole answer; each redirect has them anew."
+    )
+    retries: int = Field(default=0, ge=0, description="Further tries at once.")
+    threads: int = Field(default=64, ge=1, le=1024, description="Requests at once, of one job.")
+    max_bytes: int = Field(default=32 << 20, ge=1, description="Larger answers are refused, bytes.")
+    block: int = Field(
+        default=1000, ge=2, le=100_000, description="URLs after which a killed download goes on."
+    )
+    allow: list[str] = Field(
+        default=[],
+        description="Networks that are connected to although they are not public, e.g. "
+        "`10.1.2.0/24` for a server of your own. All other private, loopback and link-local "
+        "addresses are refused, also after a redirect.",
+    )
+
+    @field_validator("allow")
+    @classmethod
+    def _networks(cls, texts: list[str]) -> list[str]:
+        for text in texts:
+            ipaddress.ip_network(text)  # a ValueError says what is wrong
+        return texts
+
+
+class UrlPool(Block):
+    """A pool that is downloaded: URLs and captions of parquet or csv files become its shards."""
+
+    urls: list[str] = Field(
+        min_length=1,
+        description="Files with URLs and captions: `.parquet`, `.csv` or `.csv.gz`. Relative ones "
+        "are below the top-level key `data`.",
+    )
+    url_column: str = Field(default="url", description="Column of the URLs.")
+    caption_column: str = Field(default="caption", description="Column of the captions.")
+    shards: int = Field(ge=1, le=100_000, description="Number of shards; a job downloads one.")
+    fetching: Fetching = Field(default=Fetching(), description="How they are downloaded.")
+    placeholder_urls: int | None = Field(
+        default=10,
+        ge=2,
+        description="A picture whose very bytes come from at least so many URLs is a placeholder "
+        "(“image removed”) and enters no shard; null: none is.",
+    )
+
+    @field_validator("urls")
+    @classmethod
+    def _readable(cls, files: list[str]) -> list[str]:
+        for file in files:
+            if not file.endswith((".parquet", ".csv", ".csv.gz")):
+                raise ValueError(f"{file!r} is neither .parquet nor .csv nor .csv.gz")
+        return files

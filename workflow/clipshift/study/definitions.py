@@ -1,0 +1,200 @@
+"""What a study means by its names: a digest of everything that has files of its own under a name.
+
+The digest of a name is that of its block and of the definitions of all that it refers to: a split's
+changes with its recipe, and with the pictures of a source behind its pool. `clipshift.study.shared_folder`
+compares them. Imported at parse time.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from clipshift.study.config.causes import LinearHead, RunOf
+from clipshift.study.config.data import Block, TestSet
+from clipshift.study.config.encoders import FolderEncoder, RunEncoder
+from clipshift.study.config.folders import takes
+from clipshift.study.config.study import Config, driving_sets, source_packages
+
+# Of the own block, in front of as many of the whole definition.
+OWN_DIGITS = 12
+
+Ref = tuple[str, str]  # kind and name
+Node = tuple[Ref, Any, list[Ref]]  # with its own block, and what it refers to
+Definitions = dict[str, dict[str, str]]
+
+
+def definitions(cfg: Config) -> Definitions:
+    """Kind -> name -> digest, of everything that has files of its own under a name.
+
+    Where data lie, costs, and what only summaries of a study know (seeds, the list of test sets,
+    contrasts) are part of none.
+    """
+    nodes = {ref: (own, sorted(set(refs))) for ref, own, refs in _nodes(cfg)}
+    digests: dict[Ref, str] = {}
+
+    def digest(ref: Ref) -> str:
+        if ref not in digests:
+            own, refs = nodes[ref]
+            digests[ref] = mine = _digest([own, refs])  # Snakemake is who refuses circles
+            digests[ref] = mine + _digest([mine, *map(digest, refs)])
+        return digests[ref]
+
+    found: Definitions = {}
+    for kind, name in nodes:
+        found.setdefault(kind, {})[name] = digest((kind, name))
+    return found
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:OWN_DIGITS]
+
+
+def _block(block: Block, *left_out: str) -> Any:
+    """A block without what is at its default: keys that come later change no definition."""
+    return block.model_dump(mode="json", exclude_defaults=True, exclude=set(left_out))
+
+
+def _nodes(c: Config) -> Iterator[Node]:
+    yield from _data(c)
+    yield from _similarity(c)
+    yield from _splits(c)
+    yield from _models(c)
+    yield from _domains(c)
+    for kind, name, block in c.figures.blocks():
+        yield ("figures", f"{kind}_{name}"), _block(block), []
+    yield ("robustness", "testbed"), _block(c.robustness), []
+
+
+def _dataset(c: Config, name: str) -> Ref:
+    return ("pools" if name in c.pools else "sets"), name
+
+
+def _data(c: Config) -> Iterator[Node]:
+    for name, package in c.packages.items():
+        yield ("packages", name), _block(package), []
+    for name, source in c.sources.items():
+        own = [_block(source), _block(c.rendering)]
+        yield ("sources", name), own, [("packages", p) for p in source_packages(source)]
+    for name, block in {**c.pools, **c.sets}.items():
+        own = [_block(block, "obtain"), *_selection(c, block)]
+        yield _dataset(c, name), own, [("sources", take.source) for take in takes(block)]
+    for name, block in c.sets.items():
+        own = [c.evaluation.templates, c.words_of(block)]
+        yield ("prompts", name), own, [("sets", name)]
+        if c.causes.runs:
+            answers = c.causes.model_dump(mode="json", include={"answers"})["answers"].get(name)
+            yield ("answers", name), answers, [("sets", name)]
+
+
+def _selection(c: Config, block: Any) -> list[Any]:
+    """What decides which items a built data set takes, and their classes, in their order."""
+    if not takes(block):
+        return []
+    met = c.class_paths(block)
+    listed = [name for name in met if not getattr(block, "classes", None) or name in block.classes]
+    return [c.holdout and _block(c.holdout), met, listed if isinstance(block, TestSet) else []]
+
+
+def _similarity(c: Config) -> Iterator[Node]:
+    for name, encoder in c.encoders.items():
+        run: list[Ref] = [("runs", encoder.run)] if isinstance(encoder, RunEncoder) else []
+        yield ("encoders", name), _block(encoder, "folders"), run
+        folders = encoder.folders if isinstance(encoder, FolderEncoder) else None
+        embedded = [d for d in (*c.pools, *c.sets) if folders is None or d in folders]
+        for d in embedded:
+            refs = [("encoders", name), _dataset(c, d)]
+            yield ("embeddings", f"{name}/{d}"), folders and folders[d], refs
+        both = [d for d in (c.pool, c.reference) if d in embedded]
+        for d in both:
+            refs = [("embeddings", f"{name}/{d}")]
+            yield ("neighbours", f"{name}/{d}"), _block(c.neighbours), refs
+        yield ("margins", f"{name}/{c.pool}"), None, [("embeddings", f"{name}/{d}") for d in both]
+    if c.dedup.rule != "none":
+        name = f"{c.pool}/{c.encoder}"
+        own, pool = _block(c.dedup, "check", "sweep"), ("embeddings", f"{c.encoder}/{c.pool}")
+        yield ("dedup", name), own, [pool]
+        yield ("dedup_records", name), [c.dedup.check, c.dedup.sweep], [("dedup", name)]
+
+
+def _splits(c: Config) -> Iterator[Node]:
+    for name, split in c.splits.items():
+        refs: list[Ref] = [("pools", c.pool)]
+        if c.dedup.rule != "none":
+            refs.append(("dedup", f"{c.pool}/{c.encoder}"))
+        elif c.dedup.embed:
+            refs.append(("embeddings", f"{c.encoder}/{c.pool}"))
+        if split.reference:
+            refs.append(("sets", c.reference))
+        driving = [*driving_sets(split), *driving_sets(split.reference)]
+        refs += [("embeddings", f"{c.encoder}/{s}") for s in driving]
+        refs += [("margins", f"{c.encoder}/{c.pool}")] * bool(driving)
+        if isinstance(keep := getattr(split, "keep", None), str):
+            refs.append(("splits", keep))
+        if split.recipe == "domains" and c.domains:
+            refs.append(("domains", c.domains.name))
+        yield ("splits", name), _block(split, "seeds", "model"), refs
+
+
+def _models(c: Config) -> Iterator[Node]:
+    for name, block in c.models.items():
+        yield ("models", name), _block(block), []
+    begun: list[RunOf | RunEncoder] = [e for e in c.encoders.values() if isinstance(e, RunEncoder)]
+    for name, spec in c.causes.models.items():
+        refs = [("models", spec.base), ("corpora", spec.corpus)]
+        own = [start for start in (spec.text.start if spec.text else None, spec.start) if start]
+        begun += own
+        yield ("models", name), _block(spec), refs + [("runs", start.run) for start in own]
+    for name, corpus in c.causes.corpora.items():
+        matcher = c.causes.matchers.get(corpus.labels or "")
+        labelled = corpus.labels is not None
+        classes = [*c.class_paths(c.pools[c.pool], c.sets[c.reference])] * labelled
+        listed: list[Ref] = [("sets", c.reference)] * (labelled and not c.classes)
+        yield ("corpora", name), [_block(corpus), matcher and _block(matcher), classes], listed
+    for name, fields in c.causes.fields.items():
+        origin = "sources" if name in c.sources else "pools"
+        yield ("captions", name), _block(fields), [(origin, name)]
+    for name, head in c.causes.heads.items():
+        read: list[Ref] = [("corpora", head.corpus)] if isinstance(head, LinearHead) else []
+        yield ("heads", name), _block(head), read
+    yield ("reference_captions", c.reference), c.reference_caption, [("sets", c.reference)]
+    yield from _runs(c, [(r.split, r.model, r.seed) for r in begun])
+
+
+def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
+    """Trainings and their evaluations; `further`: what encoders and models begin with."""
+    asked = [(s, c.model_of(s), seed) for s in c.splits for seed in c.seeds_of(s)]
+    asked += [(r.split, r.model, seed) for r in c.causes.runs for seed in r.seeds]
+    evaluation = [c.evaluation.batch, c.evaluation.precision]
+    for split, model, seed in dict.fromkeys([*asked, *further]):
+        run, reference = f"{split}-{model}-s{seed}", bool(c.splits[split].reference)
+        refs: list[Ref] = [("splits", split), ("models", model)]
+        controlled = model in c.causes.models
+        if controlled:
+            read = [c.pools[c.pool], *[c.sets[c.reference]] * reference]
+            names = {c.pool, *(take.source for block in read for take in takes(block))}
+            refs += [("captions", name) for name in names & c.causes.fields.keys()]
+        elif reference:
+            refs.append(("reference_captions", c.reference))
+        yield ("runs", run), c.guard, refs
+        yield ("evaluations", run), evaluation, [("runs", run)]
+    for r in c.causes.runs:
+        for run, head in ((f"{r.split}-{r.model}-s{s}", head) for s in r.seeds for head in r.heads):
+            refs = [("runs", run), ("heads", head)]
+            yield ("evaluations", f"{run}-{head}"), evaluation, refs
+
+
+def _domains(c: Config) -> Iterator[Node]:
+    if c.domains is None:
+        return
+    block, name = c.domains, c.domains.name
+    yield ("labels", name), _block(block.labels), [_dataset(c, d) for d in block.labels.datasets]
+    for key, classifier in block.classifiers.items():
+        refs = [("labels", name), ("encoders", classifier.encoder)]
+        yield ("classifiers", f"{name}/{key}"), [_block(classifier), _block(block.parts)], refs
+    used: list[Ref] = [("classifiers", f"{name}/{key}") for key in block.detectors.values()]
+    yield ("domains", name), [block.detectors, block.precision], used
+    yield ("compositions", name), [block.draws, block.seed], [("domains", name)]
+    for key, clean in block.clean.items():
+        yield ("clean", f"{name}/{key}"), _block(clean), [("domains", name), ("sets", clean.set)]

@@ -1,0 +1,137 @@
+"""Where the files of controlled trainings lie, and what their rules read; pure string work.
+
+A *run* is split x model x seed. Models of `causes.models` are controlled; those of `models` may be
+evaluated by further protocols, too.
+"""
+
+import json
+import shlex
+from typing import Any
+
+from clipshift.study.config import causes
+from clipshift.study.config.causes import Controlled, Fields
+from clipshift.study.config.folders import CaptionedPool, Tars
+from clipshift.study.config.study import Training, source_packages
+from clipshift.study.layout.study import Layout, as_json
+from clipshift.study.wildcards import pattern
+
+RUN = "results/models/{run}"
+
+
+class Causes:
+    """Paths of the controlled trainings of a study."""
+
+    def __init__(self, at: Layout):
+        self.at, self.cfg, self.block = at, at.cfg, at.cfg.causes
+
+    # Captions and labels -------------------------------------------------------------------------
+
+    def recipe(self, name: str) -> Fields:
+        """Which fields of a source or a folder pool are captions; by default none."""
+        return self.block.fields.get(name, Fields())
+
+    def packages(self, source: str) -> dict[str, Any]:
+        names = source_packages(self.cfg.sources[source])
+        return {n: self.cfg.packages[n].model_dump(mode="json") for n in names}
+
+    def fields(self, dataset: str, shard: str) -> list[str]:
+        """Tables of the captions of a shard's pictures; none for a set that is a folder."""
+        block = self.cfg.pools.get(dataset)
+        if isinstance(block, CaptionedPool | Tars):
+            return [f"results/captions/pools/{dataset}/{shard}.parquet"]
+        return [f"results/captions/sources/{s}.parquet" for s in self.at.sources(dataset)]
+
+    def classes(self) -> str:
+        """The classes of the training data as a word of a command line: their file, or JSON.
+
+        A class that only a test set's sources know is none of them.
+        """
+        data = self.cfg.pools[self.cfg.pool], self.cfg.sets[self.cfg.reference]
+        own = self.cfg.class_paths(*data)
+        known = [name for name in self.cfg.classes if name in own] or list(self.cfg.classes)
+        return next(iter(self.class_files()), json.dumps(known))
+
+    def class_files(self) -> list[str]:
+        """Where classes are those of the reference set: the file that lists them."""
+        if self.cfg.classes:
+            return []
+        return [f"results/sets/{self.cfg.reference}/classnames.txt"]
+
+    def matcher(self, corpus: str) -> str:
+        """The command line's word for how a corpus finds its labels, if it does."""
+        found = self.block.matchers.get(self.block.corpora[corpus].labels or "")
+        return f"--matcher {shlex.quote(as_json(found))}" if found else ""
+
+    def read_by(self, split: str) -> list[tuple[str, str]]:
+        """Shards that a split chooses among: (data set, shard)."""
+        pool = [(self.cfg.pool, shard) for shard in self.at.shards(self.cfg.pool)]
+        return pool + [(self.cfg.reference, "00000")] * bool(self.cfg.splits[split].reference)
+
+    def corpus_fields(self, corpus: str, dataset: str, shard: str) -> list[str]:
+        """Tables of captions that a corpus reads: none where it asks for pictures alone."""
+        block = self.block.corpora[corpus]
+        reads = block.fields or block.labels or block.banned
+        return self.fields(dataset, shard) if reads else []
+
+    def corpora(self, split: str, corpus: str) -> list[str]:
+        folder = f"results/corpora/{corpus}"
+        return [f"{folder}/{dataset}/{shard}.parquet" for dataset, shard in self.read_by(split)]
+
+    # Trainings -----------------------------------------------------------------------------------
+
+    def models(self, *objectives: str) -> str:
+        """Wildcard pattern of the controlled models of some objectives."""
+        return pattern(n for n, m in self.block.models.items() if m.objective in objectives)
+
+    def spec(self, model: str) -> Controlled:
+        return self.block.models[model]
+
+    def training(self, model: str) -> Training:
+        """The settings of any model."""
+        if model in self.block.models:
+            settings: Training = causes.training(self.cfg, model)
+            return settings
+        return self.cfg.models[model]
+
+    def chosen(self, split: str, model: str) -> str:
+        return f"results/chosen/{split}-{self.spec(model).corpus}.parquet"
+
+    def tars(self, split: str) -> list[str]:
+        """Words of the pictures that a split chooses among."""
+        pool, reference = self.at.pool_tars(), self.at.tars(self.cfg.reference)
+        return pool + [reference] * bool(self.cfg.splits[split].reference)
+
+    def filter_files(self, model: str) -> list[str]:
+        """Sample tables, where open_clip reads the pool's own tars through a filter."""
+        filters = self.training(model).read == "filter"
+        return self.at.pool_tables() if filters else []
+
+    def filter_arguments(self, model: str) -> str:
+        files = self.filter_files(model)
+        return f"--table {self.at.word(files)}" if files else ""
+
+    def start(self, model: str) -> list[str]:
+        """Weights that a model starts from."""
+        spec = self.spec(model)
+        run = spec.text.start if spec.text else spec.start
+        return [f"{RUN.format(run=run.run)}/model.pt"] if run else []
+
+    # Tables ------------------------------------------------------------------------------------
+
+    def subsets(self) -> str:
+        return json.dumps({n: s.model_dump(mode="json") for n, s in self.block.subsets.items()})
+
+    def accounts(self) -> list[str]:
+        """Accounts of the pictures that the trainings read."""
+        files = [
+            self.chosen(r.split, r.model).replace(".parquet", ".json")
+            for r in self.block.runs
+            if r.model in self.block.models
+        ]
+        return list(dict.fromkeys(files))
+
+    def labelled(self) -> list[tuple[str, str]]:
+        """Shards whose captions are looked through for the true label."""
+        pool = [(self.cfg.pool, shard) for shard in self.at.shards(self.cfg.pool)]
+        built = self.cfg.reference not in self.cfg.folders
+        return pool + [(self.cfg.reference, "00000")] * built

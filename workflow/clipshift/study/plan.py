@@ -1,0 +1,224 @@
+"""The cost preview: `clipshift plan [--configfile FILE...] [--profile NAME] [TARGET...]`.
+
+One dry run of the same workflow says which jobs there are; the cost model (`costs`) says what each
+takes. Nothing runs, no data need be there, and torch is never imported.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.study.config.costs import Costs
+from clipshift.study.config.folders import Outside
+from clipshift.study.config.load import load
+from clipshift.study.config.study import Config
+from clipshift.study.costs import Work, base_rule, job_cost
+
+ROOT = Path(__file__).parents[3]
+DEFAULT = ROOT / "config/mini.yaml"
+_RULE = re.compile(r"^(?:local)?rule (\w+):$")
+_WILDCARDS = re.compile(r"^    wildcards: (.*)$")
+
+
+@dataclass
+class Line:
+    """The jobs of a rule together. Times in seconds; `wall` where its jobs run side by side."""
+
+    rule: str
+    jobs: int = 0
+    cpu: float = 0.0
+    gpu: float = 0.0
+    read: float = 0.0
+    written: float = 0.0
+    wall: float = 0.0
+    _busy: dict[int, float] = field(default_factory=dict)  # GPUs of a job -> seconds of all jobs
+    _longest: float = 0.0
+
+    def add(self, cfg: Config, work: Work) -> None:
+        seconds = work.seconds(cfg)
+        self.jobs += 1
+        # A GPU that is held counts, whether it computes or waits for pictures.
+        self.gpu += seconds * work.gpus
+        self.cpu += max(work.cpu, seconds * work.gpus * cfg.costs.cores_per_gpu)
+        self.read += work.read
+        self.written += work.written
+        self._busy[work.gpus] = self._busy.get(work.gpus, 0.0) + seconds
+        self._longest = max(self._longest, seconds)
+        side_by_side = sum(
+            seconds / (max(1, cfg.costs.gpus // gpus) if gpus else cfg.costs.jobs)
+            for gpus, seconds in self._busy.items()
+        )
+        self.wall = max(self._longest, side_by_side)
+
+
+def planned_jobs(output: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rule and wildcards of each job in the output of a dry run."""
+    rule = ""
+    wildcards: dict[str, str] = {}
+    for text in [*output.splitlines(), ""]:
+        if started := _RULE.match(text):
+            rule, wildcards = started.group(1), {}
+        elif rule and (found := _WILDCARDS.match(text)):
+            pairs = ((k, v) for k, _, v in (p.partition("=") for p in found.group(1).split(", ")))
+            wildcards = dict(pairs)
+        elif rule and not text.startswith("    "):
+            yield rule, wildcards
+            rule = ""
+
+
+def dry_run(words: Sequence[str]) -> str:
+    """The output of Snakemake's dry run.
+
+    Raises:
+        ClipshiftError: Snakemake refuses the target or the configuration.
+    """
+    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ClipshiftError(f"the dry run failed:\n{(done.stdout + done.stderr)[-3000:]}")
+    return done.stdout + done.stderr
+
+
+def summarise(cfg: Config, output: str) -> list[Line]:
+    """A line per rule, in the order of first appearance of the jobs."""
+    lines: dict[str, Line] = {}
+    for rule, wildcards in planned_jobs(output):
+        name = base_rule(rule)
+        lines.setdefault(name, Line(name)).add(cfg, job_cost(cfg, rule, wildcards))
+    return list(lines.values())
+
+
+def table(cfg: Config, lines: Sequence[Line]) -> str:
+    """The table for people."""
+    head = ("rule", "jobs", "CPU-hours", "GPU-hours", "read", "written", "wall-clock")
+    total = Line("total")
+    for line in lines:
+        for name in ("jobs", "cpu", "gpu", "read", "written", "wall"):
+            setattr(total, name, getattr(total, name) + getattr(line, name))
+    rows = [head, *map(_cells, [*lines, total])]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    text = [
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    rule = "-" * len(text[0])
+    return "\n".join([text[0], rule, *text[1:-1], rule, text[-1]])
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    return (
+        line.rule,
+        f"{line.jobs:,}",
+        hours(line.cpu),
+        hours(line.gpu),
+        size(line.read),
+        size(line.written),
+        duration(line.wall),
+    )
+
+
+def hours(seconds: float) -> str:
+    """Hours with two leading digits at least.
+
+    >>> hours(0), hours(360), hours(3_600_000)
+    ('0', '0.1', '1,000')
+    """
+    value = seconds / 3600
+    if not value:
+        return "0"
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def size(value: float) -> str:
+    """Bytes in powers of a thousand.
+
+    >>> size(0), size(25_000), size(1.02e13)
+    ('0', '25 kB', '10 TB')
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if value else "0"
+        value /= 1000
+    return f"{value:,.1f} PB"
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(90), duration(7200), duration(864_000)
+    ('2 min', '2.0 h', '10.0 d')
+    """
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
+
+
+def notes(cfg: Config) -> list[str]:
+    """What the numbers do not say, and which folders are not there."""
+    said = [
+        f"Wall-clock: rule after rule, on {cfg.costs.gpus} GPUs and {cfg.costs.jobs} CPU jobs at "
+        "once. GPU-hours count a GPU that waits for pictures."
+    ]
+    if any(not isinstance(b, Outside) for b in {**cfg.pools, **cfg.sets}.values()):
+        said.append(
+            "The sizes of built pools and sets are assumed (costs.built_samples), and the "
+            "constants are those of large models on A100s: for a small study only the jobs are "
+            "right."
+        )
+    if open_ended := [s for s in cfg.trained if not hasattr(cfg.splits[s], "keep")]:
+        said.append(
+            "Not known before: how much these splits keep, so how much of the pool a training of "
+            f"theirs reads in vain (counted as none): {', '.join(open_ended)}."
+        )
+    absent: dict[Path, list[str]] = {}
+    for name, block in cfg.folders.items():
+        place = (Path(cfg.data) / block.folder).absolute()
+        if not place.is_dir():
+            absent.setdefault(place, []).append(name)
+    said += [f"Not there yet: {place} ({', '.join(names)})" for place, names in absent.items()]
+    return said
+
+
+def constants(costs: Costs) -> list[str]:
+    """Every constant with its description."""
+    fields = type(costs).model_fields
+    return [f"  {name} = {getattr(costs, name):g}  {f.description}" for name, f in fields.items()]
+
+
+def report(cfg: Config, lines: Sequence[Line]) -> str:
+    """The whole preview."""
+    parts = [f"Study {cfg.study}: what is still to be done\n", table(cfg, lines), ""]
+    parts += [*notes(cfg), "", "Constants (the block `costs` of the configuration):"]
+    return "\n".join([*parts, *constants(cfg.costs)])
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("targets", nargs="*", help="files to make (default: the whole study)")
+    parser.add_argument("--configfile", type=Path, nargs="+", default=[DEFAULT])
+    parser.add_argument("--data", help="as --config data=FOLDER")
+    parser.add_argument("--directory", type=Path, default=Path(), help="where results/ lies")
+    parser.add_argument("--gpus", type=int, help="GPUs at once (default: costs.gpus)")
+
+
+def preview(args: argparse.Namespace) -> str:
+    """The preview for the arguments of the command."""
+    raw = {} if args.data is None else {"data": args.data}
+    cfg = load(*args.configfile)
+    if args.gpus:
+        raw |= {"costs": cfg.costs.model_dump() | {"gpus": args.gpus}}
+    cfg = Config.model_validate(cfg.model_dump() | raw)
+    words = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(args.directory)]
+    words += ["--configfile", *map(str, args.configfile), "--cores", "1"]
+    if args.data is not None:
+        words += ["--config", f"data={yaml.safe_dump(args.data).splitlines()[0]}"]
+    return report(cfg, summarise(cfg, dry_run([*words, "--", *args.targets])))

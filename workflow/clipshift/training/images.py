@@ -1,0 +1,127 @@
+"""Training pictures by random access: where each lies in its tar, and the batch of every step.
+
+Batch and augmentation are functions of (seed, step, place in the batch) alone, so a training that
+continues at a checkpoint sees what the undisturbed one saw, with any number of processes.
+"""
+
+import io
+import os
+import tarfile
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, Sampler
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.datasets.shards import IMAGE_SUFFIXES
+
+# Distinct for up to this many views of pictures in one training.
+_VIEWS = 2**40
+
+
+@dataclass(frozen=True)
+class Index:
+    """Where N pictures lie, in the order of their keys.
+
+    tar: (N,) int32 index of `tars`; offset, size: (N,) int64 bytes.
+    """
+
+    tars: list[Path]
+    tar: np.ndarray
+    offset: np.ndarray
+    size: np.ndarray
+
+
+def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
+    """Find some pictures in uncompressed tars; reads headers only.
+
+    Args:
+        keys: sorted; those wanted.
+
+    Raises:
+        ClipshiftError: a key is in no tar, or in two.
+    """
+    places = np.full((len(keys), 3), -1, np.int64)  # tar, offset, size
+    for number, path in enumerate(tars):
+        with tarfile.open(path, "r:") as tar:
+            while member := tar.next():
+                tar.members = []  # type: ignore[attr-defined]  # they would fill the memory
+                stem, _, suffix = Path(member.name).name.partition(".")
+                row = bisect_left(keys, stem) if suffix in IMAGE_SUFFIXES else len(keys)
+                if row < len(keys) and keys[row] == stem:
+                    if places[row, 0] >= 0:
+                        raise ClipshiftError(f"{path}: the key {stem!r} is there twice")
+                    places[row] = number, member.offset_data, member.size
+    missing = np.flatnonzero(places[:, 0] < 0)
+    if len(missing):
+        raise ClipshiftError(
+            f"{len(missing)} pictures to train on are in none of {len(tars)} tars, e.g. "
+            f"{keys[missing[0]]!r}"
+        )
+    return Index(list(tars), places[:, 0].astype(np.int32), places[:, 1], places[:, 2])
+
+
+class Pictures(Dataset[tuple[Any, int]]):
+    """Views of pictures: item (row, number) is (view, row), the view drawn by its number.
+
+    Args:
+        view: from a picture to what the model sees; draws from torch's generator.
+        seed: of the training.
+    """
+
+    def __init__(self, index: Index, view: Callable[[Image.Image], Any], seed: int):
+        self._index, self._view, self._seed = index, view, seed
+        self._open: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._index.tar)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Any, int]:
+        row, number = place
+        image = Image.open(io.BytesIO(self._read(row))).convert("RGB")
+        torch.manual_seed(self._seed * _VIEWS + number)
+        return self._view(image), row
+
+    def _read(self, row: int) -> bytes:
+        number = int(self._index.tar[row])
+        if number not in self._open:
+            self._open[number] = os.open(self._index.tars[number], os.O_RDONLY)
+        size, offset = int(self._index.size[row]), int(self._index.offset[row])
+        return os.pread(self._open[number], size, offset)
+
+
+class Batches(Sampler[list[tuple[int, int]]]):
+    """The batches of steps [first, last): pass after pass over all pictures, each in a new order.
+
+    With several processes every one gets its part of each batch.
+    """
+
+    def __init__(
+        self, pictures: int, batch: int, seed: int, first: int, last: int,
+        rank: int = 0, ranks: int = 1,
+    ):  # fmt: skip
+        self._pictures, self._batch, self._seed = pictures, batch, seed
+        self._steps, self._rank, self._ranks = range(first, last), rank, ranks
+        self._order: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        for step in self._steps:
+            start = step * self._batch
+            mine = range(start + self._rank, start + self._batch, self._ranks)
+            yield [(self._row(number), number) for number in mine]
+
+    def _row(self, number: int) -> int:
+        turn, place = divmod(number, self._pictures)
+        if self._order is None or self._order[0] != turn:
+            rng = np.random.default_rng([self._seed, turn])
+            self._order = (turn, rng.permutation(self._pictures))
+        return int(self._order[1][place])

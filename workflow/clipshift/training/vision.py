@@ -1,0 +1,316 @@
+"""Train a vision tower by cross-entropy on labels, or by SimCLR, as CLIP's is trained on captions.
+
+`python -m clipshift.training.vision --run NAME --chosen FILE --tar WORD... --training JSON
+--model JSON --classes WORD --seed N --work FOLDER --out FOLDER [--start FILE]`. The same pictures,
+samples seen, checkpoints and outputs as `clipshift.training.clip`: a killed training continues at its last
+complete checkpoint and ends with the same bytes. Precision, device and processes are those of the
+model (`torch.distributed` with one process a GPU).
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from clipshift.core.device import pick_device
+from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
+from clipshift.datasets.captions.schema import classes_of
+from clipshift.datasets.tar_paths import tars_of
+from clipshift.study.config.causes import Controlled
+from clipshift.study.config.study import Training
+from clipshift.training.clip import claim, copy_split, identity_of, plan, run_arguments
+from clipshift.training.images import Batches, Index, Pictures, index_tars
+from clipshift.training.init_tower import start_vision
+from clipshift.training.launch import WORKERS, copy_shards, program
+from clipshift.training.nt_xent import nt_xent
+from clipshift.training.towers import TowerWithHead, build, groups, view_of
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N pictures, in the order of their keys; a picture may have several, or none.
+
+    starts: (N + 1,) int64, the labels of row i are `classes[starts[i]:starts[i + 1]]`, int32.
+    """
+
+    starts: np.ndarray
+    classes: np.ndarray
+    count: int
+
+    def targets(self, rows: np.ndarray) -> np.ndarray:
+        """(B, C) float32: equal parts of a picture's labels."""
+        found = np.zeros((len(rows), self.count), np.float32)
+        for i, row in enumerate(rows):
+            mine = self.classes[self.starts[row] : self.starts[row + 1]]
+            if len(mine):
+                found[i, mine] = 1 / len(mine)
+        return found
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt from, and how; index and labels speak of the same pictures."""
+
+    index: Index
+    labels: Labels
+    training: Training
+    spec: Controlled
+    seed: int
+
+
+def read_chosen(chosen: Path, classes: int) -> tuple[list[str], Labels]:
+    """Keys, sorted, and labels of the pictures to train on."""
+    table = read_parquet(chosen, ["key", "kept", "labels"])
+    table = table.filter(table["kept"]).sort_by("key")
+    labels = table["labels"].combine_chunks()
+    sizes = pc.fill_null(pc.list_value_length(labels), 0).to_numpy(zero_copy_only=False)
+    starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    return table["key"].to_pylist(), Labels(starts, labels.flatten().to_numpy(), classes)
+
+
+def schedule(training: Training, spec: Controlled) -> Callable[[int], float]:
+    """Learning rate of each step: open_clip's warm-up and cosine, or steps down by tenths."""
+    total = plan(training)["steps_per_part"] * training.checkpoints
+    falls = [share * total for share in spec.milestones]
+
+    def rate(step: int) -> float:
+        if step < training.warmup:
+            return training.lr * (step + 1) / training.warmup
+        if falls:
+            return float(training.lr * 0.1 ** sum(step >= fall for fall in falls))
+        turn = (step - training.warmup) / (total - training.warmup)
+        return 0.5 * (1 + math.cos(math.pi * turn)) * training.lr
+
+    return rate
+
+
+def optimizer_of(model: nn.Module, training: Training, spec: Controlled) -> torch.optim.Optimizer:
+    parts = groups(model, training.weight_decay)
+    if spec.optimizer == "sgd":
+        return torch.optim.SGD(parts, lr=training.lr, momentum=0.9, nesterov=True)
+    return torch.optim.AdamW(parts, lr=training.lr)
+
+
+def loss_of(output: Tensor, targets: Tensor, spec: Controlled) -> Tensor:
+    """Cross-entropy against (B, C) targets; or NT-Xent of (2B, K) views, first halves first.
+
+    With several processes, SimCLR's candidates are the views of all of them.
+    """
+    if spec.objective == "cross_entropy":
+        return functional.cross_entropy(output, targets)
+    first, second = output.float().chunk(2)
+    if torch.distributed.is_initialized():
+        from torch.distributed.nn.functional import all_gather
+
+        first, second = (torch.cat(all_gather(part)) for part in (first, second))  # type: ignore[no-untyped-call]
+    return nt_xent(first, second, spec.temperature)
+
+
+def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device) -> None:
+    """Train, or continue, and leave the last checkpoint in `work`."""
+    training, spec = lesson.training, lesson.spec
+    rank, ranks = _place()
+    # Channels last: as open_clip's trainer is started, a quarter faster on CPUs.
+    model = model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = optimizer_of(model, training, spec)
+    scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "amp")
+    losses: list[float] = []
+    file = work / "checkpoint.pt"
+    if file.exists():
+        saved = torch.load(file, map_location=device, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scaler.load_state_dict(saved["scaler"])
+        losses = saved["losses"]
+    parallel = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
+    pictures = Pictures(lesson.index, view_of(training, spec, model.visual), lesson.seed)
+    rate, steps = schedule(training, spec), plan(training)["steps_per_part"]
+    for part in range(len(losses), training.checkpoints):
+        first, total = part * steps, 0.0
+        batches = Batches(len(pictures), training.batch, lesson.seed, first, first + steps, rank,
+                          ranks)  # fmt: skip
+        loader = DataLoader(
+            pictures, batch_sampler=batches, num_workers=WORKERS if training.gpus else 0,
+            pin_memory=device.type == "cuda",
+        )  # fmt: skip
+        parallel.train()
+        for step, (views, rows) in enumerate(loader, start=first):
+            for group in optimizer.param_groups:
+                group["lr"] = rate(step)
+            targets = torch.from_numpy(lesson.labels.targets(rows.numpy())).to(device)
+            with _autocast(training.precision, device):
+                output = parallel(_flat(views).to(device, memory_format=torch.channels_last))
+                loss = loss_of(output, targets, spec)
+            optimizer.zero_grad()
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.step(optimizer)
+            scaler.update()
+            total += float(loss.detach())
+        losses.append(total / steps)
+        print(f"part {part + 1} of {training.checkpoints}: mean loss {losses[-1]:.4f}", flush=True)
+        if rank == 0:
+            with atomic(file) as stream:
+                parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
+                states = {name: part.state_dict() for name, part in parts.items()}
+                torch.save(states | {"losses": losses}, stream)
+
+
+def _flat(views: Tensor) -> Tensor:
+    """(B, 3, H, W) as it is; (B, 2, 3, H, W) as (2B, 3, H, W), all first views first."""
+    return views if views.ndim == 4 else views.transpose(0, 1).flatten(0, 1)
+
+
+def _autocast(precision: str, device: torch.device) -> Any:
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.float16 if precision == "amp" else torch.bfloat16)
+
+
+def _place() -> tuple[int, int]:
+    """Rank of this process and number of processes."""
+    if torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
+
+
+@contextlib.contextmanager
+def _processes() -> Iterator[torch.device]:
+    """The device of this process, one of several where torchrun started it."""
+    if "RANK" not in os.environ:
+        yield pick_device()
+        return
+    cuda = torch.cuda.is_available()
+    torch.distributed.init_process_group("nccl" if cuda else "gloo")
+    device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    try:
+        yield device
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def train(
+    run_name: str, chosen: Path, words: Sequence[str], training: Training, spec: Controlled,
+    classes: Sequence[str], seed: int, work: Path, out: Path, data: Path = Path("data"),
+    start: Path | None = None,
+) -> None:  # fmt: skip
+    """Train and write `model.pt`, `record.json`, `loss.csv`.
+
+    Args:
+        chosen: what to read (see `choose`).
+        start: weights of the run whose vision tower it starts from.
+
+    Raises:
+        ClipshiftError: the loss is no number, or a start does not fit.
+    """
+    started = time.time()
+    tars = tars_of(words, data)
+    identity = identity_of(chosen, tars, training, seed) | {
+        "model": spec.model_dump(mode="json"),
+        "classes": list(classes),
+        "start": sha256_file(start) if start else None,
+    }
+    keys, labels = read_chosen(chosen, len(classes))
+    with _processes() as device:
+        rank, ranks = _place()
+        if rank == 0:
+            if claim(work, identity):
+                print(f"continuing in {work}", file=sys.stderr)
+            if training.read == "copy":
+                copy_split(chosen, tars, training.cache_px, seed, work / "data",
+                           copy_shards(training))  # fmt: skip
+        if ranks > 1:
+            torch.distributed.barrier()
+        if training.read == "copy":
+            tars = sorted((work / "data").glob("*.tar"))
+        index = index_tars(tars, keys)
+        model = build(training, spec, len(classes), seed, work)
+        if start:
+            start_vision(model, start)
+        learn(Lesson(index, labels, training, spec, seed), model, work, device)
+    if rank:
+        return
+    saved = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
+    if not all(map(math.isfinite, saved["losses"])):
+        raise ClipshiftError(f"the training {run_name} diverged: losses {saved['losses']}")
+    _write(run_name, chosen, training, spec, classes, seed, saved, out, started)
+    shutil.rmtree(work)
+
+
+def _write(
+    run_name: str, chosen: Path, training: Training, spec: Controlled, classes: Sequence[str],
+    seed: int, saved: dict[str, Any], out: Path, started: float,
+) -> None:  # fmt: skip
+    steps = plan(training)
+    per_part = steps["samples_per_part"]
+    rows = [
+        {"part": i, "samples_seen": (i + 1) * per_part, "mean_loss_of_part": loss}
+        for i, loss in enumerate(saved["losses"])
+    ]
+    write_csv(out / "loss.csv", rows)
+    with atomic(out / "model.pt") as stream:
+        torch.save(saved["model"], stream)
+    split, model, _ = run_name.rsplit("-", 2)
+    record = {
+        "run": run_name,
+        "split": split,
+        "split_sha256": sha256_file(chosen),
+        "split_samples": read_json(chosen.with_suffix(".json"))["out"],
+        "model": model,
+        "model_sha256": sha256_file(out / "model.pt"),
+        "parameters": sum(v.numel() for v in saved["model"].values()),
+        "seed": seed,
+        "training": training.model_dump(mode="json"),
+        "controlled": spec.model_dump(mode="json"),
+        "classes": list(classes),
+        "plan": steps,
+        "samples_seen": steps["samples_seen"],
+        "final_loss": saved["losses"][-1],
+        "command": sys.argv,
+        "seconds_of_last_start": round(time.time() - started, 1),
+        "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch")},
+    }
+    write_json(out / "record.json", record)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    run_arguments(parser)
+    parser.add_argument("--chosen", type=Path, required=True)
+    parser.add_argument("--model", required=True, help="JSON of the controlled model's block")
+    parser.add_argument("--classes", required=True, help="JSON of the classes, or a file of them")
+    parser.add_argument("--start", type=Path, help="weights whose vision tower it starts from")
+    args = parser.parse_args()
+    training = Training.model_validate_json(args.training)
+    if training.world > 1 and "RANK" not in os.environ:
+        command = [*program(training, "clipshift.training.vision"), *sys.argv[1:]]
+        sys.exit(subprocess.run(command, check=False).returncode)
+    spec = Controlled.model_validate_json(args.model)
+    train(
+        args.run, args.chosen, args.tar, training, spec, classes_of(args.classes), args.seed,
+        args.work, args.out, args.data, args.start,
+    )  # fmt: skip
+    print(json.dumps({"run": args.run, "plan": plan(training)}))
+
+
+if __name__ == "__main__":
+    run(main)
