@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -272,7 +272,8 @@ def thresholds(reference: Path, tests: Path, out: Path) -> None:
     write_table(out, reference_table(read_all(reference), read_all(tests)))
 
 
-class Side(TypedDict):
+@dataclass(frozen=True)
+class Side:
     """Where the files of a test set lie: embeddings (a folder), thresholds, and margins to write."""
 
     embeddings: Path
@@ -290,10 +291,10 @@ def shard(pool: Path, shard: str, tests: dict[str, Side], reference: str) -> Non
     """
     columns = ["test_key", "similarity"]
     sides = {
-        name: Tests.of(read_all(side["embeddings"]), read_parquet(side["thresholds"], columns))
+        name: Tests.of(read_all(side.embeddings), read_parquet(side.thresholds, columns))
         for name, side in tests.items()
     }
-    out = {name: side["margins"] for name, side in tests.items()}
+    out = {name: side.margins for name, side in tests.items()}
     scanner = prepare(pool, [shard], sides)
     # Each set has the certificate of its pass, which names the sets that were with it.
     first, *others = (path.with_suffix(".json") for path in out.values())
