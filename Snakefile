@@ -44,7 +44,7 @@ onstart:
     at.made.save(Path(os.environ[made.VARIABLE]))
     if workflow.non_local_exec:
         refuse_leftovers()
-    studies.save(cfg)
+    shared_folder.save(cfg)
 
 
 localrules:

@@ -159,9 +159,9 @@ def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any
                 raise TypeError(f"{function.__module__}.{function.__name__} misses {name!r}")
             continue
         value = values[name]
-        # An input that a job does not have is an empty list to Snakemake.
-        if value == [] and type(None) in get_args(hints[name]):
-            value = None
+        # What a job may lack, input functions give as a list of one or none.
+        if isinstance(value, list) and type(None) in get_args(hints[name]):
+            value = value[0] if value else None
         arguments[name] = TypeAdapter(hints[name]).validate_python(value)
     return arguments
 

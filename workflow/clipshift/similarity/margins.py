@@ -274,7 +274,7 @@ def thresholds(reference: Path, tests: Path, out: Path) -> None:
 
 @dataclass(frozen=True)
 class Side:
-    """Where the files of a test set lie: embeddings (a folder), thresholds, and margins to write."""
+    """Files of a test set: embeddings (a folder), thresholds, and margins to write."""
 
     embeddings: Path
     thresholds: Path
