@@ -75,10 +75,9 @@ def test_cost_of_a_job(cfg: Config, rule: str, wildcards: dict[str, str], expect
 
 
 def test_time_of_a_job_is_that_of_its_slowest_part(cfg: Config) -> None:
-    train = job_cost(cfg, "train", {"split": "core", "model": "big"})
-    assert train.gpus == 2
+    train = job_cost(cfg, "train", {"split": "core", "model": "big"}, gpus=2)
     assert train.seconds(cfg) == 1 + max(720 / 2, 288)
-    embed = job_cost(cfg, "embed", {"dataset": "web", "encoder": "b16"})
+    embed = job_cost(cfg, "embed", {"dataset": "web", "encoder": "b16"}, gpus=1)
     assert embed.seconds(cfg) == 1 + max((50 + 1) / 2, 20, 115_000 / 1000)
 
 
@@ -96,6 +95,7 @@ rule embed:
 rule embed:
     output: c
     wildcards: encoder=b16, dataset=web, shard=00001
+    resources: mem_mb=32000, gpu=1, runtime=240
 
 [Tue Nov 24 09:04:17 2026]
 localrule all:
@@ -107,8 +107,9 @@ job    count
 
 def test_jobs_of_a_dry_run(cfg: Config) -> None:
     jobs = list(plan.planned_jobs(DRY_RUN))
-    assert [rule for rule, _ in jobs] == ["embed", "embed", "all"]
+    assert [rule for rule, *_ in jobs] == ["embed", "embed", "all"]
     assert jobs[1][1] == {"encoder": "b16", "dataset": "web", "shard": "00001"}
+    assert [gpus for *_, gpus in jobs] == [1, 1, 0]
     embed, last = plan.summarise(cfg, DRY_RUN)
     assert (embed.jobs, embed.read, last.jobs) == (2, 200_000, 1)
     assert embed.gpu == 2 * 116  # held for 116 s each

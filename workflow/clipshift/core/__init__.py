@@ -1,4 +1,4 @@
-"""What every room stands on: files that are whole or absent, counts, errors for people, the database.
+"""What every room stands on: files that are whole or absent, counts, errors, steps, the database.
 
 in    nothing of the project
 out   functions that all other rooms may import; this room imports none of them

@@ -113,8 +113,8 @@ def _values(params: Mapping[str, Any], **given: Any) -> dict[str, Any]:
     for name, value in params.items():
         if callable(value):
             taken = inspect.signature(value).parameters
-            first, *others = (n for n in taken if taken[n].default is inspect.Parameter.empty)
-            values[name] = value(given["wildcards"], **{n: given[n] for n in others})
+            more = {n: given[n] for n in list(taken)[1:] if n in given}
+            values[name] = value(given["wildcards"], **more)
         else:
             values[name] = _filled(value, wildcards) if isinstance(value, str) else value
     return values

@@ -55,14 +55,21 @@ def _reads(module: Path) -> frozenset[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node.value.startswith("data/"):
-                found.update(f for f in PACKAGE.glob(f"{node.value}*") if f.is_file())
-                found.update(f for f in PACKAGE.glob(f"{node.value}*/*") if f.is_file())
+        elif _text(node).startswith("data/"):
+            found.update(f for f in (PACKAGE / "data").rglob("*") if _named(f, _text(node)))
         for name in names:
             where = PACKAGE.parent / name.replace(".", "/")
             found.update(f for f in (where.with_suffix(".py"), where / "__init__.py") if f.exists())
     return frozenset(f for f in found if not _neutral(f))
+
+
+def _text(node: ast.AST) -> str:
+    value = getattr(node, "value", None)
+    return value if isinstance(node, ast.Constant) and isinstance(value, str) else ""
+
+
+def _named(file: Path, start: str) -> bool:
+    return file.is_file() and str(file.relative_to(PACKAGE)).startswith(start)
 
 
 def _neutral(file: Path) -> bool:

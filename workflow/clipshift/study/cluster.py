@@ -5,6 +5,8 @@ The file is `profiles/slurm/cluster.yaml`, or the one that `$CLIPSHIFT_CLUSTER` 
 
 import os
 import subprocess
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,13 +14,12 @@ import yaml
 from pydantic import Field, ValidationError
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.config.causes import training
 from clipshift.study.config.data import Block
-from clipshift.study.config.study import Config
 
 VARIABLE = "CLIPSHIFT_CLUSTER"
-# Names of the models that train on GPUs, for the profile's expressions; set by the workflow.
-GPU_MODELS = "CLIPSHIFT_GPU_MODELS"
+# Set where the profile is read: the file of names, for the rules of this run and of its jobs.
+IN_USE = "CLIPSHIFT_CLUSTER_IN_USE"
+DAY = 1440  # minutes
 SHIPPED = Path(__file__).parents[3] / "profiles/slurm/cluster.yaml"
 # What one question to Slurm may take: a login whose accounting hangs must not hold up a run.
 PATIENCE = 20
@@ -41,6 +42,7 @@ class Cluster(Block):
     cpus_per_gpu: int = Field(default=12, ge=1, description="Cores that come with each GPU.")
     scratch: str | None = Field(
         default=None,
+        pattern=r"^[\w./$-]+$",
         description="Folder of the nodes for temporary files, e.g. `/scratch/$USER`; variables are "
         "those of the node. null: the node's TMPDIR or /tmp.",
     )
@@ -68,22 +70,44 @@ class Cluster(Block):
         return "sacct" if _answers("sacct", "-X", "--noheader", "--starttime=now") else "squeue"
 
 
-def trained(on_gpu: str | int, on_cpu: str) -> str:
-    """A resource of trainings, as Snakemake evaluates it for each job: by its model's GPUs.
+Amount = int | Callable[[Any], int]
 
-    A profile knows no configuration, and a type of GPU without a GPU is a request that Slurm's job
-    steps refuse. `on_gpu` is a value, `on_cpu` an expression.
 
-    >>> trained("a100", "''")
-    "'a100' if wildcards.model in '$CLIPSHIFT_GPU_MODELS'.split() else ''"
+def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
+    """The resources of a rule: numbers, or functions of a job's wildcards.
+
+    Each further attempt of a job gets as much memory and time again; times of a day and more do
+    not grow, since partitions have a limit. In a run with `--profile slurm` the partition, the
+    account and the type of the GPUs are those of the cluster.
+
+    Args:
+        memory: MB.
+        gpus: of one machine.
     """
-    return f"{on_gpu!r} if wildcards.model in '${GPU_MODELS}'.split() else {on_cpu}"
 
+    def of(amount: Amount, wildcards: Any) -> int:
+        return amount(wildcards) if callable(amount) else amount
 
-def gpu_models(cfg: Config) -> list[str]:
-    """Models of a study whose trainings ask for GPUs."""
-    controlled = {name: training(cfg, name) for name in cfg.causes.models}
-    return [name for name, block in {**cfg.models, **controlled}.items() if block.gpus]
+    def runtime(wildcards: Any, attempt: int) -> int:
+        first = of(minutes, wildcards)
+        return first if first >= DAY else first * attempt
+
+    asked: dict[str, Any] = {
+        "mem_mb": lambda wildcards, attempt: of(memory, wildcards) * attempt,
+        "runtime": runtime,
+    }
+    if gpus:
+        asked["gpu"] = gpus
+    if here := in_use():
+        on = {True: here.gpu_partition, False: here.cpu_partition}
+        asked["slurm_partition"] = lambda wildcards: on[of(gpus, wildcards) > 0]
+        if here.account:
+            asked["slurm_account"] = here.account
+        if gpus:
+            asked["cpus_per_gpu"] = here.cpus_per_gpu
+            # A type of GPU without a GPU is a request that Slurm refuses.
+            asked["gpu_model"] = lambda w: here.gpu_model if here.gpu_model and of(gpus, w) else ""
+    return asked
 
 
 def ask_only(command: str) -> str:
@@ -135,6 +159,27 @@ def read(path: Path | None = None) -> Cluster:
         raise ClipshiftError(
             f"{path}: {'; '.join(faults)}. Keys: {', '.join(Cluster.model_fields)}"
         ) from None
+
+
+def use() -> Cluster:
+    """The cluster of `read`, for the profile; from here on `needs` asks for its names."""
+    here = read()
+    os.environ[IN_USE] = str(Path(os.environ.get(VARIABLE) or SHIPPED).absolute())
+    return here
+
+
+@cache
+def in_use() -> Cluster | None:
+    """The cluster whose profile this run was started with."""
+    return read(Path(os.environ[IN_USE])) if IN_USE in os.environ else None
+
+
+def scratch_prefix() -> str:
+    """What comes before every shell line: temporary files go to the cluster's scratch folder."""
+    here = in_use()
+    if here is None or not here.scratch:
+        return ""
+    return f'set -euo pipefail; export TMPDIR="{here.scratch}"; mkdir -p "$TMPDIR"; '
 
 
 def leftovers(folder: Path) -> list[str]:

@@ -5,7 +5,7 @@ Pure functions of the configuration; nothing is measured and no file is looked a
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipshift.study.config.causes import LinearHead, training
 from clipshift.study.config.encoders import OpenClipEncoder
@@ -110,7 +110,6 @@ def _embed(cfg: Config, w: Mapping[str, str]) -> Work:
         gpu=n / embed_rate(cfg, w["encoder"]),
         read=2 * n * c.picture_bytes,  # once more to verify a few rows
         written=_vectors(cfg, n) + n * c.row_bytes,
-        gpus=1,
     )
 
 
@@ -136,7 +135,7 @@ def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
 def _dedup_assign(cfg: Config, w: Mapping[str, str]) -> Work:
     n = shard_points(cfg, w["pool"])
     gpu = _products(cfg, n * cfg.dedup.clusters)
-    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n, gpus=1)
+    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n)
 
 
 def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -145,7 +144,7 @@ def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:
     pairs = cfg.costs.cluster_spread * n * n / block.clusters / 2 / block.jobs
     read = min(_vectors(cfg, n), mine * PAGE) + n * cfg.costs.row_bytes
     written = 2 * _vectors(cfg, mine) + mine * cfg.costs.score_bytes
-    return Work(_rows(cfg, n), _products(cfg, pairs), read, written, gpus=1)
+    return Work(_rows(cfg, n), _products(cfg, pairs), read, written)
 
 
 def _dedup_apply(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -156,14 +155,14 @@ def _dedup_apply(cfg: Config, w: Mapping[str, str]) -> Work:
 
 def _dedup_check(cfg: Config, w: Mapping[str, str]) -> Work:
     n = points(cfg, w["pool"])
-    return Work(gpu=_products(cfg, n * cfg.dedup.check), read=_vectors(cfg, n), gpus=1)
+    return Work(gpu=_products(cfg, n * cfg.dedup.check), read=_vectors(cfg, n))
 
 
 def _thresholds(cfg: Config, w: Mapping[str, str]) -> Work:
     tests = points(cfg, w["testset"]) if "testset" in w else test_images(cfg)
     reference = points(cfg, w.get("dataset", cfg.reference))
     read = _vectors(cfg, reference + tests)
-    return Work(gpu=_products(cfg, reference * tests), read=read, gpus=1)
+    return Work(gpu=_products(cfg, reference * tests), read=read)
 
 
 def _margins(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -173,13 +172,13 @@ def _margins(cfg: Config, w: Mapping[str, str]) -> Work:
     n = shard_points(cfg, w["piece"].split("/")[1])
     written = n * len(sets) * cfg.costs.score_bytes
     read = _vectors(cfg, n + tests)
-    return Work(gpu=_products(cfg, n * tests), read=read, written=written, gpus=1)
+    return Work(gpu=_products(cfg, n * tests), read=read, written=written)
 
 
 def _neighbours(cfg: Config, w: Mapping[str, str]) -> Work:
     base = w["base"] if w["base"] in {**cfg.pools, **cfg.sets} else cfg.pool
     n, tests = points(cfg, base), points(cfg, w["testset"])
-    return Work(_rows(cfg, n), _products(cfg, n * tests), _vectors(cfg, n), gpus=1)
+    return Work(_rows(cfg, n), _products(cfg, n * tests), _vectors(cfg, n))
 
 
 def _split(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -197,10 +196,10 @@ def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     gpu = samples / c.train_samples_per_gpu_hour * 3600
     seen = samples * c.picture_bytes
     if block.read == "filter":  # what is not kept is read, too
-        return Work(gpu=gpu, read=seen / share, gpus=max(1, block.gpus))
+        return Work(gpu=gpu, read=seen / share)
     copy = points(cfg, cfg.pool) * share * c.picture_bytes
     whole = points(cfg, cfg.pool) * c.picture_bytes
-    return Work(gpu=gpu, read=seen + whole, written=copy, gpus=max(1, block.gpus))
+    return Work(gpu=gpu, read=seen + whole, written=copy)
 
 
 def _logits(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -212,7 +211,7 @@ def _logits(cfg: Config, w: Mapping[str, str]) -> Work:
     if isinstance(head, LinearHead):
         n += head.most
         read += points(cfg, cfg.pool) * c.picture_bytes
-    return Work(2 * n / c.cpu_pictures_per_second, n / c.embed_per_second, read, gpus=1)
+    return Work(2 * n / c.cpu_pictures_per_second, n / c.embed_per_second, read)
 
 
 def _guard(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -233,7 +232,7 @@ def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
     seen = n * getattr(block, "epochs", 1) * (1 if getattr(block, "form", "") == "ternary" else 4)
     flops = c.gpu_flops * c.encoder_share
     return Work(seen / c.cpu_pictures_per_second, 3 * seen * c.tuned_flops / flops,
-                n * c.picture_bytes, gpus=1)  # fmt: skip
+                n * c.picture_bytes)  # fmt: skip
 
 
 def _domain_score_pictures(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -242,7 +241,7 @@ def _domain_score_pictures(cfg: Config, w: Mapping[str, str]) -> Work:
     models = 1 if getattr(block, "form", "") == "ternary" else 2
     rate = min(c.embed_per_second, c.gpu_flops * c.encoder_share / (models * c.tuned_flops))
     written = n * c.score_bytes
-    return Work(n / c.cpu_pictures_per_second, n / rate, n * c.picture_bytes, written, gpus=1)
+    return Work(n / c.cpu_pictures_per_second, n / rate, n * c.picture_bytes, written)
 
 
 def _domain_rows(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -283,8 +282,8 @@ def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
     if block.read == "filter":
         # A classifier finds its pictures by place; CLIP's filter reads what it does not keep, too.
         read = seen / share if spec.objective == "clip" else seen
-        return Work(gpu=gpu, read=read, gpus=max(1, block.gpus))
-    return Work(gpu=gpu, read=seen + whole, written=whole * share, gpus=max(1, block.gpus))
+        return Work(gpu=gpu, read=read)
+    return Work(gpu=gpu, read=seen + whole, written=whole * share)
 
 
 def _labels(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -337,9 +336,8 @@ def base_rule(rule: str) -> str:
     return re.sub(r"_\d+$", "", rule)
 
 
-def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str]) -> Work:
-    """What one job costs; rules that are not listed are small."""
+def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str], gpus: int = 0) -> Work:
+    """What one job costs, that holds so many GPUs; rules that are not listed are small."""
     rule = base_rule(rule)
     work = RULES[rule](cfg, wildcards) if rule in RULES else Work()
-    start = cfg.costs.small_job_seconds
-    return Work(work.cpu + start, work.gpu, work.read, work.written, work.gpus)
+    return replace(work, cpu=work.cpu + cfg.costs.small_job_seconds, gpus=gpus)

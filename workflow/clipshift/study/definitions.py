@@ -1,7 +1,7 @@
 """What a study means by its names: a digest of everything that has files of its own under a name.
 
 The digest of a name is that of its block and of the definitions of all that it refers to: a split's
-changes with its recipe, and with the pictures of a source behind its pool. `clipshift.study.shared_folder`
+changes with its recipe, and with the images of a source behind its pool. `study.shared_folder`
 compares them. Imported at parse time.
 """
 

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 DEFAULT = ROOT / "config/mini.yaml"
 _RULE = re.compile(r"^(?:local)?rule (\w+):$")
 _WILDCARDS = re.compile(r"^    wildcards: (.*)$")
+_GPUS = re.compile(r"^    resources: .*\bgpu=(\d+)")
 
 
 @dataclass
@@ -58,18 +59,20 @@ class Line:
         self.wall = max(self._longest, side_by_side)
 
 
-def planned_jobs(output: str) -> Iterator[tuple[str, dict[str, str]]]:
-    """Rule and wildcards of each job in the output of a dry run."""
-    rule = ""
+def planned_jobs(output: str) -> Iterator[tuple[str, dict[str, str], int]]:
+    """Rule, wildcards and GPUs of each job in the output of a dry run."""
+    rule, gpus = "", 0
     wildcards: dict[str, str] = {}
     for text in [*output.splitlines(), ""]:
         if started := _RULE.match(text):
-            rule, wildcards = started.group(1), {}
-        elif rule and (found := _WILDCARDS.match(text)):
-            pairs = ((k, v) for k, _, v in (p.partition("=") for p in found.group(1).split(", ")))
-            wildcards = dict(pairs)
+            rule, wildcards, gpus = started.group(1), {}, 0
+        elif rule and (named := _WILDCARDS.match(text)):
+            pairs = (pair.partition("=") for pair in named.group(1).split(", "))
+            wildcards = {key: value for key, _, value in pairs}
+        elif rule and (asked := _GPUS.match(text)):
+            gpus = int(asked.group(1))
         elif rule and not text.startswith("    "):
-            yield rule, wildcards
+            yield rule, wildcards, gpus
             rule = ""
 
 
@@ -89,9 +92,9 @@ def dry_run(words: Sequence[str]) -> str:
 def summarise(cfg: Config, output: str) -> list[Line]:
     """A line per rule, in the order of first appearance of the jobs."""
     lines: dict[str, Line] = {}
-    for rule, wildcards in planned_jobs(output):
+    for rule, wildcards, gpus in planned_jobs(output):
         name = base_rule(rule)
-        lines.setdefault(name, Line(name)).add(cfg, job_cost(cfg, rule, wildcards))
+        lines.setdefault(name, Line(name)).add(cfg, job_cost(cfg, rule, wildcards, gpus))
     return list(lines.values())
 
 

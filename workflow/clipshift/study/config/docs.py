@@ -10,8 +10,8 @@ from clipshift.study.config.study import Config
 INTRODUCTION = """\
 # Configuration
 
-Generated from `workflow/clipshift/study/config/` by `clipshift config-docs --out config/README.md`; a
-test keeps it in step. A configuration is one YAML file (`snakemake --configfile FILE`, default
+Generated from `workflow/clipshift/study/config/` by `clipshift config-docs --out config/README.md`;
+a test keeps it in step. A configuration is one YAML file (`snakemake --configfile FILE`, default
 `config/mini.yaml`); several files are merged, the later ones win. An unknown key is an error that
 names the file, the key and the nearest valid one; `clipshift check FILE` says so without a run.
 
