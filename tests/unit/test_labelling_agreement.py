@@ -7,8 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import cohen_kappa_score
 
-from clipshift.apps.labelling.table import label_table
-from clipshift.stats.agreement import (
+from clipshift.apps.labelling.agreement import (
     agreement,
     cohen,
     cohen_of_tables,
@@ -16,6 +15,7 @@ from clipshift.stats.agreement import (
     fleiss_of_counts,
     lines,
 )
+from clipshift.apps.labelling.table import label_table
 
 
 def table(given: dict[str, list[int | None]]) -> pa.Table:

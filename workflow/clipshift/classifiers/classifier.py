@@ -48,8 +48,8 @@ class Fitted:
     def raw(self, name: str, classes: int, x: Any) -> np.ndarray:
         """(N, K) logits of one model, for embeddings (N, D) or encoded pictures."""
         if self.reads_pictures:
-            from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
             from clipshift.classifiers import finetune
+            from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
 
             tuned = finetune.restore(encoders.load(self.encoder), self.models[name])
             return tuned.logits(x)

@@ -56,8 +56,8 @@ def score_pictures(
     fitted: classifier.Fitted, tars: Sequence[Path], ledger: Ledger
 ) -> Iterator[pa.Table]:
     """Scores of pictures by a tuned encoder, some at a time; each model is loaded once."""
-    from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
     from clipshift.classifiers import finetune
+    from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
     from clipshift.similarity.embed import pictures
 
     models = {

@@ -1,4 +1,4 @@
-"""Statistics: intervals of accuracies, rank correlation, agreement of labels, corrected prevalence.
+"""Statistics: intervals of accuracies, rank correlation, corrected prevalence.
 
 in    counts and arrays
 out   estimates with their intervals; no file is read or written

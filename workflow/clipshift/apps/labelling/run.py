@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from clipshift.apps.labelling import agreement as kappas
 from clipshift.apps.labelling.catalogue import Catalogue, open_catalogue
 from clipshift.apps.labelling.options import Options, read_options
 from clipshift.apps.labelling.scores import sort_items
@@ -16,7 +17,6 @@ from clipshift.apps.labelling.table import consensus, read_all
 from clipshift.apps.labelling.views import Views
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
-from clipshift.stats import agreement as kappas
 
 
 def label(args: argparse.Namespace) -> None:

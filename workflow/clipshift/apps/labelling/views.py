@@ -10,10 +10,10 @@ from typing import Any
 from PIL import Image
 
 from clipshift.apps.audit.images import decode
+from clipshift.apps.labelling import agreement
 from clipshift.apps.labelling.catalogue import Catalogue, Unreadable
 from clipshift.apps.labelling.store import Store
 from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, consensus
-from clipshift.stats import agreement
 
 SIZE = 25  # pictures of a page, 5 x 5
 SIDES = {"small": 224, "large": 900}  # pixels of the longer side
