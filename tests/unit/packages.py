@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from clipshift.core.counts import Ledger
+from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets.sources.build import build
 from clipshift.study.config.data import Rendering, Source
 from tests.conftest import dump
@@ -49,9 +50,8 @@ def label(
 
 def run_build(spec: Any, packages: dict[str, Path], out: Path) -> tuple[Ledger, dict[str, Any]]:
     """Build a source; its account and its rows by the last part of their locators."""
-    from clipshift.core.files import read_parquet
-
-    ledger = build("mine", spec, RENDERING, packages, out)
+    build("mine", spec, RENDERING, packages, out)
+    ledger = Ledger.from_json(read_json(out / "manifest.json")["account"])
     rows = read_parquet(out / "samples.parquet").to_pylist()
     assert ledger.came_in == len(rows) + sum(ledger.rejected.values())
     return ledger, {r["locator"].replace("#", "/").rsplit("/", 1)[-1]: r for r in rows}

@@ -76,13 +76,18 @@ def test_sample_without_a_hash_is_refused(tmp_path: Path) -> None:
         group(folder, tmp_path, 1)
 
 
+def set_in(folder: Path, **changes: Any) -> FolderSet:
+    return SET.model_copy(update={"folder": str(folder / "set"), **changes})
+
+
 def test_table_of_a_set(tmp_path: Path) -> None:
     write_set(tmp_path / "set", [0, 1, 1, 0, 1])
-    ledger = external_set.build("pets", SET, tmp_path / "set", tmp_path / "out")
-    assert ledger.went_out == 5
+    external_set.build("pets", set_in(tmp_path), tmp_path / "out")
     table = read_parquet(tmp_path / "out/samples.parquet")
     assert table["class_name"].to_pylist() == ["cat", "dog", "dog", "dog", "cat"]  # by tar
-    assert read_json(tmp_path / "out/manifest.json")["classes"] == {"cat": 2, "dog": 3}
+    manifest = read_json(tmp_path / "out/manifest.json")
+    assert manifest["account"]["out"] == 5
+    assert manifest["classes"] == {"cat": 2, "dog": 3}
 
 
 @pytest.mark.parametrize(
@@ -103,9 +108,8 @@ def test_set_that_is_not_as_configured(
     tmp_path: Path, given: dict[str, Any], spec: dict[str, Any], message: str
 ) -> None:
     write_set(tmp_path / "set", **given)
-    changed = SET.model_copy(update=spec)
     with pytest.raises(ClipshiftError, match=message):
-        external_set.build("pets", changed, tmp_path / "set", tmp_path / "out")
+        external_set.build("pets", set_in(tmp_path, **spec), tmp_path / "out")
     assert not (tmp_path / "out/manifest.json").exists()
 
 

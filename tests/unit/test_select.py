@@ -172,8 +172,9 @@ def test_union_of_shards_is_the_selection(pool: Any, tmp_path: Path, shards: int
         accounts.append(tar.with_suffix(".json"))
         found += rows
     assert sorted(r["key"] for r in found) == [r["key"] for r in selection.rows]
-    manifest = sum_shards(accounts, "pool")
-    account: Any = manifest["account"]
+    sum_shards("pool", accounts, tmp_path / "manifest.json")
+    manifest = read_json(tmp_path / "manifest.json")
+    account = manifest["account"]
     assert account["in"] == 40
     assert account["out"] == len(found) == 35
     assert account["rejected"] == {"no class of the study": 5}
@@ -200,4 +201,4 @@ def test_key_in_two_shards_is_refused(pool: Any, tmp_path: Path) -> None:
     for shard in (0, 1):
         write_shard(0, 1, selection, folders, tmp_path / f"{shard:05d}.tar")
     with pytest.raises(ClipshiftError, match=r"00001\.tar: the key 'colour-00' occurs twice"):
-        sum_shards([tmp_path / "00000.json", tmp_path / "00001.json"], "pool")
+        sum_shards("pool", [tmp_path / f"0000{i}.json" for i in (0, 1)], tmp_path / "manifest.json")

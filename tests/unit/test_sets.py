@@ -1,12 +1,14 @@
 """Labelled sets, read back by CLIP_benchmark itself."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clip_benchmark.datasets.builder import build_dataset
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
+from clipshift.core.step import call
 from clipshift.datasets import labelled_set
 from clipshift.datasets.captions.template import captioned
 from clipshift.datasets.labels import check_labels
@@ -133,3 +135,14 @@ def test_reference_captions(folders: dict[str, Path], tmp_path: Path) -> None:
     assert texts == [f"a {r['class_name']}: {r['caption']}" for r in table]
     originals: list[Sample] = list(read_tar(out / "train/0.tar"))
     assert [s.image for s in found] == [s.image for s in originals]
+
+
+def test_another_order_of_classes_is_a_reason_to_build_a_set_again() -> None:
+    """It is the order of the labels; that of a rule's parameters is none."""
+
+    def counted(**params: Any) -> str:
+        return str(call("datasets.labelled_set.build", **params)["counted"]({}))
+
+    turned = dict(reversed(CLASSES.items()))
+    assert counted(classes=CLASSES) != counted(classes=turned)
+    assert counted(classes=CLASSES, out="x") == counted(out="x", classes=CLASSES)

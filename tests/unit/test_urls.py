@@ -1,6 +1,7 @@
 """Downloads with the real img2dataset from a server on loopback: what became of each URL."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, sha256_bytes, sha256_file
 from clipshift.datasets.shards import read_tar, url_hash
@@ -72,16 +74,17 @@ def download(urls: Path, folder: Path, how: Fetching = HOW, shards: int = 2) -> 
     """The three steps after the list; accounts summed, samples by key."""
     for i in range(shards):
         out = folder / f"fetched/{i:05d}.parquet"
-        fetch.fetch(urls, i, how, folder / f"work/{i:05d}", fetch.find_python(), out)
+        fetch.fetch(urls, i, how, folder / f"work/{i:05d}", out)
     tables = [folder / f"fetched/{i:05d}.parquet" for i in range(shards)]
-    placeholders.find(tables, 4, folder / "placeholders.parquet")
+    placeholders.find([str(t) for t in tables], 4, folder / "placeholders.parquet")
     total: Counter[str] = Counter()
     samples = {}
     for i, table in enumerate(tables):
         tar = folder / f"pool/{i:05d}.tar"
         place = folder / f"work/{i:05d}"
         mark = folder / "placeholders.parquet"
-        ledger = shard.write_shard("web", urls, i, table, mark, place, tar)
+        shard.write_shard("web", urls, i, table, mark, place, tar)
+        ledger = Ledger.from_json(read_json(tar.with_suffix(".json"))["account"])
         total += ledger.rejected + Counter({"in": ledger.came_in, "out": ledger.went_out})
         samples |= {s.key: s for s in read_tar(tar)}
     return {"total": total, "samples": samples}
@@ -144,17 +147,14 @@ def test_a_killed_download_goes_on_and_gives_the_same_bytes(web: Web, tmp_path: 
     paths = [f"photo/{i}.jpg" for i in range(60)]
     urls = make_list(write_urls(web, tmp_path, paths), tmp_path, shards=1)
     work, out = tmp_path / "work/00000", tmp_path / "fetched/00000.parquet"
-    words = [
-        sys.executable,
-        "-m",
-        "clipshift.datasets.urls.fetch",
-        "--list",
-        str(urls),
-        "--shard",
-        "0",
-    ]
-    words += ["--fetching", HOW.model_dump_json(), "--work", str(work), "--out", str(out)]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    params = {"urls": urls, "shard": 0, "fetching": HOW.model_dump(), "work": work, "out": out}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipshift.core.step", "datasets.urls.fetch.fetch"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stdin
+    with process.stdin as stream:
+        json.dump({"files": {}, "params": params}, stream, default=str)
     deadline = time.monotonic() + 60
     while not list(work.glob("attempt-000/*_stats.json")):
         assert process.poll() is None, "the download ended before it could be killed"
@@ -276,8 +276,10 @@ def test_placeholders_are_a_choice(tmp_path: Path) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
     for least, found in ((2, 1), (3, 0), (None, 0)):  # one of the three has no picture
-        assert placeholders.find([tmp_path / "t.parquet"], least, tmp_path / "p.parquet") == found
-    assert read_json(tmp_path / "p.json")["repeated_below"] == 1
+        placeholders.find([str(tmp_path / "t.parquet")], least, tmp_path / "p.parquet")
+        record = read_json(tmp_path / "p.json")
+        assert record["found"] == found
+    assert record["repeated_below"] == 1
 
 
 def test_configuration_of_a_list() -> None:

@@ -25,13 +25,15 @@ for number, covered in enumerate([["{dataset}"], *at.folder_passes()]):
         retries: 0  # one message, not three
         localrule: True
         params:
-            data=lambda w, output: cfg.data,
-            folders=lambda w, output, covered=covered: as_json(
-                {n: at.folder_block(n) for n in named(covered, w)}
+            **call(
+                "datasets.external_check.check",
+                folders=lambda w, output, covered=covered: {
+                    n: cfg.folders[n] for n in named(covered, w)
+                },
+                out="results/external",
             ),
         shell:
-            "python -m clipshift.datasets.external_check --data {params.data:q} --folders {params.folders:q}"
-            " --out results/external > {log} 2>&1"
+            RUN
 
     if number:
         workflow.ruleorder(f"external_data_{number}", "external_data")
@@ -54,11 +56,9 @@ rule folder_pool:
         mem_mb=grows(2000),
         runtime=grows(30),
     params:
-        tars=lambda w: at.tars(w.pool, w.shard),
-        version=version_of("folder_pool"),
+        **call("datasets.external_pool.group", tars=lambda w: at.tars(w.pool, w.shard)),
     shell:
-        "python -m clipshift.datasets.external_pool --name {wildcards.pool} --tars {params.tars:q}"
-        " --out {output.table} > {log} 2>&1"
+        RUN
 
 
 rule folder_set:
@@ -80,8 +80,10 @@ rule folder_set:
         mem_mb=grows(4000),
         runtime=grows(240),
     params:
-        testset=lambda w: at.folder_set(w.testset),
-        version=version_of("folder_set"),
+        **call(
+            "datasets.external_set.build",
+            spec=lambda w: cfg.folders[w.testset].model_dump(exclude={"obtain"}),
+            out="results/sets/{testset}",
+        ),
     shell:
-        "python -m clipshift.datasets.external_set --name {wildcards.testset} --set {params.testset:q}"
-        " --out results/sets/{wildcards.testset} > {log} 2>&1"
+        RUN

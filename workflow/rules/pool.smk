@@ -23,19 +23,19 @@ rule pool_shard:
         mem_mb=grows(1500),
         runtime=grows(30),
     params:
-        pool=lambda w: as_json(cfg.pools[w.pool]),
-        classes=lambda w: as_json(cfg.class_paths(cfg.pools[w.pool])),
-        holdout=lambda w: as_json(cfg.holdout),
-        sources=lambda w: at.source_arguments(w.pool),
-        version=version_of("pool"),
+        **call(
+            "datasets.pool.shard",
+            pool=lambda w: cfg.pools[w.pool],
+            classes=lambda w: cfg.class_paths(cfg.pools[w.pool]),
+            holdout=cfg.holdout,
+            sources=lambda w: at.source_folders(w.pool),
+        ),
     shell:
-        "python -m clipshift.datasets.pool shard --pool {params.pool:q} --classes {params.classes:q}"
-        " --holdout {params.holdout:q} {params.sources}"
-        " --shard {wildcards.shard} --out {output.tar} > {log} 2>&1"
+        RUN
 
 
 rule pool_manifest:
-    """Add up the shards' accounts; refuse a key that occurs twice."""
+    """Sum the shards' counts; refuse a key that occurs twice."""
     input:
         accounts=lambda w: [
             f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)
@@ -45,6 +45,7 @@ rule pool_manifest:
         "results/pools/{pool}/manifest.json",
     log:
         "results/logs/pool/{pool}.manifest.log",
+    params:
+        **call("datasets.pool.sum_shards"),
     shell:
-        "python -m clipshift.datasets.pool manifest --name {wildcards.pool} --out {output}"
-        " {input.accounts} > {log} 2>&1"
+        RUN

@@ -27,15 +27,16 @@ rule test_set:
         mem_mb=grows(1000),
         runtime=grows(20),
     params:
-        testset=lambda w: as_json(cfg.sets[w.testset]),
-        classes=lambda w: as_json(cfg.class_paths(cfg.sets[w.testset])),
-        holdout=lambda w: as_json(cfg.holdout),
-        sources=lambda w: at.source_arguments(w.testset),
-        version=version_of("sets"),
+        **call(
+            "datasets.labelled_set.build",
+            spec=lambda w: cfg.sets[w.testset],
+            classes=lambda w: cfg.class_paths(cfg.sets[w.testset]),
+            holdout=cfg.holdout,
+            sources=lambda w: at.source_folders(w.testset),
+            out="results/sets/{testset}",
+        ),
     shell:
-        "python -m clipshift.datasets.labelled_set --name {wildcards.testset} --set {params.testset:q}"
-        " --classes {params.classes:q} --holdout {params.holdout:q} {params.sources}"
-        " --out results/sets/{wildcards.testset} > {log} 2>&1"
+        RUN
 
 
 use rule test_set as reference_set with:
@@ -53,17 +54,18 @@ use rule test_set as reference_set with:
 rule set_prompts:
     """Templates and class words of a set: apart from it, so that another prompt rebuilds no set."""
     output:
-        templates="results/sets/{testset}/zeroshot_classification_templates.txt",
+        "results/sets/{testset}/zeroshot_classification_templates.txt",
         words="results/sets/{testset}/words.json",
     log:
         "results/logs/sets/{testset}.prompts.log",
     params:
-        templates=lambda w: cfg.evaluation.templates,
-        words=lambda w: as_json(cfg.words_of(cfg.sets[w.testset])),
-        version=version_of("prompts"),
+        **call(
+            "datasets.prompts.write",
+            prompts=cfg.evaluation.templates,
+            class_words=lambda w: cfg.words_of(cfg.sets[w.testset]),
+        ),
     shell:
-        "python -m clipshift.datasets.prompts --out {output.templates} --words {output.words}"
-        " --of {params.words:q} {params.templates:q} > {log} 2>&1"
+        RUN
 
 
 rule set_answers:
@@ -73,8 +75,9 @@ rule set_answers:
     log:
         "results/logs/sets/{testset}.answers.log",
     params:
-        rule=lambda w: as_json(
-            cfg.causes.model_dump(mode="json")["answers"].get(w.testset)
+        **call(
+            "datasets.prompts.answers",
+            rule=lambda w: cfg.causes.answers.get(w.testset),
         ),
     shell:
-        "printf '%s\\n' {params.rule:q} > {output} 2> {log}"
+        RUN

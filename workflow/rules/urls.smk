@@ -1,11 +1,12 @@
 # Downloaded pools: lists of URLs -> img2dataset -> pool shards.
 #   in   the files of `pools.*.urls`, below the key `data`; servers
-#   out  results/urls/{pool}/list.parquet, list.json: every URL once; the account of the list
+#   out  results/urls/{pool}/list.parquet, list.json: every URL once; the counts of the list
 #        results/urls/{pool}/fetched/{shard}.parquet: what became of each URL
 #        results/urls/{pool}/placeholders.parquet, placeholders.json
 #        results/pools/{pool}/{shard}.tar, {shard}.parquet, {shard}.json
 # Answers are kept in results/work/urls, which no rule declares: `--forcerun fetch_urls` asks only
 # for what failed. Jobs that download are local: compute nodes seldom reach the internet.
+from clipshift.core.brace_ranges import compact
 from clipshift.study.layout.urls import Urls
 
 urls = Urls(at)
@@ -19,7 +20,7 @@ localrules:
 rule url_list:
     """Every URL once, with its key and its shard."""
     input:
-        lambda w: urls.files(w.pool),
+        files=lambda w: urls.files(w.pool),
     output:
         urls="results/urls/{pool}/list.parquet",
         account="results/urls/{pool}/list.json",
@@ -31,17 +32,22 @@ rule url_list:
         mem_mb=grows(8000),
         runtime=grows(240),
     params:
-        how=lambda w: urls.listing(w.pool),
-        version=version_of("url_list"),
+        **call(
+            "datasets.urls.listing.write_list",
+            columns=lambda w: [
+                urls.pools[w.pool].url_column,
+                urls.pools[w.pool].caption_column,
+            ],
+            shards=lambda w: urls.pools[w.pool].shards,
+        ),
     shell:
-        "python -m clipshift.datasets.urls.listing --name {wildcards.pool} {params.how}"
-        " --out {output.urls} {input:q} > {log} 2>&1"
+        RUN
 
 
 rule fetch_urls:
-    """Download what has no picture yet; say what became of each URL of a shard."""
+    """Download what has no image yet; say what became of each URL of a shard."""
     input:
-        "results/urls/{pool}/list.parquet",
+        urls="results/urls/{pool}/list.parquet",
     output:
         "results/urls/{pool}/fetched/{shard}.parquet",
     log:
@@ -52,16 +58,17 @@ rule fetch_urls:
         mem_mb=grows(4000),
         runtime=grows(1440),
     params:
-        fetching=lambda w: as_json(cfg.pools[w.pool].fetching),
-        work=lambda w: urls.work(w.pool, w.shard),
-        version=version_of("fetch_urls"),
+        **call(
+            "datasets.urls.fetch.fetch",
+            fetching=lambda w: urls.pools[w.pool].fetching,
+            work=lambda w: urls.work(w.pool, w.shard),
+        ),
     shell:
-        "python -m clipshift.datasets.urls.fetch --list {input} --shard {wildcards.shard}"
-        " --fetching {params.fetching:q} --work {params.work} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule placeholders:
-    """Pictures whose very bytes came from many URLs."""
+    """Images whose very bytes came from many URLs."""
     input:
         lambda w: urls.fetched(w.pool),
     output:
@@ -72,12 +79,13 @@ rule placeholders:
     wildcard_constraints:
         pool=urls.pattern(),
     params:
-        tables=lambda w: at.word(urls.fetched(w.pool)),
-        threshold=lambda w: urls.threshold(w.pool),
-        version=version_of("placeholders"),
+        **call(
+            "datasets.urls.placeholders.find",
+            fetched=lambda w: compact(urls.fetched(w.pool)),
+            at_least=lambda w: urls.pools[w.pool].placeholder_urls,
+        ),
     shell:
-        "python -m clipshift.datasets.urls.placeholders {params.threshold} --out {output.table}"
-        " {params.tables} > {log} 2>&1"
+        RUN
 
 
 rule url_pool_shard:
@@ -98,9 +106,9 @@ rule url_pool_shard:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        work=lambda w: urls.work(w.pool, w.shard),
-        version=version_of("url_pool_shard"),
+        **call(
+            "datasets.urls.shard.write_shard",
+            work=lambda w: urls.work(w.pool, w.shard),
+        ),
     shell:
-        "python -m clipshift.datasets.urls.shard --name {wildcards.pool} --list {input.urls}"
-        " --shard {wildcards.shard} --fetched {input.fetched}"
-        " --placeholders {input.placeholders} --work {params.work} --out {output.tar} > {log} 2>&1"
+        RUN

@@ -86,7 +86,8 @@ def call(step: str | Callable[[Any], str], **params: Any) -> dict[str, Any]:
     def counted(wildcards: Any) -> str:
         own = {k: v for k, v in params.items() if not _derived(v)}
         record = {"version": version_of(name(wildcards))} | _values(own, wildcards=wildcards)
-        return json.dumps(record, default=_plain, sort_keys=True)
+        # In a value order counts: that of classes is the order of labels.
+        return json.dumps(dict(sorted(record.items())), default=_plain)
 
     def job(wildcards: Any, input: Any, output: Any, threads: int, resources: Any) -> Job:
         given = {"input": input, "output": output, "threads": threads, "resources": resources}

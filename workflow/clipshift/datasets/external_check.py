@@ -1,26 +1,31 @@
 """Whether the data that the user already has are there and whole: one check, one message.
 
-`python -m clipshift.datasets.external_check --data FOLDER --folders JSON --out FOLDER` writes a record a data
-set. Nothing is read but listings and small files: seconds for tens of thousands of tars.
+A record per data set holds the numbers of tars or classes. Nothing is read but listings and small
+files: seconds for tens of thousands of tars.
 """
 
-import argparse
 import os
 from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json
-from clipshift.datasets.tar_paths import set_tars
+from clipshift.core.step import step
+from clipshift.datasets.tar_paths import data_folder, set_tars
 from clipshift.study.config.folders import CaptionedPool, FolderPool, FolderSet
 
 # Names of a list that a message spells out.
 SPELLED = 3
 
 Folders = dict[str, FolderPool | CaptionedPool | FolderSet]
+
+
+@step(version=1)
+def check(folders: Folders, out: Path) -> None:
+    """Write `{dataset}.json` for each of some folders (see `take_stock`)."""
+    for name, entry in take_stock(folders, data_folder()).items():
+        write_json(out / f"{name}.json", entry)
 
 
 def take_stock(folders: Folders, data: Path) -> dict[str, Any]:
@@ -116,18 +121,3 @@ def _set(block: FolderSet, place: Path) -> tuple[dict[str, Any], list[str]]:
 def _spelled(names: list[str]) -> str:
     more = f" and {len(names) - SPELLED} more" if len(names) > SPELLED else ""
     return ", ".join(names[:SPELLED]) + more
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--folders", required=True, help="JSON: name -> block of the configuration")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    folders: Folders = TypeAdapter(Folders).validate_json(args.folders)
-    for name, entry in take_stock(folders, args.data).items():
-        write_json(args.out / f"{name}.json", entry)
-
-
-if __name__ == "__main__":
-    run(main)

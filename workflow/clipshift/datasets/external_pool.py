@@ -1,11 +1,9 @@
 """The sample table of a group of img2dataset's tars, from img2dataset's own tables.
 
-`python -m clipshift.datasets.external_pool --name POOL --tars WORD --out FILE` reads the
-`.parquet` and `_stats.json` beside each tar, never a picture, and writes our table and its account.
-Rows are in the order of the tars; the account holds the number of rows of each tar.
+Reads the `.parquet` and `_stats.json` beside each tar, never an image. Rows of our table are in the
+order of the tars; the `.json` beside it holds the counts and the number of rows of each tar.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -18,10 +16,11 @@ import pyarrow.parquet as pq
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
+from clipshift.core.step import step
 from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
-from clipshift.datasets.tar_paths import add_data, located
+from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.study.config.folders import STORED
 
 # Rows in memory at a time.
@@ -30,8 +29,16 @@ COLUMNS = ["key", "status", "url", "caption", "sha256"]
 SUCCESS = "success"
 
 
+@step(version=1)
+def group(pool: str, tars: str, table: Path) -> None:
+    """`write_group` of the tars of a word (see `clipshift.datasets.tar_paths`)."""
+    paths = spread(str(located(tars, data_folder())))
+    ledger = write_group(pool, paths, table, stored=tars.startswith(STORED))
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
 def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False) -> Ledger:
-    """Write the table of a group of tars and its account.
+    """Write the table of a group of tars and its counts.
 
     Args:
         tars: by number; those without a table are counted as missing.
@@ -130,19 +137,3 @@ def _rows(name: str, batch: pa.RecordBatch, table: Path) -> pa.RecordBatch:
         for f in SAMPLE_SCHEMA
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=SAMPLE_SCHEMA)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--tars", required=True, help="a word, see clipshift.datasets.tar_paths")
-    add_data(parser)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    tars = spread(str(located(args.tars, args.data)))
-    ledger = write_group(args.name, tars, args.out, args.tars.startswith(STORED))
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,11 +1,9 @@
 """Check a labelled set that the user has in CLIP_benchmark's layout, and write its table.
 
-`python -m clipshift.datasets.external_set --name NAME --set JSON --out FOLDER` writes
-`samples.parquet`, `classnames.txt`, `dataset_type.txt` and `manifest.json`; the tars are read once
-and stay where they are.
+The table is `samples.parquet`; `classnames.txt`, `dataset_type.txt` and `manifest.json` lie beside
+it. The tars are read once and stay where they are.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -16,23 +14,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, write_json, write_text
+from clipshift.core.step import step
 from clipshift.datasets import prompts
 from clipshift.datasets.shards import SAMPLE_SCHEMA, read_tar, url_hash
-from clipshift.datasets.tar_paths import add_data, set_tars
+from clipshift.datasets.tar_paths import data_folder, set_tars
 from clipshift.study.config.folders import FolderSet
 
 # Share of the class names that must have a word in common with ImageNet's of the same index.
 SAME_ORDER = 0.9
 
 
-def build(name: str, spec: FolderSet, folder: Path, out: Path) -> Ledger:
-    """Write the table and the manifest of a set, and return its account.
+@step(version=1)
+def build(testset: str, spec: FolderSet, out: Path) -> None:
+    """Write the table and the manifest of a set.
 
     Raises:
         ClipshiftError: samples, classes or their order are not as the configuration says.
     """
+    folder = data_folder() / spec.folder
     names = class_names(spec, folder)
     tars = set_tars(folder / spec.split)
     counts: Counter[int] = Counter()
@@ -43,7 +44,7 @@ def build(name: str, spec: FolderSet, folder: Path, out: Path) -> Ledger:
         pq.ParquetWriter(stream, SAMPLE_SCHEMA, compression="zstd") as writer,
     ):
         for tar in tars:
-            found = list(_rows(name, spec.split, tar, names, keys))
+            found = list(_rows(testset, spec.split, tar, names, keys))
             counts.update(label for label, _ in found)
             rows = [row for _, row in found]
             shards.append({"name": tar.name, "samples": len(rows), "bytes": tar.stat().st_size})
@@ -52,13 +53,13 @@ def build(name: str, spec: FolderSet, folder: Path, out: Path) -> Ledger:
     _expect(folder, "classes with a sample", spec.classes, len(counts))
     write_text(out / "classnames.txt", "\n".join(names) + "\n")
     write_text(out / "dataset_type.txt", "multiclass\n")
-    ledger = Ledger("set", name, came_in=len(keys), went_out=len(keys))
+    ledger = Ledger("set", testset, came_in=len(keys), went_out=len(keys))
     classes: Counter[str] = Counter()
     for label, class_name in enumerate(names):
         classes[class_name] += counts[label]
     manifest = {"account": ledger.as_json(), "shards": shards, "classes": dict(classes)}
     write_json(out / "manifest.json", manifest)
-    return ledger
+    print(json.dumps(manifest["account"], indent=2))
 
 
 def class_names(spec: FolderSet, folder: Path) -> list[str]:
@@ -135,19 +136,3 @@ def _rows(
                 "locator": locator,
             },
         )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--set", required=True, help="JSON of the set block")
-    add_data(parser)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    spec = FolderSet.model_validate_json(args.set)
-    ledger = build(args.name, spec, args.data / spec.folder, args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

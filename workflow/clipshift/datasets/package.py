@@ -1,12 +1,10 @@
 """Fetch one pinned package with its registry's own client and check its hash.
 
-`python -m clipshift.datasets.package --package JSON --out FILE`. Needs no root and names no registry host:
-the clients know theirs. Fetched files are kept in a cache (`$CLIPSHIFT_CACHE`, else
-`~/.cache/clipshift`), so that a second checkout, or a machine without network whose user put the
-file there, fetches nothing.
+Needs no root and names no registry host: the clients know theirs. Fetched files are kept in a cache
+(`$CLIPSHIFT_CACHE`, else `~/.cache/clipshift`), so that a second checkout, or a machine without
+network whose user put the file there, fetches nothing.
 """
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -14,8 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_file
+from clipshift.core.step import step
 from clipshift.study.config.data import Package
 
 
@@ -25,6 +24,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("CLIPSHIFT_CACHE", default)) / "packages"
 
 
+@step(version=1)
 def fetch(package: Package, out: Path) -> None:
     """Put the package's file at `out`.
 
@@ -110,15 +110,3 @@ def _client(package: Package, commands: list[list[str]], scratch: Path) -> None:
 
 def _by_hand(package: Package) -> str:
     return f"You can also put the file yourself at {cache_folder() / package.sha256}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--package", required=True, help="JSON of the package block")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    fetch(Package.model_validate_json(args.package), args.out)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,30 +1,27 @@
 """Write one shard of a pool, and the manifest over all its shards.
 
-`python -m clipshift.datasets.pool shard ...` and `python -m clipshift.datasets.pool manifest ...`. A sample's shard
-follows from its key alone, so a new item changes one shard and no other.
+A sample's shard follows from its key alone, so a new item changes one shard and no other.
 """
 
-import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from clipshift.core.counts import Ledger
 from clipshift.core.database import database
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json
+from clipshift.core.step import step
 from clipshift.datasets.select import (
     Selection,
-    add_arguments,
     copy_samples,
-    read_arguments,
     read_sources,
     seeded_order,
     select,
 )
 from clipshift.datasets.shards import shard_entry, write_table, write_tar
-from clipshift.study.config.data import Pool
+from clipshift.study.config.data import Holdout, Pool
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -35,7 +32,7 @@ def shard_of(key: str, shards: int) -> int:
 def write_shard(
     shard: int, shards: int, selection: Selection, folders: Mapping[str, Path], tar: Path
 ) -> Ledger:
-    """Write one shard of the selection of a whole pool, its table and its account."""
+    """Write one shard of the selection of a whole pool, its table and its counts."""
     ledger = Ledger("pool", tar.stem)
     rows = [r for r in selection.rows if shard_of(r["key"], shards) == shard]
     reasons = [why for key, why in selection.rejected.items() if shard_of(key, shards) == shard]
@@ -48,10 +45,31 @@ def write_shard(
     return ledger
 
 
-def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
-    """Sum the shards' accounts; keys must be unique over the whole pool."""
+@step(version=2)
+def shard(
+    pool: Pool, shard: int, classes: dict[str, list[str]], holdout: Holdout,
+    sources: dict[str, Path], tar: Path,
+) -> None:  # fmt: skip
+    """Select the items of a pool, and write one shard of them.
+
+    Args:
+        classes: category paths of each class.
+        sources: folder of each source.
+    """
+    selection = select(read_sources(sources), pool.take, classes, holdout)
+    ledger = write_shard(shard, pool.shards, selection, sources, tar)
+    print(json.dumps(ledger.as_json(), indent=2))
+
+
+@step(version=1)
+def sum_shards(pool: str, accounts: list[Path], out: Path) -> None:
+    """Sum the shards' counts.
+
+    Raises:
+        ClipshiftError: a key occurs twice in the pool.
+    """
     entries = [read_json(path) for path in accounts]
-    ledger = Ledger("pool", name)
+    ledger = Ledger("pool", pool)
     for entry in entries:
         ledger.add(Ledger.from_json(entry["account"]))
     tables = [str(path.with_suffix(".parquet")) for path in accounts]
@@ -64,31 +82,5 @@ def sum_shards(accounts: Sequence[Path], name: str) -> dict[str, object]:
     if twice:
         tar = Path(twice[1]).with_suffix(".tar")
         raise ClipshiftError(f"{tar}: the key {twice[0]!r} occurs twice")
-    return {"account": ledger.as_json(), "shards": [entry["shard"] for entry in entries]}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("shard")
-    one.add_argument("--pool", required=True, help="JSON of the pool block")
-    one.add_argument("--shard", type=int, required=True)
-    one.add_argument("--out", type=Path, required=True, help="the tar")
-    add_arguments(one)
-    whole = commands.add_parser("manifest")
-    whole.add_argument("--name", required=True)
-    whole.add_argument("--out", type=Path, required=True)
-    whole.add_argument("accounts", type=Path, nargs="+")
-    args = parser.parse_args()
-    if args.command == "manifest":
-        write_json(args.out, sum_shards(args.accounts, args.name))
-        return
-    pool = Pool.model_validate_json(args.pool)
-    classes, holdout, folders = read_arguments(args)
-    selection = select(read_sources(folders), pool.take, classes, holdout)
-    ledger = write_shard(args.shard, pool.shards, selection, folders, args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)
+    manifest = {"account": ledger.as_json(), "shards": [entry["shard"] for entry in entries]}
+    write_json(out, manifest)

@@ -1,17 +1,16 @@
-"""Prompt templates and class names that others published, by name.
+"""What classifiers are asked about a set: prompt templates, words of its classes, and answers.
 
-`python -m clipshift.datasets.prompts --out FILE --words FILE --of JSON TEMPLATE...` writes the templates of
-a set, one a line, and the words of its classes; a word without `{c}` names templates, which come
-from open_clip.
+Templates are written one a line. Those of a name, and the class names of ImageNet, come from
+open_clip.
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_text
+from clipshift.core.step import step
 
 OPENAI_IMAGENET = "openai_imagenet"
 
@@ -39,16 +38,17 @@ def imagenet_names() -> list[str]:
     return list(IMAGENET_CLASSNAMES)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--words", type=Path, required=True)
-    parser.add_argument("--of", type=json.loads, required=True, help="JSON: class -> its words")
-    parser.add_argument("templates", nargs="+")
-    args = parser.parse_args()
-    write_json(args.words, args.of)
-    write_text(args.out, "".join(f"{line}\n" for line in templates(args.templates)))
+@step(version=1)
+def write(
+    prompts: str | list[str], class_words: dict[str, list[str]], out: Path, words: Path
+) -> None:
+    """Write the templates of a set (`out`) and the words of its classes."""
+    write_json(words, class_words)
+    given = [prompts] if isinstance(prompts, str) else prompts
+    write_text(out, "".join(f"{line}\n" for line in templates(given)))
 
 
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def answers(rule: str | dict[str, list[int]] | None, out: Path) -> None:
+    """Write a set's entry in `causes.answers`: which trained classes stand for its classes."""
+    write_text(out, json.dumps(rule) + "\n")

@@ -1,19 +1,16 @@
 """Which items of the sources go into a pool or a set: classes, hold-out of concepts, limits.
 
-Cheap rules over the sources' tables; pictures are read only to copy those that were chosen.
+Cheap rules over the sources' tables; images are read only to copy those that were chosen.
 """
 
-import argparse
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import named_paths, read_parquet
+from clipshift.core.files import read_parquet
 from clipshift.datasets.shards import SAMPLE_SCHEMA, Sample, read_tar
 from clipshift.study.config.data import Holdout, Take
 
@@ -146,19 +143,3 @@ def copy_samples(rows: Sequence[Row], folders: Mapping[str, Path]) -> Iterator[S
                         "table; delete the folder and run again"
                     )
                 yield found[row["key"]]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say what there is to select from, shared by pools and sets."""
-    parser.add_argument("--classes", required=True, help="JSON of the classes block")
-    parser.add_argument("--holdout", required=True, help="JSON of the holdout block")
-    parser.add_argument("--source", action="append", required=True, metavar="NAME=FOLDER")
-
-
-def read_arguments(
-    args: argparse.Namespace,
-) -> tuple[dict[str, list[str]], Holdout, dict[str, Path]]:
-    """Classes, hold-out and the sources' folders out of the arguments."""
-    classes = TypeAdapter(dict[str, list[str]]).validate_json(args.classes)
-    holdout = Holdout.model_validate_json(args.holdout)
-    return classes, holdout, {name: folder for name, (folder,) in named_paths(args.source).items()}

@@ -1,11 +1,9 @@
-"""Build one source: unpack its packages, read its items, draw them, write one shard.
+"""Build one source: unpack its packages, read its items, render them, write one shard.
 
-`python -m clipshift.datasets.sources.build --name NAME --source JSON --rendering JSON
-[--package NAME=FILE ...] --out FOLDER` writes `samples.tar`, `samples.parquet`, `manifest.json`.
-Nothing here depends on the study's classes or hold-out: they apply later and cost nothing.
+`samples.tar` and `samples.parquet` hold the samples, ordered by locator, and `manifest.json` the
+counts. Nothing here depends on the study's classes or hold-out: they apply later and cost nothing.
 """
 
-import argparse
 import json
 import re
 import subprocess
@@ -14,16 +12,16 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import named_paths, sha256_bytes, write_json
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import sha256_bytes, write_json
+from clipshift.core.step import step
 from clipshift.datasets.shards import Sample, shard_entry, url_hash, write_table, write_tar
 from clipshift.datasets.sources import emoji, openclipart, sidecar, table, webdataset
 from clipshift.datasets.sources.base import Adapter, Item, Rejected, caption
@@ -39,11 +37,21 @@ ADAPTERS: dict[str, Adapter] = {
 }
 
 
+@step(version=1)
 def build(
-    name: str, spec: Any, rendering: Rendering, packages: Mapping[str, Path], out: Path
-) -> Ledger:
-    """Write one source's samples, ordered by key, and return its account."""
-    ledger = Ledger("source", name)
+    source: str, spec: Source, rendering: Rendering, packages: dict[str, Path], out: Path
+) -> None:
+    """Write the samples of one source, their table and their manifest.
+
+    Args:
+        source: its name.
+        out: folder.
+
+    Raises:
+        ClipshiftError: two items have one key, no item becomes a sample, or the caption recipe
+            names a field that an item lacks.
+    """
+    ledger = Ledger("source", source)
     rows: dict[str, dict[str, Any]] = {}
     by_digest: dict[str, str] = {}
 
@@ -51,11 +59,11 @@ def build(
         with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
             roots = {key: unpack(file, Path(scratch) / key) for key, file in packages.items()}
             found = sorted(ADAPTERS[spec.adapter](spec, roots), key=lambda item: item.locator)
-        progress = tqdm(found, desc=f"source {name}", mininterval=5, file=sys.stderr)
+        progress = tqdm(found, desc=f"source {source}", mininterval=5, file=sys.stderr)
         for item in progress:
             ledger.came_in += 1
             try:
-                sample, row = _sample(name, spec, rendering, item)
+                sample, row = _sample(source, spec, rendering, item)
             except Undrawable as reason:
                 ledger.rejected[str(reason)] += 1
                 continue
@@ -64,7 +72,7 @@ def build(
                 continue
             if sample.key in rows:
                 raise ClipshiftError(
-                    f"source {name}: {item.locator} and {rows[sample.key]['locator']} have the "
+                    f"source {source}: {item.locator} and {rows[sample.key]['locator']} have the "
                     f"same key {sample.key!r}"
                 )
             by_digest[row["sha256"]] = sample.key
@@ -74,7 +82,7 @@ def build(
     count = write_tar(out / "samples.tar", samples())
     if not count:
         raise ClipshiftError(
-            f"source {name}: none of {ledger.came_in} candidates became a sample: "
+            f"source {source}: none of {ledger.came_in} candidates became a sample: "
             f"{dict(ledger.rejected)}. Is `folder` right?"
         )
     ledger.went_out = count
@@ -87,7 +95,7 @@ def build(
         "origin": spec.origin,
     }
     write_json(out / "manifest.json", manifest)
-    return ledger
+    print(json.dumps(manifest["account"], indent=2))
 
 
 def _sample(
@@ -178,22 +186,3 @@ def _extract(archive: tarfile.TarFile, folder: Path) -> None:
         if not plain or not all(end.resolve().is_relative_to(root) for end in ends):
             raise tarfile.ExtractError(f"{member.name!r} leaves its folder or is no plain file")
         archive.extract(member, folder, set_attrs=False)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--source", required=True, help="JSON of the source block")
-    parser.add_argument("--rendering", required=True, help="JSON of the rendering block")
-    parser.add_argument("--package", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    packages = {name: file for name, (file,) in named_paths(args.package).items()}
-    spec = TypeAdapter(Source).validate_json(args.source)
-    rendering = Rendering.model_validate_json(args.rendering)
-    ledger = build(args.name, spec, rendering, packages, args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,15 +1,14 @@
 """Download the URLs of one shard with img2dataset, and say what became of each.
 
-`python -m clipshift.datasets.urls.fetch --list FILE --shard N --fetching JSON --work FOLDER --out FILE`
-writes one row per URL: `key, url, reason` (null: there is a picture), `message` (img2dataset's),
-`sha256` (of the bytes that the server sent), `attempt`, `number` (its sample there).
+The table has one row per URL: `key, url, reason` (null: there is an image), `message`
+(img2dataset's), `sha256` (of the bytes that the server sent), `attempt`, `number` (its sample
+there).
 
-Pictures and answers stay in the work folder, which no rule declares. Each start is one attempt
-at what has no picture yet, in a folder of its own; an attempt that a kill ended is continued first.
-So the step run again (`--forcerun fetch_urls`) asks only for what failed.
+Images and answers stay in the work folder, which no rule declares. Each start is one attempt at
+what has no image yet, in a folder of its own; an attempt that a kill ended is continued first. So
+the step run again (`--forcerun fetch_urls`) asks only for what failed.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -23,9 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import clipshift
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_parquet, write_json, write_parquet
 from clipshift.core.processes import run_bound
+from clipshift.core.step import step
 from clipshift.datasets.urls.fetcher import stats
 from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import attempt_folder, attempt_folders
@@ -51,12 +51,18 @@ OUTCOME = pa.schema(
 )
 
 
-def fetch(urls: Path, shard: int, fetching: Fetching, work: Path, python: Path, out: Path) -> None:
-    """Attempt what has no picture yet, and write what became of every URL of a shard.
+@step(version=1)
+def fetch(urls: Path, shard: int, fetching: Fetching, work: Path, out: Path) -> None:
+    """Attempt what has no image yet, and write what became of every URL of a shard.
+
+    Args:
+        urls: the list of the pool.
+        work: folder of the shard's images and answers.
 
     Raises:
         ClipshiftError: img2dataset's environment is missing, or the program failed.
     """
+    python = find_python()
     rows = read_shard(urls, shard).to_pylist()
     attempts = attempt_folders(work)
     if attempts and not (attempts[-1] / TODO).exists():  # killed before its list was whole
@@ -167,19 +173,3 @@ def find_python() -> Path:
             f"`make img2dataset` makes; {PYTHON} may name the Python of another"
         )
     return python
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--list", type=Path, required=True)
-    parser.add_argument("--shard", type=int, required=True)
-    parser.add_argument("--fetching", required=True, help="JSON of the block")
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    fetching = Fetching.model_validate_json(args.fetching)
-    fetch(args.list, args.shard, fetching, args.work, find_python(), args.out)
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,15 +1,12 @@
 """The list of a downloaded pool: every URL once, with its key and its shard.
 
-`python -m clipshift.datasets.urls.listing --name POOL --columns URL CAPTION --shards N --out FILE FILES...`
-writes `key, url, caption, shard`, in the order of shard and key, and `FILE.json`, the account. A
-key is the hash of the URL, and the shard follows from the key, so neither the order of the list nor
-further URLs change where a URL belongs.
+It holds `key, url, caption, shard`, in the order of shard and key; the `.json` beside it holds the
+counts. A key is the hash of the URL, and the shard follows from the key, so neither the order of
+the list nor further URLs change where a URL belongs.
 """
 
-import argparse
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -17,8 +14,9 @@ import pyarrow as pa
 
 from clipshift.core.counts import Ledger
 from clipshift.core.database import database
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, write_json
+from clipshift.core.step import step
 
 # Rows of a row group: what a job that wants one shard reads at least.
 GROUP = 20_000
@@ -30,27 +28,29 @@ FAULT = """CASE WHEN coalesce(url, '') = '' THEN 'no URL'
     WHEN NOT regexp_matches(url, '^https?://', 'i') THEN 'not http or https' END"""
 
 
+@step(version=1)
 def write_list(
-    name: str, files: Sequence[Path], columns: tuple[str, str], shards: int, out: Path
-) -> Ledger:
-    """Write the list of a pool and its account.
+    pool: str, files: list[Path], columns: tuple[str, str], shards: int, urls: Path
+) -> None:
+    """Write the list of a pool and its counts.
 
     Args:
         columns: of the URLs and of the captions.
+        urls: the list.
 
     Of a URL that is listed twice the caption that comes first in the alphabet stays.
 
     Raises:
         ClipshiftError: a file is unreadable, lacks a column, or none holds a URL.
     """
-    ledger = Ledger("urls", name)
+    ledger = Ledger("urls", pool)
     with database(MEMORY) as db:
         parts = " UNION ALL ".join(_rows(db, file, columns) for file in files)
         db.execute(f"CREATE TEMP TABLE given AS SELECT *, {FAULT} AS fault FROM ({parts})")
         counts = db.execute("SELECT fault, count(*) FROM given GROUP BY fault").fetchall()
         ledger.came_in = sum(n for _, n in counts)
         ledger.rejected = Counter({fault: n for fault, n in counts if fault})
-        with atomic_path(out) as part:
+        with atomic_path(urls) as part:
             db.execute(
                 f"""COPY (
                     SELECT key, url, caption, ('0x' || key[1:8])::UBIGINT % {shards} AS shard
@@ -59,14 +59,14 @@ def write_list(
                     ORDER BY shard, key
                 ) TO '{part}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"""
             )
-        ledger.went_out = db.execute(f"SELECT count(*) FROM '{out}'").fetchall()[0][0]
+        ledger.went_out = db.execute(f"SELECT count(*) FROM '{urls}'").fetchall()[0][0]
     if not ledger.went_out:
-        out.unlink()
+        urls.unlink()
         raise ClipshiftError(f"{', '.join(map(str, files))}: no URL in the column {columns[0]!r}")
     if twice := ledger.came_in - ledger.rejected.total() - ledger.went_out:
         ledger.rejected["listed twice"] = twice
-    write_json(out.with_suffix(".json"), ledger.as_json())
-    return ledger
+    write_json(urls.with_suffix(".json"), ledger.as_json())
+    print(json.dumps(ledger.as_json(), indent=2))
 
 
 def _rows(db: duckdb.DuckDBPyConnection, file: Path, columns: tuple[str, str]) -> str:
@@ -91,20 +91,3 @@ def read_shard(urls: Path, shard: int) -> pa.Table:
     with database() as db:
         query = "SELECT key, url, caption FROM read_parquet(?) WHERE shard = ? ORDER BY key"
         return db.sql(query, params=[str(urls), shard]).to_arrow_table()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--columns", nargs=2, required=True, help="of URLs and of captions")
-    parser.add_argument("--shards", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("files", type=Path, nargs="+")
-    args = parser.parse_args()
-    url, caption = args.columns
-    ledger = write_list(args.name, args.files, (url, caption), args.shards, args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,19 +1,17 @@
-"""Placeholders of a downloaded pool: pictures whose very bytes came from many URLs.
+"""Placeholders of a downloaded pool: images whose very bytes came from many URLs.
 
-`python -m clipshift.datasets.urls.placeholders --at-least N --out FILE TABLES...` writes `sha256, urls,
-example`, and `FILE.json`, which also says how many repeated pictures stay below the threshold.
+The table holds `sha256, urls, example`; the `.json` beside it also says how many repeated images
+stay below the threshold.
 """
 
-import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.database import database
-from clipshift.core.errors import run
 from clipshift.core.files import write_json, write_parquet
+from clipshift.core.step import step
 
 REASON = "placeholder: the same bytes from many URLs"
 SCHEMA = pa.schema([("sha256", pa.string()), ("urls", pa.int64()), ("example", pa.string())])
@@ -21,15 +19,16 @@ SCHEMA = pa.schema([("sha256", pa.string()), ("urls", pa.int64()), ("example", p
 SHOWN = 20
 
 
-def find(fetched: Sequence[Path], at_least: int | None, out: Path) -> int:
-    """Write the placeholders of a pool and return their number.
+@step(version=1)
+def find(fetched: list[str], at_least: int | None, table: Path) -> None:
+    """Write the placeholders of a pool.
 
     Args:
-        fetched: of every shard, as `fetch` writes them.
-        at_least: URLs that make a picture a placeholder; None: none is one.
+        fetched: tables of every shard, as `fetch` writes them, or numbered ranges of them.
+        at_least: URLs that make an image a placeholder; None: none is one.
     """
     with database() as db:
-        files = ", ".join(f"'{path}'" for path in fetched)
+        files = ", ".join(f"'{path}'" for word in fetched for path in spread(word))
         db.execute(
             f"""CREATE TEMP TABLE repeated AS
             SELECT sha256, count(*) AS urls, min(url) AS example
@@ -43,7 +42,7 @@ def find(fetched: Sequence[Path], at_least: int | None, out: Path) -> int:
             db.sql(f"FROM repeated WHERE {which} {order}").to_arrow_table()
             for which in (above, f"NOT {above}")
         )
-    write_parquet(out, rows.cast(SCHEMA))
+    write_parquet(table, rows.cast(SCHEMA))
     record = {
         "at_least": at_least,
         "placeholders": rows.to_pylist()[:SHOWN],
@@ -52,19 +51,5 @@ def find(fetched: Sequence[Path], at_least: int | None, out: Path) -> int:
         "repeated_below": len(below),
         "repeated_below_examples": below.to_pylist()[:SHOWN],
     }
-    write_json(out.with_suffix(".json"), record)
-    return len(rows)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--at-least", type=int)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("fetched", nargs="+", help="tables, or numbered ranges of them")
-    args = parser.parse_args()
-    fetched = [path for word in args.fetched for path in spread(word)]
-    print(f"{find(fetched, args.at_least, args.out)} placeholders")
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(table.with_suffix(".json"), record)
+    print(f"{len(rows)} placeholders")

@@ -1,11 +1,9 @@
 """One shard of a downloaded pool, in the contract of every pool.
 
-`python -m clipshift.datasets.urls.shard --name POOL --list FILE --shard N --fetched FILE --placeholders FILE
---work FOLDER --out TAR`. Pictures are img2dataset's bytes, captions those of the list, in the order
-of keys: the same answers give the same bytes, whatever came first and however often it was killed.
+Images are img2dataset's bytes, captions those of the list, in the order of keys: the same answers
+give the same bytes, whatever came first and however often it was killed.
 """
 
-import argparse
 import json
 import tarfile
 from collections.abc import Iterator
@@ -13,21 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, sha256_bytes, write_json
+from clipshift.core.step import step
 from clipshift.datasets.shards import Sample, shard_entry, write_table, write_tar
 from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import tar_of
 from clipshift.datasets.urls.placeholders import REASON
 
 
+@step(version=1)
 def write_shard(
-    name: str, urls: Path, shard: int, fetched: Path, placeholders: Path, work: Path, tar: Path
-) -> Ledger:
-    """Write a shard, its table and its account.
+    pool: str, urls: Path, shard: int, fetched: Path, placeholders: Path, work: Path, tar: Path
+) -> None:
+    """Write a shard, its table and its counts.
 
     Raises:
-        ClipshiftError: a picture that was fetched is no longer in the work folder.
+        ClipshiftError: an image that was fetched is no longer in the work folder.
     """
     ledger = Ledger("pool", tar.stem)
     captions = {row["key"]: row["caption"] for row in read_shard(urls, shard).to_pylist()}
@@ -42,11 +42,11 @@ def write_shard(
         else:
             rows.append(row | {"caption": captions[row["key"]]})
     table: list[dict[str, Any]] = []
-    ledger.went_out = write_tar(tar, _samples(name, rows, work, table))
+    ledger.went_out = write_tar(tar, _samples(pool, rows, work, table))
     write_table(tar.with_suffix(".parquet"), table)
     entry = {"account": ledger.as_json(), "shard": shard_entry(tar, ledger.went_out)}
     write_json(tar.with_suffix(".json"), entry)
-    return ledger
+    print(json.dumps(entry["account"], indent=2))
 
 
 def _samples(
@@ -92,23 +92,3 @@ def _places(tar: Path) -> dict[str, tuple[int, int]]:
 
 def _remedy(work: Path) -> str:
     return f"delete {work} and fetch again (--forcerun fetch_urls)"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--list", type=Path, required=True)
-    parser.add_argument("--shard", type=int, required=True)
-    parser.add_argument("--fetched", type=Path, required=True)
-    parser.add_argument("--placeholders", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="the tar")
-    args = parser.parse_args()
-    ledger = write_shard(
-        args.name, args.list, args.shard, args.fetched, args.placeholders, args.work, args.out
-    )
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

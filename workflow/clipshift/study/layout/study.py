@@ -115,10 +115,6 @@ class Layout:
         groups = [n for n in lacking if n not in alone], [n for n in lacking if n in alone]
         return [group for group in groups if len(group) > 1]
 
-    def folder_block(self, dataset: str) -> dict[str, Any]:
-        block: dict[str, Any] = self.cfg.folders[dataset].model_dump(mode="json")
-        return block
-
     def folder_word(self, dataset: str) -> str:
         """How every word of a folder begins."""
         return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
@@ -126,10 +122,6 @@ class Layout:
     def word(self, files: list[str]) -> str:
         """Files as words of a command line (quoted, since a shell would spell ranges out)."""
         return " ".join(shlex.quote(word) for word in compact(files))
-
-    def folder_set(self, testset: str) -> str:
-        """What the table of a set that is a folder depends on."""
-        return json.dumps(self.cfg.folders[testset].model_dump(mode="json", exclude={"obtain"}))
 
     # Sources -------------------------------------------------------------------------------------
 
@@ -145,8 +137,8 @@ class Layout:
             for suffix in ("tar", "parquet")
         ]
 
-    def source_arguments(self, dataset: str) -> str:
-        return " ".join(f"--source {s}=results/sources/{s}" for s in self.sources(dataset))
+    def source_folders(self, dataset: str) -> dict[str, str]:
+        return {source: f"results/sources/{source}" for source in self.sources(dataset)}
 
     # Similarity ----------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """Where the files of downloaded pools lie. Imported while the Snakefile is parsed."""
 
 import os
-import shlex
 
 from clipshift.study.config.study import Config
 from clipshift.study.config.urls import UrlPool
@@ -23,24 +22,14 @@ class Urls:
         """The user's lists."""
         return [os.path.join(self.at.cfg.data, file) for file in self.pools[pool].urls]  # noqa: PTH118
 
-    def listing(self, pool: str) -> str:
-        """Words of the command line that say how the lists are read."""
-        block = self.pools[pool]
-        columns = (shlex.quote(c) for c in (block.url_column, block.caption_column))
-        return f"--columns {' '.join(columns)} --shards {block.shards}"
-
     def fetched(self, pool: str) -> list[str]:
         """What became of the URLs of each shard."""
         return [f"results/urls/{pool}/fetched/{shard}.parquet" for shard in self.at.shards(pool)]
 
     def work(self, pool: str, shard: str) -> str:
-        """Where the answers of a shard are kept; pictures stored otherwise lie elsewhere."""
+        """Where the answers of a shard are kept; images stored otherwise lie elsewhere."""
         how = self.pools[pool].fetching
         return f"results/work/urls/{pool}/{how.px}-{how.resize}-{how.min_px}/{shard}"
-
-    def threshold(self, pool: str) -> str:
-        least = self.pools[pool].placeholder_urls
-        return "" if least is None else f"--at-least {least}"
 
 
 def pools_of(cfg: Config) -> dict[str, UrlPool]:
