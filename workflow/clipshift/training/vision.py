@@ -36,7 +36,7 @@ from clipshift.study.config.study import Training
 from clipshift.training.clip import claim, copy_split, identity_of, plan
 from clipshift.training.images import Batches, Index, Pictures, index_tars
 from clipshift.training.init_tower import start_vision
-from clipshift.training.launch import WORKERS, copy_shards, start_step
+from clipshift.training.launch import WORKERS, copy_shards, program, start_step
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.towers import TowerWithHead, build, groups, view_of
 
@@ -283,7 +283,7 @@ def train(
         "plan": steps,
         "samples_seen": steps["samples_seen"],
         "final_loss": saved["losses"][-1],
-        "command": sys.argv,
+        "command": [*program(training, "clipshift.core.step"), "training.vision.train"],
         "seconds_of_last_start": round(time.time() - started, 1),
         "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch")},
     }
