@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet
+from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets.captions.fields import pool_fields
-from clipshift.datasets.captions.join import entries, report, write_shard
+from clipshift.datasets.captions.join import entries, report, shard
 from clipshift.datasets.external_check import take_stock
 from clipshift.datasets.shards import read_tar
 from clipshift.study.config.causes import Fields
@@ -44,10 +44,10 @@ def release(tmp_path: Path) -> tuple[Path, Path]:
 
 def shards(release: tuple[Path, Path], folder: Path, count: int) -> list[Path]:
     accounts = []
-    for shard in range(count):
-        out = folder / f"{shard:05d}.tar"
-        fields = folder / f"fields/{shard:05d}.parquet"
-        write_shard("incaps", *release, 3, shard, count, out, fields)
+    for number in range(count):
+        out = folder / f"{number:05d}.tar"
+        fields = folder / f"fields/{number:05d}.parquet"
+        shard("incaps", *release, 3, number, count, out, fields)
         accounts.append(out.with_suffix(".json"))
     return accounts
 
@@ -81,7 +81,8 @@ def test_what_is_in_both_becomes_the_pool(
 def test_every_entry_is_counted_once(
     release: tuple[Path, Path], tmp_path: Path, count: int
 ) -> None:
-    found = report(shards(release, tmp_path / "pool", count))
+    report(shards(release, tmp_path / "pool", count), tmp_path / "report.json")
+    found = read_json(tmp_path / "report.json")
     assert (found["account"]["in"], found["account"]["out"]) == (7, 3)
     assert found["account"]["rejected"] == {
         "listed twice": 1, "no file name or class": 1, "no such class folder": 1,
@@ -93,7 +94,7 @@ def test_every_entry_is_counted_once(
 
 def test_labels_need_every_class_folder(release: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="3 class folders, expected 1000"):
-        write_shard("x", *release, 1000, 0, 1, tmp_path / "a.tar", tmp_path / "f.parquet")
+        shard("x", *release, 1000, 0, 1, tmp_path / "a.tar", tmp_path / "f.parquet")
 
 
 def test_entries_are_streamed_and_absent_keys_are_none(release: tuple[Path, Path]) -> None:
@@ -124,9 +125,11 @@ def test_captions_of_img2datasets_tables(tmp_path: Path) -> None:
             r |= {"title": f"t{i}", "usertags": ["a", "b"] if i else None}
         pq.write_table(type(pq.read_table(path)).from_pylist(rows), path)
     fields = Fields(title="{title}", tags="{usertags}")
-    tars = [folder / f"{i:05d}.tar" for i in range(3)]  # the last does not exist
-    assert pool_fields(fields, tars, tmp_path / "out.parquet") == 5
-    first, second, *_ = read_parquet(tmp_path / "out.parquet").to_pylist()
+    tars = f"{folder}/{{00000..00002}}.tar"  # the last does not exist
+    pool_fields(fields, tars, tmp_path / "out.parquet")
+    rows = read_parquet(tmp_path / "out.parquet").to_pylist()
+    assert len(rows) == 5
+    first, second, *_ = rows
     assert (first["key"], first["title"], first["tags"]) == ("000000000", "t0", "")
     assert (second["tags"], second["description"], second["label"]) == ("a, b", "", None)
     with pytest.raises(ClipshiftError, match=r"lacks the columns \['nothing'\]"):

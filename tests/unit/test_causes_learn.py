@@ -1,7 +1,6 @@
 """Cross-entropy and SimCLR trainings: loss, order of pictures, schedule, and that they continue."""
 
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
+from clipshift.core.step import Job
 from clipshift.datasets.shards import Sample, write_tar
 from clipshift.evaluation.protocols import columns
 from clipshift.study.config.causes import Controlled
@@ -64,7 +64,7 @@ def run(
 ) -> Path:  # fmt: skip
     vision.train(
         "split-model-s0", chosen[0], chosen[1], training(**changes), spec, ["a", "b", "c"], 0,
-        folder / "work", folder / "out", start=start,
+        folder / "work", folder / "out/model.pt", start,
     )  # fmt: skip
     return folder / "out"
 
@@ -263,16 +263,16 @@ def test_two_processes_train_one_model(
 ) -> None:
     """As on several GPUs: torchrun, here with gloo; both see parts of one batch."""
     spec = controlled(objective, projection=8)
-    words = [word for tar in chosen[1] for word in ("--tar", tar)]
+    params = {
+        "run": "split-model-s0", "split": chosen[0], "tars": chosen[1],
+        "training": training(samples=16, checkpoints=2, processes=2), "spec": spec,
+        "classes": ["a", "b", "c"], "seed": 0, "work": tmp_path / "work",
+        "model": tmp_path / "out/model.pt",
+    }  # fmt: skip
+    job = Job("training.vision.train", params, {})
     done = subprocess.run(
-        [
-            sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "--",
-            "clipshift.training.vision", "--run", "split-model-s0", "--chosen", str(chosen[0]), *words,
-            "--training", training(samples=16, checkpoints=2).model_dump_json(),
-            "--model", spec.model_dump_json(), "--classes", '["a", "b", "c"]', "--seed", "0",
-            "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),
-        ],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "clipshift.core.step", job.step],
+        input=str(job), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert read_json(tmp_path / "out/record.json")["samples_seen"] == 16

@@ -84,14 +84,9 @@ def test_a_split_smaller_than_a_batch_is_an_error(
     split, tars = data
     with pytest.raises(ClipshiftError, match="keeps 20 samples, fewer than one batch of 64"):
         train(
-            "s-m-s0",
-            split,
-            [str(t) for t in tars],
-            settings(batch=64),
-            0,
-            tmp_path / "work",
-            tmp_path / "out",
-        )
+            "s-m-s0", split, [str(t) for t in tars], settings(batch=64), 0, tmp_path / "work",
+            tmp_path / "out/model.pt",
+        )  # fmt: skip
 
 
 def test_a_folder_of_another_training_is_not_continued(

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_file, write_json, write_parquet
+from clipshift.core.step import Job
 from clipshift.datasets.shards import Sample, write_tar
 from clipshift.study.config.study import Training
 from clipshift.training import checkpoints, launch
@@ -60,7 +61,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "split": folder / "s.parquet",
         "words": [f"{folder}/{{00000..00003}}.tar", f"{folder}/captioned.tar"],
-        "how": Filtered([folder / f"{i:05d}.parquet" for i in range(4)], None, ""),
+        "how": Filtered([f"{folder}/{{00000..00003}}.parquet"]),
         "kept": {row["key"] for row in rows if row["kept"]},
     }
 
@@ -68,7 +69,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def start(pool: dict[str, Any], training: Training, folder: Path) -> dict[str, Any]:
     """Train to the end; the record."""
     train(
-        RUN, pool["split"], pool["words"], training, 0, folder / "work", folder / "out",
+        RUN, pool["split"], pool["words"], training, 0, folder / "work", folder / "out/model.pt",
         how=pool["how"],
     )  # fmt: skip
     record: dict[str, Any] = read_json(folder / "out/record.json")
@@ -117,12 +118,16 @@ def test_preempted_and_continued_ends_with_the_same_bytes(
 ) -> None:
     """Killed after a checkpoint; nothing of it lives on; then a torn newest checkpoint."""
     work, out = tmp_path / "work", tmp_path / "out"
-    words = [sys.executable, "-m", "clipshift.training.clip", "--run", RUN, "--seed", "0"]
+    words = [sys.executable, "-m", "clipshift.core.step", "training.clip.train"]
     training = undisturbed["training"]
-    words += ["--split", str(pool["split"]), "--training", training.model_dump_json()]
-    words += [w for tar in pool["words"] for w in ("--tar", tar)]
-    words += ["--work", str(work), "--out", str(out)]
-    process = subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
+    params = {"run": RUN, "split": pool["split"], "tars": pool["words"], "training": training}
+    params |= {"seed": 0, "work": work, "model": out / "model.pt"}
+    process = subprocess.Popen(
+        words, start_new_session=True, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdin
+    with process.stdin:
+        process.stdin.write(str(Job("training.clip.train", params, {})).encode())
     folder = work / "logs" / RUN / "checkpoints"
     deadline = time.monotonic() + 120
     while not (folder / checkpoints.LATEST).exists():

@@ -7,9 +7,6 @@
 #        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
 #        results/tables/causes_{runs,models,corpora,labels}.csv
 from clipshift.study.config.causes import asked
-from clipshift.study.layout.causes import Causes
-
-causes = Causes(at)
 
 
 localrules:
@@ -17,23 +14,23 @@ localrules:
 
 
 rule source_captions:
-    """Title, description and tags of a source's samples; nothing is drawn again."""
+    """Title, description and tags of a source's samples; nothing is rendered again."""
     input:
-        "results/sources/{source}/samples.parquet",
+        samples="results/sources/{source}/samples.parquet",
     output:
         "results/captions/sources/{source}.parquet",
     log:
         "results/logs/captions/{source}.log",
     params:
-        # Not the files of the rule `fetch`: made anew, they would have every picture drawn again.
-        packages=lambda w: as_json(causes.packages(w.source)),
-        source=lambda w: as_json(cfg.sources[w.source]),
-        fields=lambda w: as_json(causes.recipe(w.source)),
-        version=version_of("caption_fields"),
+        **call(
+            "datasets.captions.fields.source_fields",
+            # Not the files of the rule `fetch`: made anew, they would have every image rendered again.
+            packages=lambda w: causes.packages(w.source),
+            spec=lambda w: cfg.sources[w.source],
+            fields=lambda w: causes.recipe(w.source),
+        ),
     shell:
-        "python -m clipshift.datasets.captions.fields source --name {wildcards.source}"
-        " --source {params.source:q} --packages {params.packages:q}"
-        " --fields {params.fields:q} --samples {input} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule pool_captions:
@@ -50,12 +47,13 @@ rule pool_captions:
         mem_mb=grows(2000),
         runtime=grows(30),
     params:
-        tars=lambda w: at.tars(w.pool, w.shard),
-        fields=lambda w: as_json(causes.recipe(w.pool)),
-        version=version_of("caption_fields"),
+        **call(
+            "datasets.captions.fields.pool_fields",
+            tars=lambda w: at.tars(w.pool, w.shard),
+            fields=lambda w: causes.recipe(w.pool),
+        ),
     shell:
-        "python -m clipshift.datasets.captions.fields pool --tars {params.tars:q}"
-        " --fields {params.fields:q} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule captioned_pool:
@@ -75,22 +73,23 @@ rule captioned_pool:
         mem_mb=grows(4000),
         runtime=grows(240),
     params:
-        captions=lambda w: cfg.pools[w.pool].captions,
-        pictures=lambda w: cfg.pools[w.pool].folder,
-        classes=lambda w: cfg.pools[w.pool].classes,
-        shards=lambda w: cfg.pools[w.pool].shards,
-        version=version_of("captioned_pool"),
+        **call(
+            "datasets.captions.join.shard",
+            captions=lambda w: cfg.pools[w.pool].captions,
+            pictures=lambda w: cfg.pools[w.pool].folder,
+            classes=lambda w: cfg.pools[w.pool].classes,
+            shards=lambda w: cfg.pools[w.pool].shards,
+        ),
     shell:
-        "python -m clipshift.datasets.captions.join shard --name {wildcards.pool}"
-        " --captions {params.captions:q} --pictures {params.pictures:q}"
-        " --classes {params.classes} --shard {wildcards.shard} --shards {params.shards}"
-        " --fields {output.fields} --out {output.tar} > {log} 2>&1"
+        RUN
 
 
 rule captions_report:
     """What of the captions found a picture: counts, by reason and by class."""
     input:
-        lambda w: [f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)],
+        accounts=lambda w: [
+            f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)
+        ],
     output:
         "results/captions/{pool}.json",
     log:
@@ -101,9 +100,9 @@ rule captions_report:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        version=version_of("captioned_pool"),
+        **call("datasets.captions.join.report"),
     shell:
-        "python -m clipshift.datasets.captions.join report {input} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule corpus:
@@ -120,14 +119,14 @@ rule corpus:
         mem_mb=grows(2000),
         runtime=grows(120),
     params:
-        corpus=lambda w: as_json(cfg.causes.corpora[w.corpus]),
-        matcher=lambda w: causes.matcher(w.corpus),
-        classes=lambda w: causes.classes(),
-        version=version_of("corpus"),
+        **call(
+            "datasets.captions.corpora.corpus",
+            corpus=lambda w: cfg.causes.corpora[w.corpus],
+            matcher=lambda w: causes.matcher(w.corpus),
+            classes=lambda w: causes.class_names(),
+        ),
     shell:
-        "python -m clipshift.datasets.captions.corpora --corpus {params.corpus:q} {params.matcher}"
-        " --table {input.table}"
-        " --fields {input.fields} --classes {params.classes:q} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule chosen:
@@ -153,78 +152,42 @@ rule chosen:
         " --corpus {params.corpora} --out {output.table} > {log} 2>&1"
 
 
-rule train_captions:
+use rule train as train_captions with:
     """Train one controlled CLIP model, or continue its training, with open_clip's program."""
     input:
         lambda w: causes.filter_files(w.model),
-        chosen=lambda w: causes.chosen(w.split, w.model),
+        split=lambda w: causes.chosen(w.split, w.model),
         tars=lambda w: there(causes.tars(w.split)),
         start=lambda w: causes.start(w.model),
-    output:
-        model="results/models/{split}-{model}-s{seed}/model.pt",
-        record="results/models/{split}-{model}-s{seed}/record.json",
-        loss="results/models/{split}-{model}-s{seed}/loss.csv",
-    log:
-        "results/logs/train/{split}-{model}-s{seed}.log",
-    benchmark:
-        "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
     wildcard_constraints:
         model=causes.models("clip"),
-    retries: 1
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(240),
-        gpu=lambda w: causes.training(w.model).gpus,
     params:
-        training=lambda w: as_json(causes.training(w.model)),
-        spec=lambda w: as_json(causes.spec(w.model)),
-        tars=lambda w: tar_arguments(causes.tars(w.split)),
-        filter=lambda w: causes.filter_arguments(w.model),
-        start=lambda w, input: f"--text {input.start}" if input.start else "",
-        run="{split}-{model}-s{seed}",
-        version=version_of("train_captions"),
-    shell:
-        "python -m clipshift.training.captions --run {params.run} --chosen {input.chosen} {params.tars}"
-        " {params.filter} --training {params.training:q} --model {params.spec:q} {params.start}"
-        " --seed {wildcards.seed} --work results/work/{params.run}"
-        " --out results/models/{params.run} > {log} 2>&1"
+        **call(
+            "training.clip.train",
+            **TRAINING,
+            spec=lambda w: causes.spec(w.model),
+            tars=lambda w: causes.tars(w.split),
+            how=lambda w: causes.filtered(w.model),
+        ),
 
 
-rule train_vision:
+use rule train as train_vision with:
     """Train one vision tower by cross-entropy or SimCLR, or continue its training."""
     input:
-        chosen=lambda w: causes.chosen(w.split, w.model),
+        split=lambda w: causes.chosen(w.split, w.model),
         tars=lambda w: there(causes.tars(w.split)),
         start=lambda w: causes.start(w.model),
         classes=causes.class_files(),
-    output:
-        model="results/models/{split}-{model}-s{seed}/model.pt",
-        record="results/models/{split}-{model}-s{seed}/record.json",
-        loss="results/models/{split}-{model}-s{seed}/loss.csv",
-    log:
-        "results/logs/train/{split}-{model}-s{seed}.log",
-    benchmark:
-        "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
     wildcard_constraints:
         model=causes.models("cross_entropy", "simclr"),
-    retries: 1
-    resources:
-        mem_mb=grows(2000),
-        runtime=grows(240),
-        gpu=lambda w: causes.training(w.model).gpus,
     params:
-        training=lambda w: as_json(causes.training(w.model)),
-        spec=lambda w: as_json(causes.spec(w.model)),
-        tars=lambda w: tar_arguments(causes.tars(w.split)),
-        start=lambda w, input: f"--start {input.start}" if input.start else "",
-        classes=lambda w: causes.classes(),
-        run="{split}-{model}-s{seed}",
-        version=version_of("train_vision"),
-    shell:
-        "python -m clipshift.training.vision --run {params.run} --chosen {input.chosen} {params.tars}"
-        " --training {params.training:q} --model {params.spec:q} {params.start}"
-        " --classes {params.classes:q} --seed {wildcards.seed} --work results/work/{params.run}"
-        " --out results/models/{params.run} > {log} 2>&1"
+        **call(
+            "training.vision.train",
+            **TRAINING,
+            spec=lambda w: causes.spec(w.model),
+            tars=lambda w: causes.tars(w.split),
+            classes=lambda w: causes.class_names(),
+        ),
 
 
 rule causes_runs:

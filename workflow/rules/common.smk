@@ -19,6 +19,7 @@ from clipshift.study.config.folders import (
 from clipshift.study.config.load import parse as parse_config  # Snakemake has a `parse` here
 from clipshift.study.config.study import source_packages
 from clipshift.core.errors import ClipshiftError
+from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.domains import DomainLayout
 from clipshift.study.layout.figures import (
     FIGURE_KINDS,
@@ -66,6 +67,7 @@ if workflow.is_main_process:
         Path.cwd() / f"results/work/made/{os.getpid()}.json"
     )
 dom = DomainLayout(at)
+causes = Causes(at)
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.
 os.environ[DATA_VARIABLE] = cfg.data

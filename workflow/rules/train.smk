@@ -55,6 +55,14 @@ rule caption_reference:
         " --template {params.template:q} --out {output} > {log} 2>&1"
 
 
+# Parameters that every training has.
+TRAINING = {
+    "training": lambda w: causes.training(w.model),
+    "run": "{split}-{model}-s{seed}",
+    "work": "results/work/{split}-{model}-s{seed}",
+}
+
+
 rule train:
     """Train one model, or continue its training, with open_clip's program."""
     input:
@@ -73,20 +81,18 @@ rule train:
     wildcard_constraints:
         model=at.model_pattern(),
     retries: 1
-    threads: lambda w: cfg.models[w.model].processes
+    threads: lambda w: causes.training(w.model).processes
     resources:
-        mem_mb=lambda w, attempt: 2000 * cfg.models[w.model].processes * attempt,
+        mem_mb=lambda w, attempt: 2000 * causes.training(w.model).processes * attempt,
         runtime=grows(240),
-        gpu=lambda w: cfg.models[w.model].gpus,
+        gpu=lambda w: causes.training(w.model).gpus,
     params:
-        training=lambda w: as_json(cfg.models[w.model]),
-        tars=lambda w: tar_arguments(at.training_words(w.split, w.model))
-        + at.filter_arguments(w.model),
-        run="{split}-{model}-s{seed}",
-        guard=lambda w: at.guard_arguments(w.split),
-        version=version_of("train"),
+        **call(
+            "training.clip.train",
+            **TRAINING,
+            tars=lambda w: at.training_words(w.split, w.model),
+            how=lambda w: at.filtered(w.model),
+            guard=lambda w: at.guard(w.split) if cfg.guard == "drop" else None,
+        ),
     shell:
-        "python -m clipshift.training.clip --run {params.run} --split {input.split}"
-        " {params.guard} {params.tars}"
-        " --training {params.training:q} --seed {wildcards.seed}"
-        " --work results/work/{params.run} --out results/models/{params.run} > {log} 2>&1"
+        RUN

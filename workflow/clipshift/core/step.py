@@ -11,7 +11,8 @@ The function's arguments are found by name: among the parameters, then the rule'
 (`out`: those without a name), its named inputs, its wildcards and `threads`. Values are checked
 against the annotations (pydantic): paths, numbers, blocks of the configuration. The job's data
 reach Python on standard input, as JSON in a here-document, so nothing of a configuration is ever
-read by a shell, and no length is too much for a command line.
+read by a shell, and no length is too much for a command line. A second argument names a file that
+holds them instead, for a program that is started several times.
 
 Imported when Snakemake reads the workflow: standard library only up here.
 """
@@ -171,7 +172,7 @@ def main() -> None:
     from clipshift.core.errors import run
 
     module, _, name = sys.argv[1].rpartition(".")
-    job = json.load(sys.stdin)
+    job = json.loads(Path(sys.argv[2]).read_text()) if sys.argv[2:] else json.load(sys.stdin)
     function = getattr(import_module(f"clipshift.{module}"), name)
     run(lambda: function(**bind(function, job)))
 

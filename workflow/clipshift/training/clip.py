@@ -1,14 +1,12 @@
 """Train one model on one split with open_clip's training program.
 
-`python -m clipshift.training.clip --run NAME --split FILE --tar WORD... --training JSON --seed N
---work FOLDER --out FOLDER`. The kept samples are copied, shuffled, into the work folder; the
-program runs there, saves a checkpoint after each part, and continues at the last one when it is
-started again. `model.pt` (weights), `record.json` (how) and `loss.csv` are the results.
+The kept samples are copied, shuffled, into the work folder; the program runs there, saves a
+checkpoint after each part, and continues at the last one when it is started again. `model.pt`
+(weights), `record.json` (how) and `loss.csv` are the results. A controlled model is trained in the
+same way, on the captions of a corpus.
 """
 
-import argparse
 import io
-import json
 import re
 import shutil
 import sys
@@ -22,10 +20,9 @@ from typing import Any
 import torch
 from PIL import Image
 from pyarrow.parquet import read_schema
-from pydantic import TypeAdapter
 
 from clipshift.core.brace_ranges import spread
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     atomic,
     read_json,
@@ -34,10 +31,12 @@ from clipshift.core.files import (
     write_csv,
     write_json,
 )
+from clipshift.core.step import step
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.shards import Sample, read_tar, write_tar
-from clipshift.datasets.tar_paths import add_arguments, located, tars_of
+from clipshift.datasets.tar_paths import data_folder, located, tars_of
 from clipshift.splits.guard import left_out
+from clipshift.study.config.causes import Controlled
 from clipshift.study.config.folders import EXTERNAL
 from clipshift.study.config.study import AnyTraining, EpochTraining, Training
 from clipshift.training import checkpoints, launch
@@ -45,7 +44,7 @@ from clipshift.training.batches import trained
 from clipshift.training.init_tower import TEXT_WEIGHTS
 from clipshift.training.tar_filter import prepare, shard_url, write_settings
 
-# Pictures held in memory while copying, bytes.
+# Images held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
 
@@ -165,13 +164,13 @@ class Filtered:
     """What `read: filter` needs beside the tars: the first word of them is the pool.
 
     Attributes:
-        tables: sample tables of the pool's shards.
+        tables: sample tables of the pool's shards; numbered ones may be one range.
         classnames: of a reference set without captions, and the template to give it some.
     """
 
-    tables: list[Path]
-    classnames: Path | None
-    template: str
+    tables: list[str]
+    classnames: Path | None = None
+    template: str = ""
 
 
 def filtered(
@@ -183,7 +182,8 @@ def filtered(
     pool, *reference = words
     done = keep / "done.json"
     if not done.exists():
-        count = prepare(split, how.tables, tars_of([pool], data), keep, without)
+        tables = [path for word in how.tables for path in spread(word)]
+        count = prepare(split, tables, tars_of([pool], data), keep, without)
         write_json(done, {"samples": count})
     write_settings(keep / "pool.json", keep / "pool")
     urls = [shard_url(keep / "pool.json", str(located(pool, data).absolute()))]
@@ -244,37 +244,45 @@ def _literal(value: object) -> str:
     return repr(tuple(value) if isinstance(value, list) else value).replace(" ", "")
 
 
+@step(version=1)
 def train(
-    run_name: str, split: Path, words: list[str], training: Training, seed: int, work: Path,
-    out: Path, where: Path = Path("data"), how: Filtered | None = None, text: Path | None = None,
-    guard: Path | None = None,
+    run: str, split: Path, tars: list[str], training: AnyTraining, seed: int, work: Path,
+    model: Path, how: Filtered | None = None, guard: Path | None = None,
+    spec: Controlled | None = None, start: Path | None = None,
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
 
     Args:
-        words: the tars to read (see `clipshift.datasets.tar_paths`); `where` is the folder of the user's data.
+        split: what to read; of a controlled model, the part that its corpus can use.
+        tars: the tars to read, as words (see `clipshift.datasets.tar_paths`).
+        work: a folder for copy, checkpoints and logs, which is removed at the end.
+        model: the weights to write; record and loss go beside them.
         how: for `read: filter`.
-        text: weights of a run whose text tower it starts from.
-        guard: the list of test images in the split, some of which it may have to leave out.
+        guard: the list of test images in the split; they are left out.
+        spec: of a controlled model.
+        start: weights of the run whose text tower it starts from.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, or the program failed.
     """
     started = time.time()
+    if spec and spec.text and spec.text.frozen:
+        lock = [*training.arguments, "--lock-text", "--lock-text-freeze-layer-norm"]
+        training = training.model_copy(update={"arguments": lock})
     launch.check_gpus(training)
-    tars = tars_of(words, where)
-    identity = identity_of(split, tars, training, seed)
+    paths = tars_of(tars, data_folder())
+    identity = identity_of(split, paths, training, seed)
     without = left_out(guard)
-    more: dict[str, Any] = {"text": sha256_file(text)} if text else {}
+    more: dict[str, Any] = {"text": sha256_file(start)} if start else {}
     more |= {"left_out": sorted(without)} if without else {}
     if claim(work, identity | more):
         print(f"continuing in {work}", file=sys.stderr)
     if training.read == "filter" and how:
-        data, samples = filtered(split, words, where, how, work, without)
-        parts = len(tars)
+        data, samples = filtered(split, tars, data_folder(), how, work, without)
+        parts = len(paths)
     else:
         parts = launch.copy_shards(training)
-        samples = copy_split(split, tars, training.cache_px, seed, work / "data", parts, without)
+        samples = copy_split(split, paths, training.cache_px, seed, work / "data", parts, without)
         data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
     if isinstance(training, EpochTraining):
         training = training.on(samples)
@@ -283,51 +291,31 @@ def train(
             f"the split {split.stem} keeps {samples} samples, fewer than one batch of "
             f"{training.batch}; keep more or lower `batch`"
         )
-    name = _model_name(run_name)
-    write_json(work / f"{name}.json", training.model)
-    options = arguments(run_name, training, seed, data, parts, work)
-    command = [*launch.program(training), str(work / f"{name}.json"), *options]
-    logs = work / "logs" / run_name
-    if whole := checkpoints.settle(logs / "checkpoints"):
-        print(f"{whole} of {training.checkpoints} parts are done", file=sys.stderr)
-    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    if text:
-        quiet[TEXT_WEIGHTS] = str(text)
-    code = launch.start(command, quiet)
-    # The program prints some of its errors and exits with 0: only its checkpoint counts.
-    log = logs / "out.log"
-    state = _finished(logs / "checkpoints" / checkpoints.LATEST, training.checkpoints)
-    if code or state is None:
-        raise ClipshiftError(
-            f"the training {run_name} failed (exit {code}); its log is {log}. Run again "
-            f"to continue from the last checkpoint, or delete {work} to start anew"
-        )
-    steps, seen = plan(training), trained(logs / "samples", training.checkpoints)
-    if seen != steps["samples_seen"]:
-        raise ClipshiftError(
-            f"the training {run_name} saw {seen} samples, planned were {steps['samples_seen']}; "
-            f"delete {work} to start anew"
-        )
-    losses = read_losses(log, training)
+    architecture = work / f"{_model_name(run)}.json"
+    write_json(architecture, training.model)
+    options = arguments(run, training, seed, data, parts, work)
+    command = [*launch.program(training), str(architecture), *options]
+    state, seen, losses = _run_program(run, command, training, work, start)
     # As text: the loss as the program printed it.
     columns = ("part", "samples_seen", "mean_loss_of_part")
-    rows = ((part, seen, str(loss)) for part, seen, loss in losses)
-    write_csv(out / "loss.csv", [dict(zip(columns, row, strict=True)) for row in rows])
+    rows = [dict(zip(columns, (*row, str(loss)), strict=True)) for *row, loss in losses]
+    write_csv(model.with_name("loss.csv"), rows)
     # To a stream: given a path, torch puts the file's name into its bytes.
-    with atomic(out / "model.pt") as stream:
+    with atomic(model) as stream:
         torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
+    split_name, model_name, _ = run.split("-")
     record = {
-        "run": run_name,
-        "split": split.stem,
+        "run": run,
+        "split": split_name,
         "split_sha256": sha256_file(split),
         "split_samples": samples,
         "left_out": without,
-        "model": run_name.split("-")[1],
-        "model_sha256": sha256_file(out / "model.pt"),
+        "model": model_name,
+        "model_sha256": sha256_file(model),
         "parameters": sum(v.numel() for v in state.values()),
         "seed": seed,
         "training": training.model_dump(mode="json"),
-        "plan": steps,
+        "plan": plan(training),
         "samples_seen": seen,
         "final_loss": losses[-1][2] if losses else None,
         "command": command,
@@ -336,8 +324,38 @@ def train(
             p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")
         },
     }
-    write_json(out / "record.json", record)
+    if spec:
+        record["controlled"] = spec.model_dump(mode="json")
+    write_json(model.with_name("record.json"), record)
     shutil.rmtree(work)
+
+
+def _run_program(
+    run: str, command: list[str], training: Training, work: Path, start: Path | None
+) -> tuple[dict[str, torch.Tensor], int, list[tuple[int, int, float]]]:
+    """Run open_clip's program to its end: weights, samples seen, losses (see `read_losses`)."""
+    logs = work / "logs" / run
+    if whole := checkpoints.settle(logs / "checkpoints"):
+        print(f"{whole} of {training.checkpoints} parts are done", file=sys.stderr)
+    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    if start:
+        quiet[TEXT_WEIGHTS] = str(start)
+    code = launch.start(command, quiet)
+    # The program prints some of its errors and exits with 0: only its checkpoint counts.
+    log = logs / "out.log"
+    state = _finished(logs / "checkpoints" / checkpoints.LATEST, training.checkpoints)
+    if code or state is None:
+        raise ClipshiftError(
+            f"the training {run} failed (exit {code}); its log is {log}. Run again "
+            f"to continue from the last checkpoint, or delete {work} to start anew"
+        )
+    planned, seen = plan(training)["samples_seen"], trained(logs / "samples", training.checkpoints)
+    if seen != planned:
+        raise ClipshiftError(
+            f"the training {run} saw {seen} samples, planned were {planned}; "
+            f"delete {work} to start anew"
+        )
+    return state, seen, read_losses(log, training)
 
 
 def _finished(checkpoint: Path, parts: int) -> dict[str, torch.Tensor] | None:
@@ -358,36 +376,3 @@ def read_losses(log: Path, training: Training) -> list[tuple[int, int, float]]:
         samples = int(part) * steps["samples_per_part"] + int(seen)
         found[samples] = (int(part), samples, float(loss))
     return [found[samples] for samples in sorted(found)]
-
-
-def run_arguments(parser: argparse.ArgumentParser) -> None:
-    """What every training takes: its name, pictures, model block, seed and folders."""
-    parser.add_argument("--run", required=True)
-    add_arguments(parser)
-    parser.add_argument("--training", required=True, help="JSON of the model block")
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    run_arguments(parser)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--guard", type=Path, help="list of test images in the split")
-    parser.add_argument("--table", nargs="*", default=[], help="sample tables of the pool")
-    parser.add_argument("--classnames", type=Path, help="of a reference set without captions")
-    parser.add_argument("--template", default="", help="caption of such a set")
-    args = parser.parse_args()
-    training: Training = TypeAdapter(AnyTraining).validate_json(args.training)
-    tables = [path for word in args.table for path in spread(word)]
-    how = Filtered(tables, args.classnames, args.template) if tables else None
-    train(
-        args.run, args.split, args.tar, training, args.seed, args.work, args.out, args.data, how,
-        guard=args.guard,
-    )  # fmt: skip
-    print(json.dumps({"run": args.run, "plan": read_json(args.out / "record.json")["plan"]}))
-
-
-if __name__ == "__main__":
-    run(main)

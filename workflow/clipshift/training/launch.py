@@ -6,11 +6,14 @@ On GPUs the processes speak through NCCL, on a CPU (`processes`) through gloo.
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from tempfile import NamedTemporaryFile
+from typing import Any
 
 import torch
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.processes import run_bound
+from clipshift.core.step import Job
 from clipshift.study.config.study import Training
 
 # Shards of a training copy: enough for their order to matter, few enough to open quickly.
@@ -80,3 +83,11 @@ def start(command: Sequence[str], more: Mapping[str, str]) -> int:
     """
     own = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
     return run_bound(command, own | dict(more))
+
+
+def start_step(training: Training, step: str, arguments: dict[str, Any]) -> int:
+    """Run a step on all processes of a training and return their exit code."""
+    with NamedTemporaryFile("w", suffix=".json") as file:
+        file.write(str(Job(step, arguments, {})))
+        file.flush()
+        return start([*program(training, "clipshift.core.step"), step, file.name], {})

@@ -1,7 +1,7 @@
 """open_clip's own training program, with our model known to it and its order of samples fixed.
 
-`python -m clipshift.training.open_clip_main MODEL_CONFIG.json [open_clip_train arguments]`. Some things differ
-from `python -m open_clip_train.main`, none of which touches the method:
+`python -m clipshift.training.open_clip_main MODEL_CONFIG.json [open_clip_train arguments]`. Some
+things differ from `python -m open_clip_train.main`, none of which touches the method:
 
 * the model configuration is registered first;
 * the shuffle buffer of samples takes its seed from `--seed` and the epoch (upstream: from the

@@ -1,8 +1,9 @@
 """Read the user's own tars in training, and let only the kept samples pass.
 
-`python -m clipshift.training.tar_filter SETTINGS.json TAR` writes a tar with the kept samples of TAR to standard
-output, in its order: what webdataset reads for a shard called `pipe:COMMAND`. `prepare` writes,
-once per training, which keys those are: one sorted list per tar, so a process holds those of one.
+`python -m clipshift.training.tar_filter SETTINGS.json TAR` writes a tar with the kept samples of
+TAR to standard output, in its order: what webdataset reads for a shard called `pipe:COMMAND`.
+`prepare` writes, once per training, which keys those are: one sorted list per tar, so a process
+holds those of one.
 """
 
 import argparse

@@ -1,22 +1,17 @@
 """Train a vision tower by cross-entropy on labels, or by SimCLR, as CLIP's is trained on captions.
 
-`python -m clipshift.training.vision --run NAME --chosen FILE --tar WORD... --training JSON
---model JSON --classes WORD --seed N --work FOLDER --out FOLDER [--start FILE]`. The same pictures,
-samples seen, checkpoints and outputs as `clipshift.training.clip`: a killed training continues at its last
-complete checkpoint and ends with the same bytes. Precision, device and processes are those of the
-model (`torch.distributed` with one process a GPU).
+The same images, samples seen, checkpoints and outputs as `clipshift.training.clip`: a killed
+training continues at its last complete checkpoint and ends with the same bytes. Precision, device
+and processes are those of the model (`torch.distributed` with one process a GPU).
 """
 
-import argparse
 import contextlib
-import json
 import math
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,16 +25,18 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from clipshift.core.device import pick_device
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
+from clipshift.core.processes import die_with_parent
+from clipshift.core.step import step
 from clipshift.datasets.captions.schema import classes_of
-from clipshift.datasets.tar_paths import tars_of
+from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
-from clipshift.training.clip import claim, copy_split, identity_of, plan, run_arguments
+from clipshift.training.clip import claim, copy_split, identity_of, plan
 from clipshift.training.images import Batches, Index, Pictures, index_tars
 from clipshift.training.init_tower import start_vision
-from clipshift.training.launch import WORKERS, copy_shards, program
+from clipshift.training.launch import WORKERS, copy_shards, program, start_step
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.towers import TowerWithHead, build, groups, view_of
 
@@ -152,9 +149,9 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
             pin_memory=device.type == "cuda",
         )  # fmt: skip
         parallel.train()
-        for step, (views, rows) in enumerate(loader, start=first):
+        for number, (views, rows) in enumerate(loader, start=first):
             for group in optimizer.param_groups:
-                group["lr"] = rate(step)
+                group["lr"] = rate(number)
             targets = torch.from_numpy(lesson.labels.targets(rows.numpy())).to(device)
             with _autocast(training.precision, device):
                 output = parallel(_flat(views).to(device, memory_format=torch.channels_last))
@@ -197,6 +194,7 @@ def _processes() -> Iterator[torch.device]:
     if "RANK" not in os.environ:
         yield pick_device()
         return
+    die_with_parent()
     cuda = torch.cuda.is_available()
     torch.distributed.init_process_group("nccl" if cuda else "gloo")
     device = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if cuda else torch.device("cpu")
@@ -208,109 +206,86 @@ def _processes() -> Iterator[torch.device]:
         torch.distributed.destroy_process_group()
 
 
+@step(version=1)
 def train(
-    run_name: str, chosen: Path, words: Sequence[str], training: Training, spec: Controlled,
-    classes: Sequence[str], seed: int, work: Path, out: Path, data: Path = Path("data"),
-    start: Path | None = None,
+    run: str, split: Path, tars: list[str], training: Training, spec: Controlled,
+    classes: list[str] | Path, seed: int, work: Path, model: Path, start: Path | None = None,
 ) -> None:  # fmt: skip
-    """Train and write `model.pt`, `record.json`, `loss.csv`.
+    """Train, or continue a training, and write its results, on all its processes.
 
     Args:
-        chosen: what to read (see `choose`).
+        split: what to read: the part of a split that the model's corpus can use.
+        tars: the tars to read, as words (see `clipshift.datasets.tar_paths`).
+        classes: in the order of their indices, or a file with one a line.
+        work: a folder for copy and checkpoint, which is removed at the end.
+        model: the weights to write; record and loss go beside them.
         start: weights of the run whose vision tower it starts from.
 
     Raises:
         ClipshiftError: the loss is no number, or a start does not fit.
     """
+    given = dict(locals())
+    if training.world > 1 and "RANK" not in os.environ:
+        sys.exit(start_step(training, "training.vision.train", given))
     started = time.time()
-    tars = tars_of(words, data)
-    identity = identity_of(chosen, tars, training, seed) | {
+    names = classes_of(classes)
+    paths = tars_of(tars, data_folder())
+    identity = identity_of(split, paths, training, seed) | {
         "model": spec.model_dump(mode="json"),
-        "classes": list(classes),
+        "classes": names,
         "start": sha256_file(start) if start else None,
     }
-    keys, labels = read_chosen(chosen, len(classes))
+    keys, labels = read_chosen(split, len(names))
     with _processes() as device:
         rank, ranks = _place()
         if rank == 0:
             if claim(work, identity):
                 print(f"continuing in {work}", file=sys.stderr)
             if training.read == "copy":
-                copy_split(chosen, tars, training.cache_px, seed, work / "data",
+                copy_split(split, paths, training.cache_px, seed, work / "data",
                            copy_shards(training))  # fmt: skip
         if ranks > 1:
             torch.distributed.barrier()
         if training.read == "copy":
-            tars = sorted((work / "data").glob("*.tar"))
-        index = index_tars(tars, keys)
-        model = build(training, spec, len(classes), seed, work)
+            paths = sorted((work / "data").glob("*.tar"))
+        index = index_tars(paths, keys)
+        tower = build(training, spec, len(names), seed, work)
         if start:
-            start_vision(model, start)
-        learn(Lesson(index, labels, training, spec, seed), model, work, device)
+            start_vision(tower, start)
+        learn(Lesson(index, labels, training, spec, seed), tower, work, device)
     if rank:
         return
     saved = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
     if not all(map(math.isfinite, saved["losses"])):
-        raise ClipshiftError(f"the training {run_name} diverged: losses {saved['losses']}")
-    _write(run_name, chosen, training, spec, classes, seed, saved, out, started)
-    shutil.rmtree(work)
-
-
-def _write(
-    run_name: str, chosen: Path, training: Training, spec: Controlled, classes: Sequence[str],
-    seed: int, saved: dict[str, Any], out: Path, started: float,
-) -> None:  # fmt: skip
+        raise ClipshiftError(f"the training {run} diverged: losses {saved['losses']}")
     steps = plan(training)
     per_part = steps["samples_per_part"]
     rows = [
         {"part": i, "samples_seen": (i + 1) * per_part, "mean_loss_of_part": loss}
         for i, loss in enumerate(saved["losses"])
     ]
-    write_csv(out / "loss.csv", rows)
-    with atomic(out / "model.pt") as stream:
+    write_csv(model.with_name("loss.csv"), rows)
+    with atomic(model) as stream:
         torch.save(saved["model"], stream)
-    split, model, _ = run_name.rsplit("-", 2)
+    split_name, model_name, _ = run.split("-")
     record = {
-        "run": run_name,
-        "split": split,
-        "split_sha256": sha256_file(chosen),
-        "split_samples": read_json(chosen.with_suffix(".json"))["out"],
-        "model": model,
-        "model_sha256": sha256_file(out / "model.pt"),
+        "run": run,
+        "split": split_name,
+        "split_sha256": sha256_file(split),
+        "split_samples": read_json(split.with_suffix(".json"))["out"],
+        "model": model_name,
+        "model_sha256": sha256_file(model),
         "parameters": sum(v.numel() for v in saved["model"].values()),
         "seed": seed,
         "training": training.model_dump(mode="json"),
         "controlled": spec.model_dump(mode="json"),
-        "classes": list(classes),
+        "classes": names,
         "plan": steps,
         "samples_seen": steps["samples_seen"],
         "final_loss": saved["losses"][-1],
-        "command": sys.argv,
+        "command": [*program(training, "clipshift.core.step"), "training.vision.train"],
         "seconds_of_last_start": round(time.time() - started, 1),
         "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch")},
     }
-    write_json(out / "record.json", record)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    run_arguments(parser)
-    parser.add_argument("--chosen", type=Path, required=True)
-    parser.add_argument("--model", required=True, help="JSON of the controlled model's block")
-    parser.add_argument("--classes", required=True, help="JSON of the classes, or a file of them")
-    parser.add_argument("--start", type=Path, help="weights whose vision tower it starts from")
-    args = parser.parse_args()
-    training = Training.model_validate_json(args.training)
-    if training.world > 1 and "RANK" not in os.environ:
-        command = [*program(training, "clipshift.training.vision"), *sys.argv[1:]]
-        sys.exit(subprocess.run(command, check=False).returncode)
-    spec = Controlled.model_validate_json(args.model)
-    train(
-        args.run, args.chosen, args.tar, training, spec, classes_of(args.classes), args.seed,
-        args.work, args.out, args.data, args.start,
-    )  # fmt: skip
-    print(json.dumps({"run": args.run, "plan": plan(training)}))
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(model.with_name("record.json"), record)
+    shutil.rmtree(work)

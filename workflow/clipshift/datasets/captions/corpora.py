@@ -1,13 +1,10 @@
-"""Caption and label of each picture of a shard, as a corpus asks for them, or why it has none.
+"""Caption and label of each image of a shard, as a corpus asks for them, or why it has none.
 
-`python -m clipshift.datasets.captions.corpora --corpus JSON --table FILE --fields FILE... --classes WORD --out
-FILE` writes `key, caption, labels, reason` in the order of the sample table's keys: `labels` are
-indices of the study's classes (several where the matcher keeps all), `reason` is null for a picture
-that can be used. Its account is beside it. No split is read: a corpus serves all of them.
+A corpus has `key, caption, labels, reason` in the order of the sample table's keys: `labels` are
+indices of the study's classes (several where the matcher keeps all), `reason` is null for an image
+that can be used. Its counts are beside it. No split is read: a corpus serves all of them.
 """
 
-import argparse
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -19,11 +16,12 @@ import pyarrow.parquet as pq
 
 from clipshift.core.counts import Ledger
 from clipshift.core.database import Paths, database, listed
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
+from clipshift.core.step import step
 from clipshift.datasets.captions.language import Judge, banned, judge
 from clipshift.datasets.captions.matcher import ClassNames, finder, label_of, text_of
-from clipshift.datasets.captions.schema import add_arguments, classes_of, paths_of
+from clipshift.datasets.captions.schema import classes_of
 from clipshift.study.config.causes import CAPTION_FIELDS, Corpus, Matcher
 
 SCHEMA = pa.schema(
@@ -116,8 +114,19 @@ def true_label(row: Row, index: dict[str, list[int]]) -> tuple[list[int], str | 
     return index[name], None
 
 
-def write_corpus(reader: Reader, table: Path, fields: Paths, out: Path) -> Ledger:
-    """Write the corpus of one shard and its account."""
+@step(version=1)
+def corpus(
+    corpus: Corpus, classes: list[str] | Path, table: Path, fields: list[Path], out: Path,
+    matcher: Matcher | None = None,
+) -> None:  # fmt: skip
+    """Write the corpus of one shard and its counts.
+
+    Args:
+        classes, matcher: see `Reader`.
+        table: the shard's sample table.
+        fields: captions of its samples, of sources or of the shard; none where none are asked for.
+    """
+    reader = Reader(corpus, classes_of(classes), matcher)
     ledger = Ledger("corpus", out.stem)
     reasons: Counter[str] = Counter()
     with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
@@ -129,22 +138,3 @@ def write_corpus(reader: Reader, table: Path, fields: Paths, out: Path) -> Ledge
     ledger.rejected = reasons
     ledger.went_out = ledger.came_in - sum(reasons.values())
     write_json(out.with_suffix(".json"), ledger.as_json())
-    return ledger
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--corpus", required=True, help="JSON of the corpus block")
-    parser.add_argument("--matcher", help="JSON of the matcher that finds its labels")
-    add_arguments(parser)
-    args = parser.parse_args()
-    corpus = Corpus.model_validate_json(args.corpus)
-    matcher = Matcher.model_validate_json(args.matcher) if args.matcher else None
-    (table,) = paths_of(args.table)
-    reader = Reader(corpus, classes_of(args.classes), matcher)
-    ledger = write_corpus(reader, table, paths_of(args.fields), args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,41 +1,46 @@
-"""What sources say of each picture: title, description and tags, as a table.
+"""What sources say of each image: title, description and tags, as a table.
 
-`python -m clipshift.datasets.captions.fields source ...`: of a built source, read again from its pinned
-packages (kept in the user's cache), without drawing a picture. `... pool ...`: of a group of
-img2dataset's tars, from columns of its own tables.
+`source_fields`: of a built source, read again from its pinned packages (kept in the user's cache),
+without rendering an image. `pool_fields`: of a group of img2dataset's tars, from columns of its own
+tables.
 
 Contract of the table: `key, title, description, tags` (strings, empty where there is none), and
 `label`, an index of the study's classes where the data themselves hold one, else null.
 """
 
-import argparse
-import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
 
 from clipshift.core.brace_ranges import spread
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_parquet, write_parquet
+from clipshift.core.step import step
 from clipshift.datasets.captions.schema import FIELDS
 from clipshift.datasets.package import fetch
 from clipshift.datasets.sources.base import Item, caption
 from clipshift.datasets.sources.build import ADAPTERS, key_of, unpack
-from clipshift.datasets.tar_paths import add_data, located
+from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.study.config.causes import CAPTION_FIELDS, Fields
 from clipshift.study.config.data import Package, Source
 
 
+@step(version=1)
 def source_fields(
-    name: str, spec: Any, fields: Fields, packages: Mapping[str, Package], samples: Path, out: Path
-) -> int:
-    """Write the fields of a built source's samples, in the order of keys; returns their number.
+    source: str, spec: Source, fields: Fields, packages: dict[str, Package], samples: Path,
+    out: Path,
+) -> None:  # fmt: skip
+    """Write the fields of a built source's samples, in the order of keys.
+
+    Args:
+        source: its name.
+        packages: those that it reads, by name.
+        samples: its sample table.
 
     Raises:
         ClipshiftError: a recipe names a field that the source lacks, or a sample is not in it.
@@ -49,15 +54,14 @@ def source_fields(
             fetch(package, file)
             roots[key] = unpack(file, Path(scratch) / key)
         for item in ADAPTERS[spec.adapter](spec, roots):
-            if isinstance(item, Item) and (key := key_of(name, item.locator)) in wanted:
-                rows[key] = {"key": key, "label": None} | _texts(name, fields, item)
+            if isinstance(item, Item) and (key := key_of(source, item.locator)) in wanted:
+                rows[key] = {"key": key, "label": None} | _texts(source, fields, item)
     if missing := wanted - rows.keys():
         raise ClipshiftError(
-            f"source {name}: {len(missing)} samples are in its table and not in its packages, e.g. "
-            f"{min(missing)!r}; delete results/sources/{name} and run again"
+            f"source {source}: {len(missing)} samples are in its table and not in its packages, "
+            f"e.g. {min(missing)!r}; delete results/sources/{source} and run again"
         )
     write_parquet(out, pa.Table.from_pylist([rows[k] for k in sorted(rows)], schema=FIELDS))
-    return len(rows)
 
 
 def _texts(name: str, fields: Fields, item: Item) -> dict[str, str]:
@@ -70,17 +74,17 @@ def _texts(name: str, fields: Fields, item: Item) -> dict[str, str]:
         ) from None
 
 
-def pool_fields(fields: Fields, tars: Sequence[Path], out: Path) -> int:
-    """Write the fields of a group of img2dataset's tars; returns the number of rows.
+@step(version=1)
+def pool_fields(fields: Fields, tars: str, out: Path) -> None:
+    """Write the fields of a group of img2dataset's tars, a numbered range.
 
     The recipe of a field is `{column}`: a column of img2dataset's table (its `--save_additional_
-    columns`). A list of tags becomes one text.
+    columns`). A list of tags becomes one text. Only the tables are read: no tar need be there.
     """
     columns = {f: getattr(fields, f).strip().removeprefix("{").removesuffix("}")
                for f in CAPTION_FIELDS if getattr(fields, f)}  # fmt: skip
-    count = 0
     with atomic(out) as stream, pq.ParquetWriter(stream, FIELDS, compression="zstd") as writer:
-        for tar in tars:
+        for tar in spread(str(located(tars, data_folder()))):
             table = tar.with_suffix(".parquet")
             if not table.exists():
                 continue
@@ -89,8 +93,6 @@ def pool_fields(fields: Fields, tars: Sequence[Path], out: Path) -> int:
                 texts = [_column(kept, columns.get(f)) for f in CAPTION_FIELDS]
                 arrays = [kept["key"].cast(pa.string()), *texts, pa.nulls(len(kept), pa.int32())]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=FIELDS))
-                count += len(kept)
-    return count
 
 
 def _batches(table: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
@@ -111,32 +113,3 @@ def _column(batch: pa.RecordBatch, name: str | None) -> pa.Array:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return pa.array([", ".join(map(str, v or [])) for v in column.to_pylist()], pa.string())
     return pc.fill_null(column.cast(pa.string()), "")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    source = commands.add_parser("source")
-    source.add_argument("--name", required=True)
-    source.add_argument("--source", required=True, help="JSON of the source block")
-    source.add_argument("--packages", required=True, help="JSON: name -> package block")
-    source.add_argument("--samples", type=Path, required=True, help="its sample table")
-    pool = commands.add_parser("pool")
-    pool.add_argument("--tars", required=True, help="a word, see clipshift.datasets.tar_paths")
-    add_data(pool)
-    for command in (source, pool):
-        command.add_argument("--fields", required=True, help="JSON of the block of causes.fields")
-        command.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    fields = Fields.model_validate_json(args.fields)
-    if args.command == "pool":
-        count = pool_fields(fields, spread(str(located(args.tars, args.data))), args.out)
-    else:
-        spec = TypeAdapter(Source).validate_json(args.source)
-        packages = TypeAdapter(dict[str, Package]).validate_json(args.packages)
-        count = source_fields(args.name, spec, fields, packages, args.samples, args.out)
-    print(json.dumps({"rows": count}))
-
-
-if __name__ == "__main__":
-    run(main)

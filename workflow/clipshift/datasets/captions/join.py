@@ -1,20 +1,15 @@
-"""ImageNet-Captions: captions by class and file name for a folder of pictures that the user has.
+"""ImageNet-Captions: captions by class and file name for a folder of images that the user has.
 
-`python -m clipshift.datasets.captions.join shard --name POOL --captions FILE --pictures FOLDER --classes N
---shard I --shards N --out FILE --fields FILE` writes one shard of a pool (tar, table, account) and
-its fields (title, description, tags, label). `... report ACCOUNT... --out FILE` adds up what was
-matched.
+`shard`: one shard of a pool (tar, table, counts) and its fields (title, description, tags, label).
+`report`: what was matched over all shards.
 
 The JSON is a list of `{filename, wnid, title, description, tags}` (Fang et al. 2022). It is read
 as a stream; a shard holds its own entries only. A label is the place of the class folder among all,
 in the order of WordNet ids. Counts are reported, never assumed.
 """
 
-import argparse
-import json
-import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +18,14 @@ import pyarrow as pa
 
 from clipshift.core.counts import Ledger
 from clipshift.core.database import database
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json, write_parquet
+from clipshift.core.step import step
 from clipshift.datasets.captions.schema import FIELDS
 from clipshift.datasets.pool import shard_of
 from clipshift.datasets.prompts import imagenet_names
 from clipshift.datasets.shards import Sample, shard_entry, url_hash, write_table, write_tar
-from clipshift.study.config.folders import DATA_VARIABLE
+from clipshift.datasets.tar_paths import data_folder
 
 IMAGENET = 1000
 _COLUMNS = {
@@ -75,12 +71,21 @@ def class_folders(pictures: Path, expected: int) -> dict[str, int]:
     return {name: label for label, name in enumerate(names)}
 
 
-def write_shard(
-    name: str, captions: Path, pictures: Path, classes: int, shard: int, shards: int, out: Path,
+@step(version=1)
+def shard(
+    pool: str, captions: Path, pictures: Path, classes: int, shard: int, shards: int, tar: Path,
     fields: Path,
-) -> Ledger:  # fmt: skip
-    """Write one shard: the entries whose key belongs to it and whose picture is there."""
-    ledger = Ledger("pool", out.stem)
+) -> None:  # fmt: skip
+    """Write one shard: the entries whose key belongs to it and whose image is there.
+
+    Args:
+        captions, pictures: the JSON and the folder, below the folder of the user's data.
+        classes: how many class folders there must be.
+        tar: to write; table and counts go beside it.
+        fields: the table of fields to write.
+    """
+    captions, pictures = data_folder() / captions, data_folder() / pictures
+    ledger = Ledger("pool", tar.stem)
     labels = class_folders(pictures, classes)
     mine: dict[str, Entry] = {}
     for entry in entries(captions):
@@ -111,23 +116,22 @@ def write_shard(
             text = {f: (entry[f] or "").strip() for f in ("title", "description")}
             text["tags"] = ", ".join(filter(None, entry["tags"] or []))
             texts.append({"key": key, "label": labels[wnid]} | text)
-            rows.append(_row(name, key, wnid, entry["filename"], named[labels[wnid]], data, text))
+            rows.append(_row(pool, key, wnid, entry["filename"], named[labels[wnid]], data, text))
             caption = rows[-1]["caption"].encode()
             yield Sample(key, {"jpg": data, "txt": caption})
 
-    ledger.went_out = write_tar(out, samples())
+    ledger.went_out = write_tar(tar, samples())
     ledger.rejected = +ledger.rejected
-    write_table(out.with_suffix(".parquet"), rows)
+    write_table(tar.with_suffix(".parquet"), rows)
     write_parquet(fields, pa.Table.from_pylist(texts, schema=FIELDS))
     counts = Counter(row["category"] for row in rows)
     account = {
         "account": ledger.as_json(),
-        "shard": shard_entry(out, ledger.went_out),
+        "shard": shard_entry(tar, ledger.went_out),
         "classes": dict(sorted(counts.items())),
         "folders": sorted(labels) if shard == 0 else [],
     }
-    write_json(out.with_suffix(".json"), account)
-    return ledger
+    write_json(tar.with_suffix(".json"), account)
 
 
 def _reason(
@@ -166,8 +170,9 @@ def _row(
     }
 
 
-def report(accounts: Sequence[Path]) -> dict[str, Any]:
-    """What was matched over all shards: the account, and the pictures of each class."""
+@step(version=1)
+def report(accounts: list[Path], out: Path) -> None:
+    """Write what was matched over all shards: the counts, and the images of each class."""
     total = Ledger("join", accounts[0].parent.name)
     counts: Counter[str] = Counter()
     folders: list[str] = []
@@ -177,7 +182,7 @@ def report(accounts: Sequence[Path]) -> dict[str, Any]:
         counts.update(entry["classes"])
         folders += entry["folders"]
     sizes = sorted(counts.values())
-    return {
+    found = {
         "account": total.as_json(),
         "classes": len(counts),
         "classes_without_pictures": [wnid for wnid in folders if wnid not in counts],
@@ -187,34 +192,4 @@ def report(accounts: Sequence[Path]) -> dict[str, Any]:
             "max": sizes[-1] if sizes else 0,
         },
     }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("shard")
-    one.add_argument("--name", required=True)
-    one.add_argument("--captions", type=Path, required=True)
-    one.add_argument("--pictures", type=Path, required=True)
-    one.add_argument("--classes", type=int, required=True)
-    one.add_argument("--shard", type=int, required=True)
-    one.add_argument("--shards", type=int, required=True)
-    one.add_argument("--data", type=Path, default=Path(os.environ.get(DATA_VARIABLE, "data")))
-    one.add_argument("--fields", type=Path, required=True)
-    whole = commands.add_parser("report")
-    whole.add_argument("accounts", type=Path, nargs="+")
-    for command in (one, whole):
-        command.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "report":
-        write_json(args.out, report(args.accounts))
-        return
-    ledger = write_shard(
-        args.name, args.data / args.captions, args.data / args.pictures, args.classes, args.shard,
-        args.shards, args.out, args.fields,
-    )  # fmt: skip
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(out, found)

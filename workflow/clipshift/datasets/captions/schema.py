@@ -1,4 +1,4 @@
-"""What the steps of controlled trainings share: the table of fields, and words of command lines."""
+"""What the steps of controlled trainings share: the table of fields, and the classes."""
 
 import argparse
 import json
@@ -16,11 +16,13 @@ FIELDS = pa.schema(
 )
 
 
-def classes_of(word: str) -> list[str]:
-    """Classes in the order of their indices: a JSON list, or a file with one a line."""
-    if word.startswith("["):
-        return list(json.loads(word))
-    return Path(word).read_text().splitlines()
+def classes_of(classes: list[str] | Path | str) -> list[str]:
+    """Classes in the order of their indices: as they are, in a file with one a line, or as JSON."""
+    if isinstance(classes, list):
+        return classes
+    if str(classes).startswith("["):
+        return list(json.loads(str(classes)))
+    return Path(classes).read_text().splitlines()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,14 +5,15 @@ evaluated by further protocols, too.
 """
 
 import json
-import shlex
 from typing import Any
 
+from clipshift.core.brace_ranges import compact
 from clipshift.study.config import causes
-from clipshift.study.config.causes import Controlled, Fields
+from clipshift.study.config.causes import Controlled, Fields, Matcher
+from clipshift.study.config.data import Package
 from clipshift.study.config.folders import CaptionedPool, Tars
 from clipshift.study.config.study import Training, source_packages
-from clipshift.study.layout.study import Layout, as_json
+from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import pattern
 
 RUN = "results/models/{run}"
@@ -30,9 +31,8 @@ class Causes:
         """Which fields of a source or a folder pool are captions; by default none."""
         return self.block.fields.get(name, Fields())
 
-    def packages(self, source: str) -> dict[str, Any]:
-        names = source_packages(self.cfg.sources[source])
-        return {n: self.cfg.packages[n].model_dump(mode="json") for n in names}
+    def packages(self, source: str) -> dict[str, Package]:
+        return {n: self.cfg.packages[n] for n in source_packages(self.cfg.sources[source])}
 
     def fields(self, dataset: str, shard: str) -> list[str]:
         """Tables of the captions of a shard's pictures; none for a set that is a folder."""
@@ -41,15 +41,20 @@ class Causes:
             return [f"results/captions/pools/{dataset}/{shard}.parquet"]
         return [f"results/captions/sources/{s}.parquet" for s in self.at.sources(dataset)]
 
-    def classes(self) -> str:
-        """The classes of the training data as a word of a command line: their file, or JSON.
+    def class_names(self) -> str | list[str]:
+        """The classes of the training data, or the file that lists them.
 
         A class that only a test set's sources know is none of them.
         """
         data = self.cfg.pools[self.cfg.pool], self.cfg.sets[self.cfg.reference]
         own = self.cfg.class_paths(*data)
         known = [name for name in self.cfg.classes if name in own] or list(self.cfg.classes)
-        return next(iter(self.class_files()), json.dumps(known))
+        return next(iter(self.class_files()), known)
+
+    def classes(self) -> str:
+        """The same as a word of a command line: their file, or JSON."""
+        names = self.class_names()
+        return names if isinstance(names, str) else json.dumps(names)
 
     def class_files(self) -> list[str]:
         """Where classes are those of the reference set: the file that lists them."""
@@ -57,10 +62,9 @@ class Causes:
             return []
         return [f"results/sets/{self.cfg.reference}/classnames.txt"]
 
-    def matcher(self, corpus: str) -> str:
-        """The command line's word for how a corpus finds its labels, if it does."""
-        found = self.block.matchers.get(self.block.corpora[corpus].labels or "")
-        return f"--matcher {shlex.quote(as_json(found))}" if found else ""
+    def matcher(self, corpus: str) -> Matcher | None:
+        """How a corpus finds its labels, if it does."""
+        return self.block.matchers.get(self.block.corpora[corpus].labels or "")
 
     def read_by(self, split: str) -> list[tuple[str, str]]:
         """Shards that a split chooses among: (data set, shard)."""
@@ -106,9 +110,10 @@ class Causes:
         filters = self.training(model).read == "filter"
         return self.at.pool_tables() if filters else []
 
-    def filter_arguments(self, model: str) -> str:
+    def filtered(self, model: str) -> dict[str, Any] | None:
+        """The same for the step (see `clipshift.training.clip.Filtered`)."""
         files = self.filter_files(model)
-        return f"--table {self.at.word(files)}" if files else ""
+        return {"tables": compact(files)} if files else None
 
     def start(self, model: str) -> list[str]:
         """Weights that a model starts from."""

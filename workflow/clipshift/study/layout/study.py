@@ -363,7 +363,7 @@ class Layout:
         return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
 
     def training_words(self, split: str, model: str) -> list[str]:
-        """The same for the command line: a pool that is filtered is one word, the first."""
+        """The same for the step: a pool that is filtered is one word, the first."""
         tars = self.training_tars(split, model)
         return compact(tars) if self.filters(model) else tars
 
@@ -376,13 +376,15 @@ class Layout:
         names = [f"results/sets/{self.reference}/classnames.txt"]
         return self.pool_tables() + names if self.filters(model) else []
 
-    def filter_arguments(self, model: str) -> str:
+    def filtered(self, model: str) -> dict[str, Any] | None:
+        """The same for the step (see `clipshift.training.clip.Filtered`)."""
         if not self.filters(model):
-            return ""
-        names = f"results/sets/{self.reference}/classnames.txt"
-        template = shlex.quote(self.cfg.reference_caption)
-        tables = self.word(self.pool_tables())
-        return f" --table {tables} --classnames {names} --template {template}"
+            return None
+        return {
+            "tables": compact(self.pool_tables()),
+            "classnames": f"results/sets/{self.reference}/classnames.txt",
+            "template": self.cfg.reference_caption,
+        }
 
     def runs(self, split: str, model: str | None = None) -> list[str]:
         """The runs of a split with a model (default: its own), one per seed."""
