@@ -181,25 +181,32 @@ def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> d
 
 def many_clusters(embedded: Path, scratch: Path) -> dict[str, Any]:
     """What an iteration of the fit, and the assignment of one shard, take with all clusters."""
-    step = [sys.executable, "-m", "clipshift.similarity.dedup.clusters"]
-    centroids, shard = scratch / "centroids.npy", ["--pool", str(embedded)]
-    fit = [*step, "fit", *shard, "--shards", "00000", "--clusters", str(CLUSTERS)]
-    fit += ["--sample", str(FITTED), "--iterations", "1", "--seed", "0", "--out", str(centroids)]
-    assign = [*step, "assign", *shard, "--shard", "00000", "--centroids", str(centroids)]
-    assign += ["--out", str(scratch / "assigned.npy")]
+    pool, centroids = str(embedded), str(scratch / "centroids.npy")
+    fit = {"pool": pool, "shards": ["00000"], "clusters": CLUSTERS, "sample": FITTED,
+           "iterations": 1, "seed": 0, "out": centroids}  # fmt: skip
+    assigned = str(scratch / "assigned.npy")
+    assign = {"pool": pool, "shard": "00000", "centroids": centroids, "out": assigned}
     rows = len(np.load(shard_paths(embedded, "00000")[0], mmap_mode="r"))
-    return {"clusters": CLUSTERS, "fitted": min(FITTED, rows), "rows": rows} | {
-        name: measured(words) for name, words in (("fit", fit), ("assign", assign))
+    return {
+        "clusters": CLUSTERS,
+        "fitted": min(FITTED, rows),
+        "rows": rows,
+        "fit": measured("similarity.dedup.clusters.fit_pool", fit, scratch),
+        "assign": measured("similarity.dedup.clusters.assign_shard", assign, scratch),
     }
 
 
-def measured(words: list[str]) -> dict[str, float]:
-    """Seconds by the clock and of processors, and largest memory, MiB, of a program."""
+def measured(step: str, params: dict[str, Any], scratch: Path) -> dict[str, float]:
+    """Seconds by the clock and of processors, and largest memory, MiB, of a step."""
+    job = scratch / "job.json"
+    write_json(job, {"files": {}, "params": params})
+    words = [sys.executable, "-m", "clipshift.core.step", step]
+    stdin = [(os.POSIX_SPAWN_OPEN, 0, job, os.O_RDONLY, 0)]
     start = time.perf_counter()
-    pid = os.posix_spawn(words[0], words, os.environ)
+    pid = os.posix_spawn(words[0], words, os.environ, file_actions=stdin)
     _, status, usage = os.wait4(pid, 0)
     if status:
-        raise SystemExit(f"failed: {' '.join(words)}")
+        raise SystemExit(f"failed: {' '.join(words)} < {job}")
     return {
         "seconds": time.perf_counter() - start,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,

@@ -232,20 +232,20 @@ def test_a_training_reads_what_split_and_corpus_both_keep(
     reasons = ["kept", "duplicate", "kept"]
     write_parquet(split, pa.table({"key": keys, "kept": kept, "reason": reasons}))
     guard = tmp_path / "guard.parquet"
-    ledger = choose(split, None, [corpus], tmp_path / "out.parquet")
+    choose(split, None, [str(corpus)], tmp_path / "out.parquet")
     assert read_parquet(tmp_path / "out.parquet", ["key", "kept", "reason"]).to_pylist() == [
         {"key": "s-a", "kept": True, "reason": "kept"},
         {"key": "s-b", "kept": False, "reason": "duplicate"},
         {"key": "s-c", "kept": False, "reason": "no caption"},
     ]
-    assert dict(ledger.rejected) == {"duplicate": 1, "no caption": 1}
+    assert read_json(tmp_path / "out.json")["rejected"] == {"duplicate": 1, "no caption": 1}
     seen = {"key": ["s-a", "s-a"], "test_set": ["val", "sketch"]}
     write_parquet(guard, pa.table(seen))
     with pytest.raises(ClipshiftError, match="same bytes as an image of the test set val': 1"):
-        choose(split, guard, [corpus], tmp_path / "out.parquet")
+        choose(split, guard, [str(corpus)], tmp_path / "out.parquet")
     write_parquet(split, pa.table({"key": ["s-z"], "kept": [True], "reason": ["kept"]}))
     with pytest.raises(ClipshiftError, match="1 points that its corpus does not know"):
-        choose(split, guard, [corpus], tmp_path / "out.parquet")
+        choose(split, guard, [str(corpus)], tmp_path / "out.parquet")
 
 
 def test_label_in_caption_statistics(shard: tuple[Path, list[Path]]) -> None:

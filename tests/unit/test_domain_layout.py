@@ -67,7 +67,12 @@ def triggers(cfg: Config) -> dict[str, Any]:
         "points": {c: [dom.learned_scores(c), dom.parts(c)] for c in cfg.domains.classifiers},
         "verdicts": {d: [dom.verdict_words(d, s) for s in dom.at.shards(d)] for d in mine},
         "splits": {
-            s: [dom.at.recipe(s), dom.verdict_arguments(s), dom.at.score_arguments(s)]
+            s: [
+                dom.at.recipe(s),
+                dom.split_verdicts(s),
+                dom.at.split_margins(s),
+                dom.at.split_thresholds(s),
+            ]
             for s in cfg.splits
         },
     }

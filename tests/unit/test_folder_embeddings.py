@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_npy, write_parquet
 from clipshift.datasets.shards import SAMPLE_SCHEMA
@@ -45,9 +46,10 @@ def write_parts(folder: Path, vectors: np.ndarray, seed: int = 1, **columns: lis
 
 def run(folder: Path, tmp_path: Path, keys: list[str], join: str = "image_path") -> Any:
     out = tmp_path / "out"
-    index(folder, join, out / "index.parquet")
+    index(str(folder), join, out / "index.parquet")
     table = write_table(tmp_path / "table.parquet", keys)
-    return pick(folder, out / "index.parquet", table, "00000", out)
+    pick(str(folder), out / "index.parquet", table, "00000", out)
+    return Ledger.from_json(read_json(out / "account/account_00000.json"))
 
 
 @pytest.mark.parametrize("join", ["image_path", "url"])
@@ -109,9 +111,9 @@ def test_faults_name_the_file(tmp_path: Path, spoil: Any, message: str) -> None:
     folder = write_parts(tmp_path / "e", VECTORS)
     spoil(folder)
     with pytest.raises(ClipshiftError, match=message):
-        index(folder, "image_path", tmp_path / "index.parquet")
+        index(str(folder), "image_path", tmp_path / "index.parquet")
 
 
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="is no folder"):
-        index(tmp_path / "nowhere", "image_path", tmp_path / "index.parquet")
+        index(str(tmp_path / "nowhere"), "image_path", tmp_path / "index.parquet")

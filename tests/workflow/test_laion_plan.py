@@ -53,7 +53,7 @@ def test_command_lines_fit_the_shell() -> None:
     """A shell takes one word of at most 128 KiB, and Snakemake gives it the whole command."""
     at = Layout(load(CONFIG))
     words = [at.word(at.pool_tables()), at.word(at.embedded()), json.dumps(at.filtered("vit_b32"))]
-    words += [at.score_arguments(split) for split in at.cfg.splits]
+    words += [json.dumps(at.margin_ranges(at.driving_sets(split))) for split in at.cfg.splits]
     words.append(" ".join(f"results/pools/laion400m/{s}.json" for s in at.shards("laion400m")))
     assert max(map(len, words)) < 32_000
 

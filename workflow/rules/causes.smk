@@ -130,13 +130,13 @@ rule corpus:
 
 
 rule chosen:
-    """The pictures of a split that a corpus can use: the same for every model that reads it."""
+    """The images of a split that a corpus can use: the same for every model that reads it."""
     input:
         corpora=lambda w: causes.corpora(w.split, w.corpus),
         split="results/splits/{split}.parquet",
         guard="results/guard/{split}.parquet",
     output:
-        table="results/chosen/{split}-{corpus}.parquet",
+        "results/chosen/{split}-{corpus}.parquet",
         account="results/chosen/{split}-{corpus}.json",
     log:
         "results/logs/chosen/{split}-{corpus}.log",
@@ -144,12 +144,13 @@ rule chosen:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        corpora=lambda w: at.word(causes.corpora(w.split, w.corpus)),
-        guard=lambda w: at.guard_arguments(w.split),
-        version=version_of("chosen"),
+        **call(
+            "splits.usable.choose",
+            corpora=lambda w: compact(causes.corpora(w.split, w.corpus)),
+            guard=lambda w: at.guard(w.split) if cfg.guard == "drop" else None,
+        ),
     shell:
-        "python -m clipshift.splits.usable --split {input.split} {params.guard}"
-        " --corpus {params.corpora} --out {output.table} > {log} 2>&1"
+        RUN
 
 
 use rule train as train_captions with:

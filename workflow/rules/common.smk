@@ -18,6 +18,7 @@ from clipshift.study.config.folders import (
 )
 from clipshift.study.config.load import parse as parse_config  # Snakemake has a `parse` here
 from clipshift.study.config.study import source_packages
+from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.domains import DomainLayout

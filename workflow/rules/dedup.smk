@@ -1,4 +1,4 @@
-# De-duplication: the pool's embeddings -> clusters -> scores -> who is dropped -> record.
+# De-duplication: the pool's embeddings -> clusters -> scores -> dropped points -> record.
 #   in   embeddings of the pool
 #   out  results/dedup/{pool}/{encoder}/centroids.npy (C, D) float16, clusters/{shard}.npy (N,)
 #        scores/{group}.parquet   key, cluster, similarity, nearest_key (of an earlier point)
@@ -24,13 +24,17 @@ rule dedup_fit:
         mem_mb=grows(3000),
         runtime=grows(120),
     params:
-        shards=lambda w: at.shards(w.pool),
-        fit=lambda w: at.fit_arguments(),
-        version=version_of("dedup_clusters"),
+        **call(
+            "similarity.dedup.clusters.fit_pool",
+            pool="results/embeddings/{encoder}/{pool}",
+            shards=lambda w: at.shards(w.pool),
+            clusters=cfg.dedup.clusters,
+            sample=cfg.dedup.sample,
+            iterations=cfg.dedup.iterations,
+            seed=cfg.dedup.seed,
+        ),
     shell:
-        "python -m clipshift.similarity.dedup.clusters fit {params.fit}"
-        " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
-        " --shards {params.shards} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule dedup_assign:
@@ -48,11 +52,12 @@ rule dedup_assign:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        version=version_of("dedup_clusters"),
+        **call(
+            "similarity.dedup.clusters.assign_shard",
+            pool="results/embeddings/{encoder}/{pool}",
+        ),
     shell:
-        "python -m clipshift.similarity.dedup.clusters assign --centroids {input.centroids}"
-        " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
-        " --shard {wildcards.shard} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule dedup_score:
@@ -71,19 +76,19 @@ rule dedup_score:
         mem_mb=grows(3000),
         runtime=grows(120),
     params:
-        shards=lambda w: at.shards(w.pool),
-        jobs=cfg.dedup.jobs,
-        floor=lambda w: at.floor_argument(),
-        version=version_of("dedup_scores"),
+        **call(
+            "similarity.dedup.scores.score_group",
+            pool="results/embeddings/{encoder}/{pool}",
+            shards=lambda w: at.shards(w.pool),
+            jobs=cfg.dedup.jobs,
+            floor=cfg.dedup.pairs_above,
+        ),
     shell:
-        "python -m clipshift.similarity.dedup.scores --group {wildcards.group} --jobs {params.jobs}"
-        " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
-        " --shards {params.shards} --clusters {input.clusters} {params.floor}"
-        " --pairs {output.pairs} --out {output.scores} > {log} 2>&1"
+        RUN
 
 
 rule dedup_apply:
-    """Who is dropped: the rule and its threshold."""
+    """Which points are dropped: the rule and its threshold."""
     input:
         scores=f"{DEDUP}/scores/{{group}}.parquet",
         pairs=f"{DEDUP}/pairs/{{group}}.parquet",
@@ -97,12 +102,13 @@ rule dedup_apply:
         mem_mb=grows(2000),
         runtime=grows(20),
     params:
-        rule=cfg.dedup.rule,
-        threshold=cfg.dedup.threshold,
-        version=version_of("dedup_rules"),
+        **call(
+            "similarity.dedup.rules.apply",
+            rule=cfg.dedup.rule,
+            threshold=cfg.dedup.threshold,
+        ),
     shell:
-        "python -m clipshift.similarity.dedup.rules --scores {input.scores} --pairs {input.pairs}"
-        " --rule {params.rule} --threshold {params.threshold} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule dedup_check:
@@ -119,14 +125,15 @@ rule dedup_check:
         mem_mb=grows(2000),
         runtime=grows(120),
     params:
-        shards=lambda w: at.shards(w.pool),
-        size=cfg.dedup.check,
-        seed=cfg.dedup.seed,
-        version=version_of("dedup_check"),
+        **call(
+            "similarity.dedup.check.check_sample",
+            pool="results/embeddings/{encoder}/{pool}",
+            shards=lambda w: at.shards(w.pool),
+            size=cfg.dedup.check,
+            seed=cfg.dedup.seed,
+        ),
     shell:
-        "python -m clipshift.similarity.dedup.check --size {params.size} --seed {params.seed}"
-        " --pool results/embeddings/{wildcards.encoder}/{wildcards.pool}"
-        " --shards {params.shards} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule dedup_record:
@@ -136,7 +143,7 @@ rule dedup_record:
         pairs=at.duplicates("pairs"),
         check=f"results/dedup/{cfg.pool}/{cfg.encoder}/check.parquet",
     output:
-        record=f"results/dedup/{cfg.pool}/{cfg.encoder}/record.json",
+        f"results/dedup/{cfg.pool}/{cfg.encoder}/record.json",
         sweep=f"results/dedup/{cfg.pool}/{cfg.encoder}/sweep.csv",
     log:
         f"results/logs/dedup/{cfg.pool}.{cfg.encoder}.record.log",
@@ -146,10 +153,10 @@ rule dedup_record:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        pool=cfg.pool,
-        dedup=lambda w: as_json(cfg.dedup.model_dump(mode="json", exclude={"embed"})),
-        version=version_of("dedup_record"),
+        **call(
+            "similarity.dedup.record.write_record",
+            name=cfg.pool,
+            dedup=cfg.dedup.model_dump(mode="json", exclude={"embed"}),
+        ),
     shell:
-        "python -m clipshift.similarity.dedup.record --name {params.pool} --dedup {params.dedup:q}"
-        " --check {input.check} --scores {input.scores} --pairs {input.pairs}"
-        " --out {output.record} > {log} 2>&1"
+        RUN

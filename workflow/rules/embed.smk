@@ -24,13 +24,14 @@ rule embed:
         mem_mb=grows(3000),
         runtime=grows(60),
     params:
-        encoder=lambda w: as_json(cfg.encoders[w.encoder]),
-        tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
-        version=version_of("embed"),
+        **call(
+            "similarity.embed.shard",
+            encoder=lambda w: cfg.encoders[w.encoder],
+            tars=lambda w: [at.tars(w.dataset, w.shard)],
+            out="results/embeddings/{encoder}/{dataset}",
+        ),
     shell:
-        "python -m clipshift.similarity.embed --encoder {params.encoder:q} {params.tars}"
-        " --table {input.table} --shard {wildcards.shard}"
-        " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"
+        RUN
 
 
 rule embedding_index:
@@ -38,7 +39,7 @@ rule embedding_index:
     input:
         lambda w: there([at.embedding_folder(w.encoder, w.dataset)]),
     output:
-        table="results/embeddings/{encoder}/{dataset}/index.parquet",
+        "results/embeddings/{encoder}/{dataset}/index.parquet",
         about="results/embeddings/{encoder}/{dataset}/index.json",
     log:
         "results/logs/embed/{encoder}.{dataset}.index.log",
@@ -50,18 +51,19 @@ rule embedding_index:
         mem_mb=grows(4000),
         runtime=grows(120),
     params:
-        folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
-        join=lambda w: cfg.encoders[w.encoder].join,
-        version=version_of("folder_embeddings"),
+        **call(
+            "similarity.external_embeddings.index",
+            folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
+            join=lambda w: cfg.encoders[w.encoder].join,
+        ),
     shell:
-        "python -m clipshift.similarity.external_embeddings index --folder {params.folder:q}"
-        " --join {params.join} --out {output.table} > {log} 2>&1"
+        RUN
 
 
 rule folder_embeddings:
     """The vectors of one shard, from the user's folder."""
     input:
-        index="results/embeddings/{encoder}/{dataset}/index.parquet",
+        listed="results/embeddings/{encoder}/{dataset}/index.parquet",
         table=lambda w: at.table(w.dataset, w.shard),
     output:
         "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
@@ -77,9 +79,10 @@ rule folder_embeddings:
         mem_mb=grows(3000),
         runtime=grows(60),
     params:
-        folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
-        version=version_of("folder_embeddings"),
+        **call(
+            "similarity.external_embeddings.pick",
+            folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
+            out="results/embeddings/{encoder}/{dataset}",
+        ),
     shell:
-        "python -m clipshift.similarity.external_embeddings shard --folder {params.folder:q}"
-        " --index {input.index} --table {input.table} --shard {wildcards.shard}"
-        " --out results/embeddings/{wildcards.encoder}/{wildcards.dataset} > {log} 2>&1"
+        RUN

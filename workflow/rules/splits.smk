@@ -1,5 +1,5 @@
 # Splits: stored scores -> which pool points are kept, and why the others are not.
-#   in   the pool's sample tables, who is a duplicate, margins of the driving test sets; for splits
+#   in   the pool's sample tables, its duplicates, margins of the driving test sets; for splits
 #        by domain results/domains/{name}/verdicts/ of pool and reference set
 #   out  results/splits/{split}.parquet, {split}.json (account), and exports for other tools:
 #        {split}.keys.npy, {split}.subset_u8u8.npy (DataComp), {split}.sizes.json (open_clip)
@@ -16,7 +16,7 @@ rule split:
         like=lambda w: at.like(w.split),
         reference=lambda w: at.reference_tables(w.split),
     output:
-        split="results/splits/{split}.parquet",
+        "results/splits/{split}.parquet",
         account="results/splits/{split}.json",
         key_list="results/splits/{split}.keys.npy",
         datacomp="results/splits/{split}.subset_u8u8.npy",
@@ -29,14 +29,18 @@ rule split:
         mem_mb=grows(1500),
         runtime=grows(20),
     params:
-        recipe=lambda w: at.recipe(w.split),
-        pool=lambda w: at.word(at.pool_tables()),
-        embedded=lambda w: at.word(at.embedded()),
-        scores=lambda w: at.score_arguments(w.split) + dom.verdict_arguments(w.split),
-        like=lambda w, input: f"--like {input.like}" if input.like else "",
-        reference=lambda w: at.reference_tables(w.split),
-        version=version_of("splits"),
+        **call(
+            "splits.split.split",
+            recipe=lambda w: at.recipe(w.split),
+            pool=lambda w: compact(at.pool_tables()),
+            embedded=lambda w: compact(at.embedded()),
+            margins=lambda w: at.margin_ranges(at.driving_sets(w.split)),
+            thresholds=lambda w: at.split_thresholds(w.split),
+            verdicts=lambda w: compact(dom.split_verdicts(w.split)),
+            reference=lambda w: at.reference_tables(w.split),
+            reference_margins=lambda w: at.margin_ranges(
+                at.reference_driving_sets(w.split), cfg.reference
+            ),
+        ),
     shell:
-        "python -m clipshift.splits.split --recipe {params.recipe:q}"
-        " --pool {params.pool} --embedded {params.embedded} {params.scores}"
-        " {params.like} --reference {params.reference} --out {output.split} > {log} 2>&1"
+        RUN

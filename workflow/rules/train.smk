@@ -16,7 +16,7 @@ rule guard:
         split="results/splits/{split}.parquet",
         tests=lambda w: at.guard_waits_for(w.split),
     output:
-        table="results/guard/{split}.parquet",
+        "results/guard/{split}.parquet",
         account="results/guard/{split}.json",
     log:
         "results/logs/guard/{split}.log",
@@ -24,14 +24,13 @@ rule guard:
         mem_mb=grows(3000),
         runtime=grows(60),
     params:
-        # Of no rerun's concern: parameters that take `input` trigger none.
-        tests=lambda w, input: " ".join(
-            f"--test {name}={at.table(name)}" for name in at.guarded(w.split)
+        **call(
+            "splits.guard.write_list",
+            # Of no rerun's concern: parameters that take `input` trigger none.
+            tests=lambda w, input: {n: at.table(n) for n in at.guarded(w.split)},
         ),
-        version=version_of("guard"),
     shell:
-        "python -m clipshift.splits.guard --split {input.split} {params.tests}"
-        " --out {output.table} > {log} 2>&1"
+        RUN
 
 
 rule caption_reference:
@@ -47,12 +46,13 @@ rule caption_reference:
         mem_mb=grows(1000),
         runtime=grows(20),
     params:
-        tars=tar_arguments([at.tars(cfg.reference)]),
-        template=lambda w: cfg.reference_caption,
-        version=version_of("captions"),
+        **call(
+            "datasets.captions.template.caption",
+            tars=[at.tars(cfg.reference)],
+            template=lambda w: cfg.reference_caption,
+        ),
     shell:
-        "python -m clipshift.datasets.captions.template {params.tars} --table {input.table}"
-        " --template {params.template:q} --out {output} > {log} 2>&1"
+        RUN
 
 
 # Parameters that every training has.

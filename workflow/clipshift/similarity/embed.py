@@ -1,12 +1,11 @@
-"""Embed one shard of pictures.
+"""Embeddings of one shard of images, in clip-retrieval's layout.
 
-`python -m clipshift.similarity.embed --encoder JSON --tar WORD --table FILE --shard NAME --out FOLDER` writes
-the shard in clip-retrieval's layout, then embeds a few rows again, alone, and compares.
+Row r of `img_emb_{shard}.npy` (N, D) float16 and row r of `metadata_{shard}.parquet` (`image_path`,
+which is the key, `caption, url_hash, sha256`) belong together. `account_{shard}.json` counts the
+images. A few rows are embedded again, alone, and compared.
 """
 
-import argparse
 import io
-import json
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,15 +16,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, UnidentifiedImageError
-from pydantic import TypeAdapter
 from tqdm import tqdm
 
 from clipshift.core.counts import Ledger
 from clipshift.core.device import available_cores
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json
+from clipshift.core.step import step
 from clipshift.datasets.shards import Sample
-from clipshift.datasets.tar_paths import add_arguments, read_tars, tars_of
+from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import read_shard, write_shard
 from clipshift.study.config.encoders import Encoder
@@ -125,19 +124,13 @@ def verify(encoder: encoders.Encoder, tars: Path | Sequence[Path], shard: str, o
                 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", required=True, help="JSON of the encoder block")
-    add_arguments(parser)
-    parser.add_argument("--table", type=Path, required=True)
-    parser.add_argument("--shard", required=True)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    encoder = encoders.load(TypeAdapter(Encoder).validate_json(args.encoder), args.device)
-    tars = tars_of(args.tar, args.data)
-    print(json.dumps(embed(encoder, tars, args.table, args.shard, args.out).as_json(), indent=2))
+@step(version=1)
+def shard(encoder: Encoder, tars: list[str], table: Path, shard: str, out: Path) -> None:
+    """`embed` one shard.
 
-
-if __name__ == "__main__":
-    run(main)
+    Args:
+        tars: words, see `clipshift.datasets.tar_paths`.
+        table: the sample table of the shard.
+        out: an embedding folder.
+    """
+    embed(encoders.load(encoder), tars_of(tars, data_folder()), table, shard, out)

@@ -1,13 +1,10 @@
 """Embeddings that the user already has, in clip-retrieval's layout, as if they had been made here.
 
-`python -m clipshift.similarity.external_embeddings index --folder WORD --join COLUMN --out FILE` lists where
-each vector lies; `... shard --index FILE --table FILE --shard NAME --out FOLDER` picks the vectors
-of one shard of ours. Parts of such a folder need not agree with our shards: rows find their vectors
-by key or URL, never by position.
+`index` lists where each vector lies (`name, part, row`), `pick` takes the vectors of one shard of
+ours. Parts of such a folder need not agree with our shards: rows find their vectors by key or URL,
+never by position.
 """
 
-import argparse
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,15 +15,17 @@ import pyarrow.parquet as pq
 
 from clipshift.core.counts import Ledger
 from clipshift.core.database import database
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     atomic_path,
+    read_json,
     read_parquet,
     write_json,
     write_npy_parts,
     write_parquet,
 )
-from clipshift.datasets.tar_paths import add_data, located
+from clipshift.core.step import step
+from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.similarity.embeddings import (
     FAULTS,
     check_layout,
@@ -44,23 +43,29 @@ ROWS = 65_536
 GROUP = 100_000
 
 
-def index(folder: Path, join: str, out: Path) -> int:
-    """List all vectors of a folder, `name, part, row`, in the order of names; returns how many.
+@step(version=1)
+def index(folder: str, join: str, out: Path) -> None:
+    """List all vectors of a folder in the order of names; beside the list, a JSON of its parts.
 
     Only headers and one column of the metadata are read; duckdb sorts on disk what memory does not
     hold.
+
+    Args:
+        folder: a word, see `clipshift.datasets.tar_paths`.
+        join: column of the metadata that holds the names, one of JOINS.
 
     Raises:
         ClipshiftError: no part, a part without metadata or with other rows, parts of different
             dimensions, a missing column, or a name that occurs twice.
     """
-    if not folder.is_dir():
-        raise ClipshiftError(f"{folder} is no folder; `encoders.*.folders` names it, below `data`")
-    parts = list_shards(folder)
-    dimensions = {part: _open(folder, part).shape[1] for part in parts}
+    place = located(folder, data_folder())
+    if not place.is_dir():
+        raise ClipshiftError(f"{place} is no folder; `encoders.*.folders` names it, below `data`")
+    parts = list_shards(place)
+    dimensions = {part: _open(place, part).shape[1] for part in parts}
     if len(set(dimensions.values())) > 1:
-        raise ClipshiftError(f"{folder} mixes vectors of the dimensions {dimensions}")
-    files = [str(shard_paths(folder, part)[1]) for part in parts]
+        raise ClipshiftError(f"{place} mixes vectors of the dimensions {dimensions}")
+    files = [str(shard_paths(place, part)[1]) for part in parts]
     with atomic_path(out) as path, database() as db:
         read = "read_parquet($files, filename = true, file_row_number = true, union_by_name = true)"
         try:
@@ -73,7 +78,7 @@ def index(folder: Path, join: str, out: Path) -> int:
             )
         except (duckdb.BinderException, duckdb.InvalidInputException) as error:
             raise ClipshiftError(
-                f"{folder}/metadata: no readable column {join!r} in every file ({error}); the "
+                f"{place}/metadata: no readable column {join!r} in every file ({error}); the "
                 f"encoder's `join` may name another of {sorted(JOINS)}"
             ) from error
         twice = db.execute(
@@ -81,13 +86,12 @@ def index(folder: Path, join: str, out: Path) -> int:
             f" FROM read_parquet('{path}')) WHERE name = before OR name IS NULL LIMIT 1"
         ).fetchone()
         if twice:
-            raise ClipshiftError(f"{folder}/metadata: {join} {twice[0]!r} occurs twice, or is null")
+            raise ClipshiftError(f"{place}/metadata: {join} {twice[0]!r} occurs twice, or is null")
         count: int = db.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0]
     write_json(
         out.with_suffix(".json"),
         {"parts": parts, "vectors": count, "dimension": dimensions[parts[0]], "join": join},
     )
-    return count
 
 
 def _open(folder: Path, part: str) -> np.ndarray:
@@ -107,20 +111,28 @@ def _open(folder: Path, part: str) -> np.ndarray:
     return vectors
 
 
-def pick(folder: Path, listed: Path, table: Path, shard: str, out: Path) -> Ledger:
+@step(version=1)
+def pick(folder: str, listed: Path, table: Path, shard: str, out: Path) -> None:
     """Write one shard from the vectors of its samples, in the order of the sample table.
 
     Samples without a usable vector are counted and left out. Vectors are stored as float16.
 
+    Args:
+        folder: a word, see `clipshift.datasets.tar_paths`.
+        listed: what `index` wrote of it.
+        table: the sample table of the shard.
+        out: an embedding folder.
+
     Raises:
         ClipshiftError: no sample has one.
     """
-    about = json.loads(listed.with_suffix(".json").read_text())
+    place = located(folder, data_folder())
+    about = read_json(listed.with_suffix(".json"))
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator"])
     names = rows[JOINS[about["join"]]].combine_chunks()
     ledger = Ledger("embed", shard, came_in=len(rows))
     part, row = _places(listed, names)
-    vectors = [_open(folder, name) for name in about["parts"]]
+    vectors = [_open(place, name) for name in about["parts"]]
     usable = part >= 0
     ledger.rejected["no vector in the folder"] = int((~usable).sum())
     for chunk in _chunks(np.flatnonzero(usable)):
@@ -133,7 +145,7 @@ def pick(folder: Path, listed: Path, table: Path, shard: str, out: Path) -> Ledg
     ledger.went_out = len(kept)
     if not ledger.went_out:
         raise ClipshiftError(
-            f"{folder}: none of the {len(rows)} samples of {table} has a usable vector there "
+            f"{place}: none of the {len(rows)} samples of {table} has a usable vector there "
             f"({dict(ledger.rejected)}); rows are joined by {about['join']}"
         )
     image, metadata = shard_paths(out, shard)
@@ -142,7 +154,6 @@ def pick(folder: Path, listed: Path, table: Path, shard: str, out: Path) -> Ledg
     mine = rows.select(["caption", "url_hash", "sha256"]).take(pa.array(kept))
     write_parquet(metadata, mine.add_column(0, "image_path", rows["key"].take(pa.array(kept))))
     write_json(out / "account" / f"account_{shard}.json", ledger.as_json())
-    return ledger
 
 
 def _places(listed: Path, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
@@ -174,32 +185,3 @@ def _gather(vectors: Sequence[np.ndarray], part: np.ndarray, row: np.ndarray) ->
         mine = part == number
         found[mine] = vectors[number][row[mine]]
     return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    listing = commands.add_parser("index")
-    listing.add_argument("--join", choices=list(JOINS), required=True)
-    picking = commands.add_parser("shard")
-    picking.add_argument("--index", type=Path, required=True)
-    picking.add_argument("--table", type=Path, required=True)
-    picking.add_argument("--shard", required=True)
-    for command in (listing, picking):
-        command.add_argument(
-            "--folder", required=True, help="a word, see clipshift.datasets.tar_paths"
-        )
-        command.add_argument("--out", type=Path, required=True)
-        add_data(command)
-    args = parser.parse_args()
-    folder = located(args.folder, args.data)
-    if args.command == "index":
-        print(f"{index(folder, args.join, args.out)} vectors")
-        return
-    print(
-        json.dumps(pick(folder, args.index, args.table, args.shard, args.out).as_json(), indent=2)
-    )
-
-
-if __name__ == "__main__":
-    run(main)

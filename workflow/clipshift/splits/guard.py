@@ -1,35 +1,27 @@
 """Test images among the samples of a split, by their bytes.
 
-`python -m clipshift.splits.guard --split FILE --test NAME=TABLE... --out FILE` writes `key, sha256,
-test_set`, a row per kept sample and test set that shows the same bytes, in the order of keys, and
-their numbers. Trainings leave them out, or not (`test_images`). The test sets are those that were
-there when the split's list was made: one that comes later changes no list and no training, and its
-evaluation says what of it the model was trained on.
+The list holds `key, sha256, test_set` in the order of keys: a row per kept sample and test set that
+shows the same bytes. Its account holds the counts. Trainings leave these samples out, or not
+(`test_images`). The test sets are those that were there when the list was made: one that comes
+later changes no list and no training, and its evaluation says what of it the model was trained on.
 """
 
-import argparse
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import duckdb
 
 from clipshift.core.database import count, database, listed
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import (
-    atomic_path,
-    named_paths,
-    read_json,
-    read_parquet,
-    sha256_file,
-    write_json,
-)
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import atomic_path, read_json, read_parquet, sha256_file, write_json
+from clipshift.core.step import step
 
 REASON = "same bytes as an image of the test set "
 
 
-def write_list(split: Path, tests: Mapping[str, Path], out: Path) -> dict[str, int]:
-    """Write the list of a split; per test set the number of samples that show its images.
+@step(version=1)
+def write_list(split: Path, tests: dict[str, Path], out: Path) -> None:
+    """Write the list of a split and its account.
 
     Args:
         tests: test set -> its sample table.
@@ -56,7 +48,6 @@ def write_list(split: Path, tests: Mapping[str, Path], out: Path) -> dict[str, i
     tables = {name: sha256_file(table) for name, table in tests.items()}
     account = {"samples": samples, "of_test_sets": found, "tables": tables}
     write_json(out.with_suffix(".json"), account)
-    return found
 
 
 def _tests(db: duckdb.DuckDBPyConnection, tests: Mapping[str, Path]) -> None:
@@ -128,17 +119,3 @@ def _known(guard: Path | None, tests: Mapping[str, Path]) -> set[str]:
         return set()
     tables = read_json(guard.with_suffix(".json")).get("tables", {})
     return {name for name, table in tests.items() if tables.get(name) == sha256_file(table)}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--test", action="append", default=[], metavar="NAME=TABLE")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    tests = {name: table for name, (table,) in named_paths(args.test).items()}
-    print(json.dumps(write_list(args.split, tests, args.out)))
-
-
-if __name__ == "__main__":
-    run(main)

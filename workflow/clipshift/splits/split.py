@@ -1,13 +1,10 @@
 """Make one split: which pool points are kept for training, and why the others are not.
 
-`python -m clipshift.splits.split --recipe JSON ...`. A split is a query over stored scores (margins,
-verdicts, de-duplication), never a pass over embeddings. Every pool point is in the table, kept or
-with its reason; the points of the reference set are added with the reason `reference`, or, in a
-split by domain, drawn like those of the pool.
+A split is a query over stored scores (margins, verdicts, de-duplication), never a pass over
+embeddings. Every pool point is in the table, kept or with its reason; the points of the reference
+set are added with the reason `reference`, or, in a split by domain, drawn like those of the pool.
 """
 
-import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +12,13 @@ from typing import Any
 
 import duckdb
 import numpy as np
-from pydantic import TypeAdapter
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
 from clipshift.core.database import Paths, count, database, listed
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import atomic_path, named_paths, read_json, write_json, write_npy_parts
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
+from clipshift.core.step import step
 from clipshift.splits.recipes import Margins, select
 from clipshift.study.config.mixes import Mix
 from clipshift.study.config.splits import Full, Split
@@ -33,9 +30,9 @@ class Scores:
 
     Attributes:
         pool: sample tables of the pool's shards.
-        embedded: who has an embedding: tables with `key, dropped` of the de-duplication, or
-            metadata of the embeddings (`image_path`), where nothing is de-duplicated; or the
-            pool's own tables (`key`), where nothing is embedded.
+        embedded: the points that have an embedding: tables with `key, dropped` of the
+            de-duplication, or metadata of the embeddings (`image_path`), where nothing is
+            de-duplicated; or the pool's own tables (`key`), where nothing is embedded.
         margins: of the pool, for the recipe's driving sets; or the verdicts on all points.
         reference: sample tables of the reference set (empty: not added).
         reference_margins: of the reference set, where the recipe prunes it.
@@ -226,38 +223,25 @@ def _stream_npy(
     write_npy_parts(out, np.dtype(dtype), (rows,), parts())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--recipe", required=True, help="JSON of the split block")
-    parser.add_argument("--pool", nargs="+", required=True, help="sample tables")
-    parser.add_argument(
-        "--embedded", nargs="+", required=True,
-        help="tables of the de-duplication, or metadata of the embeddings",
-    )  # fmt: skip
-    parser.add_argument("--margins", action="append", default=[], metavar="SET=FILE[,FILE...]")
-    parser.add_argument("--thresholds", action="append", default=[], metavar="SET=FILE")
-    parser.add_argument("--verdicts", nargs="*", default=[], help="of pool and reference set")
-    parser.add_argument("--reference", type=Path, nargs="*", default=[], help="sample tables")
-    parser.add_argument("--reference-margins", action="append", default=[], metavar="SET=FILE")
-    parser.add_argument("--like", type=Path, help="account of the split to be as large as")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    thresholds = {name: file for name, (file,) in named_paths(args.thresholds).items()}
-    pool, embedded, verdicts = (
-        [path for word in words for path in spread(word)]
-        for words in (args.pool, args.embedded, args.verdicts)
-    )
+@step(version=2)
+def split(
+    recipe: Split, pool: list[str], embedded: list[str], margins: dict[str, list[str]],
+    thresholds: dict[str, Path], verdicts: list[str], reference: list[Path],
+    reference_margins: dict[str, list[str]], like: Path | None, out: Path,
+) -> None:  # fmt: skip
+    """`make` a split, see `Scores`; words may be ranges (`clipshift.core.brace_ranges`)."""
+    own = {name: _paths(words) for name, words in margins.items()}
+    of_reference = {name: _paths(words) for name, words in reference_margins.items()}
     scores = Scores(
-        pool,
-        embedded,
-        Margins(named_paths(args.margins), thresholds, verdicts),
-        args.reference,
-        Margins(named_paths(args.reference_margins), thresholds),
-        args.like,
+        _paths(pool),
+        _paths(embedded),
+        Margins(own, thresholds, _paths(verdicts)),
+        reference,
+        Margins(of_reference, thresholds),
+        like,
     )
-    recipe = TypeAdapter(Split).validate_json(args.recipe)
-    print(json.dumps(make(recipe, scores, args.out).as_json(), indent=2))
+    make(recipe, scores, out)
 
 
-if __name__ == "__main__":
-    run(main)
+def _paths(words: list[str]) -> list[Path]:
+    return [path for word in words for path in spread(word)]

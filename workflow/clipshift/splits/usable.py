@@ -1,33 +1,34 @@
-"""The pictures of a split that a corpus can use: what a controlled training reads.
+"""The images of a split that a corpus can use: what a controlled training reads.
 
-`python -m clipshift.splits.usable --split FILE --guard FILE --corpus FILE... --out FILE` writes the
-split's rows with the corpus's: `key, kept, reason, caption, labels`, in the order of keys, and an
-account. Kept is what the split keeps and the corpus can use, less what no training reads (see
+The table holds the split's rows with the corpus's: `key, kept, reason, caption, labels`, in the
+order of keys. Kept is what the split keeps and the corpus can use, less what no training reads (see
 `clipshift.splits.guard`). As a split, so that open_clip's trainer reads it.
 """
 
-import argparse
-import json
 from pathlib import Path
 
+from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
-from clipshift.core.database import Paths, count, database, listed
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.database import count, database, listed
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, write_json
-from clipshift.datasets.captions.schema import paths_of
+from clipshift.core.step import step
 from clipshift.splits.guard import REASON, left_out
 
 
-def choose(split: Path, guard: Path | None, corpora: Paths, out: Path) -> Ledger:
-    """Write the chosen pictures of a split and their account.
+@step(version=2)
+def choose(split: Path, guard: Path | None, corpora: list[str], out: Path) -> None:
+    """Write the chosen images of a split and their account.
 
     Args:
         guard: the list of test images in the split, where trainings leave them out.
+        corpora: tables of the shards; numbered ones may be a range (`clipshift.core.brace_ranges`).
 
     Raises:
         ClipshiftError: a point of the split is in no corpus, or nothing is left.
     """
     seen = left_out(guard)
+    read = [path for word in corpora for path in spread(word)]
     with database() as db:
         db.execute(
             "CREATE TABLE guarded AS SELECT unnest($1::VARCHAR[]) AS key, "
@@ -43,7 +44,7 @@ def choose(split: Path, guard: Path | None, corpora: Paths, out: Path) -> Ledger
                      ELSE s.reason END AS reason,
                 c.caption, c.labels, s.kept AND c.key IS NULL AS lost
             FROM read_parquet({listed([split])}) s
-            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)
+            LEFT JOIN read_parquet({listed(read)}) c USING (key)
             LEFT JOIN guarded g USING (key)"""
         )
         if lost := count(db, "FROM chosen WHERE lost"):
@@ -64,19 +65,3 @@ def choose(split: Path, guard: Path | None, corpora: Paths, out: Path) -> Ledger
             rows = "(SELECT * EXCLUDE (lost) FROM chosen ORDER BY key)"
             db.execute(f"COPY {rows} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
     write_json(out.with_suffix(".json"), ledger.as_json())
-    return ledger
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", type=Path, required=True)
-    parser.add_argument("--guard", type=Path, help="samples that no training reads")
-    parser.add_argument("--corpus", nargs="+", required=True, help="corpora of the pool's shards")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    ledger = choose(args.split, args.guard, paths_of(args.corpus), args.out)
-    print(json.dumps(ledger.as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)

@@ -1,10 +1,9 @@
 """Exact earlier neighbours over the whole pool of a seeded sample: what clusters may have missed.
 
-`python -m clipshift.similarity.dedup.check ...` writes `key, similarity float64, nearest_key`, the sample in
-the order of keys; null for the pool's first point.
+The table holds `key, similarity float64, nearest_key`, the sample in the order of keys; null for
+the pool's first point.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ import torch
 from tqdm import tqdm
 
 from clipshift.core.device import pick_device
-from clipshift.core.errors import run
 from clipshift.core.files import write_parquet
+from clipshift.core.step import step
 from clipshift.similarity.blocks import BLOCK_BYTES, first_max
 from clipshift.similarity.dedup.sample import draw
 from clipshift.similarity.embeddings import Embeddings, in_key_order, open_shard
@@ -59,18 +58,7 @@ def check(
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=Path, required=True, help="embedding folder")
-    parser.add_argument("--shards", nargs="+", required=True)
-    parser.add_argument("--size", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    sample = draw(args.pool, args.shards, args.size, f"check:{args.seed}")
-    write_parquet(args.out, check(sample, args.pool, args.shards, args.device))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def check_sample(pool: Path, shards: list[str], size: int, seed: int, out: Path) -> None:
+    """`check` a sample of an embedding folder."""
+    write_parquet(out, check(draw(pool, shards, size, f"check:{seed}"), pool, shards))

@@ -1,17 +1,17 @@
 """Clusters of a pool's embeddings, so that not all pairs need be compared.
 
-`python -m clipshift.similarity.dedup.clusters fit ...` writes the centroids (faiss k-means on a seeded
-sample), `... assign ...` the cluster of each row of one shard.
+Centroids (C, D) float16 come from faiss k-means on a seeded sample. Per shard, (N,) int32 holds the
+cluster of each row.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_npy
+from clipshift.core.step import step
 from clipshift.similarity.dedup.sample import draw
 from clipshift.similarity.embeddings import read_shard
 from clipshift.similarity.engine.queries import ColumnSet
@@ -58,30 +58,18 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, device: str = "auto") -> 
     return found.index.astype(np.int32)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    fitting = commands.add_parser("fit")
-    fitting.add_argument("--shards", nargs="+", required=True)
-    for name in ("clusters", "sample", "iterations", "seed"):
-        fitting.add_argument(f"--{name}", type=int, required=True)
-    assigning = commands.add_parser("assign")
-    assigning.add_argument("--shard", required=True)
-    assigning.add_argument("--centroids", type=Path, required=True)
-    assigning.add_argument("--device", default="auto")
-    for command in (fitting, assigning):
-        command.add_argument("--pool", type=Path, required=True, help="embedding folder")
-        command.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "fit":
-        sample = draw(args.pool, args.shards, args.sample, f"clusters:{args.seed}").vectors
-        print(f"{args.clusters} clusters on {len(sample)} points", file=sys.stderr)
-        write_npy(args.out, fit(sample, args.clusters, args.iterations, args.seed))
-        return
-    centroids = np.load(args.centroids, allow_pickle=False)
-    pool = read_shard(args.pool, args.shard, mmap=True)
-    write_npy(args.out, assign(pool.vectors, centroids, args.device))
+@step(version=1)
+def fit_pool(
+    pool: Path, shards: list[str], clusters: int, sample: int, iterations: int, seed: int, out: Path
+) -> None:
+    """Write centroids that are fitted on at most `sample` points of an embedding folder."""
+    vectors = draw(pool, shards, sample, f"clusters:{seed}").vectors
+    print(f"{clusters} clusters on {len(vectors)} points", file=sys.stderr)
+    write_npy(out, fit(vectors, clusters, iterations, seed))
 
 
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def assign_shard(pool: Path, shard: str, centroids: Path, out: Path) -> None:
+    """Write the cluster of each row of a shard of an embedding folder."""
+    vectors = read_shard(pool, shard, mmap=True).vectors
+    write_npy(out, assign(vectors, np.load(centroids, allow_pickle=False)))

@@ -1,11 +1,9 @@
 """Record of a de-duplication: counts, recall and precision of the sample, a sweep of thresholds.
 
-`python -m clipshift.similarity.dedup.record ...` writes `record.json` and, beside it, `sweep.csv`. The truth
-is the exact search over the whole pool: has the point an earlier neighbour, anywhere, more similar
-than the threshold? Recall and precision carry Clopper-Pearson intervals.
+The truth is the exact search over the whole pool: has the point an earlier neighbour, anywhere,
+more similar than the threshold? Recall and precision carry Clopper-Pearson intervals.
 """
 
-import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import run
 from clipshift.core.files import read_parquet, write_csv, write_json
+from clipshift.core.step import step
 from clipshift.similarity.dedup.rules import decide
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.splits import Dedup, Rule
@@ -25,7 +23,7 @@ from clipshift.study.config.splits import Dedup, Rule
 
 @dataclass
 class _Tally:
-    """Dropped points of all groups, and who of the sample is dropped."""
+    """Dropped points of all groups, and which of the sample are dropped."""
 
     dropped: int = 0
     sample: set[str] = field(default_factory=set)
@@ -115,20 +113,12 @@ def _sizes(sizes: np.ndarray, clusters: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True, help="the pool")
-    parser.add_argument("--dedup", required=True, help="JSON of the dedup block")
-    parser.add_argument("--scores", type=Path, nargs="+", required=True)
-    parser.add_argument("--pairs", type=Path, nargs="+", required=True)
-    parser.add_argument("--check", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="record.json")
-    args = parser.parse_args()
-    block = Dedup.model_validate_json(args.dedup)
-    found, rows = record(args.name, block, args.scores, args.pairs, read_parquet(args.check))
-    write_csv(args.out.with_name("sweep.csv"), rows)
-    write_json(args.out, found)
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def write_record(
+    name: str, dedup: Dedup, scores: list[Path], pairs: list[Path], check: Path, out: Path,
+    sweep: Path,
+) -> None:  # fmt: skip
+    """`record` of the pool `name`: the record to `out`, and the rows of the sweep."""
+    found, rows = record(name, dedup, scores, pairs, read_parquet(check))
+    write_csv(sweep, rows)
+    write_json(out, found)

@@ -1,10 +1,9 @@
-"""Who is dropped: a rule and a threshold over stored scores and pairs.
+"""Which points are dropped: a rule and a threshold over stored scores and pairs.
 
-`python -m clipshift.similarity.dedup.rules ...` writes `key, dropped, similarity, duplicate_of` of a group.
-With the same threshold, kept(connected-components) <= kept(earlier-neighbour) <= kept(greedy).
+The table of a group holds `key, dropped, similarity, duplicate_of`. With the same threshold,
+kept(connected-components) <= kept(earlier-neighbour) <= kept(greedy).
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,8 @@ import pyarrow.compute as pc
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_parquet, write_parquet
+from clipshift.core.step import step
 from clipshift.study.config.splits import Rule
 
 # Per row: dropped, the similarity that says so, and the row it duplicates (-1: none).
@@ -90,17 +89,7 @@ def _components(n: int, later: np.ndarray, earlier: np.ndarray, similarity: np.n
     return index != np.arange(n), best, index
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scores", type=Path, required=True)
-    parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--rule", required=True)
-    parser.add_argument("--threshold", type=float, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    tables = (read_parquet(args.scores), read_parquet(args.pairs))
-    write_parquet(args.out, decide(*tables, args.rule, args.threshold))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def apply(scores: Path, pairs: Path, rule: Rule, threshold: float, out: Path) -> None:
+    """`decide` a group."""
+    write_parquet(out, decide(read_parquet(scores), read_parquet(pairs), rule, threshold))

@@ -1,15 +1,14 @@
 """Scores of one group of clusters: each point's largest similarity to an earlier one.
 
-`python -m clipshift.similarity.dedup.scores ...` writes, for the points of the clusters c with
-c % jobs = group in the order of cluster and key, `key, cluster, similarity float64, nearest_key`;
-and where a floor is given, every pair above it as `key, earlier_key, similarity float64, copy`.
+`scores` holds, for the points of the clusters c with c % jobs = group in the order of cluster and
+key, `key, cluster, similarity float64, nearest_key`. `pairs` holds, where a floor is given, every
+pair above it as `key, earlier_key, similarity float64, copy`.
 Points of equal vectors are listed against the first of them only, as its copies, or a thousand
 copies would give half a million pairs.
 
 Clusters are compared whole, whatever their size: rows lie in a mapped file, blocks in memory.
 """
 
-import argparse
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_parquet
+from clipshift.core.step import step
 from clipshift.similarity.embeddings import open_shard
 from clipshift.similarity.engine.plan import spread
 from clipshift.similarity.engine.scan import SAMPLE, Screen
@@ -164,23 +164,18 @@ def _pair_table(keys: np.ndarray, pairs: list[Pairs]) -> pa.Table:
     return pa.table([*columns, similarity[order], copy[order]], schema=PAIRS)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pool", type=Path, required=True, help="embedding folder")
-    parser.add_argument("--shards", nargs="+", required=True)
-    parser.add_argument("--clusters", type=Path, nargs="*", default=[], help="one file per shard")
-    parser.add_argument("--group", type=int, required=True)
-    parser.add_argument("--jobs", type=int, required=True)
-    parser.add_argument("--floor", type=float)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--pairs", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    with gather(args.pool, args.shards, args.clusters, args.group, args.jobs) as group:
-        scores, pairs = score(group, args.floor, args.device)
-    write_parquet(args.pairs, pairs)
-    write_parquet(args.out, scores)
+@step(version=1)
+def score_group(
+    pool: Path, shards: list[str], clusters: list[Path], group: int, jobs: int,
+    floor: float | None, scores: Path, pairs: Path,
+) -> None:  # fmt: skip
+    """`score` the clusters of a group.
 
-
-if __name__ == "__main__":
-    run(main)
+    Args:
+        pool: an embedding folder.
+        clusters: per shard its clusters; empty: all points are of one cluster.
+    """
+    with gather(pool, shards, clusters, group, jobs) as points:
+        found, close = score(points, floor)
+    write_parquet(pairs, close)
+    write_parquet(scores, found)

@@ -204,7 +204,3 @@ class DomainLayout:
         recipe = self.cfg.splits[split]
         datasets = [self.cfg.pool, *[self.cfg.reference] * bool(recipe.reference)]
         return [f for d in datasets * (recipe.recipe == "domains") for f in self.verdicts(d)]
-
-    def verdict_arguments(self, split: str) -> str:
-        verdicts = self.split_verdicts(split)
-        return f"--verdicts {self.at.word(verdicts)}" if verdicts else ""

@@ -174,15 +174,6 @@ class Layout:
             return []
         return [f"results/dedup/{pool}/{encoder}/clusters/{s}.npy" for s in self.shards(pool)]
 
-    def fit_arguments(self) -> str:
-        block = self.cfg.dedup
-        names = ("clusters", "sample", "iterations", "seed")
-        return " ".join(f"--{name} {getattr(block, name)}" for name in names)
-
-    def floor_argument(self) -> str:
-        floor = self.cfg.dedup.pairs_above
-        return "" if floor is None else f"--floor {floor}"
-
     def duplicates(self, part: str = "dropped") -> list[str]:
         """Tables of the de-duplication (scores, pairs or dropped), one per group of clusters."""
         folder = f"results/dedup/{self.pool}/{self.cfg.encoder}/{part}"
@@ -195,7 +186,7 @@ class Layout:
         return [f"{folder}/{name}" for name in ("record.json", "sweep.csv") if there]
 
     def embedded(self) -> list[str]:
-        """Who of the pool has an embedding, and is no duplicate: what splits choose from."""
+        """Which points have an embedding, and are no duplicates: what splits choose from."""
         if self.cfg.dedup.rule != "none":
             return self.duplicates()
         if not self.cfg.dedup.embed:
@@ -278,10 +269,9 @@ class Layout:
 
     # Splits and models ---------------------------------------------------------------------------
 
-    def recipe(self, split: str) -> str:
+    def recipe(self, split: str) -> dict[str, Any]:
         """What makes the split; what is trained on it is left out, for it changes no row of it."""
-        trained = {"seeds", "model"}
-        return json.dumps(self.cfg.splits[split].model_dump(mode="json", exclude=trained))
+        return dict(self.cfg.splits[split].model_dump(mode="json", exclude={"seeds", "model"}))
 
     def driving_sets(self, split: str) -> list[str]:
         """Test sets whose similarities a split's recipe reads."""
@@ -300,15 +290,11 @@ class Layout:
         names = {*self.driving_sets(split), *self.reference_driving_sets(split)}
         return {name: self.thresholds(name) for name in sorted(names)}
 
-    def score_arguments(self, split: str) -> str:
-        words = []
-        for name in self.driving_sets(split):
-            words.append(f"--margins '{name}={','.join(compact(self.margins(name)))}'")
-        for name in self.reference_driving_sets(split):
-            files = ",".join(compact(self.margins(name, self.reference)))
-            words.append(f"--reference-margins '{name}={files}'")
-        words += [f"--thresholds {n}={file}" for n, file in self.split_thresholds(split).items()]
-        return " ".join(words)
+    def margin_ranges(
+        self, testsets: Iterable[str], dataset: str | None = None
+    ) -> dict[str, list[str]]:
+        """Per test set the margins of the pool's (or another data set's) shards, as ranges."""
+        return {name: compact(self.margins(name, dataset)) for name in testsets}
 
     def like(self, split: str) -> list[str]:
         """Account of the split that this one is to be as large as, if any."""
