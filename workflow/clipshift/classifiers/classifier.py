@@ -45,7 +45,7 @@ class Fitted:
         return bool(self.spec.kind == "finetune")
 
     def raw(self, name: str, classes: int, x: Any) -> np.ndarray:
-        """(N, K) logits of one model, for embeddings (N, D) or encoded pictures."""
+        """(N, K) logits of one model, for embeddings (N, D) or encoded images."""
         if self.reads_pictures:
             from clipshift.classifiers import finetune
             from clipshift.similarity import encoders  # torch takes seconds; embeddings need none

@@ -113,7 +113,7 @@ class DomainLayout:
         return f"{self.home}/classifiers/{classifier}/record.json"
 
     def parts(self, classifier: str) -> str:
-        """What a classifier used each labelled picture for."""
+        """What a classifier used each labelled image for."""
         return f"{self.home}/classifiers/{classifier}/parts.parquet"
 
     def scores(self, classifier: str, dataset: str) -> list[str]:
