@@ -16,8 +16,7 @@ from clipshift.classifiers import (
     score,
     thresholds,
 )
-from clipshift.classifiers.folds import concepts, read_labelled
-from clipshift.core.files import read_parquet, write_json, write_parquet
+from clipshift.core.files import read_parquet
 from clipshift.datasets.shards import write_table
 from clipshift.similarity.embeddings import write_shard
 from clipshift.splits import split
@@ -117,32 +116,30 @@ def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | No
 def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: object) -> None:
     """From sample tables to verdicts and composition, by the functions of the steps."""
     for name, files in case.tables.items():
-        domain_labels.write_labels(files, LABELS, Path(), case.labels(name))
+        words = [str(file) for file in files]
+        out = case.labels(name)
+        domain_labels.write_labels(words, LABELS, out, out.with_suffix(".json"))
     own = TypeAdapter(Classifier).validate_python({"kind": kind, "encoder": "e"} | keys)
     spec = classifier.Spec(classifier=own, encoder=ENCODER, parts=PARTS)  # type: ignore[arg-type]
     learned = {name: case.labels(name) for name in LABELS.datasets}
-    tested = {"sketch": case.labels("sketch")}
-    outside = concepts(read_parquet(case.labels("sketch")).to_pylist())
-    labelled = read_labelled(list(learned.values()), outside, PARTS)
-    write_parquet(case.parts, labelled.table())
     folders = [case.embeddings[name] for name in LABELS.datasets]
-    arrays, record = fit.fit(spec, labelled, folders, [])
-    classifier.save(arrays, case.folder / "model.npz")
-    write_json(case.folder / "record.json", record)
-    fitted = classifier.load(spec, case.folder / "model.npz", case.folder / "record.json")
-    for name, files in case.shards.items():
-        for shard, out in zip(files, case.scores(name), strict=True):
-            score.write(score.score_vectors(fitted, case.embeddings[name], shard), out)
-    found = case.part_sides()
+    model, record = case.folder / "model.npz", case.folder / "record.json"
+    labels, tested = list(learned.values()), case.tables["sketch"]
+    fit.write_fit(spec, labels, LABELS, tested, folders, [], model, record, case.parts)
+    for name, shards in case.shards.items():
+        for shard, out in zip(shards, case.scores(name), strict=True):
+            files = (out, out.with_suffix(".json"))
+            score.write_vector_scores(spec, model, record, case.embeddings[name], shard, *files)
     point = case.folder / "points.json"
-    write_json(point, {"precision": precision, "domains": thresholds.points(found, precision)})
+    scores = [str(file) for name in LABELS.datasets for file in case.scores(name)]
+    thresholds.write_points(case.parts, scores, precision, point)
     for name in case.shards:
         for file, out in zip(case.scores(name), case.verdicts(name), strict=True):
-            judged = decisions.judge(dict.fromkeys(("natural", "rendition"), (point, file)))
-            write_parquet(out, judged)
-    every = {name: case.verdicts(name) for name in case.shards}
-    made = composition.compose(every, learned, tested, [case.parts], draws=200, seed=0)
-    write_json(case.folder / "composition.json", made)
+            sides = dict.fromkeys(("natural", "rendition"), (point, file))
+            decisions.write_verdicts(sides, out, out.with_suffix(".json"))
+    every = {name: [str(file) for file in case.verdicts(name)] for name in case.shards}
+    out, measured = case.folder / "composition.json", {"sketch": case.labels("sketch")}
+    composition.write_composition(every, learned, measured, [case.parts], 200, 0, out)
 
 
 def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> list[dict]:  # type: ignore[type-arg]

@@ -60,12 +60,12 @@ def triggers(cfg: Config) -> dict[str, Any]:
     mine = [cfg.pool, cfg.reference, *dom.labelled]
     return {
         "fit": {
-            c: [dom.classifier(c), dom.fit_inputs(c), dom.fit_words(c), dom.pictures()]
+            c: [dom.classifier(c), dom.fit_inputs(c), dom.vectors(c), dom.tars(c)]
             for c in cfg.domains.classifiers
         },
         "labels": {d: [as_json(cfg.domains.labels), dom.tables(d)] for d in mine},
         "points": {c: [dom.learned_scores(c), dom.parts(c)] for c in cfg.domains.classifiers},
-        "verdicts": {d: [dom.verdict_words(d, s) for s in dom.at.shards(d)] for d in mine},
+        "verdicts": {d: [dom.detector_files(d, s) for s in dom.at.shards(d)] for d in mine},
         "splits": {
             s: [
                 dom.at.recipe(s),

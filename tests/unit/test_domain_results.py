@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from clipshift.classifiers import clean_set
+from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet, write_text
 from clipshift.evaluation import by_domain
@@ -104,15 +105,18 @@ def test_the_list_of_a_clean_set(case: Case, tmp_path: Path) -> None:
     (folder / "samples.parquet").write_bytes(case.tables["sketch"][0].read_bytes())
     write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(5)))
     spec = Clean(set="sketch", domain="rendition")
-    ledger = clean_set.write_clean(spec, folder, case.verdicts("sketch")[0], tmp_path / "c.parquet")
+    files = (folder / "samples.parquet", folder / "classnames.txt", case.verdicts("sketch")[0])
+    out = (tmp_path / "c.parquet", tmp_path / "c.json")
+    clean_set.write_clean(spec, *files, *out)
     entry = read_json(tmp_path / "c.json")
     judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
-    assert ledger.went_out == sum(r["verdict"] == "rendition" for r in judged) > 0
-    assert sum(entry["classes"].values()) == ledger.went_out
+    kept = Ledger.from_json(entry["account"]).went_out
+    assert kept == sum(r["verdict"] == "rendition" for r in judged) > 0
+    assert sum(entry["classes"].values()) == kept
     assert list(entry["classes"]) == sorted(entry["classes"])
     empty = Clean(set="sketch", domain="rendition", classes=["class 4"])
     with pytest.raises(ClipshiftError, match="keeps nothing"):
-        clean_set.write_clean(empty, folder, case.verdicts("sketch")[0], tmp_path / "d.parquet")
+        clean_set.write_clean(empty, *files, *out)
 
 
 # Evaluation --------------------------------------------------------------------------------------
@@ -153,7 +157,9 @@ def test_the_bootstrap_shares_images_and_draws_seeds() -> None:
     rng = np.random.default_rng(0)
     hits = rng.random((3, 200)) < 0.7
     same = by_domain.Arm({"s": hits}, {"s": 0.1}, {"s": "rendition"})
-    lower = by_domain.Arm({"s": hits & (rng.random((3, 200)) < 0.8)}, {"s": 0.1}, {"s": "rendition"})
+    lower = by_domain.Arm(
+        {"s": hits & (rng.random((3, 200)) < 0.8)}, {"s": 0.1}, {"s": "rendition"}
+    )
     drawn = by_domain.draw_means({"a": same, "b": lower}, "rendition", 500, 0)
     low, high = by_domain.interval(drawn[1] - drawn[0])
     assert low < lower.mean("rendition") - same.mean("rendition") < high < 0
@@ -278,7 +284,10 @@ def test_files_and_rows_in_any_order_give_the_same_results(tmp_path: Path, kind:
         (folder / "samples.parquet").write_bytes(made.tables["sketch"][0].read_bytes())
         write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(4)))
         spec = Clean(set="sketch", domain="rendition")
-        clean_set.write_clean(spec, folder, made.verdicts("sketch")[0], made.folder / "c.parquet")
+        clean_set.write_clean(
+            spec, folder / "samples.parquet", folder / "classnames.txt",
+            made.verdicts("sketch")[0], made.folder / "c.parquet", made.folder / "c.json",
+        )  # fmt: skip
         verdicts = {
             r["key"]: r["verdict"]
             for name in made.shards

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clipshift.classifiers import decisions, domain_labels, folds, reductions, thresholds
 from clipshift.core.brace_ranges import numbered
+from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
 from clipshift.figures import domain_curves, domain_detectors
@@ -76,7 +77,9 @@ def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
     spec = Labels(datasets=["pool"], file=str(tmp_path / "labels.parquet"))
     write_parquet(tmp_path / "labels.parquet", people(("pool-natural-000", 1, "x")))
     case = make_case(tmp_path)
-    ledger = domain_labels.write_labels(case.tables["pool"], spec, Path(), tmp_path / "out.parquet")
+    tables = [str(file) for file in case.tables["pool"]]
+    domain_labels.write_labels(tables, spec, tmp_path / "out.parquet", tmp_path / "out.json")
+    ledger = Ledger.from_json(read_json(tmp_path / "out.json")["account"])
     assert (ledger.came_in, ledger.went_out, ledger.rejected["no label"]) == (330, 1, 329)
 
 
@@ -164,7 +167,9 @@ def test_the_centroid_is_the_nearest_not_the_farthest(case: Case, tmp_path: Path
 
 def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
     labels_of = np.array([0, 1, 1, 2])
-    problem = next(p for p in reductions.problems("density_ratio", labels_of) if p.name == "rendition")
+    problem = next(
+        p for p in reductions.problems("density_ratio", labels_of) if p.name == "rendition"
+    )
     assert problem.rows.tolist() == [0, 1, 2, 3, 1, 2]
     assert problem.targets.tolist() == [0, 0, 0, 0, 1, 1]
 
@@ -302,7 +307,9 @@ def test_detectors_that_scored_other_pictures_are_refused(case: Case, tmp_path: 
     write_parquet(tmp_path / "fewer.parquet", read_parquet(file).slice(1))
     point = case.folder / "points.json"
     with pytest.raises(ClipshiftError, match="other pictures"):
-        decisions.judge({"natural": (point, file), "rendition": (point, tmp_path / "fewer.parquet")})
+        decisions.judge(
+            {"natural": (point, file), "rendition": (point, tmp_path / "fewer.parquet")}
+        )
 
 
 def test_labels_are_places_in_domains() -> None:

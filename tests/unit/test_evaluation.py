@@ -22,7 +22,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json
 from clipshift.datasets import labelled_set
 from clipshift.evaluation import logits
-from clipshift.evaluation.logits import How
+from clipshift.evaluation.logits import Files, How
 from clipshift.evaluation.summary import export, single
 from clipshift.evaluation.views import Predictions, measure, read, view
 from clipshift.similarity import open_clip_models
@@ -138,11 +138,14 @@ def evaluate(
 ) -> Predictions:
     folder = world["folder"]
     write_json(folder / "mine/words.json", words or {})
-    where = {"mine": (folder / "mine", [folder / "mine/test/0.tar"])}
-    logits.evaluate(
-        folder / "record.json", folder / "model.pt", where, How(batch), "r-tiny-s0", out
-    )
+    tests = {"mine": files(folder, out / "mine")}
+    logits.evaluate(folder / "record.json", folder / "model.pt", tests, How(batch))
     return read(out / "mine/r-tiny-s0.parquet")
+
+
+def files(folder: Path, out: Path) -> Files:
+    tar = str(folder / "mine/test/0.tar")
+    return Files(folder / "mine", tar, None, out / "r-tiny-s0.parquet")
 
 
 def test_same_numbers_as_clip_benchmark(world: dict[str, Any], tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_labels_and_exports_hold_the_same_numbers(world: dict[str, Any], tmp_pat
     assert {k: seen.classes[i] for k, i in zip(seen.keys, seen.label, strict=True)} == names
     assert np.load(tmp_path / "mine/r-tiny-s0.npy").shape == (21, 7)
     result = single({"mine": seen})
-    export(tmp_path / "r.json", result)
+    export(tmp_path / "clip_benchmark/r", tmp_path / "r.results.jsonl", result)
     # CLIP_benchmark's own program joins the exported files into its table.
     table_file = tmp_path / "benchmark.csv"
     folder = str(tmp_path / "clip_benchmark/r")
@@ -199,12 +202,11 @@ def test_a_set_is_the_same_bytes_whatever_sets_are_with_it(
 ) -> None:
     evaluate(world, tmp_path / "alone")
     folder = world["folder"]
-    both = {name: (folder / "mine", [folder / "mine/test/0.tar"]) for name in ("other", "mine")}
-    weights = folder / "model.pt"
-    logits.evaluate(folder / "record.json", weights, both, How(8), "r-tiny-s0", tmp_path / "two")
-    files = sorted((tmp_path / "alone/mine").iterdir())
-    assert [f.suffix for f in files] == [".json", ".npy", ".parquet"]
-    for file in files:
+    both = {name: files(folder, tmp_path / "two" / name) for name in ("other", "mine")}
+    logits.evaluate(folder / "record.json", folder / "model.pt", both, How(8))
+    made = sorted((tmp_path / "alone/mine").iterdir())
+    assert [f.suffix for f in made] == [".json", ".npy", ".parquet"]
+    for file in made:
         assert file.read_bytes() == (tmp_path / "two/mine" / file.name).read_bytes()
 
 

@@ -33,7 +33,7 @@ Jobs = dict[str, int]
 
 # What a test set costs beside its own images: logits and reports of the 13 evaluations, and what
 # lists all sets.
-EVALUATIONS = {"evaluate": 13, "evaluate_and_export": 8, "evaluate_run": 5}
+EVALUATIONS = {"evaluate": 18, "evaluate_and_export": 8}
 REPORTS = EVALUATIONS | {"accuracy_table": 1, "causes_runs": 1, "report_page": 1}
 A_SET = REPORTS | {
     "test_set": 1, "set_prompts": 1, "set_answers": 1, "embed": 1, "logits": 13, "domain_labels": 1,
@@ -52,7 +52,7 @@ A_SPLIT = {
     "evaluate_and_export": 1, "accuracy_table": 1, "report_page": 1,
 }  # fmt: skip
 BY_TEXT = DRAWN | {
-    "set_prompts": 2, "logits": 20, "evaluate": 10, "evaluate_and_export": 8, "evaluate_run": 2,
+    "set_prompts": 2, "logits": 20, "evaluate": 12, "evaluate_and_export": 8,
     "figure": 6, "accuracy_table": 1, "causes_runs": 1, "report_page": 1,
 }  # fmt: skip
 ALL_TRAININGS = REPORTS | DRAWN | {
@@ -80,7 +80,7 @@ PLANNED: dict[str, Jobs] = {
     "a prompt": BY_TEXT,
     "a class word": BY_TEXT,
     "a protocol": {
-        "logits": 4, "evaluate": 2, "evaluate_run": 2, "causes_runs": 1, "report_page": 1,
+        "logits": 4, "evaluate": 4, "causes_runs": 1, "report_page": 1,
     },
     "the least images a class of a clean set": {"clean_set": 1, "figure": 1, "report_page": 1},
     "the precision of the detectors": {
@@ -92,12 +92,12 @@ PLANNED: dict[str, Jobs] = {
     # Not of the corpus of pictures alone, and what is trained on it.
     "a caption field": {
         "source_captions": 1, "causes_labels": 1, "corpus": 6, "chosen": 3, "train_captions": 1,
-        "train_vision": 1, "logits": 10, "evaluate": 5, "evaluate_run": 5, "causes_runs": 1,
+        "train_vision": 1, "logits": 10, "evaluate": 10, "causes_runs": 1,
         "report_page": 1,
     },
     "a corpus": {
-        "corpus": 3, "chosen": 1, "train_captions": 1, "logits": 4, "evaluate": 2,
-        "evaluate_run": 2, "causes_runs": 1, "report_page": 1,
+        "corpus": 3, "chosen": 1, "train_captions": 1, "logits": 4, "evaluate": 4,
+        "causes_runs": 1, "report_page": 1,
     },
     "what trainings do with test images": ALL_TRAININGS | {"chosen": 4},
     # The test sets are not drawn again, nor embedded.

@@ -1,7 +1,7 @@
 # Verdicts -> composition and clean test sets.
 #   in   results/domains/{name}/verdicts/, labelled sets
 #   out  results/domains/{name}/composition.json
-#        clean/{clean}.parquet, .json         who is kept, and why the others are not
+#        clean/{clean}.parquet, .json         which images are kept, and why others are not
 
 
 rule domain_composition:
@@ -16,21 +16,25 @@ rule domain_composition:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        words=lambda w: dom.composition_words(),
-        draws=cfg.domains.draws if cfg.domains else None,
-        seed=cfg.domains.seed if cfg.domains else None,
-        version=version_of("domain_composition"),
+        **call(
+            "classifiers.composition.write_composition",
+            datasets=lambda w: {d: compact(dom.verdicts(d)) for d in dom.datasets},
+            learned=lambda w: {d: dom.labels(d) for d in dom.labelled},
+            measured=lambda w: {d: dom.labels(d) for d in dom.measured},
+            parts=lambda w: [dom.parts(c) for c in dom.used],
+            draws=lambda w: cfg.domains.draws,
+            seed=lambda w: cfg.domains.seed,
+        ),
     shell:
-        "python -m clipshift.classifiers.composition {params.words}"
-        " --draws {params.draws} --seed {params.seed} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule clean_set:
-    """The pictures of a test set that are of its domain."""
+    """The images of a test set that are of its domain."""
     input:
-        verdicts=lambda w: dom.verdicts(cfg.domains.clean[w.clean].set),
-        table=lambda w: at.table(cfg.domains.clean[w.clean].set),
-        classes=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}/classnames.txt",
+        verdicts=lambda w: dom.verdicts(cfg.domains.clean[w.clean].set)[0],
+        samples=lambda w: at.table(cfg.domains.clean[w.clean].set),
+        classnames=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}/classnames.txt",
     output:
         table=f"{HOME}/clean/{{clean}}.parquet",
         account=f"{HOME}/clean/{{clean}}.json",
@@ -40,12 +44,12 @@ rule clean_set:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        clean=lambda w: as_json(cfg.domains.clean[w.clean]),
-        folder=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}",
-        version=version_of("clean_sets"),
+        **call(
+            "classifiers.clean_set.write_clean",
+            spec=lambda w: cfg.domains.clean[w.clean],
+        ),
     shell:
-        "python -m clipshift.classifiers.clean_set --clean {params.clean:q} --set {params.folder}"
-        " --verdicts {input.verdicts} --out {output.table} > {log} 2>&1"
+        RUN
 
 
 rule domain_table:

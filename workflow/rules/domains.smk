@@ -8,6 +8,8 @@
 # Scores know no threshold: another precision makes points and what follows anew, and no score.
 # Test sets are an axis: one more, or one fewer, has its own labels, scores and verdicts, and makes
 # no other anew. Which ones are kept out of a training is decided when a classifier is fitted.
+from clipshift.core.brace_ranges import compact
+
 HOME = dom.home
 
 
@@ -30,18 +32,19 @@ rule domain_labels:
         mem_mb=grows(2000),
         runtime=grows(30),
     params:
-        labels=lambda w: as_json(cfg.domains.labels),
-        tables=lambda w: at.word(dom.tables(w.dataset)),
-        version=version_of("domain_labels"),
+        **call(
+            "classifiers.domain_labels.write_labels",
+            tables=lambda w: compact(dom.tables(w.dataset)),
+            labels=lambda w: cfg.domains.labels,
+        ),
     shell:
-        "python -m clipshift.classifiers.domain_labels --labels {params.labels:q} --table {params.tables}"
-        " --out {output.table} > {log} 2>&1"
+        RUN
 
 
 rule domain_fit:
-    """Fit one classifier on embeddings, and calibrate it."""
+    """Fit one classifier on embeddings, or tune an encoder with it on images; calibrate it."""
     input:
-        lambda w: dom.fit_inputs(w.classifier),
+        lambda w: there(dom.fit_inputs(w.classifier)),
         labels=[dom.labels(d) for d in dom.labelled],
         tested=lambda w: dom.waits_for(w.classifier),
     output:
@@ -56,27 +59,20 @@ rule domain_fit:
         mem_mb=grows(3000),
         runtime=grows(60),
     params:
-        spec=lambda w: as_json(dom.classifier(w.classifier)),
-        words=lambda w: dom.fit_words(w.classifier),
-        rule=lambda w: as_json(cfg.domains.labels),
-        # Of no rerun's concern: parameters that take `input` trigger none.
-        tested=lambda w, input: dom.kept_out(w.classifier),
-        version=version_of("domain_fit"),
+        **call(
+            "classifiers.fit.write_fit",
+            spec=lambda w: dom.classifier(w.classifier),
+            rule=lambda w: cfg.domains.labels,
+            vectors=lambda w: dom.vectors(w.classifier),
+            tars=lambda w: dom.tars(w.classifier),
+            # Of no rerun's concern: parameters that take `input` trigger none.
+            tested=lambda w, input: dom.kept_out(w.classifier),
+        ),
     shell:
-        "python -m clipshift.classifiers.fit --spec {params.spec:q} {params.words}"
-        " --rule {params.rule:q} --tested {params.tested} --out {output.model} > {log} 2>&1"
+        RUN
 
 
-rule domain_tune:
-    """Tune an encoder with a readout on pictures, and calibrate it."""
-    input:
-        lambda w: there(dom.fit_inputs(w.classifier)),
-        labels=[dom.labels(d) for d in dom.labelled],
-        tested=lambda w: dom.waits_for(w.classifier),
-    output:
-        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
-        record=f"{HOME}/classifiers/{{classifier}}/record.json",
-        parts=f"{HOME}/classifiers/{{classifier}}/parts.parquet",
+use rule domain_fit as domain_tune with:
     log:
         "results/logs/domains/tune.{classifier}.log",
     benchmark:
@@ -86,25 +82,12 @@ rule domain_tune:
     resources:
         mem_mb=grows(4000),
         runtime=grows(480),
-    params:
-        spec=lambda w: as_json(dom.classifier(w.classifier)),
-        words=lambda w: dom.fit_words(w.classifier),
-        rule=lambda w: as_json(cfg.domains.labels),
-        # Of no rerun's concern: parameters that take `input` trigger none.
-        tested=lambda w, input: dom.kept_out(w.classifier),
-        tars=lambda w: tar_arguments(dom.pictures()),
-        version=version_of("domain_fit"),
-    shell:
-        "python -m clipshift.classifiers.fit --spec {params.spec:q} {params.words} {params.tars}"
-        " --rule {params.rule:q} --tested {params.tested} --out {output.model} > {log} 2>&1"
 
 
 rule domain_score:
-    """Score a shard of embeddings."""
+    """Score a shard: its embeddings, or its images by a tuned encoder."""
     input:
-        lambda w: at.embeddings(
-            w.dataset, cfg.domains.classifiers[w.classifier].encoder, [w.shard]
-        ),
+        lambda w: there(dom.score_inputs(w.classifier, w.dataset, w.shard)),
         model=f"{HOME}/classifiers/{{classifier}}/model.npz",
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
     output:
@@ -118,48 +101,31 @@ rule domain_score:
         mem_mb=grows(2000),
         runtime=grows(60),
     params:
-        spec=lambda w: as_json(dom.classifier(w.classifier)),
-        folder=lambda w: "results/embeddings/{}/{}".format(
-            cfg.domains.classifiers[w.classifier].encoder, w.dataset
+        **call(
+            "classifiers.score.write_vector_scores",
+            spec=lambda w: dom.classifier(w.classifier),
+            vectors=lambda w: f"results/embeddings/{dom.encoder(w.classifier)}/{w.dataset}",
         ),
-        version=version_of("domain_scores"),
     shell:
-        "python -m clipshift.classifiers.score --spec {params.spec:q} --model {input.model}"
-        " --record {input.record} --vectors {params.folder} --shard {wildcards.shard}"
-        " --out {output.table} > {log} 2>&1"
+        RUN
 
 
-rule domain_score_pictures:
-    """Score a shard of pictures by a tuned encoder."""
-    input:
-        lambda w: there([at.tars(w.dataset, w.shard)]),
-        model=f"{HOME}/classifiers/{{classifier}}/model.npz",
-        record=f"{HOME}/classifiers/{{classifier}}/record.json",
-        weights=lambda w: at.encoder_files(
-            cfg.domains.classifiers[w.classifier].encoder
-        ),
-    output:
-        table=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
-        account=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
-    log:
-        "results/logs/domains/score.{classifier}.{dataset}.{shard}.log",
+use rule domain_score as domain_score_pictures with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
         mem_mb=grows(3000),
         runtime=grows(120),
     params:
-        spec=lambda w: as_json(dom.classifier(w.classifier)),
-        tars=lambda w: tar_arguments([at.tars(w.dataset, w.shard)]),
-        version=version_of("domain_scores"),
-    shell:
-        "python -m clipshift.classifiers.score --spec {params.spec:q} --model {input.model}"
-        " --record {input.record} {params.tars} --shard {wildcards.shard}"
-        " --out {output.table} > {log} 2>&1"
+        **call(
+            "classifiers.score.write_picture_scores",
+            spec=lambda w: dom.classifier(w.classifier),
+            tars=lambda w: [at.tars(w.dataset, w.shard)],
+        ),
 
 
 rule domain_points:
-    """Thresholds of a classifier, and what they reach on pictures that it did not learn from."""
+    """Thresholds of a classifier, and what they reach on images that it did not learn from."""
     input:
         lambda w: dom.learned_scores(w.classifier),
         parts=f"{HOME}/classifiers/{{classifier}}/parts.parquet",
@@ -171,16 +137,17 @@ rule domain_points:
         mem_mb=grows(2000),
         runtime=grows(20),
     params:
-        precision=cfg.domains.precision if cfg.domains else None,
-        scores=lambda w: at.word(dom.learned_scores(w.classifier)),
-        version=version_of("domain_points"),
+        **call(
+            "classifiers.thresholds.write_points",
+            scores=lambda w: compact(dom.learned_scores(w.classifier)),
+            precision=lambda w: cfg.domains.precision,
+        ),
     shell:
-        "python -m clipshift.classifiers.thresholds --parts {input.parts} --scores {params.scores}"
-        " --precision {params.precision} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule domain_verdicts:
-    """What the two detectors say of a shard's pictures."""
+    """The verdicts of the two detectors on a shard's images."""
     input:
         points=[dom.point(c) for c in dom.used],
         scores=lambda w: dom.detector_scores(w.dataset, w.shard),
@@ -193,7 +160,9 @@ rule domain_verdicts:
         mem_mb=grows(2000),
         runtime=grows(20),
     params:
-        words=lambda w: dom.verdict_words(w.dataset, w.shard),
-        version=version_of("domain_verdicts"),
+        **call(
+            "classifiers.decisions.write_verdicts",
+            sides=lambda w: dom.detector_files(w.dataset, w.shard),
+        ),
     shell:
-        "python -m clipshift.classifiers.decisions {params.words} --out {output.table} > {log} 2>&1"
+        RUN

@@ -1,4 +1,4 @@
-"""A fitted domain classifier: its weights as one npz, and log-odds of embeddings or pictures."""
+"""A fitted domain classifier: its weights as one npz, and log-odds of embeddings or images."""
 
 import zipfile
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter
 
 from clipshift.classifiers import methods, reductions
 from clipshift.core.errors import ClipshiftError
@@ -46,14 +45,16 @@ class Fitted:
         return bool(self.spec.kind == "finetune")
 
     def raw(self, name: str, classes: int, x: Any) -> np.ndarray:
-        """(N, K) logits of one model, for embeddings (N, D) or encoded pictures."""
+        """(N, K) logits of one model, for embeddings (N, D) or encoded images."""
         if self.reads_pictures:
             from clipshift.classifiers import finetune
             from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
 
             tuned = finetune.restore(encoders.load(self.encoder), self.models[name])
             return tuned.logits(x)
-        return methods.logits(self.spec, self.models[name], np.asarray(x, dtype=np.float64), classes)
+        return methods.logits(
+            self.spec, self.models[name], np.asarray(x, dtype=np.float64), classes
+        )
 
     def scores(self, x: np.ndarray | Sequence[bytes]) -> dict[str, np.ndarray]:
         """Domain -> (N,) float32 calibrated log-odds."""
@@ -88,7 +89,3 @@ def load(spec: Spec, model: Path, record: Path) -> Fitted:
             f"{model} is not readable ({error}); delete it and run again"
         ) from error
     return Fitted(spec.classifier, spec.encoder, models, read_json(record)["temperatures"])
-
-
-def read_spec(text: str) -> Spec:
-    return TypeAdapter(Spec).validate_json(text)

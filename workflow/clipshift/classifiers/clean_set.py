@@ -1,12 +1,9 @@
-"""Clean one test set: keep what the detector of its own domain accepts, and say what went and why.
+"""Clean one test set: keep the images that the detector of its own domain accepts.
 
-`python -m clipshift.classifiers.clean_set --clean JSON --set FOLDER --verdicts FILE --out FILE.parquet`
-writes `key, class_name, kept, reason` in the order of keys; `FILE.json` has the account, the
-classes that are left, in the order of the set's class list, and those that are gone.
+The table holds `key, class_name, kept, reason` in the order of keys. The account holds the counts,
+the classes that are left, in the order of the set's class list, and those that are gone.
 """
 
-import argparse
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,8 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json, write_parquet
+from clipshift.core.step import step
 from clipshift.study.config.domains import Clean
 
 SCHEMA = pa.schema(
@@ -30,11 +28,11 @@ KEPT = "kept"
 
 
 def clean(spec: Clean, classes: dict[str, str], verdicts: dict[str, str]) -> list[dict[str, Any]]:
-    """One row per picture of the set, in the order of keys.
+    """One row per image of the set, in the order of keys.
 
     Args:
-        classes: key -> class name, of every picture of the set.
-        verdicts: key -> verdict, of every picture that could be scored.
+        classes: key -> class name, of every image of the set.
+        verdicts: key -> verdict, of every image that could be scored.
     """
     reasons = {}
     for key, name in classes.items():
@@ -55,32 +53,37 @@ def clean(spec: Clean, classes: dict[str, str], verdicts: dict[str, str]) -> lis
     ]
 
 
-def write_clean(spec: Clean, folder: Path, verdicts: Path, out: Path) -> Ledger:
-    """Write the list of a clean set and return its account.
+@step(version=1)
+def write_clean(
+    spec: Clean, samples: Path, classnames: Path, verdicts: Path, table: Path, account: Path
+) -> None:
+    """Write the list of a clean set and its account.
 
     Raises:
-        ClipshiftError: nothing is left, or a verdict is on a picture that the set does not hold.
+        ClipshiftError: nothing is left, or a verdict is on an image that the set does not hold.
     """
-    table = read_parquet(folder / "samples.parquet", ["key", "class_name"])
-    classes = dict(zip(table["key"].to_pylist(), table["class_name"].to_pylist(), strict=True))
+    images = read_parquet(samples, ["key", "class_name"])
+    classes = dict(zip(images["key"].to_pylist(), images["class_name"].to_pylist(), strict=True))
     judged = read_parquet(verdicts, ["key", "verdict"])
     given = dict(zip(judged["key"].to_pylist(), judged["verdict"].to_pylist(), strict=True))
     if odd := sorted(given.keys() - classes.keys()):
-        raise ClipshiftError(f"{verdicts}: {odd[0]!r} is no picture of {folder}; score it again")
+        raise ClipshiftError(
+            f"{verdicts}: {odd[0]!r} is no picture of {samples.parent}; score it again"
+        )
     rows = clean(spec, classes, given)
-    ledger = Ledger("clean set", out.stem, came_in=len(rows))
+    ledger = Ledger("clean set", table.stem, came_in=len(rows))
     ledger.went_out = sum(row["kept"] for row in rows)
     ledger.rejected = Counter(row["reason"] for row in rows if not row["kept"])
     if not ledger.went_out:
         raise ClipshiftError(
-            f"the clean set {out.stem} keeps nothing of {len(rows)} pictures "
+            f"the clean set {table.stem} keeps nothing of {len(rows)} pictures "
             f"({dict(ledger.rejected)}): look at the operating point of the {spec.domain} detector"
         )
-    names = (folder / "classnames.txt").read_text().splitlines()
+    names = classnames.read_text().splitlines()
     left = Counter(row["class_name"] for row in rows if row["kept"])
     before = Counter(classes.values())
     gone = [name for name in dict.fromkeys(names) if before[name] and not left[name]]
-    write_parquet(out, pa.Table.from_pylist(rows, schema=SCHEMA))
+    write_parquet(table, pa.Table.from_pylist(rows, schema=SCHEMA))
     entry = {
         "account": ledger.as_json(),
         "set": spec.set,
@@ -89,20 +92,4 @@ def write_clean(spec: Clean, folder: Path, verdicts: Path, out: Path) -> Ledger:
         "classes_before": sum(1 for name in before if before[name]),
         "classes_gone": {name: before[name] for name in gone},
     }
-    write_json(out.with_suffix(".json"), entry)
-    return ledger
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clean", required=True, help="JSON of the clean set's block")
-    parser.add_argument("--set", type=Path, required=True, help="folder of the whole set")
-    parser.add_argument("--verdicts", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    spec = Clean.model_validate_json(args.clean)
-    print(json.dumps(write_clean(spec, args.set, args.verdicts, args.out).as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(account, entry)

@@ -1,21 +1,17 @@
-"""What every pool and set is made of: verdicts counted, and shares corrected for their error.
+"""What every pool and set is made of: verdicts counted, and shares corrected for their error."""
 
-`python -m clipshift.classifiers.composition --parts FILE... --dataset NAME=VERDICTS... --learned
-NAME=LABELS --measured NAME=LABELS --draws N --seed N --out FILE`.
-"""
-
-import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
 
 from clipshift.classifiers.folds import TEST
+from clipshift.core.brace_ranges import spread
 from clipshift.core.database import database, listed
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import named_paths, read_parquet, write_json
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet, write_json
+from clipshift.core.step import step
 from clipshift.stats.prevalence import corrected
 from clipshift.study.config.domains import DOMAINS, VERDICTS
 
@@ -31,7 +27,7 @@ def count(files: Sequence[Path]) -> np.ndarray:
 
 
 def test_part(parts: Sequence[Path]) -> dict[str, int]:
-    """Key -> label of the pictures that none of the detectors learned from or was tuned on."""
+    """Key -> label of the images that none of the detectors learned from or was tuned on."""
     tables = [read_parquet(file, ["key", "label", "part"]) for file in parts]
     tested = [table.filter(pc.equal(table["part"], TEST)) for table in tables]
     labels = dict(zip(tested[0]["key"].to_pylist(), tested[0]["label"].to_pylist(), strict=True))
@@ -46,7 +42,7 @@ def confusion(parts: Sequence[Path], verdicts: Sequence[Path]) -> np.ndarray:
         parts: of the detectors' classifiers; verdicts: of the data sets that they learned from.
 
     Raises:
-        ClipshiftError: a label has no picture in the test part, or a labelled one no verdict.
+        ClipshiftError: a label has no image in the test part, or a labelled one no verdict.
     """
     given: dict[str, str] = {}
     for file in verdicts:
@@ -70,15 +66,26 @@ def known(file: Path | None) -> dict[str, int]:
     return {name: labels.count(i) for i, name in enumerate(DOMAINS)} if labels else {}
 
 
-def compose(
-    datasets: Mapping[str, Sequence[Path]], learned: Mapping[str, Path],
-    measured: Mapping[str, Path], parts: Sequence[Path], draws: int, seed: int,
-) -> dict[str, Any]:  # fmt: skip
-    """Per data set its size, verdicts, corrected shares with intervals, and labels if known."""
-    matrix = confusion(parts, [file for name in learned for file in datasets[name]])
+@step(version=1)
+def write_composition(
+    datasets: dict[str, list[str]], learned: dict[str, Path], measured: dict[str, Path],
+    parts: list[Path], draws: int, seed: int, out: Path,
+) -> None:  # fmt: skip
+    """Per data set its size, verdicts, corrected shares with intervals, and labels if known.
+
+    Args:
+        datasets: name -> files of its verdicts, or ranges of them.
+        learned: labels of the data sets that the detectors learned from.
+        measured: labels of the other data sets.
+        parts: of the detectors' classifiers.
+    """
+    verdicts = {
+        n: [path for word in words for path in spread(word)] for n, words in datasets.items()
+    }
+    matrix = confusion(parts, [file for name in learned for file in verdicts[name]])
     every = {**learned, **measured}
     found = {}
-    for name, files in datasets.items():
+    for name, files in verdicts.items():
         counts = count(files)
         shares, low, high = corrected(counts, matrix, draws, seed)
         found[name] = {
@@ -96,28 +103,4 @@ def compose(
         v: dict(zip(DOMAINS, row, strict=True))
         for v, row in zip(VERDICTS, matrix.tolist(), strict=True)
     }
-    return {"confusion": cells, "draws": draws, "datasets": found}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--parts", type=Path, nargs="+", required=True, help="of the detectors' classifiers"
-    )
-    parser.add_argument("--dataset", action="append", required=True, metavar="NAME=FILE[,FILE]")
-    parser.add_argument("--learned", action="append", required=True, metavar="NAME=LABELS")
-    parser.add_argument("--measured", action="append", default=[], metavar="NAME=LABELS")
-    parser.add_argument("--draws", type=int, required=True)
-    parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    learned, measured = (
-        {name: file for name, (file,) in named_paths(words).items()}
-        for words in (args.learned, args.measured)
-    )
-    datasets = named_paths(args.dataset)
-    write_json(args.out, compose(datasets, learned, measured, args.parts, args.draws, args.seed))
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(out, {"confusion": cells, "draws": draws, "datasets": found})

@@ -1,20 +1,18 @@
-"""What the two detectors say of every picture of a shard: natural, rendition, neither, both.
+"""The verdict on every image of a shard: natural, rendition, neither, both.
 
-`python -m clipshift.classifiers.decisions --natural POINT,SCORES --rendition POINT,SCORES --out FILE`
-writes `key, natural, rendition, verdict` in the order of keys. Where both fire a picture is of no
-domain, and counted.
+The table holds `key, natural, rendition, verdict` in the order of keys. An image that both
+detectors accept is of no domain, and counted.
 """
 
-import argparse
-import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
+from clipshift.core.step import step
 from clipshift.study.config.domains import VERDICTS
 
 
@@ -40,7 +38,7 @@ def judge(sides: dict[str, tuple[Path, Path]]) -> pa.Table:
     """The verdicts on a shard, from domain -> (operating point, scores).
 
     Raises:
-        ClipshiftError: the classifiers scored different pictures, or one knows no such domain.
+        ClipshiftError: the classifiers scored different images, or one knows no such domain.
     """
     columns: dict[str, pa.Array] = {}
     accepted = {}
@@ -62,22 +60,10 @@ def judge(sides: dict[str, tuple[Path, Path]]) -> pa.Table:
     return pa.table({"key": keys, **columns, "verdict": pa.array(verdict.tolist(), pa.string())})
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    for domain in ("natural", "rendition"):
-        parser.add_argument(f"--{domain}", required=True, metavar="POINT,SCORES")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    sides = {}
-    for domain in ("natural", "rendition"):
-        point, scores = getattr(args, domain).split(",")
-        sides[domain] = Path(point), Path(scores)
+@step(version=1)
+def write_verdicts(sides: dict[str, tuple[Path, Path]], table: Path, account: Path) -> None:
+    """Write the verdicts on a shard, and how many there are of each."""
     judged = judge(sides)
-    write_parquet(args.out, judged)
+    write_parquet(table, judged)
     counts = Counter(judged["verdict"].to_pylist())
-    write_json(args.out.with_suffix(".json"), {v: counts[v] for v in VERDICTS})
-    print(json.dumps(counts))
-
-
-if __name__ == "__main__":
-    run(main)
+    write_json(account, {v: counts[v] for v in VERDICTS})

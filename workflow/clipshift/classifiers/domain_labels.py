@@ -1,12 +1,9 @@
-"""Labels of a data set's pictures: natural 0, rendition 1, ambiguous 2.
+"""Labels of a data set's images: natural 0, rendition 1, ambiguous 2.
 
-`python -m clipshift.classifiers.domain_labels --labels JSON --table FILE... --out FILE` writes `key, label,
-concept, source, annotator`, in the order of keys. Labels come from a table over the sources, from
-people, or both; people win.
+The table holds `key, label, concept, source, annotator`, in the order of keys. Labels come from a
+table over the sources, from people, or both; people win.
 """
 
-import argparse
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,19 +13,19 @@ import pyarrow as pa
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json, write_parquet
+from clipshift.core.step import step
 from clipshift.datasets.select import class_of
-from clipshift.datasets.tar_paths import add_data, located
+from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.study.config.domains import DOMAINS, Labels
-from clipshift.study.config.folders import DATA_VARIABLE
 
 # The contract of label tables, ours and the labelling page's.
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
         ("label", pa.int8()),  # place in DOMAINS
-        ("concept", pa.string()),  # may be null: the picture is its own concept
+        ("concept", pa.string()),  # may be null: the image is its own concept
         ("source", pa.string()),
         ("annotator", pa.string()),
     ]
@@ -119,11 +116,11 @@ def label(
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def read_labels(tables: Sequence[Path], spec: Labels, data: Path) -> tuple[pa.Table, int]:
+def read_labels(tables: Sequence[Path], spec: Labels) -> tuple[pa.Table, int]:
     """The label table of some sample tables (see `label`), and how many samples they hold."""
     people = {}
     if spec.file is not None:
-        file = located(spec.file, data)
+        file = located(spec.file, data_folder())
         if not file.exists():
             raise ClipshiftError(
                 f"{file} (domains.labels.file) is missing: label pictures with `clipshift label`, "
@@ -135,29 +132,17 @@ def read_labels(tables: Sequence[Path], spec: Labels, data: Path) -> tuple[pa.Ta
     return label(rows, spec, people), len(rows)
 
 
-def write_labels(tables: Sequence[Path], spec: Labels, data: Path, out: Path) -> Ledger:
-    """Write the labels of a data set and return the account."""
-    labelled, samples = read_labels(tables, spec, data)
-    ledger = Ledger("labels", out.stem, came_in=samples, went_out=len(labelled))
+@step(version=1)
+def write_labels(tables: list[str], labels: Labels, table: Path, account: Path) -> None:
+    """Write the labels of a data set and their account.
+
+    Args:
+        tables: of its samples, or ranges of them.
+    """
+    labelled, samples = read_labels([path for word in tables for path in spread(word)], labels)
+    ledger = Ledger("labels", table.stem, came_in=samples, went_out=len(labelled))
     ledger.rejected["no label"] = samples - len(labelled)
     ledger.rejected += Counter()
     counts = Counter(DOMAINS[v] for v in labelled["label"].to_pylist())
-    write_parquet(out, labelled)
-    write_json(out.with_suffix(".json"), {"account": ledger.as_json(), "labels": dict(counts)})
-    return ledger
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, epilog=f"data: ${DATA_VARIABLE}")
-    parser.add_argument("--labels", required=True, help="JSON of domains.labels")
-    parser.add_argument("--table", nargs="+", required=True, help="sample tables")
-    add_data(parser)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    tables = [path for word in args.table for path in spread(word)]
-    spec = Labels.model_validate_json(args.labels)
-    print(json.dumps(write_labels(tables, spec, args.data, args.out).as_json(), indent=2))
-
-
-if __name__ == "__main__":
-    run(main)
+    write_parquet(table, labelled)
+    write_json(account, {"account": ledger.as_json(), "labels": dict(counts)})

@@ -25,7 +25,7 @@ Picture = bytes | Image.Image
 
 @dataclass
 class Tuned:
-    """An encoder with a readout: pictures -> (N, K) logits.
+    """An encoder with a readout: images -> (N, K) logits.
 
     Attributes:
         encoder: its `tower` is tuned in place.
@@ -42,7 +42,7 @@ class Tuned:
         return logits
 
     def logits(self, images: Sequence[Picture]) -> np.ndarray:
-        """(N, K) float64 logits of pictures."""
+        """(N, K) float64 logits of images."""
         self.encoder.tower.eval()
         step = self.encoder.batch
         batches = (range(i, min(i + step, len(images))) for i in range(0, len(images), step))
@@ -78,7 +78,7 @@ def tune(
     """Tune an encoder in place.
 
     Args:
-        train, validation: encoded pictures, and their classes (N,).
+        train, validation: encoded images, and their classes (N,).
     """
     torch.manual_seed(spec.seed)
     images, targets = train
@@ -95,7 +95,7 @@ def tune(
     for epoch in range(spec.epochs):
         encoder.tower.train(not spec.frozen)
         order = np.random.default_rng([spec.seed, epoch]).permutation(len(images))
-        # The last, partial batch is used, too; one of a single picture breaks batch normalisation.
+        # The last, partial batch is used, too; one of a single image breaks batch normalisation.
         parts = [order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [np.concatenate(parts[-2:])]

@@ -1,13 +1,10 @@
 """Fit one domain classifier on the training concepts, and calibrate it on the validation ones.
 
-`python -m clipshift.classifiers.fit --spec JSON --labels NAME=FILE... --tested FILE... --vectors
-FOLDER... --tar WORD... --out FILE.npz` writes the weights, and beside them `record.json` and
-`parts.parquet`: what each labelled picture was used for.
+`model` holds the weights, `record` how they were fitted, and `parts` what each labelled image was
+used for.
 """
 
-import argparse
 import io
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,9 +23,10 @@ from clipshift.classifiers.folds import (
     read_labelled,
     training,
 )
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import named_paths, read_json, write_json, write_parquet
-from clipshift.datasets.tar_paths import add_data, read_tars, tars_of
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, write_json, write_parquet
+from clipshift.core.step import step
+from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity.embeddings import read_all
 from clipshift.study.config.domains import DOMAINS, Labels, Prompts
 from clipshift.study.config.encoders import RunEncoder
@@ -54,10 +52,10 @@ def vectors_of(folders: Sequence[Path], keys: Sequence[str]) -> np.ndarray:
 
 
 def pictures_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
-    """The encoded pictures of some keys, in their order.
+    """The encoded images of some keys, in their order.
 
     Raises:
-        ClipshiftError: a key has no picture, or one that cannot be decoded.
+        ClipshiftError: a key has no image, or one that cannot be decoded.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -113,7 +111,9 @@ def fit(
     for name, _ in reductions.names(own.form):
         sides = {
             part: next(
-                p for p in reductions.problems(own.form, checked[part].labels, part) if p.name == name
+                p
+                for p in reductions.problems(own.form, checked[part].labels, part)
+                if p.name == name
             )
             for part in checked
         }
@@ -142,7 +142,7 @@ def features(
     spec: classifier.Spec, parts: Mapping[str, Labelled], folders: Sequence[Path],
     tars: Sequence[Path],
 ) -> dict[str, Any]:  # fmt: skip
-    """Per part what the classifier reads of it, in the order of its keys: embeddings or pictures.
+    """Per part what the classifier reads of it, in the order of its keys: embeddings or images.
 
     Everything is looked up by key, in one pass.
     """
@@ -157,7 +157,10 @@ def features(
 
 
 def _learn(
-    spec: classifier.Spec, problem: reductions.Problem, check: reductions.Problem, x: Mapping[str, Any]
+    spec: classifier.Spec,
+    problem: reductions.Problem,
+    check: reductions.Problem,
+    x: Mapping[str, Any],
 ) -> methods.Arrays:
     """The arrays of one model."""
     own = spec.classifier
@@ -212,35 +215,28 @@ def _clip(spec: Any) -> Any:
     model, _, preprocess = open_clip.create_model_and_transforms(
         spec.model, pretrained=spec.pretrained, device=device
     )
-    return open_clip_models.Clip(model.eval(), preprocess, open_clip.get_tokenizer(spec.model), device)
+    return open_clip_models.Clip(
+        model.eval(), preprocess, open_clip.get_tokenizer(spec.model), device
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="JSON of the classifier and its encoder")
-    parser.add_argument("--labels", action="append", required=True, metavar="NAME=FILE")
-    parser.add_argument(
-        "--tested", type=Path, nargs="*", default=[],
-        help="sample tables of the test sets whose concepts are kept out",
-    )  # fmt: skip
-    parser.add_argument("--rule", required=True, help="JSON of domains.labels")
-    parser.add_argument("--vectors", type=Path, action="append", default=[])
-    parser.add_argument("--tar", action="append", default=[])
-    add_data(parser)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    spec = classifier.read_spec(args.spec)
-    files = [file for (file,) in named_paths(args.labels).values()]
-    rule = Labels.model_validate_json(args.rule)
-    tested, _ = read_labels(args.tested, rule, args.data)
-    labelled = read_labelled(files, concepts(tested.to_pylist()), spec.parts)
-    arrays, record = fit(spec, labelled, args.vectors, tars_of(args.tar, args.data))
-    record["test_sets_kept_out"] = sorted(file.parent.name for file in args.tested)
-    classifier.save(arrays, args.out)
-    write_parquet(args.out.with_name("parts.parquet"), labelled.table())
-    write_json(args.out.with_name("record.json"), record)
-    print(json.dumps(record["learned_from"]))
+@step(version=2)
+def write_fit(
+    spec: classifier.Spec, labels: list[Path], rule: Labels, tested: list[Path],
+    vectors: list[Path], tars: list[str], model: Path, record: Path, parts: Path,
+) -> None:  # fmt: skip
+    """Fit a classifier, and write what scores need of it.
 
-
-if __name__ == "__main__":
-    run(main)
+    Args:
+        labels: of the data sets that it learns from; vectors: their embedding folders, or `tars`:
+            their images, where it tunes an encoder.
+        rule: `domains.labels`, by which the concepts of test sets are found.
+        tested: sample tables of the test sets whose concepts are kept out.
+    """
+    outside, _ = read_labels(tested, rule)
+    labelled = read_labelled(labels, concepts(outside.to_pylist()), spec.parts)
+    arrays, entry = fit(spec, labelled, vectors, tars_of(tars, data_folder()))
+    entry["test_sets_kept_out"] = sorted(file.parent.name for file in tested)
+    classifier.save(arrays, model)
+    write_parquet(parts, labelled.table())
+    write_json(record, entry)

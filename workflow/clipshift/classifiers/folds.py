@@ -1,4 +1,4 @@
-"""Labelled pictures shared out by concept: training, validation and test never share one."""
+"""Labelled images split by concept: training, validation and test parts never share one."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ def part_of(concept: str, parts: Parts) -> str:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled pictures in the order of keys.
+    """Labelled images in the order of keys.
 
     Attributes:
         keys: (N,) str, of one or several data sets.
         labels: (N,) int8, places in `DOMAINS`.
         parts: (N,) str.
-        dropped: pictures of concepts that a test set shows, by label; they are in no part.
+        dropped: images of concepts that a test set shows, by label; they are in no part.
     """
 
     keys: np.ndarray
@@ -46,13 +46,13 @@ class Labelled:
         return Labelled(self.keys[mine], self.labels[mine], self.parts[mine], {})
 
     def table(self) -> pa.Table:
-        """What each picture is used for, as a table `key, label, part`."""
+        """What each image is used for, as a table `key, label, part`."""
         parts = pa.array(self.parts.tolist(), pa.string())
         keys = pa.array(self.keys.tolist(), pa.string())
         return pa.table({"key": keys, "label": pa.array(self.labels, pa.int8()), "part": parts})
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Part -> label -> pictures."""
+        """Part -> label -> images."""
         return {
             part: {
                 name: int(((self.parts == part) & (self.labels == i)).sum())
@@ -63,12 +63,12 @@ class Labelled:
 
 
 def concepts(rows: Iterable[Mapping[str, Any]]) -> set[str]:
-    """The concepts that some labelled pictures show."""
+    """The concepts that some labelled images show."""
     return {_concept(row) for row in rows}
 
 
 def read_labelled(files: Sequence[Path], outside: Set[str], parts: Parts) -> Labelled:
-    """Read label tables and share their pictures out.
+    """Read label tables and split their images into parts.
 
     Args:
         outside: concepts of test sets; they enter no part, so that every test set shows concepts
@@ -103,7 +103,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _concept(row: Mapping[str, Any]) -> str:
-    """Of a row of labels; a picture without a concept is its own."""
+    """Of a row of labels; an image without a concept is its own."""
     return str(row["concept"] or row["key"])
 
 

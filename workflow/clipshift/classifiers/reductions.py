@@ -1,6 +1,6 @@
 """Forms of a domain classifier: which models it is made of, and log-odds per domain out of them.
 
-Every form ends in the same numbers: per picture and domain, the calibrated log-odds of the domain.
+Every form ends in the same numbers: per image and domain, the calibrated log-odds of the domain.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Problem:
     """One model of a form.
 
     Attributes:
-        rows: (M,) places of the labelled pictures that it learns from; one may come twice.
+        rows: (M,) places of the labelled images that it learns from; one may come twice.
         targets: (M,) int, its classes.
         classes: their number.
     """
@@ -32,9 +32,9 @@ class Problem:
 
 
 def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem]:
-    """The models of a form over some labelled pictures.
+    """The models of a form over some labelled images.
 
-    `density_ratio` sets the pictures of a domain (target) against all labelled pictures, these
+    `density_ratio` sets the images of a domain (target) against all labelled images, these
     among them (source): the logit difference of such a classifier estimates log p(x | domain) /
     p(x), up to a constant (Sugiyama, Suzuki and Kanamori 2012, chapter 4).
 
@@ -43,7 +43,7 @@ def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem
         part: of the labelled concepts that these are, for messages.
 
     Raises:
-        ClipshiftError: a label that no picture has.
+        ClipshiftError: a label that no image has.
     """
     absent = [name for i, name in enumerate(DOMAINS) if not (labels == i).any()]
     if (form == "ternary" and absent) or set(absent) & set(DETECTED):

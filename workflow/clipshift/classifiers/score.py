@@ -1,11 +1,9 @@
-"""Score one shard of a pool or a set: per picture the calibrated log-odds of each domain.
+"""Score one shard of a pool or a set: per image the calibrated log-odds of each domain.
 
-`python -m clipshift.classifiers.score --spec JSON --model FILE --record FILE --vectors FOLDER --shard
-NAME | --tar WORD...  --out FILE` writes `key, natural, rendition, ambiguous`; a column is null
-where the classifier's form knows nothing of the domain. Thresholds come later.
+The table holds `key, natural, rendition, ambiguous`; a column is null where the classifier's form
+has no score for the domain. Thresholds come later.
 """
 
-import argparse
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -17,14 +15,15 @@ import pyarrow.parquet as pq
 
 from clipshift.classifiers import classifier, reductions
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
-from clipshift.datasets.tar_paths import add_data, tars_of
+from clipshift.core.step import step
+from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.similarity.embeddings import open_shard
 from clipshift.study.config.domains import DOMAINS
 
 SCHEMA = pa.schema([("key", pa.string()), *((d, pa.float32()) for d in DOMAINS)])
-# Rows in memory as float64, and pictures decoded.
+# Rows in memory as float64, and images decoded.
 ROWS, PICTURES = 8192, 512
 T = TypeVar("T")
 
@@ -55,7 +54,7 @@ def score_vectors(fitted: classifier.Fitted, folder: Path, shard: str) -> Iterat
 def score_pictures(
     fitted: classifier.Fitted, tars: Sequence[Path], ledger: Ledger
 ) -> Iterator[pa.Table]:
-    """Scores of pictures by a tuned encoder, some at a time; each model is loaded once."""
+    """Scores of images by a tuned encoder, some at a time; each model is loaded once."""
     from clipshift.classifiers import finetune
     from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
     from clipshift.similarity.embed import pictures
@@ -90,28 +89,27 @@ def write(parts: Iterator[pa.Table], out: Path) -> int:
     return count
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--spec", required=True, help="JSON of the classifier and its encoder")
-    parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--vectors", type=Path, help="embedding folder of the data set")
-    parser.add_argument("--shard", required=True)
-    parser.add_argument("--tar", action="append", default=[])
-    add_data(parser)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    fitted = classifier.load(classifier.read_spec(args.spec), args.model, args.record)
-    ledger = Ledger("domain scores", args.shard)
-    if fitted.reads_pictures:
-        parts = score_pictures(fitted, tars_of(args.tar, args.data), ledger)
-    else:
-        parts = score_vectors(fitted, args.vectors, args.shard)
-    ledger.went_out = write(parts, args.out)
-    if not fitted.reads_pictures:
-        ledger.came_in = ledger.went_out
-    write_json(args.out.with_suffix(".json"), ledger.as_json())
+@step(version=1)
+def write_vector_scores(
+    spec: classifier.Spec, model: Path, record: Path, vectors: Path, shard: str, table: Path,
+    account: Path,
+) -> None:  # fmt: skip
+    """Write the scores of a shard of embeddings.
+
+    Args:
+        vectors: embedding folder of the data set.
+    """
+    rows = write(score_vectors(classifier.load(spec, model, record), vectors, shard), table)
+    write_json(account, Ledger("domain scores", shard, rows, rows).as_json())
 
 
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def write_picture_scores(
+    spec: classifier.Spec, model: Path, record: Path, tars: list[str], shard: str, table: Path,
+    account: Path,
+) -> None:  # fmt: skip
+    """Write the scores of a shard of images by a tuned encoder."""
+    ledger, fitted = Ledger("domain scores", shard), classifier.load(spec, model, record)
+    files = tars_of(tars, data_folder())
+    ledger.went_out = write(score_pictures(fitted, files, ledger), table)
+    write_json(account, ledger.as_json())

@@ -1,13 +1,11 @@
-"""Operating points of one classifier, and its precision and recall on labelled pictures.
+"""Operating points of one classifier, and its precision and recall on labelled images.
 
-`python -m clipshift.classifiers.thresholds --parts FILE --scores FILE... --precision P --out FILE.json`
-chooses thresholds on the validation part of what the classifier was fitted on, and says what they
-reach there and on the test part. It reads scores only: another precision computes none again. What
-they reach on test sets is asked by those who show it (`read_sides`, `measured`, `curve`).
+Thresholds are chosen on the validation part of the labelled images. The file holds them, and what
+they reach on the validation and the test part. Only scores are read: another precision computes
+none again. Figures and tables compute what thresholds reach on test sets (`read_sides`,
+`measured`, `curve`).
 """
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,8 +15,9 @@ import pyarrow as pa
 
 from clipshift.classifiers.folds import TEST, VALIDATION
 from clipshift.core.brace_ranges import spread
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json
+from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.domains import DETECTED, DOMAINS
 
@@ -67,7 +66,7 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
     """(N,) float32 scores of some keys, found by key; None where the form knows no such domain.
 
     Raises:
-        ClipshiftError: a labelled picture has no score.
+        ClipshiftError: a labelled image has no score.
     """
     found: dict[str, float | None] = {}
     wanted = pa.array(sorted(keys), pa.string())
@@ -85,9 +84,9 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
 
 
 def read_sides(table: Path, scores: Sequence[Path], part: str | None = None) -> dict[str, Side]:
-    """Detected domain -> truth and scores of labelled pictures.
+    """Detected domain -> truth and scores of labelled images.
 
-    Domains that the classifier's form does not know are absent, and all of them where no picture
+    Domains that the classifier's form does not know are absent, and all of them where no image
     has a label.
 
     Args:
@@ -121,25 +120,21 @@ def points(found: Mapping[str, Mapping[str, Side]], precision: float) -> dict[st
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", type=Path, required=True, help="the classifier's parts")
-    parser.add_argument("--scores", nargs="+", required=True, help="of what it was fitted on")
-    parser.add_argument("--precision", type=float, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    scores = [path for word in args.scores for path in spread(word)]
-    found = {part: read_sides(args.parts, scores, part) for part in (VALIDATION, TEST)}
-    result = points(found, args.precision)
-    write_json(args.out, {"precision": args.precision, "domains": result})
+@step(version=2)
+def write_points(parts: Path, scores: list[str], precision: float, out: Path) -> None:
+    """Write the operating points of a classifier.
+
+    Args:
+        parts: how its labelled images were used.
+        scores: of the data sets that it learned from; files, or ranges of them.
+    """
+    files = [path for word in scores for path in spread(word)]
+    found = {part: read_sides(parts, files, part) for part in (VALIDATION, TEST)}
+    result = points(found, precision)
+    write_json(out, {"precision": precision, "domains": result})
     for domain, entry in result.items():
         if not entry["attained"]:
             print(
-                f"{domain}: no threshold reaches a precision of {args.precision} on the validation "
+                f"{domain}: no threshold reaches a precision of {precision} on the validation "
                 f"part (the best is {entry['best_precision']}); this detector accepts nothing"
             )
-    print(json.dumps({d: e["threshold"] for d, e in result.items()}))
-
-
-if __name__ == "__main__":
-    run(main)

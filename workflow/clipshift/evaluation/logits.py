@@ -1,38 +1,27 @@
 """Run a model once over test sets, and store what it says: logits, keys, labels, and how.
 
-`python -m clipshift.evaluation.logits --record FILE --weights FILE --set NAME=FOLDER,WORD...
---evaluation JSON [--head NAME --block JSON] [--answers NAME=FILE...] [--chosen FILE --tar WORD...
---classes WORD] --name NAME --out FOLDER` writes per set `FOLDER/{set}/NAME.npy`, (N, C) float32,
-`.parquet`, a row per image in the same order (`views.SCHEMA`), and `.json`, how they were made.
-What is stored of a set is the same whatever other sets the job has.
+Per set an `.npy`, (N, C) float32, a `.parquet`, a row per image in the same order
+(`views.SCHEMA`), and a `.json`, how they were made. What is stored of a set is the same whatever
+other sets the job has.
 """
 
-import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
 
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import (
-    named_paths,
-    read_json,
-    sha256_file,
-    write_json,
-    write_npy,
-    write_parquet,
-)
-from clipshift.datasets.captions.schema import classes_of
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, sha256_file, write_json, write_npy, write_parquet
+from clipshift.core.step import step
 from clipshift.datasets.labels import check_labels
-from clipshift.datasets.tar_paths import add_data, read_tars, tars_of
+from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.evaluation import protocols
 from clipshift.evaluation.views import SCHEMA, SCHEMA_VERSION, ranked
-from clipshift.study.config.causes import Head, LinearHead, PromptHead
+from clipshift.study.config.causes import Head
 
 # The name of a model's own protocol.
 OWN = "own"
@@ -44,16 +33,28 @@ class How:
 
     Attributes:
         protocol: its name; head: its block (None: the model's own).
-        answers: test set -> JSON of its entry in `causes.answers`.
-        labelled: what a linear probe learns from.
     """
 
     batch: int
     precision: str = "fp32"
     protocol: str = OWN
-    head: PromptHead | LinearHead | None = None
-    answers: Mapping[str, Path] = field(default_factory=dict)
-    labelled: protocols.Labelled = field(default_factory=lambda: protocols.Labelled(None, [], []))
+    head: Head | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files of a test set.
+
+    Attributes:
+        folder: of the set; tars: a word, see `tar_paths`.
+        answers: its entry in `causes.answers`, where the protocol reads it.
+        rows: the table to write, see `store`.
+    """
+
+    folder: Path
+    tars: str
+    answers: Path | None
+    rows: Path
 
 
 def store(
@@ -87,21 +88,21 @@ def store(
     write_json(rows.with_suffix(".json"), record)
 
 
+@step(version=1)
 def evaluate(
-    record: Path, weights: Path, sets: Mapping[str, tuple[Path, Sequence[Path]]], how: How,
-    name: str, out: Path,
+    record: Path, weights: Path, tests: dict[str, Files], how: How,
+    probe: protocols.Labelled | None = None,
 ) -> None:  # fmt: skip
     """Run one model over test sets, and store what it says of each.
 
     Args:
         record: of its training.
-        sets: name -> folder, tars.
-        name: of the evaluation: the files are `out/{set}/{name}.npy` and so on.
+        probe: what a linear probe learns from.
     """
     trained = read_json(record)
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
         model = protocols.load(trained, weights, Path(scratch))
-    score = protocols.scorer(model, how.head, how.batch, how.labelled)
+    score = protocols.scorer(model, how.head, how.batch, probe)
     identity = {key: trained[key] for key in ("run", "split", "seed", "model", "samples_seen")}
     identity |= {
         "head": how.protocol,
@@ -112,48 +113,12 @@ def evaluate(
         "batch": how.batch,
     }
     text = protocols.reads_text(model, how.head)
-    for test_set, (folder, tars) in sets.items():
-        names, labels = check_labels(folder, tars)
-        asked = protocols.asked(folder, names, how.answers.get(test_set), text)
+    for test_set, files in tests.items():
+        tars = tars_of([files.tars], data_folder())
+        names, labels = check_labels(files.folder, tars)
+        asked = protocols.asked(files.folder, names, files.answers, text)
         keys, x = protocols.features(model, read_tars(tars), how.batch)
         scores, said = score(x, asked)
         entry = {"schema_version": SCHEMA_VERSION, **identity, "test_set": test_set}
         entry |= {"classes": names, "protocol": said.pop("head"), **said}
-        store(out / test_set / f"{name}.parquet", keys, scores, labels, entry)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--record", type=Path, required=True)
-    parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--set", action="append", required=True, metavar="NAME=FOLDER,WORD")
-    parser.add_argument("--answers", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--precision", required=True)
-    parser.add_argument("--head", default=OWN, help="name of the protocol")
-    parser.add_argument("--block", help="JSON of the protocol's block (default: the model's own)")
-    parser.add_argument("--chosen", type=Path, help="labelled training pictures, for a probe")
-    parser.add_argument("--tar", action="append", default=[], help="their tars")
-    parser.add_argument("--classes", default="[]", help="JSON of the classes, or a file of them")
-    add_data(parser)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    tars, classes = tars_of(args.tar, args.data), classes_of(args.classes)
-    how = How(
-        args.batch,
-        args.precision,
-        args.head,
-        TypeAdapter(Head).validate_json(args.block) if args.block else None,
-        {name: file for name, (file,) in named_paths(args.answers).items()},
-        protocols.Labelled(args.chosen, tars, classes),
-    )
-    sets = {
-        name: (folder, tars_of([str(word)], args.data))
-        for name, (folder, word) in named_paths(args.set).items()
-    }
-    evaluate(args.record, args.weights, sets, how, args.name, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+        store(files.rows, keys, scores, labels, entry)

@@ -1,7 +1,7 @@
 """How a trained model is evaluated: (N, C) scores for the classes of a test set.
 
 A CLIP model by prompts, a classifier by its own layer, and either, or a SimCLR tower, by a linear
-probe on features of labelled training pictures.
+probe on features of labelled training images.
 """
 
 import io
@@ -23,7 +23,7 @@ from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets.prompts import OPENAI_IMAGENET, templates
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.shards import Sample
-from clipshift.datasets.tar_paths import read_tars
+from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
 from clipshift.study.config.causes import Controlled, LinearHead, PromptHead
@@ -75,7 +75,7 @@ def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
 
 
 def features(model: Model, samples: Iterator[Sample], batch: int) -> tuple[list[str], np.ndarray]:
-    """Keys, and (N, D) float32 features of pictures in evaluation view, in their order."""
+    """Keys, and (N, D) float32 features of images in evaluation view, in their order."""
     keys: list[str] = []
     parts = []
     with torch.inference_mode():
@@ -109,11 +109,16 @@ Scorer = Callable[[np.ndarray, Asked], tuple[np.ndarray, dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Labelled:
-    """Labelled training pictures of a run: the chosen table, its tars, and the labels' classes."""
+    """Labelled training images of a run.
 
-    chosen: Path | None
-    tars: Sequence[Path]
-    classes: list[str]
+    Attributes:
+        chosen: their table; tars: words, see `tar_paths`.
+        classes: of the labels, or the file that lists them.
+    """
+
+    chosen: Path
+    tars: list[str]
+    classes: list[str] | Path
 
 
 def asked(folder: Path, names: Sequence[str], rule: Path | None, text: bool) -> Asked:
@@ -135,7 +140,7 @@ def reads_text(model: Model, head: PromptHead | LinearHead | None) -> bool:
 
 
 def scorer(
-    model: Model, head: PromptHead | LinearHead | None, batch: int, train: Labelled
+    model: Model, head: PromptHead | LinearHead | None, batch: int, train: Labelled | None
 ) -> Scorer:
     """The scorer of a protocol; of none, the model's own: the study's prompts, or its layer.
 
@@ -143,6 +148,8 @@ def scorer(
         ClipshiftError: the model cannot be evaluated by it.
     """
     if isinstance(head, LinearHead):
+        if train is None:
+            raise ClipshiftError("causes.heads: a linear head needs labelled training pictures")
         return _linear(model, head, batch, train)
     if head is None and model.layer is not None:
         return _own(model)
@@ -190,6 +197,8 @@ def _own(model: Model) -> Scorer:
 
 def _linear(model: Model, head: LinearHead, batch: int, train: Labelled) -> Scorer:
     x, y = probe_data(model, head, batch, train)
+    named = train.classes
+    classes = named.read_text().splitlines() if isinstance(named, Path) else named
     probe = LogisticRegression(C=head.c, max_iter=head.iterations)
     probe.fit(_unit(x), y)
 
@@ -197,10 +206,10 @@ def _linear(model: Model, head: LinearHead, batch: int, train: Labelled) -> Scor
         found = probe.decision_function(_unit(x))
         if found.ndim == 1:  # two classes
             found = np.stack([-found, found], axis=1)
-        logits = np.full((len(x), len(train.classes)), _NEVER)
+        logits = np.full((len(x), len(classes)), _NEVER)
         logits[:, probe.classes_] = found
         said = _silent("linear probe") | {"probe_pictures": len(y)}
-        return answered(logits, train.classes, asked), said
+        return answered(logits, classes, asked), said
 
     return score
 
@@ -208,13 +217,11 @@ def _linear(model: Model, head: LinearHead, batch: int, train: Labelled) -> Scor
 def probe_data(
     model: Model, head: LinearHead, batch: int, train: Labelled
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, D) features and (N,) labels of the probe's pictures, in the order of keys.
+    """(N, D) features and (N,) labels of the probe's images, in the order of keys.
 
     Raises:
         ClipshiftError: they have one class only.
     """
-    if train.chosen is None:
-        raise ClipshiftError("a linear head needs the training pictures (--chosen, --tar)")
     table = read_parquet(train.chosen, ["key", "kept", "labels"])
     table = table.filter(table["kept"])
     pairs = zip(table["key"].to_pylist(), table["labels"].to_pylist(), strict=True)
@@ -222,7 +229,7 @@ def probe_data(
     chosen = sorted(labels, key=lambda key: (seeded_order(head.seed, key), key))[: head.most]
     if len({labels[key] for key in chosen}) < 2:
         raise ClipshiftError(f"{train.chosen}: a linear probe needs pictures of two classes")
-    keys, x = features(model, _samples(train.tars, set(chosen)), batch)
+    keys, x = features(model, _samples(tars_of(train.tars, data_folder()), set(chosen)), batch)
     order = np.argsort(keys)
     return x[order], np.array([labels[keys[i]] for i in order])
 

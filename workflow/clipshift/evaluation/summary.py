@@ -1,21 +1,17 @@
 """What is reported of a run, or of the seeds of a split and model: accuracies on every test set.
 
-`python -m clipshift.evaluation.summary --name NAME --set NAME=TABLE,ROWS... --split FILE [--account
-FILE] [--chosen FILE] [--subsets JSON] --record FILE... [--exports] --out FILE`. Nothing is run: all
-of it are queries over stored logits (`views`). Test images whose bytes the model was trained on are
-counted, and the accuracy without them stands beside the other.
+No model is run: all numbers are queries over stored logits (`views`). Test images whose bytes the
+model was trained on are counted, and the accuracy without them stands beside the other.
 """
 
-import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from clipshift.core.errors import run
-from clipshift.core.files import named_paths, read_json, write_json, write_text
+from clipshift.core.files import read_json, write_json, write_text
+from clipshift.core.step import step
 from clipshift.evaluation.views import (
     IDENTITY,
     SCHEMA_VERSION,
@@ -111,7 +107,7 @@ def contaminated(split: str, seeds: Mapping[int, Predictions], keys: set[str]) -
     }
 
 
-def export(out: Path, result: Value) -> None:
+def export(folder: Path, lines: Path, result: Value) -> None:
     """The same numbers as CLIP_benchmark's JSON files, one a set, and open_clip's jsonl."""
     metrics = {
         name: {
@@ -121,7 +117,6 @@ def export(out: Path, result: Value) -> None:
         }
         for name, r in result["sets"].items()
     }
-    folder = out.parent / "clip_benchmark" / out.stem
     for name, values in metrics.items():
         value = {
             "dataset": f"wds/{name}",
@@ -139,52 +134,52 @@ def export(out: Path, result: Value) -> None:
             f"{name}-zeroshot-val-top1": values["acc1"],
             f"{name}-zeroshot-val-top5": values["acc5"],
         }
-    write_text(out.with_suffix(".results.jsonl"), json.dumps(line) + "\n")
+    write_text(lines, json.dumps(line) + "\n")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--name", required=True)
-    parser.add_argument("--set", action="append", required=True, metavar="NAME=TABLE,ROWS[,ROWS]")
-    parser.add_argument("--subsets", default="{}", help="JSON of causes.subsets")
-    parser.add_argument("--split", type=Path, required=True, help="what the runs were trained on")
-    parser.add_argument("--guard", type=Path, help="its list of test images, if it is there")
-    parser.add_argument("--chosen", type=Path, help="the part of it that a corpus could use")
-    parser.add_argument("--account", type=Path, help="of the split: join its seeds")
-    parser.add_argument("--record", type=Path, nargs="+", required=True)
-    parser.add_argument("--join", action="store_true", help="several runs, not one")
-    parser.add_argument("--exports", action="store_true")
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    subsets = TypeAdapter(dict[str, Subset]).validate_json(args.subsets)
-    files = named_paths(args.set)
-    sets = {name: seeds_of(rows) for name, (_, *rows) in files.items()}
+@dataclass(frozen=True)
+class Files:
+    """Files of a test set: its sample table, and the rows of each evaluation."""
+
+    table: Path
+    rows: list[Path]
+
+
+@step(version=2)
+def write_summary(
+    name: str, joined: bool, sets: dict[str, Files], subsets: dict[str, Subset], split: Path,
+    guard: Path, chosen: Path | None, account: Path | None, records: list[Path], result: Path,
+    clip_benchmark: Path | None = None, open_clip: Path | None = None,
+) -> None:  # fmt: skip
+    """Write what is reported of one evaluation, or of several, joined.
+
+    Args:
+        split: what the runs were trained on; guard: its list of test images, if it is there;
+            chosen: the part of it that a corpus could use; account: of its points.
+        records: of the trainings.
+        clip_benchmark, open_clip: folder and file of the exports, where they are asked for.
+    """
+    views = {n: seeds_of(files.rows) for n, files in sets.items()}
     seen = trained_on(
-        args.split,
-        args.chosen,
-        [list(read_json(path).get("left_out", {})) for path in args.record],
-        {name: table for name, (table, *_) in files.items()},
-        args.guard,
+        split,
+        chosen,
+        [list(read_json(path).get("left_out", {})) for path in records],
+        {n: files.table for n, files in sets.items()},
+        guard,
     )
-    views: dict[str, dict[int, Predictions]] = dict(sets)
-    for name, subset in subsets.items():
-        rows = files[subset.of][1:]
-        views[name] = {p.record["seed"]: p for p in (restricted(path, subset) for path in rows)}
-    if args.join:
-        result = condition(args.name, views)
-        result |= points(args.account) if args.account else {}
+    for n, subset in subsets.items():
+        found = (restricted(path, subset) for path in sets[subset.of].rows)
+        views[n] = {p.record["seed"]: p for p in found}
+    if joined:
+        said = condition(name, views) | (points(account) if account else {})
     else:
-        result = single({name: next(iter(seeds.values())) for name, seeds in views.items()})
-    for name, keys in seen.items():
+        said = single({n: next(iter(seeds.values())) for n, seeds in views.items()})
+    for n, keys in seen.items():
         if keys:
-            said = contaminated(args.split.stem, sets[name], keys)
-            result["sets"][name]["trained_on"] = said
-            print(f"{name}: {said['images']} images were trained on; to train without them: "
-                  f"{said['again']}")  # fmt: skip
-    write_json(args.out, result)
-    if args.exports:
-        export(args.out, result)
-
-
-if __name__ == "__main__":
-    run(main)
+            entry = contaminated(split.stem, views[n], keys)
+            said["sets"][n]["trained_on"] = entry
+            print(f"{n}: {entry['images']} images were trained on; to train without them: "
+                  f"{entry['again']}")  # fmt: skip
+    write_json(result, said)
+    if clip_benchmark and open_clip:
+        export(clip_benchmark, open_clip, said)

@@ -123,9 +123,6 @@ class Causes:
 
     # Tables ------------------------------------------------------------------------------------
 
-    def subsets(self) -> str:
-        return json.dumps({n: s.model_dump(mode="json") for n, s in self.block.subsets.items()})
-
     def accounts(self) -> list[str]:
         """Accounts of the pictures that the trainings read."""
         files = [

@@ -1,4 +1,4 @@
-"""Where the files of study B lie, and the command-line words that its rules share.
+"""Where the files of study B lie, and what its rules read.
 
 As in `layout`, `made` alone looks at the disk; empty where the configuration has no block
 `domains`.
@@ -6,7 +6,6 @@ As in `layout`, `made` alone looks at the disk; empty where the configuration ha
 
 from typing import Any
 
-from clipshift.core.brace_ranges import compact
 from clipshift.study.config.domains import Clean
 from clipshift.study.config.folders import EXTERNAL
 from clipshift.study.layout.study import Layout
@@ -35,8 +34,8 @@ class DomainLayout:
 
     @property
     def labelled(self) -> list[str]:
-        """The data sets that the classifiers learn from."""
-        return list(self.block.labels.datasets) if self.block else []
+        """The data sets that the classifiers learn from, each once."""
+        return list(dict.fromkeys(self.block.labels.datasets)) if self.block else []
 
     @property
     def datasets(self) -> list[str]:
@@ -56,9 +55,19 @@ class DomainLayout:
         return [n for n in self.datasets if n not in [*self.cfg.pools, *self.labelled]]
 
     def classifiers(self, tuned: bool) -> str:
-        """Wildcard pattern of the classifiers that read pictures (`tuned`), or embeddings."""
-        every = self.block.classifiers.items() if self.block else ()
-        return pattern(name for name, c in every if (c.kind == "finetune") == tuned)
+        """Wildcard pattern of the classifiers that read images (`tuned`), or embeddings."""
+        every = self.block.classifiers if self.block else ()
+        return pattern(name for name in every if self.tuned(name) == tuned)
+
+    def tuned(self, classifier: str) -> bool:
+        """Whether a classifier tunes its encoder on images."""
+        assert self.block is not None
+        return self.block.classifiers[classifier].kind == "finetune"
+
+    def encoder(self, classifier: str) -> str:
+        """The name of a classifier's encoder."""
+        assert self.block is not None
+        return self.block.classifiers[classifier].encoder
 
     def classifier(self, name: str) -> dict[str, Any]:
         """A classifier's block, with the block of its encoder."""
@@ -104,7 +113,7 @@ class DomainLayout:
         return f"{self.home}/classifiers/{classifier}/record.json"
 
     def parts(self, classifier: str) -> str:
-        """What a classifier used each labelled picture for."""
+        """What a classifier used each labelled image for."""
         return f"{self.home}/classifiers/{classifier}/parts.parquet"
 
     def scores(self, classifier: str, dataset: str) -> list[str]:
@@ -125,17 +134,22 @@ class DomainLayout:
     def clean(self, name: str) -> str:
         return f"{self.home}/clean/{name}.parquet"
 
-    # Inputs and words of rules --------------------------------------------------------------------
+    # What rules read ------------------------------------------------------------------------------
 
     def fit_inputs(self, classifier: str) -> list[str]:
-        """Embeddings or pictures of the labelled data sets, and the encoder's weights."""
-        assert self.block is not None
-        spec = self.block.classifiers[classifier]
-        weights = self.at.encoder_files(spec.encoder)
-        if spec.kind == "finetune":
-            return [*weights, *self.pictures()]
-        vectors = (self.at.embeddings(d, spec.encoder) for d in self.labelled)
+        """Embeddings or images of the labelled data sets, and the encoder's weights."""
+        weights = self.at.encoder_files(self.encoder(classifier))
+        if self.tuned(classifier):
+            return [*weights, *self.tars(classifier)]
+        vectors = (self.at.embeddings(d, self.encoder(classifier)) for d in self.labelled)
         return [*weights, *(file for files in vectors for file in files)]
+
+    def score_inputs(self, classifier: str, dataset: str, shard: str) -> list[str]:
+        """Embeddings of a shard; or its images, and the weights of the encoder that is tuned."""
+        encoder = self.encoder(classifier)
+        if self.tuned(classifier):
+            return [*self.at.encoder_files(encoder), self.at.tars(dataset, shard)]
+        return self.at.embeddings(dataset, encoder, [shard])
 
     def kept_out(self, classifier: str) -> list[str]:
         """Tables of the test sets whose concepts a classifier does not learn from.
@@ -158,41 +172,29 @@ class DomainLayout:
         """
         return [] if self.fitted(classifier) else self.kept_out(classifier)
 
-    def pictures(self) -> list[str]:
-        """Words of the tars of the labelled data sets."""
-        return [w for d in self.labelled for w in self.dataset_tars(d)]
+    def tars(self, classifier: str) -> list[str]:
+        """Words of the tars that a tuned classifier learns from; others read none."""
+        datasets = self.labelled * self.tuned(classifier)
+        return [w for d in datasets for w in self.dataset_tars(d)]
+
+    def vectors(self, classifier: str) -> list[str]:
+        """Folders of the embeddings that a classifier learns from; a tuned one reads none."""
+        datasets = self.labelled * (not self.tuned(classifier))
+        return [f"results/embeddings/{self.encoder(classifier)}/{d}" for d in datasets]
 
     def dataset_tars(self, dataset: str) -> list[str]:
         return list(dict.fromkeys(self.at.tars(dataset, s) for s in self.at.shards(dataset)))
-
-    def fit_words(self, classifier: str) -> str:
-        """The command line's words for what a classifier learns from."""
-        assert self.block is not None
-        spec = self.block.classifiers[classifier]
-        words = [f"--labels {d}={self.labels(d)}" for d in self.labelled]
-        if spec.kind != "finetune":
-            folder = f"results/embeddings/{spec.encoder}"
-            words += [f"--vectors {folder}/{d}" for d in self.labelled]
-        return " ".join(words)
 
     def detector_scores(self, dataset: str, shard: str) -> list[str]:
         place = self.at.shards(dataset).index(shard)
         return [self.scores(classifier, dataset)[place] for classifier in self.used]
 
-    def verdict_words(self, dataset: str, shard: str) -> str:
-        """The command line's words for the two detectors."""
+    def detector_files(self, dataset: str, shard: str) -> dict[str, list[str]]:
+        """Detected domain -> the operating point of its detector, and the scores of a shard."""
         place = self.at.shards(dataset).index(shard)
-        return " ".join(
-            f"--{domain} {self.point(c)},{self.scores(c, dataset)[place]}"
-            for domain, c in self.detectors.items()
-        )
-
-    def composition_words(self) -> str:
-        words = [f"--dataset '{d}={','.join(compact(self.verdicts(d)))}'" for d in self.datasets]
-        words += [f"--learned {d}={self.labels(d)}" for d in self.labelled]
-        words += [f"--measured {d}={self.labels(d)}" for d in self.measured]
-        words.append(f"--parts {' '.join(self.parts(c) for c in self.used)}")
-        return " ".join(words)
+        return {
+            d: [self.point(c), self.scores(c, dataset)[place]] for d, c in self.detectors.items()
+        }
 
     def composition_inputs(self) -> list[str]:
         verdicts = [f for d in self.datasets for f in self.verdicts(d)]

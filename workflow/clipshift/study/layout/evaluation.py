@@ -4,13 +4,13 @@ A *run* is `split-model-sN`. Evaluated by the model's own protocol it has its na
 `split-model-sN-protocol`; a *condition* is the same without the seed, or the split alone.
 """
 
-import shlex
+import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from clipshift.study.config.causes import LinearHead, PromptHead, asked, evaluations
+from clipshift.study.config.causes import LinearHead, PromptHead, Subset, asked, evaluations
 from clipshift.study.layout.causes import Causes
-from clipshift.study.layout.study import Layout, as_json
+from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import NAME, pattern
 
 
@@ -37,7 +37,7 @@ def parse(evaluation: str) -> Evaluated:
 
 
 class Evaluations:
-    """Paths and command lines of the evaluations of a study."""
+    """Paths of the evaluations of a study, and what their rules read."""
 
     def __init__(self, at: Layout):
         self.at, self.cfg, self.causes = at, at.cfg, Causes(at)
@@ -123,71 +123,78 @@ class Evaluations:
             return isinstance(block.heads[one.protocol], PromptHead)
         return one.model not in block.models or block.models[one.model].objective == "clip"
 
-    # Command lines --------------------------------------------------------------------------------
+    # What rules read ------------------------------------------------------------------------------
 
-    def probe(self, evaluation: str) -> list[str]:
-        """Labelled training pictures that a linear probe reads."""
+    def probe(self, evaluation: str) -> dict[str, Any] | None:
+        """What a linear probe learns from: labelled training images."""
         one = parse(evaluation)
         head = self.cfg.causes.heads[one.protocol] if one.protocol else None
         if not isinstance(head, LinearHead):
-            return []
-        return [f"results/chosen/{one.split}-{head.corpus}.parquet"]
-
-    def probe_words(self, evaluation: str) -> list[str]:
-        """Words of the tars of those pictures."""
-        return self.causes.tars(parse(evaluation).split) if self.probe(evaluation) else []
-
-    def probe_arguments(self, evaluation: str) -> str:
-        """The command line's words for what a linear probe learns from."""
-        words = [f"--chosen {file}" for file in self.probe(evaluation)]
-        words += [f"--tar {shlex.quote(word)}" for word in self.probe_words(evaluation)]
-        words += [f"--classes {shlex.quote(self.causes.classes())}"] * bool(words)
-        return " ".join(words)
-
-    def protocol(self, evaluation: str) -> str:
-        """The command line's words for how a run is evaluated, the same for every test set."""
-        one, how = parse(evaluation), self.cfg.evaluation
-        words = [f"--batch {how.batch} --precision {how.precision}"]
-        if one.protocol:
-            block = shlex.quote(as_json(self.cfg.causes.heads[one.protocol]))
-            words.append(f"--head {one.protocol} --block {block}")
-        return " ".join(words)
-
-    def set_words(self, testsets: Iterable[str], evaluation: str) -> str:
-        """The command line's words for test sets."""
-        words = []
-        for name in testsets:
-            words.append(f"--set {name}=results/sets/{name},{self.at.tars(name)}")
-            if not self.by_text(evaluation):
-                words.append(f"--answers {name}=results/sets/{name}/answers.json")
-        return " ".join(words)
-
-    def training(self, names: Iterable[str]) -> dict[str, Any]:
-        """What evaluations say of the training of their runs: its records, split and corpus."""
-        runs = [parse(name) for name in names]
-        model = runs[0].model
-        chosen = []
-        if model in self.cfg.causes.models:
-            chosen = [self.causes.chosen(runs[0].split, model)]
+            return None
+        classes = self.causes.classes()
         return {
-            "records": list(dict.fromkeys(f"results/models/{r.run}/record.json" for r in runs)),
-            "split": f"results/splits/{runs[0].split}.parquet",
-            "chosen": chosen,
+            "chosen": f"results/chosen/{one.split}-{head.corpus}.parquet",
+            "tars": self.causes.tars(one.split),
+            "classes": json.loads(classes) if classes.startswith("[") else classes,
         }
 
-    def guard_argument(self, names: list[str]) -> str:
+    def probe_inputs(self, evaluation: str) -> list[str]:
+        """The same as files and words of tars."""
+        probe = self.probe(evaluation)
+        return [probe["chosen"], *probe["tars"], *self.causes.class_files()] if probe else []
+
+    def how(self, evaluation: str) -> dict[str, Any]:
+        """How a run is evaluated, the same for every test set."""
+        name, block = parse(evaluation).protocol, self.cfg.evaluation
+        own = {"protocol": name, "head": self.cfg.causes.heads[name]} if name else {}
+        return {"batch": block.batch, "precision": block.precision, **own}
+
+    def tests(self, testsets: Iterable[str], evaluation: str) -> dict[str, dict[str, Any]]:
+        """Per test set what an evaluation reads and writes."""
+        text = self.by_text(evaluation)
+        return {
+            name: {
+                "folder": f"results/sets/{name}",
+                "tars": self.at.tars(name),
+                "answers": None if text else f"results/sets/{name}/answers.json",
+                "rows": self.rows(name, evaluation),
+            }
+            for name in testsets
+        }
+
+    def reported(self, name: str) -> list[str]:
+        """The evaluations that one report is of: the seeds of a condition, or one alone."""
+        return self.conditions().get(name, [name])
+
+    def report_inputs(self, name: str) -> dict[str, str | list[str]]:
+        """What a report reads of its test sets, and of the training of its runs."""
+        names, sets = self.reported(name), self.cfg.test_sets
+        runs = [parse(n) for n in names]
+        split, model = runs[0].split, runs[0].model
+        controlled = model in self.cfg.causes.models
+        return {
+            "rows": [file for s in sets for file in self.query_files(s, names)],
+            "tables": [self.at.table(s) for s in sets],
+            "records": list(dict.fromkeys(f"results/models/{r.run}/record.json" for r in runs)),
+            "split": f"results/splits/{split}.parquet",
+            "chosen": [self.causes.chosen(split, model)] if controlled else [],
+            "account": [f"results/splits/{name}.json"] * (name in self.cfg.splits),
+        }
+
+    def report_sets(self, name: str) -> dict[str, dict[str, Any]]:
+        """Per test set its sample table, and the rows of the evaluations of a report."""
+        return {
+            s: {"table": self.at.table(s), "rows": self.set_rows(s, self.reported(name))}
+            for s in self.cfg.test_sets
+        }
+
+    def report_subsets(self, name: str) -> dict[str, Subset]:
+        """Test sets of fewer classes that a report measures, too: of controlled trainings."""
+        one = parse(self.reported(name)[0])
+        controlled = one.model in self.cfg.causes.models or one.protocol
+        return self.cfg.causes.subsets if controlled else {}
+
+    def report_guard(self, name: str) -> str:
         """The split's list of test images, which saves reading the split: no input, for one that
         is lost must not be made again, and all that is trained by it."""
-        return f"--guard {self.at.guard(parse(names[0]).split)}"
-
-    def summary_words(self, names: list[str]) -> str:
-        """The command line's words for the test sets of a summary."""
-        sets = self.cfg.test_sets
-        words = [
-            f"--set '{s}={self.at.table(s)},{','.join(self.set_rows(s, names))}'" for s in sets
-        ]
-        one = parse(names[0])
-        if one.model in self.cfg.causes.models or one.protocol:
-            words.append(f"--subsets {shlex.quote(self.causes.subsets())}")
-        chosen = self.training(names)["chosen"]
-        return " ".join(words + [f"--chosen {file}" for file in chosen])
+        return self.at.guard(parse(self.reported(name)[0]).split)
