@@ -1,7 +1,6 @@
 """A study's own runs against a line of some of them."""
 
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,16 @@ import pytest
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.figures import effective_robustness
+from clipshift.study.config.causes import Subset
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.robustness import OwnRobustness
-from clipshift.study.layout.figures import figure_files
+from clipshift.study.layout.figures import Study, figure_files
 from clipshift.study.layout.study import Layout
 from tests.conftest import ROOT
 from tests.unit.logits_case import right
 
 CLASSES = ["animal", "food"]
-STUDY = json.dumps({"subsets": {}})
+STUDY = Study(reference="reference")
 
 
 def evaluation(
@@ -59,23 +59,17 @@ def block(**changes: Any) -> OwnRobustness:
     return OwnRobustness.model_validate(values | changes)
 
 
-def drawn(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: OwnRobustness
-) -> list[dict[str, str]]:
+def drawn(tmp_path: Path, own: OwnRobustness) -> list[dict[str, str]]:
     files = {"runs": arms(tmp_path / "eval")}
     out, table = tmp_path / "own.svg", tmp_path / "own.csv"
-    words = ["x", "--block", own.model_dump_json(), "--study", STUDY, "--files", json.dumps(files)]
-    monkeypatch.setattr("sys.argv", [*words, "--csv", str(table), "--out", str(out)])
-    effective_robustness.main()
+    effective_robustness.figure(own, files, STUDY, table, [out])
     assert out.stat().st_size > 5000
     with table.open() as stream:
         return list(csv.DictReader(stream))
 
 
-def test_runs_above_a_line_of_the_studys_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = drawn(tmp_path, monkeypatch, block())
+def test_runs_above_a_line_of_the_studys_own(tmp_path: Path) -> None:
+    rows = drawn(tmp_path, block())
     assert [r["group"] for r in rows].count("baseline") == 6
     (more,) = [r for r in rows if r["group"] == "more data"]
     assert float(more["rho"]) == pytest.approx(20, abs=1e-4)
@@ -83,10 +77,10 @@ def test_runs_above_a_line_of_the_studys_own(
     assert all(abs(float(r["rho"])) < 1e-4 for r in rows if r["group"] == "baseline")
 
 
-def test_with_several_sets_in_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_several_sets_in_distribution(tmp_path: Path) -> None:
     folder = tmp_path / "eval"
     with pytest.raises(ClipshiftError, match="do not differ enough"):  # val and photos are equal
-        drawn(tmp_path, monkeypatch, block(id=["val", "photos"]))
+        drawn(tmp_path, block(id=["val", "photos"]))
     evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
     files = {"runs": arms(folder)}
     evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
@@ -106,7 +100,7 @@ def test_runs_with_other_classes_are_refused(tmp_path: Path) -> None:
 
 def test_a_set_of_fewer_classes_is_a_view(tmp_path: Path) -> None:
     three = evaluation(tmp_path, "more-tiny-s0", [*CLASSES, "tree"], val=0.4, sketch=0.4)
-    subset = {"of": "sketch", "classes": CLASSES}
+    subset = Subset(of="sketch", classes=CLASSES)
     sets = {"val": [three["val"]], "some": [three["sketch"]]}
     runs = effective_robustness.seen({"runs": {"more": sets}}, {"some": subset})
     assert runs["more"]["some"][0].classes == CLASSES

@@ -197,27 +197,22 @@ def test_a_wrong_configuration_is_explained() -> None:
         line_of(CFG.model_copy(update={"pivot": {"a": "nobody"}}), "low", SHIFTS["a"])
 
 
-def test_figures_and_table_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_figures_and_table_are_written(tmp_path: Path) -> None:
     from clipshift.evaluation.robustness import testbed as tables
     from clipshift.figures import testbed as figures
 
-    block = CFG.model_dump_json()
     made = []
     for name in ("a", "fine_tuned"):
         out = [tmp_path / f"{name}.{kind}" for kind in ("svg", "pdf")]
-        words = ["x", name, "--block", block, "--csv", str(tmp_path / f"{name}.csv")]
-        words += ["--sentence", str(tmp_path / f"{name}.txt"), "--out", *map(str, out)]
-        monkeypatch.setattr("sys.argv", words)
-        figures.main()
+        numbers, sentence = (tmp_path / f"{name}.{kind}" for kind in ("csv", "txt"))
+        figures.figure(CFG, name, numbers, sentence, out)
         made.append({f: f.read_bytes() for f in out})
-        figures.main()
+        figures.figure(CFG, name, numbers, sentence, out)
         assert made[-1] == {f: f.read_bytes() for f in out}, "the same inputs, the same bytes"
         assert b"<image" not in out[0].read_bytes()  # vectors only
-        assert (tmp_path / f"{name}.txt").read_text().endswith(".\n")
+        assert sentence.read_text().endswith(".\n")
     out = tmp_path / "all.csv"
-    words = ["x", "--block", block, "--out", str(out), "--fits", str(tmp_path / "fits.csv")]
-    monkeypatch.setattr("sys.argv", [*words, "--account", str(tmp_path / "account.json")])
-    tables.main()
+    tables.tables(CFG, out, tmp_path / "fits.csv", tmp_path / "account.json")
     with out.open() as stream:
         assert csv.DictReader(stream).fieldnames == COLUMNS
 

@@ -6,6 +6,7 @@
 #        results/models/{split}-{model}-s{seed}/              model.pt, record.json, loss.csv
 #        results/eval/{split}-{model}-s{seed}[-{head}].json, joined over seeds {split}-{model}[-{head}].json
 #        results/tables/causes_{runs,models,corpora,labels}.csv
+from clipshift.core.brace_ranges import compact
 from clipshift.study.config.causes import asked
 
 
@@ -198,25 +199,24 @@ rule causes_runs:
         joined=at.evaluations(name for name, _ in asked(cfg.causes)),
         accounts=causes.accounts(),
     output:
-        runs=report("results/tables/causes_runs.csv", category="Accuracy"),
-        models=report("results/tables/causes_models.csv", category="Accuracy"),
-        corpora=report("results/tables/causes_corpora.csv", category="Accuracy"),
+        of_runs=report("results/tables/causes_runs.csv", category="Accuracy"),
+        of_models=report("results/tables/causes_models.csv", category="Accuracy"),
+        of_corpora=report("results/tables/causes_corpora.csv", category="Accuracy"),
     log:
         "results/logs/tables/causes.log",
     resources:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        runs=at.evaluations(ev.controlled()),
-        accounts=causes.accounts(),
-        models=lambda w: as_json(
-            {n: m.model_dump(mode="json") for n, m in cfg.causes.models.items()}
+        **call(
+            "figures.conditions_table.tables",
+            # Their order is that of the rows, so they count.
+            runs=at.evaluations(ev.controlled()),
+            accounts=causes.accounts(),
+            models=cfg.causes.models,
         ),
-        version=version_of("causes_tables"),
     shell:
-        "python -m clipshift.figures.conditions_table --runs {params.runs} --joined {input.joined}"
-        " --accounts {params.accounts} --models {params.models:q} --out {output.runs}"
-        " --out-models {output.models} --out-corpora {output.corpora} > {log} 2>&1"
+        RUN
 
 
 rule causes_labels:
@@ -235,11 +235,12 @@ rule causes_labels:
         mem_mb=grows(2000),
         runtime=grows(120),
     params:
-        found=lambda w: as_json(cfg.causes.matchers[cfg.causes.found]),
-        tables=lambda w, input: at.word(list(input.tables)),
-        fields=lambda w, input: at.word(list(input.fields)),
-        classes=lambda w: causes.classes(),
-        version=version_of("causes_labels"),
+        **call(
+            "datasets.captions.label_statistics.table",
+            found=lambda w: cfg.causes.matchers[cfg.causes.found],
+            tables=lambda w, input: compact(list(input.tables)),
+            fields=lambda w, input: compact(list(input.fields)),
+            classes=lambda w: causes.classes(),
+        ),
     shell:
-        "python -m clipshift.datasets.captions.label_statistics --found {params.found:q} --table {params.tables}"
-        " --fields {params.fields} --classes {params.classes:q} --out {output} > {log} 2>&1"
+        RUN

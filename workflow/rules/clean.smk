@@ -50,26 +50,3 @@ rule clean_set:
         ),
     shell:
         RUN
-
-
-rule domain_table:
-    """A table of study B: detectors, composition, or clean sets."""
-    input:
-        lambda w: figure_inputs(at, w.kind, w.figure),
-    output:
-        report("results/tables/{kind}_{figure}.csv", category="Domains"),
-    log:
-        "results/logs/tables/{kind}_{figure}.log",
-    wildcard_constraints:
-        kind="|".join(DOMAIN_TABLES),
-    resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
-    params:
-        block=lambda w: as_json(getattr(cfg.figures, w.kind)[w.figure]),
-        study=lambda w: as_json(figure_study(at, w.kind, w.figure)),
-        files=lambda w: as_json(figure_files(at, w.kind, w.figure)),
-        version=version_of("figures"),
-    shell:
-        "python -m clipshift.figures.{wildcards.kind} --block {params.block:q}"
-        " --study {params.study:q} --files {params.files:q} --csv {output} > {log} 2>&1"

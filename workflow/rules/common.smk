@@ -31,7 +31,7 @@ from clipshift.study.layout.figures import (
     table_inputs,
 )
 from clipshift.study.layout import made
-from clipshift.study.layout.outputs import DOMAIN_TABLES
+from clipshift.study.layout.outputs import TABLES
 from clipshift.study.layout.report import (
     controlled_tables,
     report_contents,

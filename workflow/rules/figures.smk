@@ -9,13 +9,13 @@ rule figure:
     input:
         lambda w: there(figure_inputs(at, w.kind, w.figure)),
     output:
-        svg=report(
+        report(
             "results/figures/{kind}_{figure}.svg",
             caption="../report/figure.rst",
             category="{kind}",
             labels={"figure": "{figure}"},
         ),
-        pdf="results/figures/{kind}_{figure}.pdf",
+        "results/figures/{kind}_{figure}.pdf",
         table="results/tables/{kind}_{figure}.csv",
     log:
         "results/logs/figures/{kind}_{figure}.log",
@@ -25,55 +25,49 @@ rule figure:
         mem_mb=grows(2000),
         runtime=grows(30),
     params:
-        block=lambda w: as_json(getattr(cfg.figures, w.kind)[w.figure]),
-        study=lambda w: as_json(figure_study(at, w.kind, w.figure)),
-        files=lambda w: as_json(figure_files(at, w.kind, w.figure)),
-        version=version_of("figures"),
+        **call(
+            lambda w: f"figures.{w.kind}.{'table' if w.kind in TABLES else 'figure'}",
+            block=lambda w: getattr(cfg.figures, w.kind)[w.figure],
+            study=lambda w: figure_study(at, w.kind, w.figure),
+            files=lambda w: figure_files(at, w.kind, w.figure),
+        ),
     shell:
-        "python -m clipshift.figures.{wildcards.kind} --block {params.block:q}"
-        " --study {params.study:q} --files {params.files:q}"
-        " --csv {output.table}"
-        " --out {output.svg} {output.pdf} > {log} 2>&1"
+        RUN
 
 
 use rule figure as accuracy_vs_similarity with:
     output:
-        svg=report(
+        report(
             "results/figures/{kind}_{figure}.svg",
             caption="../report/figure.rst",
             category="{kind}",
             labels={"figure": "{figure}"},
         ),
-        pdf="results/figures/{kind}_{figure}.pdf",
+        "results/figures/{kind}_{figure}.pdf",
         table="results/tables/{kind}_{figure}.csv",
         rho="results/tables/{kind}_{figure}.rho.csv",
     wildcard_constraints:
         kind="accuracy_vs_similarity",
 
 
-rule pruned_table:
-    """Splits: points removed, accuracy per test set, published numbers beside."""
-    input:
-        lambda w: figure_inputs(at, "pruned", w.figure),
+use rule figure as table with:
+    """One table of the configuration that has no figure: splits, or detectors and clean sets."""
     output:
-        report("results/tables/pruned_{figure}.csv", category="Accuracy"),
+        report(
+            "results/tables/{kind}_{figure}.csv",
+            category=lambda w: "Accuracy" if w.kind == "pruned" else "Domains",
+        ),
     log:
-        "results/logs/tables/pruned_{figure}.log",
+        "results/logs/tables/{kind}_{figure}.log",
+    wildcard_constraints:
+        kind="|".join(TABLES),
     resources:
         mem_mb=grows(1000),
         runtime=grows(10),
-    params:
-        block=lambda w: as_json(cfg.figures.pruned[w.figure]),
-        study=lambda w: as_json(figure_study(at, "pruned", w.figure)),
-        files=lambda w: as_json(figure_files(at, "pruned", w.figure)),
-        version=version_of("figures"),
-    shell:
-        "python -m clipshift.figures.pruned_table --block {params.block:q} --study {params.study:q}"
-        " --files {params.files:q} --csv {output} > {log} 2>&1"
 
 
 rule source_samples:
-    """A grid of a source's pictures."""
+    """A grid of a source's images."""
     input:
         tar="results/sources/{source}/samples.tar",
         table="results/sources/{source}/samples.parquet",
@@ -85,16 +79,15 @@ rule source_samples:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        version=version_of("figures"),
+        **call("figures.samples.source"),
     shell:
-        "python -m clipshift.figures.samples --tar {input.tar} --table {input.table} --rows 2"
-        " --out {output} > {log} 2>&1"
+        RUN
 
 
 rule split_samples:
     """A grid of what a split keeps and what it removes."""
     input:
-        tars=lambda w: there(at.split_tars(w.split)),
+        lambda w: there(at.split_tars(w.split)),
         split="results/splits/{split}.parquet",
     output:
         "results/figures/samples/split_{split}.jpg",
@@ -104,11 +97,9 @@ rule split_samples:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        tars=lambda w: tar_arguments(at.split_tars(w.split)),
-        version=version_of("figures"),
+        **call("figures.samples.split", tars=lambda w: at.split_tars(w.split)),
     shell:
-        "python -m clipshift.figures.samples {params.tars}"
-        " --split {input.split} --out {output} > {log} 2>&1"
+        RUN
 
 
 rule accuracy_table:
@@ -123,10 +114,9 @@ rule accuracy_table:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        evaluations=at.evaluations(cfg.trained),
-        version=version_of("figures"),
+        **call("figures.tables.accuracy", evaluations=at.evaluations(cfg.trained)),
     shell:
-        "python -m clipshift.figures.tables accuracy --out {output} {params.evaluations} > {log} 2>&1"
+        RUN
 
 
 rule contrasts_table:
@@ -141,9 +131,10 @@ rule contrasts_table:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        contrasts=lambda w: as_json(cfg.figures.contrasts),
-        files=lambda w: as_json(contrast_files(at)),
-        version=version_of("figures"),
+        **call(
+            "figures.tables.contrasts",
+            contrasts=cfg.figures.contrasts,
+            files=lambda w: contrast_files(at),
+        ),
     shell:
-        "python -m clipshift.figures.tables contrasts --contrasts {params.contrasts:q}"
-        " --files {params.files:q} --out {output} > {log} 2>&1"
+        RUN

@@ -15,10 +15,12 @@ rule report_page:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        contents=lambda w: as_json(
-            report_contents(at, [Path(f).name for f in workflow.configfiles])
+        **call(
+            "figures.report.report",
+            contents=lambda w: report_contents(
+                at, [Path(f).name for f in workflow.configfiles]
+            ),
+            results="results",
         ),
-        version=version_of("report"),
     shell:
-        "python -m clipshift.figures.report --contents {params.contents:q} --results results"
-        " --out {output} > {log} 2>&1"
+        RUN

@@ -29,23 +29,21 @@ rule testbed_table:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        block=as_json(cfg.robustness),
-        version=version_of("testbed"),
+        **call("evaluation.robustness.testbed.tables", block=cfg.robustness),
     shell:
-        "python -m clipshift.evaluation.robustness.testbed --block {params.block:q} --out {output.models}"
-        " --fits {output.fits} --account {output.account} > {log} 2>&1"
+        RUN
 
 
 rule testbed_figure:
     """Published models against the line, on one shift or of one claim."""
     output:
-        svg=report(
+        report(
             "results/figures/testbed_{what}.svg",
             caption="../report/figure.rst",
             category="Effective robustness",
             labels={"figure": "{what}"},
         ),
-        pdf="results/figures/testbed_{what}.pdf",
+        "results/figures/testbed_{what}.pdf",
         table="results/tables/testbed_{what}.csv",
         sentence="results/tables/testbed_{what}.txt",
     log:
@@ -56,9 +54,6 @@ rule testbed_figure:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        block=as_json(cfg.robustness),
-        version=version_of("testbed"),
+        **call("figures.testbed.figure", block=cfg.robustness),
     shell:
-        "python -m clipshift.figures.testbed {wildcards.what} --block {params.block:q}"
-        " --csv {output.table} --sentence {output.sentence}"
-        " --out {output.svg} {output.pdf} > {log} 2>&1"
+        RUN

@@ -7,10 +7,9 @@ single seeds. Published points, where the block asks for them, are hollow and ma
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.summary import read_conditions
-from clipshift.figures.command import arguments
 from clipshift.figures.published import MARK, published
 from clipshift.figures.style import (
     COLOURS,
@@ -25,6 +24,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.study.config.figures import Curve
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 
@@ -146,13 +146,9 @@ def _published(axis: Any, points: Rows, scale: int, key: str, colour: str) -> No
         axis.plot([], [], marker="D", color=GREY, label=f"{MARK}, same colours", **PUBLISHED)
 
 
-def main() -> None:
-    curve, files, args = arguments(Curve, __doc__)
+@step(version=3)
+def figure(block: Curve, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     results = read_conditions(files["evaluations"])
-    numbers = rows(curve, results)
-    write_csv(args.csv, numbers)
-    draw(curve, numbers, results[curve.baseline]["sets"], args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    numbers = rows(block, results)
+    write_csv(table, numbers)
+    draw(block, numbers, results[block.baseline]["sets"], out)

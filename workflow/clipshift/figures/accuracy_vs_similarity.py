@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.views import correct_images
-from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training
 from clipshift.figures.published import MARK, published
 from clipshift.figures.style import (
@@ -32,7 +32,7 @@ from clipshift.figures.style import (
 from clipshift.stats.correlation import bootstrap, spearman
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.figures import Binned
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 
@@ -214,13 +214,11 @@ def _rho_text(row: dict[str, Any], split: str) -> str:
     return text
 
 
-def main() -> None:
-    block, files, args = arguments(Binned, __doc__)
+@step(version=3)
+def figure(
+    block: Binned, files: Files, study: Study, table: Path, rho: Path, out: list[Path]
+) -> None:
     bins, rhos = numbers(block, files)
-    write_csv(args.csv, bins)
-    write_csv(args.csv.with_suffix(".rho.csv"), rhos)
-    draw(block, bins, rhos, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, bins)
+    write_csv(rho, rhos)
+    draw(block, bins, rhos, out)

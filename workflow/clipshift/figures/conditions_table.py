@@ -1,18 +1,15 @@
 """Tables of controlled trainings, as csv.
 
-`python -m clipshift.figures.conditions_table ...` writes `causes_runs` (a row a run and head), `causes_models`
-(a row a split, model, head and test set, with the interval), `causes_corpora` (what each training
-read).
+`causes_runs` has a row per run and head, `causes_models` a row per split, model, head and test set
+with the interval, `causes_corpora` what each training read.
 """
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_csv
+from clipshift.core.step import step
 
 Value = dict[str, Any]
 
@@ -68,7 +65,7 @@ def model_rows(results: Sequence[Value], models: Mapping[str, Value]) -> list[Va
 
 
 def corpus_rows(accounts: Sequence[Path]) -> list[Value]:
-    """Per split and corpus: pictures in, used, and left out by each reason."""
+    """Per split and corpus: images in, used, and left out by each reason."""
     rows = []
     for path in accounts:
         account = read_json(path)
@@ -79,21 +76,19 @@ def corpus_rows(accounts: Sequence[Path]) -> list[Value]:
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=Path, nargs="+", required=True)
-    parser.add_argument("--joined", type=Path, nargs="+", required=True)
-    parser.add_argument("--accounts", type=Path, nargs="+", required=True)
-    parser.add_argument("--models", type=json.loads, required=True, help="JSON of causes.models")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--out-models", type=Path, required=True)
-    parser.add_argument("--out-corpora", type=Path, required=True)
-    args = parser.parse_args()
-    runs, joined = ([read_json(path) for path in paths] for paths in (args.runs, args.joined))
-    write_csv(args.out, run_rows(runs, args.models))
-    write_csv(args.out_models, model_rows(joined, args.models))
-    write_csv(args.out_corpora, corpus_rows(args.accounts))
+@step(version=2)
+def tables(
+    runs: list[Path], joined: list[Path], accounts: list[Path], models: dict[str, Value],
+    of_runs: Path, of_models: Path, of_corpora: Path,
+) -> None:  # fmt: skip
+    """The three tables.
 
-
-if __name__ == "__main__":
-    run(main)
+    Args:
+        runs: evaluations of single runs.
+        joined: those of all seeds together.
+        accounts: of the images that the trainings read.
+        models: the block `causes.models`.
+    """
+    write_csv(of_runs, run_rows([read_json(path) for path in runs], models))
+    write_csv(of_models, model_rows([read_json(path) for path in joined], models))
+    write_csv(of_corpora, corpus_rows(accounts))

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.style import (
     COLOURS,
     LINES,
@@ -25,7 +25,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.study.config.figures import Density
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -97,12 +97,8 @@ def draw(block: Density, numbers: list[dict[str, Any]], reference: str, out: lis
         save(figure, out)
 
 
-def main() -> None:
-    block, files, args = arguments(Density, __doc__)
+@step(version=3)
+def figure(block: Density, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.study["reference"], args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, numbers, study.reference, out)

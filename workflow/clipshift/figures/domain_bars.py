@@ -6,14 +6,14 @@ Means over the clean sets of a domain; intervals are bootstrapped over images an
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.evaluation.by_domain import Arm, draw_means, interval
-from clipshift.figures.domain_command import compared
+from clipshift.core.step import step
+from clipshift.evaluation.by_domain import Arm, draw_means, interval, read_arms
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, house_style, legend_above, panels, save
 from clipshift.study.config.domain_figures import DomainBars
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.layout.figures import Files, Study
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 
@@ -89,12 +89,9 @@ def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def main() -> None:
-    block, arms, args = compared(DomainBars, __doc__)
+@step(version=3)
+def figure(block: DomainBars, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    arms = read_arms(files["predictions"], files["clean"], block.variant)
     numbers = rows(block, arms)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

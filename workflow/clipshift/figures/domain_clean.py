@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.published import published_domains
 from clipshift.study.config.domain_figures import CleanTable
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 
 def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:
@@ -31,10 +30,6 @@ def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:
     return found
 
 
-def main() -> None:
-    block, files, args = arguments(CleanTable, __doc__)
-    write_csv(args.csv, rows(block, files))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def table(block: CleanTable, files: Files, study: Study, out: Path) -> None:
+    write_csv(out, rows(block, files))

@@ -6,12 +6,12 @@ Labels by the sources or by people stand beside where they are known, to judge t
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.published import published_domains
 from clipshift.study.config.domain_figures import CompositionTable
 from clipshift.study.config.domains import DOMAINS, VERDICTS
+from clipshift.study.layout.figures import Files, Study
 
 
 def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str, Any]]:
@@ -41,10 +41,6 @@ def _published(block: CompositionTable, name: str) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    block, files, args = arguments(CompositionTable, __doc__)
-    write_csv(args.csv, rows(block, read_json(Path(files["composition"]))))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def table(block: CompositionTable, files: Files, study: Study, out: Path) -> None:
+    write_csv(out, rows(block, read_json(Path(files["composition"]))))

@@ -9,9 +9,9 @@ from typing import Any
 from clipshift.classifiers.folds import TEST, VALIDATION
 from clipshift.classifiers.thresholds import Side, curve, measured, read_sides
 from clipshift.core.brace_ranges import sharded
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.style import (
     COLOURS,
     GREY,
@@ -25,7 +25,7 @@ from clipshift.figures.style import (
 )
 from clipshift.study.config.domain_figures import DomainCurves
 from clipshift.study.config.domains import DETECTED
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 COLUMNS = ("threshold", "precision", "recall")
 
@@ -99,13 +99,9 @@ def draw(
         save(figure, out)
 
 
-def main() -> None:
-    block, files, args = arguments(DomainCurves, __doc__)
+@step(version=3)
+def figure(block: DomainCurves, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    write_csv(args.csv, numbers)
+    write_csv(table, numbers)
     target = read_json(Path(next(iter(files["points"].values()))))["precision"]
-    draw(block, numbers, target, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    draw(block, numbers, target, out)

@@ -1,18 +1,14 @@
-"""Table: precision and recall of every classifier and detected domain, on every labelled set.
-
-`python -m clipshift.figures.domain_detectors`, with the arguments that all figures share.
-"""
+"""Table: precision and recall of every classifier and detected domain, on every labelled set."""
 
 from pathlib import Path
 from typing import Any
 
 from clipshift.classifiers.thresholds import measured, read_sides
 from clipshift.core.brace_ranges import sharded
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.study.config.domain_figures import DetectorTable
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 
 def rows(
@@ -43,10 +39,6 @@ def rows(
     return found
 
 
-def main() -> None:
-    block, files, args = arguments(DetectorTable, __doc__)
-    write_csv(args.csv, rows(block, files, args.study["classifiers"]))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def table(block: DetectorTable, files: Files, study: Study, out: Path) -> None:
+    write_csv(out, rows(block, files, study.classifiers))

@@ -5,20 +5,21 @@ from typing import Any
 
 import matplotlib
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.by_domain import (
     Arm,
     draw_means,
     interval,
+    read_arms,
     share_name,
     short,
 )
-from clipshift.figures.domain_command import compared
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import GREY, MARKERS, house_style, legend_above, panels, save
 from clipshift.study.config.domain_figures import DomainMixes
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.layout.figures import Files, Study
 
 COLOURS = matplotlib.colormaps["viridis"]
 
@@ -104,12 +105,9 @@ def _text(axis: Any, x: float, y: float, text: str) -> None:
     axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7.5, zorder=6)
 
 
-def main() -> None:
-    block, arms, args = compared(DomainMixes, __doc__)
-    numbers = rows(block, arms, args.study["mixes"])
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def figure(block: DomainMixes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    arms = read_arms(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, arms, study.mixes)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
-from clipshift.evaluation.by_domain import Arm, draw_means, interval
+from clipshift.core.step import step
+from clipshift.evaluation.by_domain import Arm, draw_means, interval, read_arms
 from clipshift.evaluation.robustness.lines import Line, fit
 from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy
-from clipshift.figures.domain_command import compared
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
 from clipshift.study.config.domain_figures import DomainRelative
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.layout.figures import Files, Study
 
 SAID = {
     "none": "no correction",
@@ -149,12 +150,9 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
         save(figure, out)
 
 
-def main() -> None:
-    block, arms, args = compared(DomainRelative, __doc__)
+@step(version=3)
+def figure(block: DomainRelative, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    arms = read_arms(files["predictions"], files["clean"], block.variant)
     numbers = rows(block, arms)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

@@ -7,13 +7,13 @@ dotted diagonal is equal accuracy, no expectation.
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.evaluation.by_domain import Arm, share_name
-from clipshift.figures.domain_command import compared
+from clipshift.core.step import step
+from clipshift.evaluation.by_domain import Arm, read_arms, share_name
 from clipshift.figures.style import GREY, house_style, label_below, legend_above, look, panels, save
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.domain_figures import DomainRobustness
+from clipshift.study.layout.figures import Files, Study
 
 
 def rows(
@@ -60,12 +60,11 @@ def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]
         save(figure, out)
 
 
-def main() -> None:
-    block, arms, args = compared(DomainRobustness, __doc__)
-    numbers = rows(block, arms, args.study["mixes"])
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def figure(
+    block: DomainRobustness, files: Files, study: Study, table: Path, out: list[Path]
+) -> None:
+    arms = read_arms(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, arms, study.mixes)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, read_parquet, write_csv
+from clipshift.core.step import step
 from clipshift.datasets.select import seeded_order
-from clipshift.figures.command import arguments
 from clipshift.figures.contact_sheet import Sheet
 from clipshift.figures.images import Picture, fetch
 from clipshift.figures.style import house_style
 from clipshift.study.config.domain_figures import DomainSamples
 from clipshift.study.config.domains import DETECTED, VERDICTS
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
 
@@ -72,14 +71,10 @@ def draw(
         sheet.save(out)
 
 
-def main() -> None:
-    block, files, args = arguments(DomainSamples, __doc__)
+@step(version=3)
+def figure(block: DomainSamples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     rows = choose(block, files)
     wanted = {r["key"] for r in rows}
-    pictures = fetch(list(files["datasets"].values()), wanted, args.data)
-    write_csv(args.csv, rows)
-    draw(block, rows, pictures, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    pictures = fetch(list(files["datasets"].values()), wanted)
+    write_csv(table, rows)
+    draw(block, rows, pictures, out)

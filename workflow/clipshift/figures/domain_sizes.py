@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.evaluation.by_domain import Arm, draw_means, interval, short
-from clipshift.figures.domain_command import compared
+from clipshift.core.step import step
+from clipshift.evaluation.by_domain import Arm, draw_means, interval, read_arms, short
 from clipshift.figures.style import (
     LINES,
     house_style,
@@ -18,6 +17,7 @@ from clipshift.figures.style import (
 )
 from clipshift.study.config.domain_figures import DomainSizes
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.layout.figures import Files, Study
 
 
 def line_name(mix: list[int]) -> str:
@@ -82,12 +82,9 @@ def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
         save(figure, out)
 
 
-def main() -> None:
-    block, arms, args = compared(DomainSizes, __doc__)
-    numbers = rows(block, arms, args.study["mixes"])
-    write_csv(args.csv, numbers)
-    draw(numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def figure(block: DomainSizes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    arms = read_arms(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, arms, study.mixes)
+    write_csv(table, numbers)
+    draw(numbers, out)

@@ -1,22 +1,20 @@
 """Models of this study against a line of some of them, one panel per shifted test set.
 
 Each run (a split, a model, a seed) is a point. The line is fitted to the runs of the baseline; rho
-and its interval are as in `clipshift.evaluation.robustness.rho`. With several in-distribution sets the panel
-shows the first of them, and no line, for there is none in a plane; the table holds rho.
+and its interval are as in `clipshift.evaluation.robustness.rho`. With several in-distribution sets
+the panel shows the first of them, and no line, for there is none in a plane; the table holds rho.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.robustness.lines import Line, fit
 from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy
 from clipshift.evaluation.robustness.rho import effective_robustness
 from clipshift.evaluation.views import Predictions, measure, read, restricted
-from clipshift.figures.command import arguments
 from clipshift.figures.lines import (
     ALONE,
     LOOKS,
@@ -39,7 +37,7 @@ from clipshift.figures.style import (
 )
 from clipshift.study.config.causes import Subset
 from clipshift.study.config.robustness import OwnRobustness
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 # Arm -> measured set -> what each of its runs says.
@@ -49,12 +47,11 @@ BASELINE = "baseline"
 OWN = "own"
 
 
-def seen(files: Files, subsets: dict[str, Any]) -> Seen:
+def seen(files: Files, subsets: Mapping[str, Subset]) -> Seen:
     """Per arm and measured set what its runs say; a set of fewer classes is a view."""
-    views = TypeAdapter(dict[str, Subset]).validate_python(subsets)
 
     def one(name: str, rows: str) -> Predictions:
-        return restricted(Path(rows), views[name]) if name in views else read(Path(rows))
+        return restricted(Path(rows), subsets[name]) if name in subsets else read(Path(rows))
 
     return {
         arm: {name: [one(name, rows) for rows in paths] for name, paths in sets.items()}
@@ -140,9 +137,9 @@ def draw(block: OwnRobustness, runs: Seen, lines: dict[str, Line], out: list[Pat
         save(figure, out)
 
 
-def main() -> None:
-    block, files, args = arguments(OwnRobustness, __doc__)
-    runs = seen(files, args.study["subsets"])
+@step(version=3)
+def figure(block: OwnRobustness, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    runs = seen(files, study.subsets)
     rows, lines = numbers(block, runs)
     for shift, line in lines.items():
         piece = line.pieces[0]
@@ -150,9 +147,5 @@ def main() -> None:
             f"{shift}: slope {piece.coefficients[1:]}, intercept {piece.coefficients[0]:.3f}, R2 "
             f"{piece.r2:.3f}, {len(piece.models)} runs; not fitted: {dict(line.left_out)}"
         )
-    write_csv(args.csv, rows)
-    draw(block, runs, lines, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, rows)
+    draw(block, runs, lines, out)

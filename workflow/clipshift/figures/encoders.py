@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.nearest import read_training, same_images
 from clipshift.figures.similarity_gap import edges, histogram
 from clipshift.figures.style import COLOURS, RHO, house_style, legend_above, panels, save
 from clipshift.stats.correlation import bootstrap, spearman
 from clipshift.study.config.figures import Encoders
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 # More test images than this are drawn as the density of hexagons.
 POINTS = 1500
@@ -101,13 +100,9 @@ def _rho(r: dict[str, Any]) -> str:
     return f"{RHO} = {r['rho']:.2f}{interval}"
 
 
-def main() -> None:
-    block, files, args = arguments(Encoders, __doc__)
+@step(version=3)
+def figure(block: Encoders, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     pairs = read(block, files)
     numbers = rows(block, pairs)
-    write_csv(args.csv, numbers)
-    draw(block, pairs, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, pairs, numbers, out)

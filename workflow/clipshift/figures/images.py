@@ -13,7 +13,7 @@ from PIL import Image
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.datasets.shards import read_tar
-from clipshift.datasets.tar_paths import tars_of
+from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.study.layout.figures import Files, leaves
 
 # Side of an embedded picture, pixels: sharp in print at the size of a thumbnail.
@@ -28,10 +28,8 @@ class Picture:
     pixels: np.ndarray
 
 
-def fetch(datasets: Sequence[Files], wanted: Set[str], data: Path) -> dict[str, Picture]:
+def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Picture]:
     """The wanted samples of some data sets (each: its `tables` and the `tars` of each).
-
-    `data` is the folder of the data that the user has, see `clipshift.datasets.tar_paths`.
 
     Only the tars of shards that hold a wanted key are opened.
 
@@ -43,7 +41,7 @@ def fetch(datasets: Sequence[Files], wanted: Set[str], data: Path) -> dict[str, 
         for table, tar in zip(leaves(dataset["tables"]), leaves(dataset["tars"]), strict=True):
             captions = _captions(Path(table), wanted)
             if captions:
-                for key, image in picture_bytes(tars_of([tar], data), captions.keys()):
+                for key, image in picture_bytes(tars_of([tar], data_folder()), captions.keys()):
                     found[key] = Picture(captions[key], thumbnail(image, SIDE))
     if missing := sorted(wanted - found.keys()):
         where = ", ".join(next(leaves(dataset["tables"])) for dataset in datasets)

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.datasets.select import seeded_order
-from clipshift.figures.command import arguments
 from clipshift.figures.contact_sheet import Sheet, short
 from clipshift.figures.images import Picture, fetch
 from clipshift.figures.nearest import read_neighbours, read_training
 from clipshift.figures.style import GREY, house_style
 from clipshift.study.config.figures import Examples
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 
@@ -61,13 +61,13 @@ def rows(block: Examples, files: Files) -> Rows:
     return found
 
 
-def pictures(files: Files, numbers: Rows, data: Path) -> dict[str, dict[str, Picture]]:
+def pictures(files: Files, numbers: Rows) -> dict[str, dict[str, Picture]]:
     """The pictures of the queries per test set, and under "" those of the neighbours."""
     tests = {
-        name: fetch([source], {r["test_key"] for r in numbers if r["test_set"] == name}, data)
+        name: fetch([source], {r["test_key"] for r in numbers if r["test_set"] == name})
         for name, source in files["tests"].items()
     }
-    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in numbers}, data)}
+    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in numbers})}
 
 
 def draw(
@@ -123,13 +123,9 @@ def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], picture: Pic
     sheet.text(middle, y + SIDE + 0.145, short(picture.caption, 17), 5.2, color=GREY)
 
 
-def main() -> None:
-    block, files, args = arguments(Examples, __doc__)
+@step(version=3)
+def figure(block: Examples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    found = pictures(files, numbers, args.data)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, found, args.study["reference"], args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    found = pictures(files, numbers)
+    write_csv(table, numbers)
+    draw(block, numbers, found, study.reference, out)

@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import COLOURS, house_style, label_below, legend_above, panels, save
 from clipshift.study.config.figures import Overlap
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 
@@ -73,12 +72,8 @@ def draw(block: Overlap, numbers: Rows, out: list[Path]) -> None:
         save(figure, out)
 
 
-def main() -> None:
-    block, files, args = arguments(Overlap, __doc__)
+@step(version=3)
+def figure(block: Overlap, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.views import correct_images, read
-from clipshift.figures.command import arguments
 from clipshift.figures.nearest import read_training
 from clipshift.figures.style import (
     RHO,
@@ -27,7 +27,7 @@ from clipshift.figures.style import (
 from clipshift.stats.correlation import spearman
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.figures import PerClass
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 # More classes than this are points of a scatter plot, fewer have a line with their name.
 NAMED = 25
@@ -126,12 +126,8 @@ def _by_similarity(axis: Any, mine: Rows, splits: list[str]) -> None:
         )  # fmt: skip
 
 
-def main() -> None:
-    block, files, args = arguments(PerClass, __doc__)
+@step(version=3)
+def figure(block: PerClass, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

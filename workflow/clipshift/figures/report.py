@@ -1,12 +1,9 @@
 """The report: one self-contained page with figures, tables, accounts, samples and licences.
 
-`python -m clipshift.figures.report --contents JSON --results FOLDER --out FILE`. It adds up the accounts
-from the sources to the splits and refuses when they do not agree.
+It adds up the accounts from the sources to the splits and refuses when they do not agree.
 """
 
-import argparse
 import base64
-import json
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -15,8 +12,9 @@ from typing import Any
 from jinja2 import Environment
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_text
+from clipshift.core.step import step
 from clipshift.figures.report_sections import pruned_matrix, read_table, shown
 
 # How models are trained anew without the test images that came after their training.
@@ -141,14 +139,7 @@ def page(contents: dict[str, Any], results: Path) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--contents", required=True, help="JSON: what to show")
-    parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    write_text(args.out, page(json.loads(args.contents), args.results))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=5)
+def report(contents: dict[str, Any], results: Path, out: Path) -> None:
+    """Write the page; `contents` is what to show, by name."""
+    write_text(out, page(contents, results))

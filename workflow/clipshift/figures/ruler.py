@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.contact_sheet import Sheet, short
 from clipshift.figures.images import Picture
 from clipshift.figures.nearest import read_neighbours
 from clipshift.figures.neighbours import pictures
 from clipshift.figures.style import GREY, house_style
 from clipshift.study.config.figures import Ruler
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 
@@ -101,13 +100,9 @@ def _scale(
             sheet.text(x, y + 0.13, f"{number * TICK:.1f}", 7)
 
 
-def main() -> None:
-    block, files, args = arguments(Ruler, __doc__)
+@step(version=3)
+def figure(block: Ruler, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    found = pictures(files, numbers, args.data)
-    write_csv(args.csv, numbers)
-    draw(numbers, found, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    found = pictures(files, numbers)
+    write_csv(table, numbers)
+    draw(numbers, found, out)

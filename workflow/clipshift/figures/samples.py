@@ -1,27 +1,25 @@
-"""A grid of sample pictures: of a source, a set, or what a split keeps and removes.
+"""A grid of sample images: of a source, or of what a split keeps and removes.
 
-`python -m clipshift.figures.samples --tar WORD... [--split FILE] --out FILE.jpg`. Samples are
-chosen by a hash of their key, so the grid is the same every time. With a split the grid has two
-halves: kept above, removed below (duplicates left aside).
+Samples are chosen by a hash of their key, so the grid is the same every time. That of a split shows
+the kept ones above and the removed ones below, by reason (duplicates left aside).
 """
 
-import argparse
 import io
 from collections.abc import Set
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from clipshift.core.errors import run
 from clipshift.core.files import atomic, read_parquet
+from clipshift.core.step import step
 from clipshift.datasets.select import seeded_order
-from clipshift.datasets.tar_paths import add_arguments, tars_of
+from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.figures.images import picture_bytes
 
 COLUMNS = 12
 THUMB = 72
 HEADER = 18
-# Reasons whose pictures say nothing about the recipe.
+# Reasons whose images say nothing about the recipe.
 HIDDEN = ("duplicate", "not embedded", "reference")
 
 
@@ -58,27 +56,22 @@ def grid(groups: dict[str, list[str]], tars: list[Path], rows: int) -> Image.Ima
     return sheet
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    parser.add_argument("--table", type=Path, action="append", default=[])
-    parser.add_argument("--split", type=Path)
-    parser.add_argument("--rows", type=int, default=3)
-    parser.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
+@step(version=3)
+def source(tar: Path, table: Path, out: Path) -> None:
+    """Some of a source's samples."""
+    keys = read_parquet(table, ["key"])["key"].to_pylist()
+    with atomic(out) as stream:
+        grid({"samples": keys}, [tar], 2).save(stream, "JPEG", quality=85)
+
+
+@step(version=3)
+def split(tars: list[str], split: Path, out: Path) -> None:
+    """Some of what a split keeps and removes; `tars`: see `tars_of`."""
     groups: dict[str, list[str]] = {}
-    if args.split:
-        for row in read_parquet(args.split, ["key", "kept", "reason"]).to_pylist():
-            if row["reason"] not in HIDDEN:
-                title = "kept" if row["kept"] else f"removed ({row['reason']})"
-                groups.setdefault(title, []).append(row["key"])
-        groups = dict(sorted(groups.items()))
-    else:
-        keys = [k for t in args.table for k in read_parquet(t, ["key"])["key"].to_pylist()]
-        groups["samples"] = keys
-    with atomic(args.out) as stream:
-        grid(groups, tars_of(args.tar, args.data), args.rows).save(stream, "JPEG", quality=85)
-
-
-if __name__ == "__main__":
-    run(main)
+    for row in read_parquet(split, ["key", "kept", "reason"]).to_pylist():
+        if row["reason"] not in HIDDEN:
+            title = "kept" if row["kept"] else f"removed ({row['reason']})"
+            groups.setdefault(title, []).append(row["key"])
+    with atomic(out) as stream:
+        sheet = grid(dict(sorted(groups.items())), tars_of(tars, data_folder()), 3)
+        sheet.save(stream, "JPEG", quality=85)

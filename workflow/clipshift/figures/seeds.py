@@ -7,10 +7,9 @@ training, the Clopper-Pearson interval beside it of the choice of test images.
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.views import measure, seeds_of
-from clipshift.figures.command import arguments
 from clipshift.figures.style import (
     COLOURS,
     GREY,
@@ -24,7 +23,7 @@ from clipshift.figures.style import (
 from clipshift.stats.correlation import mean_interval
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.figures import Seeds
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 
 def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
@@ -92,12 +91,8 @@ def _row(axis: Any, place: int, r: dict[str, Any]) -> None:
     axis.plot([100 * r["mean"]], [place], "o", ms=4.5, color=colour, label="mean")
 
 
-def main() -> None:
-    block, files, args = arguments(Seeds, __doc__)
+@step(version=3)
+def figure(block: Seeds, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

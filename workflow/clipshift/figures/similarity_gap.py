@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
-from clipshift.figures.command import arguments
+from clipshift.core.step import step
 from clipshift.figures.nearest import read_nearest, read_training
 from clipshift.figures.style import (
     COLOURS,
@@ -25,7 +24,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.study.config.figures import Gap
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 Values = dict[str, dict[str, np.ndarray]]  # test set -> base -> (M,) similarities
 
@@ -98,12 +97,8 @@ def draw(block: Gap, values: Values, reference: str, out: list[Path]) -> None:
         save(figure, out)
 
 
-def main() -> None:
-    block, files, args = arguments(Gap, __doc__)
+@step(version=3)
+def figure(block: Gap, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     values = read(files)
-    write_csv(args.csv, rows(values))
-    draw(block, values, args.study["reference"], args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+    write_csv(table, rows(values))
+    draw(block, values, study.reference, out)

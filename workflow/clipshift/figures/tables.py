@@ -1,19 +1,13 @@
-"""Tables of a study, as csv.
+"""Tables of a study, as csv: accuracies, and differences of accuracy on the same images."""
 
-`python -m clipshift.figures.tables accuracy ...`: split x test set, with n and intervals.
-`python -m clipshift.figures.tables contrasts ...`: differences of accuracy on the same images.
-"""
-
-import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.views import correct_images
 from clipshift.stats.intervals import paired_difference
 
@@ -82,22 +76,15 @@ def contrast_rows(
     return rows
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    accuracy = commands.add_parser("accuracy")
-    accuracy.add_argument("results", type=Path, nargs="+")
-    contrasts = commands.add_parser("contrasts")
-    contrasts.add_argument("--contrasts", required=True, help="JSON of the contrasts")
-    contrasts.add_argument("--files", type=json.loads, required=True, help="JSON of predictions")
-    for command in (accuracy, contrasts):
-        command.add_argument("--out", type=Path, required=True)
-    args = parser.parse_args()
-    if args.command == "accuracy":
-        write_csv(args.out, accuracy_rows([read_json(path) for path in args.results]))
-    else:
-        write_csv(args.out, contrast_rows(json.loads(args.contrasts), args.files))
+@step(version=3)
+def accuracy(evaluations: list[Path], out: Path) -> None:
+    """Split x test set, with n and intervals."""
+    write_csv(out, accuracy_rows([read_json(path) for path in evaluations]))
 
 
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def contrasts(
+    contrasts: list[tuple[str, str, str]], files: dict[str, dict[str, list[str]]], out: Path
+) -> None:
+    """Differences between splits, see `contrast_rows`."""
+    write_csv(out, contrast_rows(contrasts, files))

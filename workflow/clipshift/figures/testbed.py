@@ -1,18 +1,15 @@
 """Figures of published models: all of the testbed on one shift, or those of one claim.
 
-`python -m clipshift.figures.testbed NAME --block JSON --csv FILE --sentence FILE --out FILE...`:
-NAME is a shift (all models of the testbed, by type) or a claim. The sentence that the numbers
-support is computed from them.
+Models on a shift are drawn by type. The sentence that the numbers support is computed from them.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv, write_text
+from clipshift.core.step import step
 from clipshift.evaluation.robustness.claims import (
     CLAIMS,
     Claim,
@@ -219,29 +216,18 @@ def _groups(
             axis.annotate("", places[other], places[one], arrowprops=arrow, zorder=3)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=[*SHIFTS, *CLAIMS])
-    parser.add_argument("--block", required=True, help="JSON of the block `robustness`")
-    parser.add_argument("--csv", type=Path, required=True, help="the numbers")
-    parser.add_argument("--sentence", type=Path, required=True, help="what they support")
-    parser.add_argument("--out", type=Path, nargs="+", required=True, help="svg, pdf")
-    args = parser.parse_args()
-    cfg = Robustness.model_validate_json(args.block)
-    if args.name in SHIFTS:
-        shift = SHIFTS[args.name]
-        rows = draw_shift(cfg, shift, args.out)
-        sentence = shift_sentence(shift, rows)
+@step(version=1)
+def figure(block: Robustness, what: str, table: Path, sentence: Path, out: list[Path]) -> None:
+    """The figure of a shift or of a claim, its numbers, and the sentence that they support."""
+    if what in SHIFTS:
+        shift = SHIFTS[what]
+        rows = draw_shift(block, shift, out)
+        text = shift_sentence(shift, rows)
     else:
-        claim = CLAIMS[args.name]
-        rows = claim_rows(claim, cfg)
-        drawn = [r for r in rows if r["baseline"] == drawn_baseline(claim, cfg)]
-        sentence = claim.sentence(drawn)
-        draw_claim(claim, cfg, args.out)
-    print(sentence)
-    write_csv(args.csv, rows)
-    write_text(args.sentence, sentence + "\n")
-
-
-if __name__ == "__main__":
-    run(main)
+        claim = CLAIMS[what]
+        rows = claim_rows(claim, block)
+        text = claim.sentence([r for r in rows if r["baseline"] == drawn_baseline(claim, block)])
+        draw_claim(claim, block, out)
+    print(text)
+    write_csv(table, rows)
+    write_text(sentence, text + "\n")

@@ -4,17 +4,18 @@ The counts need no training: they come from stored margins. Where splits with a 
 trained, their accuracy stands beside.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.summary import read_conditions
-from clipshift.figures.command import arguments
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
 from clipshift.study.config.figures import Tolerance
-from clipshift.study.layout.figures import Files
+from clipshift.study.config.splits import Pruned
+from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
 EMPTY = dict.fromkeys(("split", "test_set", "seeds", "n", "top1", "top1_low", "top1_high"))
@@ -37,18 +38,18 @@ def sweep(block: Tolerance, files: Files) -> Rows:
         ]
 
 
-def trained(block: Tolerance, files: Files, recipes: dict[str, dict[str, Any]]) -> Rows:
+def trained(block: Tolerance, files: Files, recipes: Mapping[str, Pruned]) -> Rows:
     """One row per trained split and test set."""
     rows = []
     for split, result in read_conditions(files["evaluations"]).items():
         recipe = recipes[split]
         total = result["points_kept"] + result["points_pruned"]
-        same = set(recipe["sets"]) == set(block.sets) and len(block.sets) > 1
+        same = set(recipe.sets) == set(block.sets) and len(block.sets) > 1
         for name in block.sets:
             entry = result["sets"][name]
             rows.append(
-                {"driven_by": "union" if same else "+".join(recipe["sets"])}
-                | {"tolerance": recipe["tolerance"], "candidates": total}
+                {"driven_by": "union" if same else "+".join(recipe.sets)}
+                | {"tolerance": recipe.tolerance, "candidates": total}
                 | {"removed": result["points_pruned"]}
                 | {"share_removed": result["points_pruned"] / total}
                 | {"split": split, "test_set": name, "seeds": len(result["runs"])}
@@ -93,12 +94,8 @@ def _models(axis: Any, models: Rows, sets: list[str]) -> None:
     axis.set_ylabel("zero-shot top-1, % (95 % interval)")
 
 
-def main() -> None:
-    block, files, args = arguments(Tolerance, __doc__)
-    numbers = sweep(block, files) + trained(block, files, args.study["recipes"])
-    write_csv(args.csv, numbers)
-    draw(block, numbers, args.out)
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def figure(block: Tolerance, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    numbers = sweep(block, files) + trained(block, files, study.recipes)
+    write_csv(table, numbers)
+    draw(block, numbers, out)

@@ -1,22 +1,22 @@
-"""In which fields of their captions the true class of pictures is named.
+"""In which fields of their captions the true class of images is named.
 
-`python -m clipshift.datasets.captions.label_statistics --found JSON --table FILE... --fields FILE... --classes WORD
---out FILE`: per field, of the pictures with a true label, the share whose field has text, and the
-share whose field names the class; with n and the Clopper-Pearson interval. The last rows say how
-the configured pseudo-label of such a picture agrees with its true one.
+Per field, of the images with a true label, the share whose field has text, and the share whose
+field names the class; with n and the Clopper-Pearson interval. The last rows say how the configured
+pseudo-label of such an image agrees with its true one.
 """
 
-import argparse
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from clipshift.core.database import Paths
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
+from clipshift.core.step import step
 from clipshift.datasets.captions.corpora import joined, true_label
 from clipshift.datasets.captions.matcher import finder, label_of, text_of
-from clipshift.datasets.captions.schema import add_arguments, classes_of, paths_of
+from clipshift.datasets.captions.schema import classes_of, paths_of
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.causes import CAPTION_FIELDS, Matcher
 
@@ -72,17 +72,15 @@ def _rows(tables: Paths, fields: Paths) -> Iterator[dict[str, Any]]:
             yield from batch
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--found", required=True, help="JSON of the matcher causes.found")
-    add_arguments(parser)
-    args = parser.parse_args()
-    matcher = Matcher.model_validate_json(args.found)
-    classes = classes_of(args.classes)
-    write_csv(
-        args.out, statistics(matcher, classes, paths_of(args.table), paths_of(args.fields))
-    )  # fmt: skip
+@step(version=1)
+def table(found: Matcher, tables: list[str], fields: list[str], classes: str, out: Path) -> None:
+    """The table, see above.
 
-
-if __name__ == "__main__":
-    run(main)
+    Args:
+        found: the matcher `causes.found`.
+        tables: sample tables; ranges of numbers stand for many.
+        fields: fields of their captions, likewise.
+        classes: see `classes_of`.
+    """
+    rows = statistics(found, classes_of(classes), paths_of(tables), paths_of(fields))
+    write_csv(out, rows)

@@ -1,9 +1,5 @@
-"""The lines of the testbed's models, and the table of all its models against them.
+"""The lines of the testbed's models, and the table of all its models against them."""
 
-`python -m clipshift.evaluation.robustness.testbed --block JSON --out CSV --fits CSV --account JSON`
-"""
-
-import argparse
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -12,8 +8,9 @@ from typing import Any, get_args
 import numpy as np
 
 from clipshift.core.counts import Ledger
-from clipshift.core.errors import ClipshiftError, run
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv, write_json
+from clipshift.core.step import step
 from clipshift.evaluation.robustness.lines import Line, fit
 from clipshift.evaluation.robustness.points import Points
 from clipshift.evaluation.robustness.rho import Rho, effective_robustness
@@ -179,23 +176,14 @@ def printed(row: dict[str, Any]) -> str:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--block", required=True, help="JSON of the block `robustness`")
-    parser.add_argument("--out", type=Path, required=True, help="table of all models")
-    parser.add_argument("--fits", type=Path, required=True, help="table of all fits")
-    parser.add_argument("--account", type=Path, required=True, help="JSON: models in and out")
-    args = parser.parse_args()
-    cfg = Robustness.model_validate_json(args.block)
-    fits = fit_rows(cfg)
-    account = Ledger("effective robustness", "testbed")
-    models = model_rows(cfg, account)
-    for row in fits:
-        print(printed(row))
-    write_csv(args.fits, fits)
-    write_csv(args.out, models)
-    write_json(args.account, account.as_json())
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=1)
+def tables(block: Robustness, models: Path, fits: Path, account: Path) -> None:
+    """Tables of all models and of all fits, and how many models are in and out."""
+    lines = fit_rows(block)
+    ledger = Ledger("effective robustness", "testbed")
+    rows = model_rows(block, ledger)
+    for line in lines:
+        print(printed(line))
+    write_csv(fits, lines)
+    write_csv(models, rows)
+    write_json(account, ledger.as_json())

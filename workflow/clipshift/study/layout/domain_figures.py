@@ -99,9 +99,8 @@ DOMAIN_FILES: dict[str, Callable[[Layout, Any], Files]] = {
 }
 
 
-def domain_study(at: Layout, kind: str, name: str) -> dict[str, Any]:
+def domain_study(at: Layout, block: Any) -> dict[str, Any]:
     """What a figure of study B has to know beyond its block: what its splits are made of."""
-    block = getattr(at.cfg.figures, kind)[name]
     if isinstance(block, DetectorTable | DomainCurves) and at.cfg.domains:
         every = at.cfg.domains.classifiers
         return {

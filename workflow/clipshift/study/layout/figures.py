@@ -1,16 +1,18 @@
 """What each figure reads: the files of a block of the configuration, by role.
 
-Pure string work, as in `layout`. A figure's step gets the files of its block as one JSON word. The
-files of a pool's shards stand there as a pattern with their number: a large pool has more shards
-than a command line has room for.
+Pure string work, as in `layout`. The files of a pool's shards stand as a pattern with their number,
+which keeps the plan of a large pool small.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from clipshift.core.brace_ranges import numbered, sharded
-from clipshift.study.config.causes import asked, evaluations
+from clipshift.study.config.causes import Subset, asked, evaluations
+from clipshift.study.config.data import Block
 from clipshift.study.config.figures import (
     Binned,
     Curve,
@@ -27,6 +29,7 @@ from clipshift.study.config.figures import (
 )
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.robustness import OwnRobustness
+from clipshift.study.config.splits import Pruned
 from clipshift.study.layout.domain_figures import DOMAIN_FILES, domain_study
 from clipshift.study.layout.evaluation import Evaluations
 from clipshift.study.layout.outputs import TABLES
@@ -52,16 +55,28 @@ def table_inputs(files: Any) -> list[str]:
     return list(dict.fromkeys(leaves(files)))
 
 
-def figure_study(at: Layout, kind: str, name: str) -> dict[str, Any]:
-    """What a figure has to know of the study beyond its own block."""
-    study: dict[str, Any] = {"reference": at.reference}
-    if kind == "effective_robustness":
-        subsets = at.cfg.causes.subsets
-        study["subsets"] = {n: s.model_dump(mode="json") for n, s in subsets.items()}
-    if kind == "tolerance":
-        splits = at.cfg.figures.tolerance[name].splits
-        study["recipes"] = {s: at.cfg.splits[s].model_dump(mode="json") for s in splits}
-    return study | domain_study(at, kind, name) if kind in DOMAIN_FILES else study
+class Study(Block):
+    """What a figure has to know of the study beyond its own block; empty where it need not."""
+
+    reference: str = Field(description="The reference set.")
+    subsets: dict[str, Subset] = Field(default={}, description="Test sets of fewer classes.")
+    recipes: dict[str, Pruned] = Field(default={}, description="Recipes of pruned splits.")
+    mixes: dict[str, list[int]] = Field(
+        default={}, description="Of splits by domain: natural, rendition and random points."
+    )
+    classifiers: dict[str, dict[str, str]] = Field(
+        default={}, description="Kind, form and encoder of domain classifiers."
+    )
+
+
+def figure_study(at: Layout, kind: str, name: str) -> Study:
+    block = getattr(at.cfg.figures, kind)[name]
+    parts = domain_study(at, block)
+    if isinstance(block, OwnRobustness):
+        parts["subsets"] = at.cfg.causes.subsets
+    if isinstance(block, Tolerance):
+        parts["recipes"] = {split: at.cfg.splits[split] for split in block.splits}
+    return Study(reference=at.reference, **parts)
 
 
 def leaves(value: Any) -> Iterator[str]:

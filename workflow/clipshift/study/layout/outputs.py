@@ -1,8 +1,7 @@
 """Where the outputs of figures lie."""
 
 # Kinds that are tables only.
-DOMAIN_TABLES = ("domain_detectors", "domain_composition", "domain_clean")
-TABLES = ("pruned", *DOMAIN_TABLES)
+TABLES = ("pruned", "domain_detectors", "domain_composition", "domain_clean")
 
 
 def figure_outputs(kind: str, name: str) -> list[str]:

@@ -1,19 +1,18 @@
 """The table of splits: pool points removed, and accuracy on each test set, published ones beside.
 
-`python -m clipshift.figures.pruned_table --block JSON --study JSON --files JSON --csv FILE`: one row per
-split and test set. Published numbers have columns of their own and enter no number of ours.
+One row per split and test set. Published numbers have columns of their own and enter no number of
+ours.
 """
 
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_csv
+from clipshift.core.step import step
 from clipshift.evaluation.summary import read_conditions
-from clipshift.figures.command import arguments
 from clipshift.figures.published import published
 from clipshift.study.config.figures import PrunedTable
-from clipshift.study.layout.figures import Files
+from clipshift.study.layout.figures import Files, Study
 
 
 def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
@@ -61,10 +60,6 @@ def published_cells(block: PrunedTable, split: str, test_set: str) -> dict[str, 
     return cells
 
 
-def main() -> None:
-    block, files, args = arguments(PrunedTable, __doc__)
-    write_csv(args.csv, rows(block, files))
-
-
-if __name__ == "__main__":
-    run(main)
+@step(version=3)
+def table(block: PrunedTable, files: Files, study: Study, out: Path) -> None:
+    write_csv(out, rows(block, files))
