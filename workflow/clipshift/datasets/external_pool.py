@@ -114,7 +114,7 @@ def _rows(name: str, batch: pa.RecordBatch, table: Path) -> pa.RecordBatch:
     """Samples of img2dataset as rows of our sample table.
 
     Raises:
-        ClipshiftError: a sample without key, URL or hash of its picture.
+        ClipshiftError: a sample without key, URL or hash of its image.
     """
     for column in ("key", "url", "sha256"):
         if lacking := batch[column].null_count:

@@ -94,7 +94,7 @@ def is_done(attempt: Path) -> bool:
 
 
 def answers(work: Path) -> dict[str, dict[str, Any]]:
-    """By key what is known of each URL: of its picture, else of its last failure."""
+    """By key what is known of each URL: of its image, else of its last failure."""
     found: dict[str, dict[str, Any]] = {}
     for place, folder in enumerate(attempt_folders(work)):
         for row in _rows(folder):

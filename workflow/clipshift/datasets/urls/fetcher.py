@@ -1,7 +1,7 @@
 """Run img2dataset on one list within our limits. Runs in img2dataset's own environment.
 
-`python -m clipshift.datasets.urls.fetcher SETTINGS.json`. It uses img2dataset's downloader, resizer and
-writer, one block of the list after the other, in one process with many threads. Of clipshift it
+`python -m clipshift.datasets.urls.fetcher SETTINGS.json`. It uses img2dataset's downloader, resizer
+and writer, one block of the list after the other, in one process with many threads. Of clipshift it
 imports what needs no package. A block is done when its `_stats.json` is there; a block that a kill
 left half written is fetched again.
 """

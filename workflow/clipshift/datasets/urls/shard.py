@@ -79,7 +79,7 @@ def _samples(
 
 
 def _places(tar: Path) -> dict[str, tuple[int, int]]:
-    """Number of a sample -> where its picture's bytes lie in a tar, and how many they are."""
+    """Number of a sample -> where the bytes of its image lie in a tar, and how many they are."""
     try:
         with tarfile.open(tar, "r:") as file:
             pictures = (m for m in file if m.name.endswith(".jpg"))
