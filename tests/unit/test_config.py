@@ -221,7 +221,7 @@ def test_every_key_is_described(block: type[BaseModel]) -> None:
 def test_reading_a_configuration_imports_nothing_heavy() -> None:
     """Every cluster job parses the Snakefile first."""
     code = (
-        "import sys, clipshift.study.config.load, clipshift.core.steps\n"
+        "import sys, clipshift.study.config.load, clipshift.core.step\n"
         "heavy = {'torch', 'pandas', 'open_clip', 'duckdb', 'matplotlib', 'sklearn', 'scipy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -9,7 +9,7 @@ from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
 from clipshift.study.layout.domains import DomainLayout
 from clipshift.study.layout.made import Made
-from clipshift.study.layout.study import Layout, as_json
+from clipshift.study.layout.study import Layout
 from tests.conftest import ROOT
 
 STUDIES = {
@@ -63,7 +63,7 @@ def triggers(cfg: Config) -> dict[str, Any]:
             c: [dom.classifier(c), dom.fit_inputs(c), dom.vectors(c), dom.tars(c)]
             for c in cfg.domains.classifiers
         },
-        "labels": {d: [as_json(cfg.domains.labels), dom.tables(d)] for d in mine},
+        "labels": {d: [cfg.domains.labels.model_dump_json(), dom.tables(d)] for d in mine},
         "points": {c: [dom.learned_scores(c), dom.parts(c)] for c in cfg.domains.classifiers},
         "verdicts": {d: [dom.detector_files(d, s) for s in dom.at.shards(d)] for d in mine},
         "splits": {

@@ -1,38 +1,31 @@
 """A changed step must say whether its outputs change: by its version, and by a recorded digest."""
 
-import ast
+import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from clipshift.core.files import read_json
-from clipshift.core.steps import HERE, STEPS, _code, digest
+from clipshift.core.step import PACKAGE, RUN, bind, call, step, version_of
+from clipshift.core.versions import closure, code, digest, steps
 from tests.conftest import ROOT
 
 RECORD = ROOT / "tests/step_digests.json"
-# Not part of any digest: messages, writing whole files, accounts. The configuration's values, and
-# the paths made of them, are parameters and inputs of the rules already.
-NEUTRAL = {
-    "config",
-    "database",
-    "errors",
-    "files",
-    "layout",
-    "ledger",
-    "ranges",
-    "steps",
-    "wildcards",
-    "__init__",
-}
+STEPS = steps()
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_digest_of_a_step_is_recorded(name: str) -> None:
     recorded = read_json(RECORD) if RECORD.exists() else {}
-    current = {"version": STEPS[name].version, "digest": digest(name)}
+    current = {"version": STEPS[name], "digest": digest(name)}
     assert recorded.get(name) == current, (
-        f"the code of the step {name!r} changed: raise its version in workflow/clipshift/core/steps.py "
-        "if its outputs change, then run `clipshift steps --record tests/step_digests.json`"
+        f"the code of the step {name!r} changed: raise the version at its `@step` if its outputs "
+        "change, then run `clipshift steps --record tests/step_digests.json`"
     )
 
 
@@ -41,10 +34,17 @@ def test_record_holds_no_other_step() -> None:
     assert set(read_json(RECORD)) == set(STEPS)
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_modules_of_a_step_exist(name: str) -> None:
-    for module in STEPS[name].modules:
-        assert (HERE / module).exists()
+def test_the_code_of_a_step_is_all_that_it_reads() -> None:
+    def names(step: str) -> set[str]:
+        return {str(file.relative_to(PACKAGE)) for file in closure(step)}
+
+    split = names("splits.split.split")
+    assert split >= {"splits/split.py", "splits/recipes.py", "core/database.py"}
+    assert not [name for name in split if name.startswith(("study/", "similarity/"))]
+    # A program that it starts, what that one imports, and data files.
+    assert names("training.clip.train") >= {"training/open_clip_main.py", "training/batches.py"}
+    assert "data/imagenet_wordnet_names.txt" in names("datasets.captions.corpora.corpus")
+    assert "data/published_domains.json" in names("figures.domain_bars.figure")
 
 
 SOURCE = '''
@@ -76,7 +76,7 @@ class C:
 )
 def test_digest_is_blind_to_comments_docstrings_and_layout(old: str, new: str) -> None:
     assert old in SOURCE
-    assert _code(SOURCE.replace(old, new)) == _code(SOURCE)
+    assert code(SOURCE.replace(old, new)) == code(SOURCE)
 
 
 @pytest.mark.parametrize(
@@ -90,47 +90,93 @@ def test_digest_is_blind_to_comments_docstrings_and_layout(old: str, new: str) -
         ("return x", "return 'text'; return x"),
     ],
 )
-def test_digest_sees_code(old: str, new: str) -> None:
+def test_digest_seescode(old: str, new: str) -> None:
     assert old in SOURCE
-    assert _code(SOURCE.replace(old, new)) != _code(SOURCE)
+    assert code(SOURCE.replace(old, new)) != code(SOURCE)
 
 
 def test_digest_is_the_same_in_every_python() -> None:
     """`ast.dump` prints empty lists up to Python 3.12 and fields that 3.11 does not have."""
-    assert "[]" not in _code(SOURCE)
+    assert "[]" not in code(SOURCE)
 
 
-def imports(module: Path) -> set[Path]:
-    """Files of the package that a file imports."""
-    found: set[Path] = set()
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "clipshift":
-            names = [node.module or "", *(f"{node.module}.{a.name}" for a in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [a.name for a in node.names if a.name.split(".")[0] == "clipshift"]
-        else:
-            continue
-        for name in names:
-            file = HERE.parent / (name.replace(".", "/") + ".py")
-            if file.exists() and file.relative_to(HERE).with_suffix("").parts[0] not in NEUTRAL:
-                found.add(file)
-    return found
+def test_digest_is_blind_to_the_version() -> None:
+    text = "@step(version={})\ndef f(): return 1"
+    assert code(text.format(1)) == code(text.format(2))
 
 
-def files_of(name: str) -> set[Path]:
-    listed: set[Path] = set()
-    for module in STEPS[name].modules:
-        path = HERE / module
-        listed |= set(path.rglob("*.py")) if path.is_dir() else {path}
-    return {path for path in listed if path.suffix == ".py"}
+def test_version_is_read_from_the_source() -> None:
+    assert all(version_of(name) == version for name, version in STEPS.items())
+    with pytest.raises(LookupError, match="no_such"):
+        version_of("splits.split.no_such")
+    with pytest.raises(ValueError, match="begin with 1"):
+        step(version=0)
 
 
-@pytest.mark.parametrize("name", STEPS)
-def test_step_lists_every_module_that_it_imports(name: str) -> None:
-    listed = files_of(name)
-    reached, new = set(listed), set(listed)
-    while new:
-        new = {file for module in new for file in imports(module)} - reached
-        reached |= new
-    missing = sorted(str(path.relative_to(HERE)) for path in reached - listed)
-    assert missing == [], f"add them to the modules of {name!r} in workflow/clipshift/core/steps.py"
+class Wildcards(SimpleNamespace):
+    def items(self) -> Any:
+        return vars(self).items()
+
+
+def parameters(**params: Any) -> dict[str, Any]:
+    """What Snakemake would get of a rule: the text that counts, and the job's data."""
+    own = call("splits.guard.write_list", **params)
+    wildcards, none = Wildcards(split="a"), SimpleNamespace(items={}.items)
+    files = type("Files", (list,), {"items": lambda self: [("table", self[0])]})(["t", "o"])
+    job = own["job"](wildcards, none, files, 2, {})
+    return {"counted": json.loads(own["counted"](wildcards)), **json.loads(str(job))}
+
+
+def test_parameters_that_take_files_do_not_count() -> None:
+    given = parameters(
+        a="x/{split}/{00..11}",
+        b=lambda w: w.split,
+        c=lambda w, output: output[0],
+        d={"z": 1, "a": 2},
+    )
+    own = {"a": "x/a/{00..11}", "b": "a", "d": {"z": 1, "a": 2}}
+    assert given["counted"] == {"version": 1} | own
+    assert list(given["counted"]["d"]) == ["z", "a"]  # order within a value counts
+    assert given["params"] == own | {"c": "t"}
+    assert given["files"] == {"split": "a", "threads": 2, "table": "t", "out": "o"}
+
+
+def example(split: Path, table: Path | None, n: int = 3) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("files", "params", "bound"),
+    [
+        ({"split": "s", "table": []}, {}, {"split": Path("s"), "table": None}),
+        (
+            {"split": "s", "table": ["t"]},
+            {"n": "4"},
+            {"split": Path("s"), "table": Path("t"), "n": 4},
+        ),
+        ({"split": "s", "table": "t", "other": "o"}, {}, {"split": Path("s"), "table": Path("t")}),
+    ],
+)
+def test_arguments_of_a_step(files: Any, params: Any, bound: Any) -> None:
+    assert bind(example, {"files": files, "params": params}) == bound
+
+
+def test_arguments_that_do_not_fit() -> None:
+    with pytest.raises(TypeError, match=r"takes no \['m'\]"):
+        bind(example, {"files": {"split": "s", "table": "t"}, "params": {"m": 1}})
+    with pytest.raises(TypeError, match="misses 'split'"):
+        bind(example, {"files": {"table": "t"}, "params": {}})
+    with pytest.raises(ValidationError):
+        bind(example, {"files": {"split": "s", "table": "t"}, "params": {"n": "many"}})
+
+
+def test_no_text_of_a_job_is_read_by_a_shell(tmp_path: Path) -> None:
+    """Quotes, dollars and 300 kB come through; the error is one line for people."""
+    text = "$(touch hacked) `touch hacked` ' \" \\ " + "x" * 300_000
+    job = json.dumps({"files": {"split": f"{text}.parquet", "out": "o"}, "params": {"tests": {}}})
+    line = RUN.replace("{params.job.step}", "splits.guard.write_list").replace("{log}", "log")
+    script = tmp_path / "script.sh"
+    script.write_text(line.replace("{params.job}", job).replace("python", sys.executable, 1))
+    done = subprocess.run(["bash", str(script)], cwd=tmp_path, check=False)
+    assert done.returncode == 1
+    assert text[:100] in (tmp_path / "log").read_text()
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["log", "script.sh"]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.load import load, parse
 from clipshift.study.config.study import Config
@@ -99,7 +100,7 @@ def test_command_lines_fit_the_shell() -> None:
     for config in (INCAPS, YFCC):
         causes = Causes(Layout(load(config)))
         for r in causes.block.runs:
-            words = causes.at.word(causes.corpora(r.split, causes.spec(r.model).corpus))
+            words = json.dumps(compact(causes.corpora(r.split, causes.spec(r.model).corpus)))
             assert len(words + json.dumps(causes.filtered(r.model))) < 4000
 
 

@@ -24,7 +24,7 @@ def test_jobs_of_a_study_fit_their_steps(study: str, tmp_path: Path) -> None:
     config = changed_config(tmp_path, {}, *STUDIES[study])
     text = snakemake(tmp_path, "--dry-run", "--printshellcmds", config=config).stdout
     jobs = JOB.findall(text)
-    assert jobs
+    assert 100 < len(jobs) == text.count("Shell command: python")
     for name, data in jobs:
         module, _, function = name.rpartition(".")
         bind(getattr(import_module(f"clipshift.{module}"), function), json.loads(data))

@@ -45,8 +45,7 @@ rule pool_captions:
     wildcard_constraints:
         pool=at.img2dataset_pattern(),
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **needs(2000, 30),
     params:
         **call(
             "datasets.captions.fields.pool_fields",
@@ -71,8 +70,7 @@ rule captioned_pool:
     wildcard_constraints:
         pool=at.captioned_pattern(),
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(240),
+        **needs(4000, 240),
     params:
         **call(
             "datasets.captions.join.shard",
@@ -98,8 +96,7 @@ rule captions_report:
     wildcard_constraints:
         pool=at.captioned_pattern(),
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call("datasets.captions.join.report"),
     shell:
@@ -117,14 +114,13 @@ rule corpus:
     log:
         "results/logs/corpora/{corpus}.{dataset}.{shard}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(120),
+        **needs(2000, 120),
     params:
         **call(
             "datasets.captions.corpora.corpus",
             corpus=lambda w: cfg.causes.corpora[w.corpus],
             matcher=lambda w: causes.matcher(w.corpus),
-            classes=lambda w: causes.class_names(),
+            classes=lambda w: causes.classes(),
         ),
     shell:
         RUN
@@ -142,8 +138,7 @@ rule chosen:
     log:
         "results/logs/chosen/{split}-{corpus}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(64000, 1440),
     params:
         **call(
             "splits.usable.choose",
@@ -188,7 +183,7 @@ use rule train as train_vision with:
             **TRAINING,
             spec=lambda w: causes.spec(w.model),
             tars=lambda w: causes.tars(w.split),
-            classes=lambda w: causes.class_names(),
+            classes=lambda w: causes.classes(),
         ),
 
 
@@ -205,8 +200,7 @@ rule causes_runs:
     log:
         "results/logs/tables/causes.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call(
             "figures.conditions_table.tables",
@@ -232,8 +226,7 @@ rule causes_labels:
     log:
         "results/logs/tables/causes_labels.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(120),
+        **needs(2000, 120),
     params:
         **call(
             "datasets.captions.label_statistics.table",

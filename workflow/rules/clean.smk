@@ -13,8 +13,7 @@ rule domain_composition:
     log:
         "results/logs/domains/composition.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(64000, 1440),
     params:
         **call(
             "classifiers.composition.write_composition",
@@ -41,8 +40,7 @@ rule clean_set:
     log:
         "results/logs/domains/clean.{clean}.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call(
             "classifiers.clean_set.write_clean",

@@ -1,14 +1,12 @@
 # What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
-import shlex
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from clipshift.study import cluster
-
-from clipshift.study import shared_folder
+from clipshift.study import cluster, shared_folder
+from clipshift.study.cluster import needs
 from clipshift.study.config.folders import (
     DATA_VARIABLE,
     EXTERNAL,
@@ -16,7 +14,9 @@ from clipshift.study.config.folders import (
     STORED,
     StoredPool,
 )
-from clipshift.study.config.load import parse as parse_config  # Snakemake has a `parse` here
+from clipshift.study.config.load import (
+    parse as parse_config,
+)  # Snakemake has a `parse` here
 from clipshift.study.config.study import source_packages
 from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
@@ -38,16 +38,14 @@ from clipshift.study.layout.report import (
     report_inputs,
 )
 from clipshift.study.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
-from clipshift.study.layout.study import (
-    Layout,
-    as_json,
-)
+from clipshift.study.layout.study import Layout
 from clipshift.core.step import RUN, call
-from clipshift.core.steps import version_of
 from clipshift.study.wildcards import NAME, pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if prefix := cluster.scratch_prefix():
+    shell.prefix(prefix)
 # Steps run this checkout's code, also in a container, whose image has a copy of its day.
 SEARCHED = "PYTHONPATH"
 os.environ[SEARCHED] = os.pathsep.join(
@@ -85,8 +83,6 @@ if in_storage:
     os.environ[STORAGE_VARIABLE] = str(
         workflow.storage_settings.local_storage_prefix / "s3"
     )
-# Which trainings want GPUs, for the expressions of profiles/slurm.
-os.environ[cluster.GPU_MODELS] = " ".join(cluster.gpu_models(cfg))
 
 
 def there(words, read=(".tar",)):
@@ -100,27 +96,12 @@ def there(words, read=(".tar",)):
     return own + [ancient(file) for file in outside]
 
 
-def tar_arguments(words):
-    """`--tar WORD` for each word; a range is quoted, for the shell would spell it out."""
-    return " ".join(f"--tar {shlex.quote(word)}" for word in words)
-
-
-def grows(amount):
-    """A resource of which each further attempt of a job gets as much again."""
-    return lambda wildcards, attempt: amount * attempt
-
-
 def refuse_leftovers():
     """Jobs of a killed run must have ended before theirs are submitted once more."""
     try:
         cluster.refuse_leftovers(Path.cwd())
     except ClipshiftError as error:
         raise WorkflowError(str(error)) from None
-
-
-# Rules that make several test sets in one job: at most so many groups of sets a plan. More have a
-# job a set. `profiles/slurm` knows their names.
-PASSES = 4
 
 
 def named(sets, wildcards):

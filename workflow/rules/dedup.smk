@@ -21,8 +21,7 @@ rule dedup_fit:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.fit.tsv"
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(120),
+        **needs(64000, 1440),
     params:
         **call(
             "similarity.dedup.clusters.fit_pool",
@@ -49,8 +48,7 @@ rule dedup_assign:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.assign.{shard}.tsv"
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "similarity.dedup.clusters.assign_shard",
@@ -73,8 +71,7 @@ rule dedup_score:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.score.{group}.tsv"
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(120),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "similarity.dedup.scores.score_group",
@@ -99,8 +96,7 @@ rule dedup_apply:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.apply.{group}.tsv"
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        **needs(2000, 20),
     params:
         **call(
             "similarity.dedup.rules.apply",
@@ -122,8 +118,7 @@ rule dedup_check:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.check.tsv"
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(120),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "similarity.dedup.check.check_sample",
@@ -150,8 +145,7 @@ rule dedup_record:
     benchmark:
         f"results/benchmarks/dedup/{cfg.pool}.{cfg.encoder}.record.tsv"
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(2000, 60),
     params:
         **call(
             "similarity.dedup.record.write_record",

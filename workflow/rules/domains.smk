@@ -29,8 +29,7 @@ rule domain_labels:
     log:
         "results/logs/domains/labels.{dataset}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **needs(2000, 30),
     params:
         **call(
             "classifiers.domain_labels.write_labels",
@@ -56,8 +55,7 @@ rule domain_fit:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        **needs(3000, 60),
     params:
         **call(
             "classifiers.fit.write_fit",
@@ -80,8 +78,7 @@ use rule domain_fit as domain_tune with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(480),
+        **needs(64000, 1440, gpus=1),
 
 
 rule domain_score:
@@ -98,8 +95,7 @@ rule domain_score:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(2000, 60),
     params:
         **call(
             "classifiers.score.write_vector_scores",
@@ -114,8 +110,7 @@ use rule domain_score as domain_score_pictures with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(120),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "classifiers.score.write_picture_scores",
@@ -134,8 +129,7 @@ rule domain_points:
     log:
         "results/logs/domains/points.{classifier}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        **needs(2000, 20),
     params:
         **call(
             "classifiers.thresholds.write_points",
@@ -157,8 +151,7 @@ rule domain_verdicts:
     log:
         "results/logs/domains/verdicts.{dataset}.{shard}.log",
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(20),
+        **needs(2000, 20),
     params:
         **call(
             "classifiers.decisions.write_verdicts",

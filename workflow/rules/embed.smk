@@ -21,8 +21,7 @@ rule embed:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=False),
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "similarity.embed.shard",
@@ -48,8 +47,7 @@ rule embedding_index:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=True),
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(120),
+        **needs(4000, 120),
     params:
         **call(
             "similarity.external_embeddings.index",
@@ -76,8 +74,7 @@ rule folder_embeddings:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=True),
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        **needs(3000, 60),
     params:
         **call(
             "similarity.external_embeddings.pick",

@@ -17,9 +17,7 @@ wildcard_constraints:
 # One rule for one test set, and one for every group of sets that a run is not evaluated on yet: a
 # first run loads each model once. A set that comes later is a job of its own, and since parameters
 # are the same whoever made a file, it touches no other.
-for number, (sets, covered) in enumerate(
-    [(["{testset}"], ev.pattern()), *ev.passes()[:PASSES]]
-):
+for number, (sets, covered) in enumerate([(["{testset}"], ev.pattern()), *ev.passes()]):
 
     rule:
         name:
@@ -43,8 +41,7 @@ for number, (sets, covered) in enumerate(
         wildcard_constraints:
             evaluation=pattern(covered) if number else ev.pattern(),
         resources:
-            mem_mb=grows(2000),
-            runtime=grows(60),
+            **needs(32000, 240, gpus=1),
         params:
             **call(
                 "evaluation.logits.evaluate",
@@ -76,8 +73,7 @@ rule evaluate:
     wildcard_constraints:
         name=rf"{ev.pattern()}|{pattern(ev.conditions())}",
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        **needs(3000, 60),
     params:
         **call(
             "evaluation.summary.write_summary",

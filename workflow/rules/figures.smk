@@ -22,8 +22,7 @@ rule figure:
     wildcard_constraints:
         kind="|".join(FIGURE_KINDS),
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **needs(2000, 30),
     params:
         **call(
             lambda w: f"figures.{w.kind}.{'table' if w.kind in TABLES else 'figure'}",
@@ -62,8 +61,7 @@ use rule figure as table with:
     wildcard_constraints:
         kind="|".join(TABLES),
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
 
 
 rule source_samples:
@@ -76,8 +74,7 @@ rule source_samples:
     log:
         "results/logs/figures/source_{source}.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call("figures.samples.source"),
     shell:
@@ -94,8 +91,7 @@ rule split_samples:
     log:
         "results/logs/figures/split_{split}.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call("figures.samples.split", tars=lambda w: at.split_tars(w.split)),
     shell:
@@ -111,8 +107,7 @@ rule accuracy_table:
     log:
         "results/logs/tables/accuracy.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call("figures.tables.accuracy", evaluations=at.evaluations(cfg.trained)),
     shell:
@@ -128,8 +123,7 @@ rule contrasts_table:
     log:
         "results/logs/tables/contrasts.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call(
             "figures.tables.contrasts",

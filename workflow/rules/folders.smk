@@ -53,8 +53,7 @@ rule folder_pool:
     wildcard_constraints:
         pool=at.img2dataset_pattern(),
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(30),
+        **needs(2000, 30),
     params:
         **call("datasets.external_pool.group", tars=lambda w: at.tars(w.pool, w.shard)),
     shell:
@@ -77,8 +76,7 @@ rule folder_set:
     wildcard_constraints:
         testset=at.folder_pattern(cfg.sets),
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(240),
+        **needs(4000, 240),
     params:
         **call(
             "datasets.external_set.build",

@@ -17,8 +17,7 @@ rule thresholds:
     benchmark:
         "results/benchmarks/thresholds/{encoder}.{dataset}.{testset}.tsv"
     resources:
-        mem_mb=grows(1500),
-        runtime=grows(20),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "similarity.margins.thresholds",
@@ -31,9 +30,7 @@ rule thresholds:
 
 # One rule for one test set, and one for every group of sets that a shard has no margins to yet: the
 # first time each shard is read once. As in evaluate.smk, a set that comes later touches no other.
-for number, (sets, covered) in enumerate(
-    [(["{testset}"], []), *at.margin_passes()[:PASSES]]
-):
+for number, (sets, covered) in enumerate([(["{testset}"], []), *at.margin_passes()]):
 
     rule:
         """Per point of a shard its similarity to test sets, and its largest margin, in one pass."""
@@ -62,8 +59,7 @@ for number, (sets, covered) in enumerate(
         wildcard_constraints:
             piece=pattern(covered) if number else rf"{NAME}/{NAME}/\d{{5}}",
         resources:
-            mem_mb=grows(2000),
-            runtime=grows(30),
+            **needs(32000, 240, gpus=1),
         params:
             **call(
                 "similarity.margins.shard",
@@ -98,8 +94,7 @@ rule neighbours:
     benchmark:
         "results/benchmarks/neighbours/{encoder}.{base}.{testset}.tsv"
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(32000, 240, gpus=1),
     params:
         **call(
             "similarity.neighbours.neighbours",

@@ -20,8 +20,7 @@ rule pool_shard:
     wildcard_constraints:
         pool=at.pool_pattern(),
     resources:
-        mem_mb=grows(1500),
-        runtime=grows(30),
+        **needs(1500, 30),
     params:
         **call(
             "datasets.pool.shard",

@@ -12,8 +12,7 @@ rule report_page:
     log:
         "results/logs/report.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call(
             "figures.report.report",

@@ -26,8 +26,7 @@ rule testbed_table:
     log:
         "results/logs/tables/effective_robustness_testbed.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call("evaluation.robustness.testbed.tables", block=cfg.robustness),
     shell:
@@ -51,8 +50,7 @@ rule testbed_figure:
     wildcard_constraints:
         what="|".join(PUBLISHED_FIGURES),
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(10),
+        **needs(1000, 10),
     params:
         **call("figures.testbed.figure", block=cfg.robustness),
     shell:

@@ -24,8 +24,7 @@ rule test_set:
     wildcard_constraints:
         testset=at.set_pattern("test", "domain"),
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(20),
+        **needs(1000, 20),
     params:
         **call(
             "datasets.labelled_set.build",

@@ -37,8 +37,7 @@ rule source:
     benchmark:
         "results/benchmarks/source/{source}.tsv"
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(2000, 60),
     params:
         **call(
             "datasets.sources.build.build",

@@ -26,8 +26,7 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{split}.tsv"
     resources:
-        mem_mb=grows(1500),
-        runtime=grows(20),
+        **needs(64000, 1440),
     params:
         **call(
             "splits.split.split",

@@ -21,8 +21,7 @@ rule guard:
     log:
         "results/logs/guard/{split}.log",
     resources:
-        mem_mb=grows(3000),
-        runtime=grows(60),
+        **needs(3000, 60),
     params:
         **call(
             "splits.guard.write_list",
@@ -43,8 +42,7 @@ rule caption_reference:
     log:
         "results/logs/sets/captioned.log",
     resources:
-        mem_mb=grows(1000),
-        runtime=grows(20),
+        **needs(1000, 20),
     params:
         **call(
             "datasets.captions.template.caption",
@@ -83,9 +81,12 @@ rule train:
     retries: 1
     threads: lambda w: causes.training(w.model).processes
     resources:
-        mem_mb=lambda w, attempt: 2000 * causes.training(w.model).processes * attempt,
-        runtime=grows(240),
-        gpu=lambda w: causes.training(w.model).gpus,
+        # A killed training goes on at its last checkpoint: a shorter time only needs more starts.
+        **needs(
+            memory=lambda w: 256000 if causes.training(w.model).gpus else 8000,
+            minutes=lambda w: 10080 if causes.training(w.model).gpus else 240,
+            gpus=lambda w: causes.training(w.model).gpus,
+        ),
     params:
         **call(
             "training.clip.train",

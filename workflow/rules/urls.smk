@@ -29,8 +29,7 @@ rule url_list:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        mem_mb=grows(8000),
-        runtime=grows(240),
+        **needs(8000, 240),
     params:
         **call(
             "datasets.urls.listing.write_list",
@@ -55,8 +54,7 @@ rule fetch_urls:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        mem_mb=grows(4000),
-        runtime=grows(1440),
+        **needs(4000, 1440),
     params:
         **call(
             "datasets.urls.fetch.fetch",
@@ -103,8 +101,7 @@ rule url_pool_shard:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        mem_mb=grows(2000),
-        runtime=grows(60),
+        **needs(2000, 60),
     params:
         **call(
             "datasets.urls.shard.write_shard",

@@ -23,7 +23,7 @@ from clipshift.apps.margins import options as margins_options
 from clipshift.apps.robustness import options as robustness_options
 from clipshift.core.errors import run
 from clipshift.core.files import read_json, write_json, write_text
-from clipshift.core.steps import STEPS, digest
+from clipshift.core.versions import digest, steps
 from clipshift.study import plan
 from clipshift.study.config import docs
 from clipshift.study.config.load import load
@@ -45,7 +45,7 @@ def _config_docs(args: argparse.Namespace) -> None:
 
 def _steps(args: argparse.Namespace) -> None:
     digests: dict[str, dict[str, Any]] = {
-        name: {"version": step.version, "digest": digest(name)} for name, step in STEPS.items()
+        name: {"version": version, "digest": digest(name)} for name, version in steps().items()
     }
     if args.record:
         before = read_json(args.record) if args.record.exists() else {}
@@ -55,7 +55,7 @@ def _steps(args: argparse.Namespace) -> None:
                 print(f"{name}: recorded, version {digests[name]['version']}")
     else:
         for name, entry in digests.items():
-            print(f"{name:10} version {entry['version']}  {entry['digest'][:16]}")
+            print(f"{name:42} version {entry['version']}  {entry['digest'][:16]}")
 
 
 def _plan(args: argparse.Namespace) -> None:
@@ -113,9 +113,9 @@ def main() -> None:
     docs = commands.add_parser("config-docs", help="write the page of all configuration keys")
     docs.add_argument("--out", type=Path)
     docs.set_defaults(run=_config_docs)
-    steps = commands.add_parser("steps", help="versions and code digests of the steps")
-    steps.add_argument("--record", type=Path, help="write the digests to this file")
-    steps.set_defaults(run=_steps)
+    recording = commands.add_parser("steps", help="versions and code digests of the steps")
+    recording.add_argument("--record", type=Path, help="write the digests to this file")
+    recording.set_defaults(run=_steps)
     planning = commands.add_parser("plan", help="what a study costs: jobs, hours, bytes")
     plan.add_arguments(planning)
     planning.set_defaults(run=_plan)

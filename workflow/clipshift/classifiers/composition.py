@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from clipshift.classifiers.folds import TEST
-from clipshift.core.brace_ranges import spread
 from clipshift.core.database import database, listed
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet, write_json
+from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.prevalence import corrected
 from clipshift.study.config.domains import DOMAINS, VERDICTS
@@ -68,24 +67,21 @@ def known(file: Path | None) -> dict[str, int]:
 
 @step(version=1)
 def write_composition(
-    datasets: dict[str, list[str]], learned: dict[str, Path], measured: dict[str, Path],
+    datasets: dict[str, Files], learned: dict[str, Path], measured: dict[str, Path],
     parts: list[Path], draws: int, seed: int, out: Path,
 ) -> None:  # fmt: skip
     """Per data set its size, verdicts, corrected shares with intervals, and labels if known.
 
     Args:
-        datasets: name -> files of its verdicts, or ranges of them.
+        datasets: name -> files of its verdicts.
         learned: labels of the data sets that the detectors learned from.
         measured: labels of the other data sets.
         parts: of the detectors' classifiers.
     """
-    verdicts = {
-        n: [path for word in words for path in spread(word)] for n, words in datasets.items()
-    }
-    matrix = confusion(parts, [file for name in learned for file in verdicts[name]])
+    matrix = confusion(parts, [file for name in learned for file in datasets[name]])
     every = {**learned, **measured}
     found = {}
-    for name, files in verdicts.items():
+    for name, files in datasets.items():
         counts = count(files)
         shares, low, high = corrected(counts, matrix, draws, seed)
         found[name] = {

@@ -11,10 +11,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet, write_json, write_parquet
+from clipshift.core.files import Files, read_parquet, write_json, write_parquet
 from clipshift.core.step import step
 from clipshift.datasets.select import class_of
 from clipshift.datasets.tar_paths import data_folder, located
@@ -133,13 +132,13 @@ def read_labels(tables: Sequence[Path], spec: Labels) -> tuple[pa.Table, int]:
 
 
 @step(version=1)
-def write_labels(tables: list[str], labels: Labels, table: Path, account: Path) -> None:
+def write_labels(tables: Files, labels: Labels, table: Path, account: Path) -> None:
     """Write the labels of a data set and their account.
 
     Args:
-        tables: of its samples, or ranges of them.
+        tables: of its samples.
     """
-    labelled, samples = read_labels([path for word in tables for path in spread(word)], labels)
+    labelled, samples = read_labels(tables, labels)
     ledger = Ledger("labels", table.stem, came_in=samples, went_out=len(labelled))
     ledger.rejected["no label"] = samples - len(labelled)
     ledger.rejected += Counter()

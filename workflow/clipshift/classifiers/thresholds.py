@@ -14,9 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from clipshift.classifiers.folds import TEST, VALIDATION
-from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet, write_json
+from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.domains import DETECTED, DOMAINS
@@ -121,15 +120,14 @@ def points(found: Mapping[str, Mapping[str, Side]], precision: float) -> dict[st
 
 
 @step(version=2)
-def write_points(parts: Path, scores: list[str], precision: float, out: Path) -> None:
+def write_points(parts: Path, scores: Files, precision: float, out: Path) -> None:
     """Write the operating points of a classifier.
 
     Args:
         parts: how its labelled images were used.
-        scores: of the data sets that it learned from; files, or ranges of them.
+        scores: of the data sets that it learned from.
     """
-    files = [path for word in scores for path in spread(word)]
-    found = {part: read_sides(parts, files, part) for part in (VALIDATION, TEST)}
+    found = {part: read_sides(parts, scores, part) for part in (VALIDATION, TEST)}
     result = points(found, precision)
     write_json(out, {"precision": precision, "domains": result})
     for domain, entry in result.items():

@@ -30,6 +30,11 @@ def spread(word: str) -> list[Path]:
     return [Path(f"{before}{i:0{len(first)}d}{after}") for i in numbers]
 
 
+def spread_all(words: Sequence[str]) -> list[Path]:
+    """The paths of several ranges."""
+    return [path for word in words for path in spread(str(word))]
+
+
 def compact(paths: Sequence[str]) -> list[str]:
     """Paths as words of a command line: a row of consecutive numbers becomes one range.
 

@@ -11,14 +11,18 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BeforeValidator
 
-from clipshift.core.brace_ranges import spread
+from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
+
+# Files of a step: its rule may give ranges of numbers, its function gets paths.
+Files = Annotated[list[Path], BeforeValidator(spread_all)]
 
 
 @contextmanager
@@ -149,16 +153,3 @@ def sha256_bytes(data: bytes) -> str:
 def sha256_file(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def named_paths(words: Iterable[str]) -> dict[str, list[Path]]:
-    """Words of a command line, `NAME=PATH[,PATH...]`, as {name: paths}.
-
-    >>> named_paths(["val=a,b"])["val"] == [Path("a"), Path("b")]
-    True
-    """
-    split = (word.partition("=") for word in words)
-    return {
-        name: [path for part in paths.split(",") for path in spread(part)]
-        for name, _, paths in split
-    }

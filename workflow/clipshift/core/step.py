@@ -149,7 +149,7 @@ def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any
     """
     from pydantic import TypeAdapter
 
-    hints = get_type_hints(function)
+    hints = get_type_hints(function, include_extras=True)
     signature = inspect.signature(function)
     if unknown := sorted(set(job["params"]) - set(signature.parameters)):
         raise TypeError(f"{function.__module__}.{function.__name__} takes no {unknown}")

@@ -55,6 +55,8 @@ def _reads(module: Path) -> frozenset[Path]:
             names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
+        elif _text(node).startswith("clipshift."):  # a program that the step starts
+            names = [_text(node)]
         elif _text(node).startswith("data/"):
             found.update(f for f in (PACKAGE / "data").rglob("*") if _named(f, _text(node)))
         for name in names:

@@ -6,7 +6,6 @@ which is no part of the word, so that a step does not depend on where the data h
 that begins with `s3://` names objects that Snakemake has fetched.
 """
 
-import argparse
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,20 +76,3 @@ def read_tars(tars: Path | Sequence[Path]) -> Iterator[Sample]:
     """Samples of some tars, one tar after the other (see `read_tar`)."""
     for tar in [tars] if isinstance(tars, Path) else tars:
         yield from read_tar(tar)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`--tar WORD...` and `--data FOLDER`, shared by the steps that read pictures."""
-    parser.add_argument(
-        "--tar", action="append", required=True, help="a word, see clipshift.datasets.tar_paths"
-    )
-    add_data(parser)
-
-
-def add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path(os.environ.get(DATA_VARIABLE, "data")),
-        help=f"where words that begin with data: lie (default: ${DATA_VARIABLE})",
-    )

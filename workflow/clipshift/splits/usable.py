@@ -7,28 +7,26 @@ order of keys. Kept is what the split keeps and the corpus can use, less what no
 
 from pathlib import Path
 
-from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
 from clipshift.core.database import count, database, listed
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic_path, write_json
+from clipshift.core.files import Files, atomic_path, write_json
 from clipshift.core.step import step
 from clipshift.splits.guard import REASON, left_out
 
 
 @step(version=2)
-def choose(split: Path, guard: Path | None, corpora: list[str], out: Path) -> None:
+def choose(split: Path, guard: Path | None, corpora: Files, out: Path) -> None:
     """Write the chosen images of a split and their account.
 
     Args:
         guard: the list of test images in the split, where trainings leave them out.
-        corpora: tables of the shards; numbered ones may be a range (`clipshift.core.brace_ranges`).
+        corpora: tables of the shards.
 
     Raises:
         ClipshiftError: a point of the split is in no corpus, or nothing is left.
     """
     seen = left_out(guard)
-    read = [path for word in corpora for path in spread(word)]
     with database() as db:
         db.execute(
             "CREATE TABLE guarded AS SELECT unnest($1::VARCHAR[]) AS key, "
@@ -44,7 +42,7 @@ def choose(split: Path, guard: Path | None, corpora: list[str], out: Path) -> No
                      ELSE s.reason END AS reason,
                 c.caption, c.labels, s.kept AND c.key IS NULL AS lost
             FROM read_parquet({listed([split])}) s
-            LEFT JOIN read_parquet({listed(read)}) c USING (key)
+            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)
             LEFT JOIN guarded g USING (key)"""
         )
         if lost := count(db, "FROM chosen WHERE lost"):

@@ -21,9 +21,9 @@ import torch
 from PIL import Image
 from pyarrow.parquet import read_schema
 
-from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
+    Files,
     atomic,
     read_json,
     read_parquet,
@@ -164,11 +164,11 @@ class Filtered:
     """What `read: filter` needs beside the tars: the first word of them is the pool.
 
     Attributes:
-        tables: sample tables of the pool's shards; numbered ones may be one range.
+        tables: sample tables of the pool's shards.
         classnames: of a reference set without captions, and the template to give it some.
     """
 
-    tables: list[str]
+    tables: Files
     classnames: Path | None = None
     template: str = ""
 
@@ -182,8 +182,7 @@ def filtered(
     pool, *reference = words
     done = keep / "done.json"
     if not done.exists():
-        tables = [path for word in how.tables for path in spread(word)]
-        count = prepare(split, tables, tars_of([pool], data), keep, without)
+        count = prepare(split, how.tables, tars_of([pool], data), keep, without)
         write_json(done, {"samples": count})
     write_settings(keep / "pool.json", keep / "pool")
     urls = [shard_url(keep / "pool.json", str(located(pool, data).absolute()))]

@@ -23,9 +23,13 @@ from clipshift.apps.audit.options import (
 )
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_csv, write_json, write_text
-from clipshift.core.steps import version_of
+from clipshift.core.step import step, version_of
+
+# Of the step `audit`: results of another one are not taken up again.
+VERSION = version_of("apps.audit.run.audit")
 
 
+@step(version=1)
 def audit(options: Options, command: list[str]) -> None:
     """Write the report into `options.out`.
 
@@ -48,7 +52,7 @@ def audit(options: Options, command: list[str]) -> None:
     block_bytes = _block_bytes(options, tests)
     reference = _reference(options, sides, contents, tests, block_bytes)
     sweep_name = {n: c["identity"] for n, c in contents.items()} | {"k": options.neighbours}
-    work = _only(options.out / "work", "sweep", identity([sweep_name, version_of("audit")]))
+    work = _only(options.out / "work", "sweep", identity([sweep_name, VERSION]))
     found = sweep(
         sides["train"], tests, options.neighbours, tables.GRID,
         None if reference is None else reference[0], work, options.device, block_bytes,
@@ -77,7 +81,7 @@ def _folder(options: Options, side: str) -> Path:
         return where.embeddings
     assert where.images is not None and options.encoder is not None  # `read_options` saw to it
     name = fingerprint(list_folder(where.images), options.encoder)
-    return options.out / f"work/embed-{side}-{name}-v{version_of('audit')}"
+    return options.out / f"work/embed-{side}-{name}-v{VERSION}"
 
 
 def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str:
@@ -95,7 +99,7 @@ def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str
             "predictions": hashes.of(options.predictions) if options.predictions else None,
             "options": options.outcome(),
             "encoder": options.encoder,
-            "version": version_of("audit"),
+            "version": VERSION,
         }
     )
 
@@ -174,7 +178,7 @@ def _reference(
     if "reference" not in sides:
         return None
     name = identity([contents["reference"]["identity"], contents["test"]["identity"]])
-    work = _only(options.out / "work", "reference", f"{name}-v{version_of('audit')}")
+    work = _only(options.out / "work", "reference", f"{name}-v{VERSION}")
     found = sweep(
         sides["reference"], tests, 1, np.empty(0), None, work, options.device, block_bytes
     )
@@ -203,7 +207,7 @@ def _write(
     removals = _removals(options, sides["train"], keys, work, reference is not None)
     summary: dict[str, Any] = {
         "version": importlib.metadata.version("clipshift"),
-        "step_version": version_of("audit"),
+        "step_version": VERSION,
         "inputs": {n: _input(options, s, accounts[n], contents[n]) for n, s in sides.items()},
         "encoder": options.encoder,
         "precision": _precision(sides),

@@ -6,7 +6,6 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import named_paths
 from clipshift.study.config.data import Name
 
 # Folders of a run beside those of the test sets.
@@ -31,17 +30,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def named_tests(words: list[str]) -> dict[str, Path]:
     """`NAME=DIR` words; names become folders, so they are those of the configuration."""
-    found = {}
-    for name, paths in named_paths(words).items():
+    found: dict[str, Path] = {}
+    for name, _, folder in (word.partition("=") for word in words):
         try:
             TypeAdapter(Name).validate_python(name)
         except ValidationError:
             raise ClipshiftError(
                 f"--test {name!r}: expected NAME=DIR with a name of letters, digits and _"
             ) from None
-        if len(paths) != 1 or not paths[0].is_dir() or name in RESERVED:
-            raise ClipshiftError(f"--test {name}={paths[0]}: no such folder, or a reserved name")
-        found[name] = paths[0]
+        if not Path(folder).is_dir() or name in RESERVED:
+            raise ClipshiftError(f"--test {name}={folder}: no such folder, or a reserved name")
+        found[name] = Path(folder)
     if len(found) < len(words):
         raise ClipshiftError(f"--test: two sets have the same name, of {sorted(found)}")
     return found

@@ -12,11 +12,11 @@ from typing import Any
 
 from clipshift.core.database import Paths
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import write_csv
+from clipshift.core.files import Files, write_csv
 from clipshift.core.step import step
 from clipshift.datasets.captions.corpora import joined, true_label
 from clipshift.datasets.captions.matcher import finder, label_of, text_of
-from clipshift.datasets.captions.schema import classes_of, paths_of
+from clipshift.datasets.captions.schema import classes_of
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.causes import CAPTION_FIELDS, Matcher
 
@@ -73,14 +73,16 @@ def _rows(tables: Paths, fields: Paths) -> Iterator[dict[str, Any]]:
 
 
 @step(version=1)
-def table(found: Matcher, tables: list[str], fields: list[str], classes: str, out: Path) -> None:
+def table(
+    found: Matcher, tables: Files, fields: Files, classes: list[str] | Path, out: Path
+) -> None:
     """The table, see above.
 
     Args:
         found: the matcher `causes.found`.
-        tables: sample tables; ranges of numbers stand for many.
-        fields: fields of their captions, likewise.
+        tables: sample tables.
+        fields: fields of their captions.
         classes: see `classes_of`.
     """
-    rows = statistics(found, classes_of(classes), paths_of(tables), paths_of(fields))
+    rows = statistics(found, classes_of(classes), tables, fields)
     write_csv(out, rows)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clipshift.core.brace_ranges import spread
-from clipshift.core.database import database
-from clipshift.core.files import write_json, write_parquet
+from clipshift.core.database import database, listed
+from clipshift.core.files import Files, write_json, write_parquet
 from clipshift.core.step import step
 
 REASON = "placeholder: the same bytes from many URLs"
@@ -20,19 +19,18 @@ SHOWN = 20
 
 
 @step(version=1)
-def find(fetched: list[str], at_least: int | None, table: Path) -> None:
+def find(fetched: Files, at_least: int | None, table: Path) -> None:
     """Write the placeholders of a pool.
 
     Args:
-        fetched: tables of every shard, as `fetch` writes them, or numbered ranges of them.
+        fetched: tables of every shard, as `fetch` writes them.
         at_least: URLs that make an image a placeholder; None: none is one.
     """
     with database() as db:
-        files = ", ".join(f"'{path}'" for word in fetched for path in spread(word))
         db.execute(
             f"""CREATE TEMP TABLE repeated AS
             SELECT sha256, count(*) AS urls, min(url) AS example
-            FROM read_parquet([{files}]) WHERE reason IS NULL
+            FROM read_parquet({listed(fetched)}) WHERE reason IS NULL
             GROUP BY sha256 HAVING count(*) > 1"""
         )
         limit = "NULL" if at_least is None else str(at_least)

@@ -4,7 +4,6 @@ A *run* is split x model x seed. Models of `causes.models` are controlled; those
 evaluated by further protocols, too.
 """
 
-import json
 from typing import Any
 
 from clipshift.core.brace_ranges import compact
@@ -41,7 +40,7 @@ class Causes:
             return [f"results/captions/pools/{dataset}/{shard}.parquet"]
         return [f"results/captions/sources/{s}.parquet" for s in self.at.sources(dataset)]
 
-    def class_names(self) -> str | list[str]:
+    def classes(self) -> str | list[str]:
         """The classes of the training data, or the file that lists them.
 
         A class that only a test set's sources know is none of them.
@@ -50,11 +49,6 @@ class Causes:
         own = self.cfg.class_paths(*data)
         known = [name for name in self.cfg.classes if name in own] or list(self.cfg.classes)
         return next(iter(self.class_files()), known)
-
-    def classes(self) -> str:
-        """The same as a word of a command line: their file, or JSON."""
-        names = self.class_names()
-        return names if isinstance(names, str) else json.dumps(names)
 
     def class_files(self) -> list[str]:
         """Where classes are those of the reference set: the file that lists them."""

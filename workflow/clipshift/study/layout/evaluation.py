@@ -4,7 +4,6 @@ A *run* is `split-model-sN`. Evaluated by the model's own protocol it has its na
 `split-model-sN-protocol`; a *condition* is the same without the seed, or the split alone.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -131,11 +130,10 @@ class Evaluations:
         head = self.cfg.causes.heads[one.protocol] if one.protocol else None
         if not isinstance(head, LinearHead):
             return None
-        classes = self.causes.classes()
         return {
             "chosen": f"results/chosen/{one.split}-{head.corpus}.parquet",
             "tars": self.causes.tars(one.split),
-            "classes": json.loads(classes) if classes.startswith("[") else classes,
+            "classes": self.causes.classes(),
         }
 
     def probe_inputs(self, evaluation: str) -> list[str]:

@@ -3,8 +3,6 @@
 Pure string work, imported while the Snakefile is parsed; `made` alone looks at the disk.
 """
 
-import json
-import shlex
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -16,11 +14,6 @@ from clipshift.study.config.folders import EXTERNAL, CaptionedPool, FolderSet, T
 from clipshift.study.config.study import Config, driving_sets
 from clipshift.study.layout.made import Made
 from clipshift.study.wildcards import pattern
-
-
-def as_json(value: Any) -> str:
-    """A block of the configuration as one word of a command line."""
-    return json.dumps(value.model_dump(mode="json") if hasattr(value, "model_dump") else value)
 
 
 class Layout:
@@ -118,10 +111,6 @@ class Layout:
     def folder_word(self, dataset: str) -> str:
         """How every word of a folder begins."""
         return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
-
-    def word(self, files: list[str]) -> str:
-        """Files as words of a command line (quoted, since a shell would spell ranges out)."""
-        return " ".join(shlex.quote(word) for word in compact(files))
 
     # Sources -------------------------------------------------------------------------------------
 
@@ -328,10 +317,6 @@ class Layout:
         runs, even where the link is an ancient one.
         """
         return [] if self.listed(split) else [self.table(s) for s in self.cfg.test_sets]
-
-    def guard_arguments(self, split: str) -> str:
-        """The command line's words for what a training leaves out."""
-        return f"--guard {self.guard(split)}" if self.cfg.guard == "drop" else ""
 
     def split_tars(self, split: str) -> list[str]:
         """Pictures that a split chooses among."""
