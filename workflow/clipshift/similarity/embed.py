@@ -30,14 +30,14 @@ from clipshift.similarity.embeddings import read_shard, write_shard
 from clipshift.study.config.encoders import Encoder
 
 CHECKED_ROWS = 4
-# Pictures decoded ahead, per core.
+# Images decoded ahead, per core.
 AHEAD = 4
 # A row embedded alone may differ from its row in a batch by float32 rounding, then by float16.
 CHECK_TOLERANCE = 1e-3
 
 
 def pictures(tars: Path | Sequence[Path], ledger: Ledger) -> Iterator[tuple[str, Image.Image]]:
-    """Decoded pictures of some tars by key, in order; undecodable ones are counted and left out."""
+    """Decoded images of some tars by key, in order; undecodable ones are counted and left out."""
     for key, decoded in _ahead(read_tars(tars)):
         ledger.came_in += 1
         try:
@@ -49,7 +49,7 @@ def pictures(tars: Path | Sequence[Path], ledger: Ledger) -> Iterator[tuple[str,
 
 
 def _ahead(samples: Iterator[Sample]) -> Iterator[tuple[str, Future[Image.Image]]]:
-    """Keys of samples and their pictures, which all cores decode a little ahead."""
+    """Keys of samples and their images, which all cores decode a little ahead."""
     cores = available_cores()
     waiting: deque[tuple[str, Future[Image.Image]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
@@ -67,10 +67,10 @@ def _decode(sample: Sample) -> Image.Image:
 def embed(
     encoder: encoders.Encoder, tars: Path | Sequence[Path], table: Path, shard: str, out: Path
 ) -> Ledger:
-    """Embed one shard and return its account. A large shard is in memory as vectors and keys only.
+    """Embed one shard and return its counts. A large shard is in memory as vectors and keys only.
 
     Raises:
-        ClipshiftError: a sample without a row, a row without a sample, or no picture at all.
+        ClipshiftError: a sample without a row, a row without a sample, or no image at all.
     """
     ledger = Ledger("embed", shard)
     tar = tars if isinstance(tars, Path) else tars[0]
@@ -109,7 +109,7 @@ def embed(
 
 
 def verify(encoder: encoders.Encoder, tars: Path | Sequence[Path], shard: str, out: Path) -> None:
-    """Embed some stored rows again from their pictures and compare: alignment and numbers."""
+    """Embed some stored rows again from their images and compare: alignment and numbers."""
     stored = read_shard(out, shard)
     rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
     wanted = {stored.keys[row]: row for row in rows}

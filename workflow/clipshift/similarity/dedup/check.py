@@ -32,13 +32,13 @@ def check(
     nearest = np.full(len(keys), "", dtype=object)
     where = pick_device(device)
     queries = torch.from_numpy(sample.vectors.astype(np.float64)).to(where).T  # (D, S)
-    step = max(1, block_bytes // (8 * sum(sample.vectors.shape)))
+    most = max(1, block_bytes // (8 * sum(sample.vectors.shape)))
     for shard in tqdm(shards, desc="exact", mininterval=5, file=sys.stderr):
         pool = open_shard(folder, shard)
         names = np.array(pool.keys)
         order = np.argsort(names)
-        for start in range(0, len(order), step):
-            rows = order[start : start + step]
+        for start in range(0, len(order), most):
+            rows = order[start : start + most]
             # Sample point i may look at the block's rows [0, before[i]).
             before = torch.from_numpy(np.searchsorted(names[rows], keys)).to(where)
             block = torch.from_numpy(pool.vectors[rows].astype(np.float64)).to(where)
