@@ -55,9 +55,7 @@ def passed(url: str, folder: Path) -> dict[str, dict[str, bytes]]:
 
 def test_filter_passes_what_the_copy_holds(study: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("cat\ndog\n")
-    how = Filtered(
-        [str(t) for t in study["tables"]], tmp_path / "names.txt", "a photo of a {class}"
-    )
+    how = Filtered(list(study["tables"]), tmp_path / "names.txt", "a photo of a {class}")
     words = ["data:web/{00000..00004}.tar", "data:ref/train"]
     url, count = filtered(study["split"], words, study["data"], how, tmp_path / "work")
     found = passed(url, tmp_path)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_file, write_json, write_parquet
 from clipshift.core.step import Job
@@ -61,7 +62,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {
         "split": folder / "s.parquet",
         "words": [f"{folder}/{{00000..00003}}.tar", f"{folder}/captioned.tar"],
-        "how": Filtered([f"{folder}/{{00000..00003}}.parquet"]),
+        "how": Filtered(spread(f"{folder}/{{00000..00003}}.parquet")),
         "kept": {row["key"] for row in rows if row["kept"]},
     }
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 F = TypeVar("F", bound=Callable[..., None])
 PACKAGE = Path(__file__).parents[1]
@@ -162,7 +162,8 @@ def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any
             continue
         value = values[name]
         # What a job may lack, input functions give as a list of one or none.
-        if isinstance(value, list) and type(None) in get_args(hints[name]):
+        kinds = get_args(hints[name])
+        if isinstance(value, list) and type(None) in kinds and list not in map(get_origin, kinds):
             value = value[0] if value else None
         arguments[name] = TypeAdapter(hints[name]).validate_python(value)
     return arguments
