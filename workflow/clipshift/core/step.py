@@ -163,7 +163,8 @@ def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any
         value = values[name]
         # What a job may lack, input functions give as a list of one or none.
         kinds = get_args(hints[name])
-        if isinstance(value, list) and type(None) in kinds and list not in map(get_origin, kinds):
+        several = any(get_origin(kind) is list for kind in kinds)
+        if isinstance(value, list) and type(None) in kinds and not several:
             value = value[0] if value else None
         arguments[name] = TypeAdapter(hints[name]).validate_python(value)
     return arguments
