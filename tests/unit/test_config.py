@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config import docs, study
 from clipshift.study.config.load import load, parse
+from clipshift.study.config.references import references
 from tests.conftest import ROOT
 
 FULL = [
@@ -132,15 +133,15 @@ def test_fault_names_file_key_and_nearest_key(tmp_path: Path, change: Any, messa
         ),
         (
             lambda c: c["pools"]["small"]["take"][0].update(source="openmoji"),
-            "pools.small.take: 'openmoji' is not one of ['clipart', 'ifct', 'noto']",
+            "pools.small.take.source: 'openmoji' is not one of ['clipart', 'ifct', 'noto']",
         ),
         (
             lambda c: c["sources"]["ifct"].update(table="ifct"),
-            "sources.ifct: 'ifct' is not one of ['clips', 'icons', 'labels', 'table']",
+            "sources.ifct.table: 'ifct' is not one of ['clips', 'icons', 'labels', 'table']",
         ),
         (
             lambda c: c["figures"]["accuracy_vs_pruned"]["sketch"]["lines"].update(x=["rand2"]),
-            "figures.accuracy_vs_pruned.sketch: 'rand2' is not one of ['full', 'pruned', 'rand']",
+            "sketch.lines.x: 'rand2' is not one of ['full', 'pruned', 'rand']; did you mean 'rand'?",
         ),
         (
             lambda c: c["figures"]["contrasts"].append(["full", "rand", "photos"]),
@@ -237,3 +238,18 @@ def test_several_files_are_merged_as_snakemake_merges_them() -> None:
     update_config(raw, more)
     assert load(*files) == parse(raw)
     assert len(load(*files).seeds) == 5
+
+
+def test_every_reference_of_the_shipped_studies_is_of_a_known_kind() -> None:
+    """And the walk finds them where they are: in lists, keys of dictionaries, tuples, unions."""
+    config = load(*(ROOT / f"config/{n}.yaml" for n in ("mini", "mini-domains", "mini-causes")))
+    names = study.known(config)
+    found = list(references(config))
+    assert {kind for _, kind, _ in found} <= names.keys()
+    assert ("figures.contrasts", "trained split", "full") in found
+    assert ("encoders.clip_full.split", "split", "full") in found
+    assert ("splits.rand_as_pruned.keep", "split of no fixed size", "pruned_sketch") in found
+    assert ("causes.corpora.table.labels", "matcher", "table") not in found
+    assert {where for where, kind, _ in found if kind == "test set"} >= {
+        "splits.pruned_sketch.sets", "figures.density.sketch.sets"
+    }  # fmt: skip

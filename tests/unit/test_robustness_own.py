@@ -11,6 +11,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.figures import effective_robustness
 from clipshift.study.config.causes import Subset
 from clipshift.study.config.figures import Figures
+from clipshift.study.config.references import references
 from clipshift.study.config.robustness import OwnRobustness
 from clipshift.study.layout.figures import Study, figure_files
 from clipshift.study.layout.study import Layout
@@ -123,5 +124,5 @@ def test_names_of_published_tables_are_taken() -> None:
 
 
 def test_unknown_names_are_found() -> None:
-    mentioned = set(block(baseline=["size_0-other"]).mentions())
-    assert {("arm", "size_0-other"), ("measured set", "sketch")} <= mentioned
+    mentioned = {(kind, name) for _, kind, name in references(block(baseline=["size_0-other"]))}
+    assert {("condition", "size_0-other"), ("measured set", "sketch")} <= mentioned

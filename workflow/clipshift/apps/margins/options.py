@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.config.data import Name
+from clipshift.study.config.names import Name
 
 # Folders of a run beside those of the test sets.
 RESERVED = ("thresholds", "certificates")

@@ -10,11 +10,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Name
+from clipshift.study.config.data import Block
 from clipshift.study.config.folders import Tars
+from clipshift.study.config.names import (
+    CorpusName,
+    MatcherName,
+    ModelName,
+    Name,
+    ProtocolName,
+    Ref,
+    SplitName,
+    TestSetName,
+)
 
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
+
+
+Captioned = Annotated[Name, Ref("captioned data")]
+AnyModel = Annotated[Name, Ref("any model")]
+LabelledCorpus = Annotated[Name, Ref("labelled corpus")]
 
 
 class Fields(Block):
@@ -84,7 +99,7 @@ class Corpus(Block):
     template: str | None = Field(
         default=None, description="Caption instead of fields, with `{class}` for the label."
     )
-    labels: Literal["table"] | Name | None = Field(
+    labels: Literal["table"] | MatcherName | None = Field(
         default=None,
         description="Labels of the data themselves (`table`), or found in captions: the name of a "
         "matcher. A picture without one is left out. A CLIP model reads no label, but trains on "
@@ -138,8 +153,8 @@ class Controlled(Block):
         description="`clip`: open_clip's trainer; `cross_entropy`: the same vision tower and a "
         "linear layer on labels; `simclr`: the same tower, two views of each picture, no text."
     )
-    base: Name = Field(description="Model of `models` whose towers and settings it shares.")
-    corpus: Name = Field(description="What it reads: a corpus of `causes.corpora`.")
+    base: ModelName = Field(description="Model of `models` whose towers and settings it shares.")
+    corpus: CorpusName = Field(description="What it reads: a corpus of `causes.corpora`.")
     changes: dict[str, Any] = Field(default={}, description="Other values of keys of the base.")
     text: TextTower | None = Field(
         default=None, description="For `clip`: start of the text tower (default: random)."
@@ -188,7 +203,9 @@ class LinearHead(Block):
     """A linear probe: logistic regression on the features of labelled training pictures."""
 
     kind: Literal["linear"] = Field(description="Selects this kind of head.")
-    corpus: Name = Field(description="Corpus with labels; its pictures of the split are used.")
+    corpus: LabelledCorpus = Field(
+        description="Corpus with labels; its pictures of the split are used."
+    )
     most: int = Field(
         default=100_000, ge=2, description="At most this many pictures, by a seeded hash."
     )
@@ -207,7 +224,7 @@ Published = Literal["imagenet_a", "imagenet_r"]
 class Subset(Block):
     """A test set restricted to some classes: pictures and answers. An axis for the same classes."""
 
-    of: Name = Field(description="The test set.")
+    of: TestSetName = Field(description="The test set.")
     classes: Published | Annotated[list[str], Field(min_length=2)] = Field(
         description="Classes that are kept, by name; or those of ImageNet-A or ImageNet-R, for a "
         "set of ImageNet's 1,000."
@@ -217,16 +234,18 @@ class Subset(Block):
 class ControlledRuns(Block):
     """Runs: a model on a split, once per seed."""
 
-    split: Name = Field(description="The split.")
-    model: Name = Field(description="A model of `causes.models`, or of `models`.")
+    split: SplitName = Field(description="The split.")
+    model: AnyModel = Field(description="A model of `causes.models`, or of `models`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds.")
-    heads: list[Name] = Field(default=[], description="Further heads to ask the models with.")
+    heads: list[ProtocolName] = Field(
+        default=[], description="Further heads to ask the models with."
+    )
 
 
 class Causes(Block):
     """Controlled trainings."""
 
-    fields: dict[Name, Fields] = Field(
+    fields: dict[Captioned, Fields] = Field(
         default={}, description="Source, or pool that is a folder -> its caption fields."
     )
     matchers: dict[Name, Matcher] = Field(
@@ -235,7 +254,7 @@ class Causes(Block):
     corpora: dict[Name, Corpus] = Field(default={}, description="Corpora, by name.")
     models: dict[Name, Controlled] = Field(default={}, description="Controlled models, by name.")
     heads: dict[Name, Head] = Field(default={}, description="Heads, by name.")
-    answers: dict[Name, Published | dict[str, list[int]]] = Field(
+    answers: dict[TestSetName, Published | dict[str, list[int]]] = Field(
         default={},
         description="Test set -> which classes of the training stand for its own, for classifiers "
         "and probes: a published list, or class -> indices (the largest score counts). Default: "
@@ -245,42 +264,23 @@ class Causes(Block):
         default={}, description="Test sets of fewer classes, measured beside the study's."
     )
     runs: list[ControlledRuns] = Field(default=[], description="Runs.")
-    found: Name | None = Field(
+    found: MatcherName | None = Field(
         default=None,
         description="Matcher by which `results/tables/causes_labels.csv` looks for the true class "
         "in each field, one field at a time.",
     )
 
     @model_validator(mode="after")
-    def _names_exist(self) -> "Causes":
-        known = {*self.matchers, "table", None}
-        wanted = {f"corpora.{key}.labels": c.labels for key, c in self.corpora.items()}
-        for where, name in {**wanted, "found": self.found}.items():
-            if name not in known:
-                raise ValueError(f"{where}: {name!r} is none of {sorted(self.matchers)}")
+    def _corpora_suffice(self) -> "Causes":
         for key, model in self.models.items():
-            if model.corpus not in self.corpora:
-                raise ValueError(
-                    f"models.{key}.corpus: {model.corpus!r} is none of {sorted(self.corpora)}"
-                )
-            corpus = self.corpora[model.corpus]
-            if model.objective == "clip" and not corpus.captioned:
+            corpus = self.corpora.get(model.corpus)
+            if corpus and model.objective == "clip" and not corpus.captioned:
                 raise ValueError(f"models.{key}: the corpus {model.corpus!r} has no captions")
-            if model.objective == "cross_entropy" and corpus.labels is None:
+            if corpus and model.objective == "cross_entropy" and corpus.labels is None:
                 raise ValueError(f"models.{key}: the corpus {model.corpus!r} has no labels")
-        for key, head in self.heads.items():
-            if isinstance(head, LinearHead):
-                labelled = [n for n, c in self.corpora.items() if c.labels is not None]
-                if head.corpus not in labelled:
-                    raise ValueError(
-                        f"heads.{key}.corpus: {head.corpus!r} is no corpus with labels: {labelled}"
-                    )
         named = [f"{r.split}-{r.model}" for r in self.runs]
         if twice := sorted({n for n in named if named.count(n) > 1}):
             raise ValueError(f"runs: {twice} are listed twice; give all their seeds at once")
-        for r in self.runs:
-            if unknown := [h for h in r.heads if h not in self.heads]:
-                raise ValueError(f"runs: {r.split}-{r.model} names no head: {unknown}")
         return self
 
 
@@ -302,31 +302,8 @@ def evaluations(name: str, seeds: Sequence[int]) -> list[str]:
     return ["-".join([split, model, f"s{seed}", *head]) for seed in seeds]
 
 
-def references(c: Any) -> list[tuple[str, str, Any]]:
-    """Where `causes` names other blocks of a study: (where, name, known names)."""
-    refs: list[tuple[str, str, Any]] = []
-    outside = [*c.sources, *c.pools]
-    refs += [(f"causes.fields.{name}", name, outside) for name in c.causes.fields]
-    runs = {
-        *(f"{s}-{c.model}-s{seed}" for s in c.splits for seed in c.seeds_of(s)),
-        *(f"{r.split}-{r.model}-s{seed}" for r in c.causes.runs for seed in r.seeds),
-    }
-    for key, model in c.causes.models.items():
-        refs.append((f"causes.models.{key}.base", model.base, c.models))
-        for start in (model.text.start if model.text else None, model.start):
-            if start:
-                refs.append((f"causes.models.{key}: start", start.run, runs))
-    for r in c.causes.runs:
-        refs.append(("causes.runs: split", r.split, c.splits))
-        refs.append(("causes.runs: model", r.model, [*c.causes.models, *c.models]))
-    refs += [("causes.answers", name, c.test_sets) for name in c.causes.answers]
-    for key, subset in c.causes.subsets.items():
-        refs.append((f"causes.subsets.{key}.of", subset.of, c.test_sets))
-    return refs
-
-
 def check(c: Any) -> None:
-    """What `references` cannot say; called when a study's names are known.
+    """What references cannot say; called when a study's names are known.
 
     Raises:
         ValueError: names that clash, changes that make no model, a run that starts from itself.
@@ -372,7 +349,7 @@ def training(c: Any, model: str) -> Any:
     """
     spec, base = c.causes.models[model], c.models.get(c.causes.models[model].base)
     if base is None:
-        return None  # reported by `references`
+        return None  # reported as a name that is none
     try:
         return type(base).model_validate(base.model_dump() | spec.changes)
     except ValueError as error:

@@ -4,18 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+from clipshift.study.config.names import ClassName, Name, PackageName, SourceName
 
-# What a block mentions: (kind of name, name). A base is a split, the pool or the reference set; a
-# split is one that models are trained on, and a whole split one whose training data has neighbours:
-# all of the reference set is part of it, or none.
-# A measured set may be one of fewer classes; an arm is runs that differ in their seed only:
-# `split`, `split-model` or `split-model-head`.
-Kind = Literal[
-    "split", "whole split", "pruned split", "set", "measured set", "base", "encoder", "arm"
-]
-Mention = tuple[Kind, str]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Block(BaseModel):
@@ -64,8 +55,8 @@ class EmojiSource(SourceBase):
     """
 
     adapter: Literal["emoji"] = Field(description="Selects this kind of source.")
-    labels: Name = Field(description="Package with `data/openmoji.json`.")
-    pictures: Name = Field(description="Package with the pictures.")
+    labels: PackageName = Field(description="Package with `data/openmoji.json`.")
+    pictures: PackageName = Field(description="Package with the pictures.")
     layout: Literal["files", "iconify"] = Field(
         description="`files`: one file per code point; `iconify`: one icons.json and chars.json."
     )
@@ -79,7 +70,7 @@ class SidecarSource(SourceBase):
     """
 
     adapter: Literal["sidecar"] = Field(description="Selects this kind of source.")
-    package: Name = Field(description="Package with the folder.")
+    package: PackageName = Field(description="Package with the folder.")
     folder: str = Field(description="Folder inside the unpacked package.")
     suffix: Literal[".png", ".svg", ".jpg"] = Field(description="Pictures to take.")
 
@@ -91,7 +82,7 @@ class OpenclipartSource(SourceBase):
     """
 
     adapter: Literal["openclipart"] = Field(description="Selects this kind of source.")
-    package: Name = Field(description="Package with the tree.")
+    package: PackageName = Field(description="Package with the tree.")
     folder: str = Field(description="Folder inside the unpacked package.")
 
 
@@ -102,10 +93,10 @@ class TableSource(SourceBase):
     """
 
     adapter: Literal["table"] = Field(description="Selects this kind of source.")
-    pictures: Name = Field(description="Package with the pictures.")
+    pictures: PackageName = Field(description="Package with the pictures.")
     folder: str = Field(description="Folder of the pictures.")
     suffix: str = Field(description="Their suffix, e.g. `.jpeg`.")
-    table: Name = Field(description="Package with the csv.")
+    table: PackageName = Field(description="Package with the csv.")
     csv: str = Field(description="Path of the csv inside its package.")
     code: str = Field(description="Column that names the picture.")
     concept: str = Field(
@@ -159,7 +150,7 @@ class Holdout(Block):
 class Take(Block):
     """Which items of a source go into a pool or a set."""
 
-    source: Name = Field(description="Name of the source.")
+    source: SourceName = Field(description="Name of the source.")
     concepts: Literal["all", "held-out", "not-held-out"] = Field(
         default="all", description="Keep all concepts, or one side of the hold-out."
     )
@@ -196,7 +187,7 @@ class TestSet(Block):
         ge=1,
         description="Refuse to build the set with fewer items in any of its classes.",
     )
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         default=None, description="Restrict the set to these classes (default: all of the study)."
     )
 

@@ -1,11 +1,17 @@
 """Configuration of the figures and tables of study B; see `config.figures` for what a block is."""
 
-from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Name
+from clipshift.study.config.data import Block
+from clipshift.study.config.names import (
+    ClassifierName,
+    CleanSetName,
+    DatasetName,
+    Name,
+    TrainedSplit,
+)
 
 Variant = Literal["original", "original_restricted", "clean", "clean_restricted"]
 PublishedArm = Literal["laion", "laion_natural"]
@@ -19,8 +25,12 @@ PublishedClean = Literal[
 class OfClean(Block):
     """What every figure of accuracies on clean sets declares."""
 
-    clean: list[Name] = Field(min_length=1, description="Clean test sets; domains are theirs.")
-    splits: list[Name] = Field(min_length=1, description="Splits, in the order to show them.")
+    clean: list[CleanSetName] = Field(
+        min_length=1, description="Clean test sets; domains are theirs."
+    )
+    splits: list[TrainedSplit] = Field(
+        min_length=1, description="Splits, in the order to show them."
+    )
     variant: Variant = Field(
         default="clean_restricted",
         description="`original`: all pictures and class names; `clean`: the pictures of the clean "
@@ -30,19 +40,11 @@ class OfClean(Block):
     draws: int = Field(default=2000, ge=100, description="Bootstrap draws of images and seeds.")
     seed: int = Field(default=0, description="Seed of the bootstrap.")
 
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from (("clean set", name) for name in self.clean)
-        yield from (("split", name) for name in self.splits)
-
 
 class AgainstBaseline(OfClean):
     """Accuracies of some splits beside those of a baseline of the same size."""
 
-    baseline: Name = Field(description="Split that the others are compared with.")
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from super().mentions()
-        yield ("split", self.baseline)
+    baseline: TrainedSplit = Field(description="Split that the others are compared with.")
 
     @property
     def arms(self) -> list[str]:
@@ -53,13 +55,9 @@ class AgainstBaseline(OfClean):
 class DomainBars(AgainstBaseline):
     """Mean accuracy on natural and on rendition sets, and the differences to a baseline."""
 
-    published: dict[Name, PublishedArm] = Field(
+    published: dict[TrainedSplit, PublishedArm] = Field(
         default={}, description="Split -> published training set to draw beside it."
     )
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from super().mentions()
-        yield from (("split", name) for name in self.published)
 
 
 class DomainRelative(AgainstBaseline):
@@ -74,12 +72,12 @@ class DomainRelative(AgainstBaseline):
         "sets, what the line of `line` expects at the accuracy on the natural sets (on natural "
         "sets chance level, since there the line has nothing to say).",
     )
-    line: list[Name] = Field(
+    line: list[TrainedSplit] = Field(
         default=[],
         description="For `id_line`: splits whose runs the line is fitted to, e.g. models of one "
         "domain alone.",
     )
-    published: dict[Name, PublishedArm] = Field(
+    published: dict[TrainedSplit, PublishedArm] = Field(
         default={}, description="Split -> published training set to draw beside it."
     )
 
@@ -87,10 +85,6 @@ class DomainRelative(AgainstBaseline):
     def arms(self) -> list[str]:
         """Those to compare, and those that the line needs."""
         return list(dict.fromkeys([*super().arms, *self.line]))
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from super().mentions()
-        yield from (("split", name) for name in self.line)
 
     @model_validator(mode="after")
     def _line_where_asked(self) -> "DomainRelative":
@@ -121,56 +115,45 @@ class DomainRobustness(OfClean):
 class DomainCurves(Block):
     """Precision-recall curves of the domain classifiers, with their operating points."""
 
-    classifiers: list[Name] = Field(min_length=1, description="Classifiers, one line each.")
+    classifiers: list[ClassifierName] = Field(
+        min_length=1, description="Classifiers, one line each."
+    )
     set: str = Field(
         default="test", description="Labelled set: `test`, `validation`, or a labelled test set."
     )
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from (("classifier", name) for name in self.classifiers)
 
 
 class DomainSamples(Block):
     """Pictures of each verdict: some at random, some from the most to the least confident."""
 
-    datasets: list[Name] = Field(min_length=1, description="Pools and sets to choose from.")
+    datasets: list[DatasetName] = Field(min_length=1, description="Pools and sets to choose from.")
     shown: int = Field(default=10, ge=2, description="Pictures per row.")
     seed: int = Field(default=0, description="Seed of the random rows.")
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from (("dataset", name) for name in self.datasets)
 
 
 class DetectorTable(Block):
     """Precision and recall of every classifier on every labelled set (the paper's table 1)."""
 
-    classifiers: list[Name] = Field(min_length=1, description="Classifiers, in their order.")
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from (("classifier", name) for name in self.classifiers)
+    classifiers: list[ClassifierName] = Field(
+        min_length=1, description="Classifiers, in their order."
+    )
 
 
 class CompositionTable(Block):
     """What pools and test sets are made of (the paper's table 2)."""
 
-    published: dict[Name, Literal["laion_200m"]] = Field(
+    published: dict[DatasetName, Literal["laion_200m"]] = Field(
         default={}, description="Data set -> published composition to print beside it."
     )
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from (("dataset", name) for name in self.published)
 
 
 class CleanTable(Block):
     """Sizes and classes of the clean test sets (the paper's table 12)."""
 
-    clean: list[Name] = Field(min_length=1, description="Clean test sets, in their order.")
-    published: dict[Name, PublishedClean] = Field(
+    clean: list[CleanSetName] = Field(min_length=1, description="Clean test sets, in their order.")
+    published: dict[CleanSetName, PublishedClean] = Field(
         default={}, description="Clean set -> its published counterpart."
     )
-
-    def mentions(self) -> Iterator[tuple[str, str]]:
-        yield from (("clean set", name) for name in [*self.clean, *self.published])
 
 
 class DomainFigures(Block):

@@ -4,12 +4,20 @@ The block `domains` names the labels, the classifiers that learn from them, the 
 are used, and the clean version of each test set.
 """
 
-from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Name
+from clipshift.study.config.data import Block
+from clipshift.study.config.names import (
+    ClassifierName,
+    ClassName,
+    DatasetName,
+    EncoderName,
+    Name,
+    Ref,
+    SetName,
+)
 
 Domain = Literal["natural", "rendition", "ambiguous"]
 # In the order of the labels 0, 1, 2.
@@ -23,7 +31,7 @@ VERDICTS = ("natural", "rendition", "neither", "both")
 class Labels(Block):
     """Where the labels come from: a table over the sources, people, or both (people win)."""
 
-    datasets: list[Name] = Field(
+    datasets: list[DatasetName] = Field(
         min_length=1,
         description="Pools and sets whose labelled pictures the classifiers learn from. Labels of "
         "test sets are only measured on.",
@@ -75,7 +83,9 @@ Form = Literal["ternary", "one_vs_rest", "density_ratio"]
 class ClassifierBase(Block):
     """What every domain classifier declares."""
 
-    encoder: Name = Field(description="The encoder whose embeddings it reads, or that it tunes.")
+    encoder: EncoderName = Field(
+        description="The encoder whose embeddings it reads, or that it tunes."
+    )
     form: Form = Field(
         default="ternary",
         description="`ternary`: one model of three classes; `one_vs_rest`: a binary model per "
@@ -120,6 +130,9 @@ class Prompts(ClassifierBase):
     """Zero-shot: the prompts of a label, through the text tower of the encoder."""
 
     kind: Literal["prompts"] = Field(description="Selects this kind of classifier.")
+    encoder: Annotated[Name, Ref("encoder with a text tower")] = Field(
+        description="The encoder whose embeddings it reads; it has a text tower."
+    )
     prompts: dict[Domain, list[str]] = Field(
         description="Label -> prompts, averaged as in zero-shot classification."
     )
@@ -154,11 +167,11 @@ Classifier = Annotated[Linear | Centroid | Knn | Prompts | Finetune, Field(discr
 class Clean(Block):
     """A test set without the pictures that are not of its domain."""
 
-    set: Name = Field(description="The labelled set.")
+    set: SetName = Field(description="The labelled set.")
     domain: Literal["natural", "rendition"] = Field(
         description="Its domain: what the detector of this domain accepts is kept."
     )
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         default=None, description="Restrict it to these classes (default: all that are left)."
     )
     minimum_per_class: int = Field(
@@ -173,8 +186,10 @@ class Domains(Block):
     labels: Labels = Field(description="Labels.")
     parts: Parts = Field(default=Parts(), description="Training, validation and test concepts.")
     classifiers: dict[Name, Classifier] = Field(min_length=1, description="Classifiers to compare.")
-    natural: Name = Field(description="The classifier whose natural detector is used.")
-    rendition: Name = Field(description="The classifier whose rendition detector is used.")
+    natural: ClassifierName = Field(description="The classifier whose natural detector is used.")
+    rendition: ClassifierName = Field(
+        description="The classifier whose rendition detector is used."
+    )
     precision: float = Field(
         default=0.98,
         gt=0,
@@ -182,7 +197,7 @@ class Domains(Block):
         description="Operating point: the lowest threshold with at least this precision on the "
         "validation part. Another value computes no score again.",
     )
-    datasets: list[Name] = Field(
+    datasets: list[DatasetName] = Field(
         default=[],
         description="Pools and sets, beside the study's pool, reference set and test sets and the "
         "clean test sets, to score.",
@@ -195,45 +210,3 @@ class Domains(Block):
     def detectors(self) -> dict[str, str]:
         """Detected domain -> its classifier."""
         return {"natural": self.natural, "rendition": self.rendition}
-
-    def references(self) -> Iterator[tuple[str, str, str]]:
-        """Where this block names another one: (where, name, kind of name)."""
-        for domain in DETECTED:
-            yield f"domains.{domain}", self.detectors[domain], "classifier"
-        for name in [*self.labels.datasets, *self.datasets]:
-            yield "domains", name, "dataset"
-        for key, classifier in self.classifiers.items():
-            yield f"domains.classifiers.{key}.encoder", classifier.encoder, "encoder"
-            if classifier.kind in ("finetune", "prompts"):
-                where = f"domains.classifiers.{key}.encoder ({classifier.kind})"
-                yield where, classifier.encoder, f"{classifier.kind} encoder"
-        for key, clean in self.clean.items():
-            yield f"domains.clean.{key}.set", clean.set, "labelled set"
-            for name in clean.classes or []:
-                yield f"domains.clean.{key}.classes", name, "class"
-
-
-def domain_references(cfg: Any) -> list[tuple[str, str, Any]]:
-    """Every place where study B names another block: (where, name, known names)."""
-    mixes = [name for name, split in cfg.splits.items() if split.recipe == "domains"]
-    wanted = [(name, c) for name in mixes for c in cfg.splits[name].classes or []]
-    if cfg.domains is None:
-        return [(f"splits.{name}: needs the block", "domains", []) for name in mixes]
-    towers = [n for n, e in cfg.encoders.items() if e.kind in ("run", "open_clip")]
-    known = {
-        "classifier": cfg.domains.classifiers,
-        "dataset": {**cfg.pools, **cfg.sets},
-        "encoder": cfg.encoders,
-        "prompts encoder": towers,
-        "finetune encoder": cfg.encoders,
-        "labelled set": cfg.sets,
-    }
-    found: list[tuple[str, str, Any]] = []
-    if cfg.classes:
-        found += [(f"splits.{name}.classes", c, cfg.classes) for name, c in wanted]
-    for where, name, kind in cfg.domains.references():
-        if kind != "class":
-            found.append((where, name, known[kind]))
-        elif cfg.classes:  # the classes of a folder are known when it is there
-            found.append((where, name, cfg.classes))
-    return found

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from clipshift.study.config.data import Block, Name
+from clipshift.study.config.data import Block
+from clipshift.study.config.names import DatasetName, ModelName, SplitName
 
 
 class OpenClipEncoder(Block):
@@ -28,8 +29,8 @@ class RunEncoder(Block):
     """The image tower of a model that this study trains: a second look at similarity."""
 
     kind: Literal["run"] = Field(description="Selects this kind of encoder.")
-    split: Name = Field(description="The split that it was trained on.")
-    model: Name = Field(description="The model.")
+    split: SplitName = Field(description="The split that it was trained on.")
+    model: ModelName = Field(description="The model.")
     seed: int = Field(description="The seed.")
     batch: int = Field(default=64, ge=1, description="Pictures per forward pass.")
 
@@ -42,7 +43,7 @@ class FolderEncoder(Block):
     """Embeddings that the user has in clip-retrieval's layout, e.g. those of LAION-400M."""
 
     kind: Literal["folder"] = Field(description="Selects this kind of encoder.")
-    folders: dict[Name, str] = Field(
+    folders: dict[DatasetName, str] = Field(
         min_length=1,
         description="Pool or set -> its folder of `img_emb/` and `metadata/`, below `data`.",
     )

@@ -1,8 +1,7 @@
 """Configuration of the figures and tables: `figures: {KIND: {NAME: block}}`.
 
 A block of the kind KIND and the name NAME is drawn as `results/figures/KIND_NAME.svg` (and `.pdf`),
-with its numbers in `results/tables/KIND_NAME.csv`. Every block says which names of the study it
-mentions, so that a wrong one is found when the configuration is read.
+with its numbers in `results/tables/KIND_NAME.csv`.
 """
 
 from collections.abc import Iterator
@@ -10,8 +9,17 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Mention, Name
+from clipshift.study.config.data import Block
 from clipshift.study.config.domain_figures import DomainFigures
+from clipshift.study.config.names import (
+    BaseName,
+    EncoderName,
+    Name,
+    PrunedSplit,
+    TestSetName,
+    TrainedSplit,
+    WholeSplit,
+)
 from clipshift.study.config.robustness import RESERVED, OwnRobustness
 
 Series = Literal["sketch", "val", "r"]
@@ -24,40 +32,31 @@ PublishedRow = Literal[
 class OfSets(Block):
     """What every figure of some test sets declares."""
 
-    sets: list[Name] = Field(min_length=1, description="Test sets, one panel each.")
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from (("set", name) for name in self.sets)
+    sets: list[TestSetName] = Field(min_length=1, description="Test sets, one panel each.")
 
 
 class OfBases(OfSets):
     """A figure of similarities to some training data."""
 
-    bases: list[Name] = Field(
+    bases: list[BaseName] = Field(
         min_length=1,
         description="Training data to compare with: splits (the pool points that they keep, "
         "without the reference set), the pool before de-duplication, or the reference set.",
     )
 
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("base", name) for name in self.bases)
-
 
 class OfSplits(OfSets):
     """A figure of the models of some splits."""
 
-    splits: list[Name] = Field(min_length=1, description="Splits, in the order to show them.")
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("split", name) for name in self.splits)
+    splits: list[TrainedSplit] = Field(
+        min_length=1, description="Splits, in the order to show them."
+    )
 
 
 class PublishedCurve(Block):
     """Published points to draw beside a curve."""
 
-    sets: dict[Name, Literal["sketch", "val"]] = Field(
+    sets: dict[TestSetName, Literal["sketch", "val"]] = Field(
         description="Test set -> the published test set drawn in its panel."
     )
     lines: dict[str, Literal["rand", "near", "far"]] = Field(
@@ -68,8 +67,8 @@ class PublishedCurve(Block):
 class Curve(OfSets):
     """Accuracy against points pruned: the splits of each line, drawn with their intervals."""
 
-    baseline: Name = Field(description="Split drawn as the star at zero points pruned.")
-    lines: dict[str, list[Name]] = Field(description="Line label -> its splits.")
+    baseline: TrainedSplit = Field(description="Split drawn as the star at zero points pruned.")
+    lines: dict[str, list[TrainedSplit]] = Field(description="Line label -> its splits.")
     axis: Literal["number", "share"] = Field(
         default="number", description="Points pruned as a number, or as a share of the pool."
     )
@@ -83,10 +82,6 @@ class Curve(OfSets):
     def splits(self) -> list[str]:
         """Every split of the figure once: the baseline, then those of the lines."""
         return list(dict.fromkeys([self.baseline, *(s for v in self.lines.values() for s in v)]))
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("split", name) for name in self.splits)
 
     @model_validator(mode="after")
     def _published_fits(self) -> "Curve":
@@ -121,18 +116,13 @@ class Ruler(OfBases):
 class Binned(OfSets):
     """Accuracy against the nearest-neighbour similarity to the training data, in bins."""
 
-    split: Name = Field(description="Split whose models are measured.")
+    split: WholeSplit = Field(description="Split whose models are measured.")
     width: float = Field(default=0.05, gt=0, le=1, description="Width of a bin of similarity.")
     draws: int = Field(default=1000, ge=100, description="Bootstrap draws of Spearman's rho.")
     seed: int = Field(default=0, description="Seed of the bootstrap.")
-    published: dict[Name, Series] = Field(
+    published: dict[TestSetName, Series] = Field(
         default={}, description="Test set -> the published points to draw beside ours."
     )
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield ("whole split", self.split)
-        yield from (("set", name) for name in self.published)
 
 
 class Gap(OfBases):
@@ -152,25 +142,18 @@ class Density(OfBases):
 class PrunedTable(OfSplits):
     """Table of splits: points removed, and accuracy on each test set."""
 
-    published: dict[Name, PublishedRow] = Field(
+    published: dict[TrainedSplit, PublishedRow] = Field(
         default={}, description="Split -> published row to print beside it."
     )
-    published_sets: dict[Name, PublishedSet] = Field(
+    published_sets: dict[TestSetName, PublishedSet] = Field(
         default={}, description="Test set -> its published counterpart."
     )
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("split", name) for name in self.published)
-        yield from (("set", name) for name in self.published_sets)
 
 
 class PerClass(OfSplits):
     """Accuracy per class, against the mean nearest-neighbour similarity of the class."""
 
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("whole split", name) for name in self.splits)
+    splits: list[WholeSplit] = Field(min_length=1, description="Splits, in the order to show them.")
 
 
 class Seeds(OfSplits):
@@ -185,38 +168,26 @@ class Tolerance(OfSets):
         description="Grid; a point is removed iff its margin is larger. Negative ones remove "
         "points that are less close than the reference set.",
     )
-    splits: list[Name] = Field(
+    splits: list[PrunedSplit] = Field(
         default=[], description="Splits of the recipe `pruned` whose accuracy to add."
     )
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("pruned split", name) for name in self.splits)
 
 
 class Encoders(OfBases):
     """Nearest-neighbour similarity by one encoder against another."""
 
-    encoders: tuple[Name, Name] = Field(description="The two encoders.")
+    encoders: tuple[EncoderName, EncoderName] = Field(description="The two encoders.")
     draws: int = Field(default=1000, ge=100, description="Bootstrap draws of Spearman's rho.")
     seed: int = Field(default=0, description="Seed of the bootstrap.")
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("encoder", name) for name in self.encoders)
 
 
 class Overlap(OfSets):
     """What similarity-gap pruning would remove by two encoders: sizes and Jaccard index."""
 
-    encoders: tuple[Name, Name] = Field(description="The two encoders.")
+    encoders: tuple[EncoderName, EncoderName] = Field(description="The two encoders.")
     tolerances: list[float] = Field(
         default=[0.0], min_length=1, description="Tolerances of the pruning."
     )
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from super().mentions()
-        yield from (("encoder", name) for name in self.encoders)
 
 
 class Figures(DomainFigures):
@@ -261,7 +232,7 @@ class Figures(DomainFigures):
     effective_robustness: dict[Name, OwnRobustness] = Field(
         default={}, description="Name -> `results/figures/effective_robustness_{name}.svg`."
     )
-    contrasts: list[tuple[Name, Name, Name]] = Field(
+    contrasts: list[tuple[TrainedSplit, TrainedSplit, TestSetName]] = Field(
         default=[],
         description="[split, other split, test set]: differences with intervals.",
     )

@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Name
+from clipshift.study.config.data import Block
+from clipshift.study.config.names import ClassName, ModelName
 
 Points = Annotated[int, Field(ge=0, strict=True)]
 
@@ -17,7 +18,7 @@ class Seeded(Block):
         description="Training seeds of this split (default: the study's). `[]`: the split is made, "
         "but no model is trained on it.",
     )
-    model: Name | None = Field(
+    model: ModelName | None = Field(
         default=None, description="Model of `results/eval/{split}.json` (default: the study's)."
     )
 
@@ -42,7 +43,7 @@ class Mix(Seeded):
         default=None,
         description="With `total`: natural points to renditions, e.g. `[3, 1]`; instead of counts.",
     )
-    classes: list[str] | None = Field(
+    classes: list[ClassName] | None = Field(
         default=None,
         description="Draw only points of these classes, where the pool's points have one: then "
         "arms differ in their domain and not in what they show. Null: all points.",

@@ -1,51 +1,26 @@
-"""References between blocks: a name that is another block's says so in its type.
+"""The references of a configuration, found by one walk over its types, and checked."""
 
-`sets: list[TestSetName]` is all that a block says; names are checked, and listed, by one walk over
-the whole configuration.
-"""
-
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from clipshift.study.config.data import Name
-
-
-@dataclass(frozen=True)
-class Ref:
-    """Marks a text as the name of a block of some kind (a key of `known` in `check`)."""
-
-    kind: str
-
-
-PackageName = Annotated[str, Ref("package")]
-SourceName = Annotated[Name, Ref("source")]
-ClassName = Annotated[str, Ref("class")]
-PoolName = Annotated[Name, Ref("pool")]
-SetName = Annotated[Name, Ref("set")]
-TestSetName = Annotated[Name, Ref("test set")]
-# A pool or a labelled set.
-DatasetName = Annotated[Name, Ref("dataset")]
-EncoderName = Annotated[Name, Ref("encoder")]
-ModelName = Annotated[Name, Ref("model")]
-SplitName = Annotated[Name, Ref("split")]
+from clipshift.study.config.names import Ref
 
 
 def references(value: Any, hint: Any = None, where: str = "") -> Iterator[tuple[str, str, str]]:
     """(where, kind, name) of every reference in a block, in the order of its fields."""
     if isinstance(value, BaseModel):
         for key, field in type(value).model_fields.items():
-            own = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
-            yield from references(getattr(value, key), own, f"{where}.{key}" if where else key)
+            part, place = getattr(value, key), f"{where}.{key}" if where else key
+            yield from _marked(part, field.metadata, place)
+            yield from references(part, field.annotation, place)
         return
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        if isinstance(value, str):
-            yield from ((where, mark.kind, value) for mark in inner[1:] if isinstance(mark, Ref))
+        yield from _marked(value, inner[1:], where)
         yield from references(value, inner[0], where)
     elif origin in (Union, UnionType):
         for kind in inner:
@@ -56,9 +31,14 @@ def references(value: Any, hint: Any = None, where: str = "") -> Iterator[tuple[
             yield from references(key, key_hint, where)
             yield from references(part, value_hint, f"{where}.{key}")
     elif isinstance(value, list | tuple):
-        hints = inner if origin is tuple and ... not in inner else [next(iter(inner), None)] * len(value)
-        for part, kind in zip(value, hints, strict=True):
-            yield from references(part, kind, where)
+        each = origin is tuple and ... not in inner
+        for i, part in enumerate(value):
+            yield from references(part, inner[i if each else 0] if inner else None, where)
+
+
+def _marked(value: Any, marks: Iterable[Any], where: str) -> Iterator[tuple[str, str, str]]:
+    if isinstance(value, str):
+        yield from ((where, mark.kind, value) for mark in marks if isinstance(mark, Ref))
 
 
 def check(block: BaseModel, known: Mapping[str, Collection[str] | None]) -> None:

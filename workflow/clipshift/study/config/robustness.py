@@ -1,16 +1,15 @@
 """Configuration of effective robustness: the lines of published models, and a study's own."""
 
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Mention, Name
+from clipshift.study.config.data import Block
+from clipshift.study.config.names import ConditionName, MeasuredSetName, Name
 
 Space = Literal["logit", "probit", "linear"]
 ShiftName = Literal["v2", "sketch", "r", "a", "objectnet", "average"]
 # A split, with the study's model; `split-model`; or `split-model-head` (see `causes`).
-Arm = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*(-[a-z0-9][A-Za-z0-9_]*){0,2}$")]
 # Tables of this name are those of published models.
 RESERVED = ("testbed", "fits")
 
@@ -75,18 +74,18 @@ class Robustness(Fitting):
 class OwnRobustness(Fitting):
     """Models of this study against a line of some of them: one panel per test set."""
 
-    id: list[Name] = Field(
+    id: list[MeasuredSetName] = Field(
         min_length=1,
         description="Test sets in distribution; with several, the line has a slope for each.",
     )
-    shifts: list[Name] = Field(min_length=1, description="Test sets under shift.")
-    baseline: list[Arm] = Field(
+    shifts: list[MeasuredSetName] = Field(min_length=1, description="Test sets under shift.")
+    baseline: list[ConditionName] = Field(
         min_length=1,
         description="Splits whose models the line is fitted to: `split`, or `split-model` for a "
         "model other than the study's, or `split-model-head` (`causes.runs`). Each seed is a "
         "point.",
     )
-    groups: dict[str, list[Arm]] = Field(
+    groups: dict[str, list[ConditionName]] = Field(
         min_length=1, description="Label -> splits (as above) whose models to compare with it."
     )
 
@@ -95,7 +94,3 @@ class OwnRobustness(Fitting):
         """Every arm once: the baseline's, then those of the groups."""
         groups = [arm for arms in self.groups.values() for arm in arms]
         return list(dict.fromkeys([*self.baseline, *groups]))
-
-    def mentions(self) -> Iterator[Mention]:
-        yield from (("measured set", name) for name in (*self.id, *self.shifts))
-        yield from (("arm", arm) for arm in self.arms)

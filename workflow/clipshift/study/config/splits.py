@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.data import Block, Name
+from clipshift.study.config.data import Block
 from clipshift.study.config.mixes import Mix, Seeded
+from clipshift.study.config.names import TestSetName, UnsizedSplit
 
 # A count, or a share of a whole.
 Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
@@ -86,7 +87,7 @@ class RandRule(Block):
     """A random part of some points; nested in `keep`."""
 
     recipe: Literal["rand"] = Field(description="Selects this recipe.")
-    keep: Size | Name = Field(
+    keep: Size | UnsizedSplit = Field(
         description="Points to keep: a count, a share (a float up to 1.0) of the candidates (the "
         "de-duplicated pool), or the name of a split of no fixed size to be as large as (a "
         "size-matched control)."
@@ -98,16 +99,16 @@ class NearRule(Block):
     """Near-pruning: keep the points least similar to the test sets."""
 
     recipe: Literal["near"] = Field(description="Selects this recipe.")
-    keep: Size | Name = Field(description="As for `rand`.")
-    sets: list[Name] = Field(min_length=1, description=_DRIVING)
+    keep: Size | UnsizedSplit = Field(description="As for `rand`.")
+    sets: list[TestSetName] = Field(min_length=1, description=_DRIVING)
 
 
 class FarRule(Block):
     """Far-pruning: keep the points most similar to the test sets."""
 
     recipe: Literal["far"] = Field(description="Selects this recipe.")
-    keep: Size | Name = Field(description="As for `rand`.")
-    sets: list[Name] = Field(min_length=1, description="Driving test sets.")
+    keep: Size | UnsizedSplit = Field(description="As for `rand`.")
+    sets: list[TestSetName] = Field(min_length=1, description="Driving test sets.")
     combine: Literal["max", "quota", "union"] = Field(
         default="max",
         description="Order by several sets. `max`: the largest similarity to any of them; "
@@ -121,7 +122,7 @@ class PrunedRule(Block):
     """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
 
     recipe: Literal["pruned"] = Field(description="Selects this recipe.")
-    sets: list[Name] = Field(
+    sets: list[TestSetName] = Field(
         min_length=1, description="Driving test sets; several remove the union (combined-pruned)."
     )
     tolerance: float = Field(
@@ -141,6 +142,12 @@ class Recipe(Seeded):
         "pruned) that says which part of it. `pruned` needs a negative tolerance to remove "
         "anything: no reference point is closer than the closest.",
     )
+
+    @model_validator(mode="after")
+    def _a_size_of_its_own(self) -> "Recipe":
+        if isinstance(getattr(self.reference, "keep", None), str):
+            raise ValueError("reference.keep: give a count or a share")
+        return self
 
 
 class Full(Recipe):

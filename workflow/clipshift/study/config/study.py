@@ -5,6 +5,7 @@ is the description that users read. Imported while the Snakefile is parsed, by e
 nothing heavy belongs here.
 """
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -19,8 +20,8 @@ from pydantic import (
 from clipshift.study.config import causes
 from clipshift.study.config.causes import Causes
 from clipshift.study.config.costs import Costs
-from clipshift.study.config.data import Block, Holdout, Name, Package, Rendering, Source
-from clipshift.study.config.domains import Domains, domain_references
+from clipshift.study.config.data import Block, Holdout, Package, Rendering, Source
+from clipshift.study.config.domains import Domains
 from clipshift.study.config.encoders import Encoder, FolderEncoder, RunEncoder
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
@@ -32,6 +33,8 @@ from clipshift.study.config.folders import (
     FolderSet,
     takes,
 )
+from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
+from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
 from clipshift.study.config.splits import Dedup, Pruned, Split
 
@@ -166,7 +169,7 @@ class Evaluation(Block):
     templates: Templates = Field(
         description="Prompt templates with `{c}`; or `openai_imagenet`: OpenAI's 80 of open_clip."
     )
-    words: dict[str, list[str]] = Field(
+    words: dict[Annotated[str, Ref("configured class")], list[str]] = Field(
         default={},
         description="Words for a class, each filled into every template and averaged like them "
         "(default: the class name alone).",
@@ -199,8 +202,8 @@ class Config(Block):
     pools: dict[Name, AnyPool] = Field(min_length=1, description="Pools.")
     sets: dict[Name, AnySet] = Field(min_length=1, description="Test sets and reference sets.")
     encoders: dict[Name, Encoder] = Field(min_length=1, description="Image encoders.")
-    pool: Name = Field(description="The pool that the splits are made of.")
-    reference: Name = Field(description="The reference set of the similarity gap.")
+    pool: PoolName = Field(description="The pool that the splits are made of.")
+    reference: SetName = Field(description="The reference set of the similarity gap.")
     reference_caption: str = Field(
         default="a photo of a {class}",
         description="Caption of the reference set's pictures in the training data; `{caption}` is "
@@ -213,12 +216,12 @@ class Config(Block):
         "accuracy with and without such images. Default: `drop` where the pool is built from "
         "sources, `keep` where the user brings it. Another value trains again.",
     )
-    encoder: Name = Field(description="The encoder that measures similarity.")
+    encoder: EncoderName = Field(description="The encoder that measures similarity.")
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
     splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
     models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
-    model: Name = Field(description="The model of `results/eval/{split}.json`.")
+    model: ModelName = Field(description="The model of `results/eval/{split}.json`.")
     seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(description="Zero-shot evaluation.")
     domains: Domains | None = Field(
@@ -289,11 +292,15 @@ class Config(Block):
 
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
-        for where, name, known in _references(self):
-            if name not in known:
-                raise ValueError(f"{where}: {name!r} is not one of {sorted(known)}")
+        check(self, known(self))
         if self.sets[self.reference].role != "reference":
             raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
+        for key, encoder in self.encoders.items():
+            if isinstance(encoder, RunEncoder) and encoder.seed not in self.seeds_of(encoder.split):
+                raise ValueError(f"encoders.{key}.seed: no model of that seed is trained")
+        mixes = [name for name, split in self.splits.items() if split.recipe == "domains"]
+        if mixes and self.domains is None:
+            raise ValueError(f"splits.{mixes[0]}: the recipe `domains` needs the block `domains`")
         if isinstance(self.encoders[self.encoder], RunEncoder):
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
@@ -324,8 +331,7 @@ class Config(Block):
 
 def source_packages(source: Any) -> list[str]:
     """Short names of the packages that a source reads, sorted."""
-    keys = ("package", "labels", "pictures", "table")
-    return sorted({getattr(source, key) for key in keys if hasattr(source, key)})
+    return sorted({name for _, kind, name in references(source) if kind == "package"})
 
 
 def driving_sets(recipe: Any) -> list[str]:
@@ -333,74 +339,43 @@ def driving_sets(recipe: Any) -> list[str]:
     return list(getattr(recipe, "sets", []))
 
 
-def _references(c: Config) -> list[tuple[str, str, Any]]:
-    """Every place where the configuration names another block: (where, name, known names)."""
-    tests = set(c.test_sets)
-    refs: list[tuple[str, str, Any]] = [
-        ("pool", c.pool, c.pools),
-        ("reference", c.reference, c.sets),
-        ("encoder", c.encoder, c.encoders),
-        ("model", c.model, c.models),
-    ]
-    for key, source in c.sources.items():
-        refs += [(f"sources.{key}", p, c.packages) for p in source_packages(source)]
-    for kind, blocks in (("pools", c.pools), ("sets", c.sets)):
-        for key, block in blocks.items():
-            refs += [(f"{kind}.{key}.take", t.source, c.sources) for t in takes(block)]
-    refs += _encoder_references(c)
-    for key, test_set in c.sets.items():
-        named = [] if isinstance(test_set, FolderSet) else test_set.classes or []
-        refs += [(f"sets.{key}.classes", name, c.classes) for name in named]
-    for key, split in c.splits.items():
-        refs += [(f"splits.{key}.sets", s, tests) for s in driving_sets(split)]
-        refs += [(f"splits.{key}.reference.sets", s, tests) for s in driving_sets(split.reference)]
-        if split.model is not None:
-            refs.append((f"splits.{key}.model", split.model, c.models))
-        keep = getattr(split, "keep", None)
-        if isinstance(keep, str):
-            unsized = [name for name, s in c.splits.items() if not hasattr(s, "keep")]
-            refs.append((f"splits.{key}.keep", keep, unsized))
-        if isinstance(keep := getattr(split.reference, "keep", None), str):
-            refs.append((f"splits.{key}.reference.keep", keep, ["a count", "a share"]))
-    refs += [("evaluation.words", name, c.classes) for name in c.evaluation.words]
-    refs += causes.references(c)
-    known: dict[str, Any] = {
-        "split": c.trained,
-        "whole split": [n for n in c.trained if isinstance(c.splits[n].reference, bool)],
-        "pruned split": [n for n in c.trained if isinstance(c.splits[n], Pruned)],
-        "set": tests,
-        "base": [*c.splits, c.pool, c.reference],
+def known(c: Config) -> dict[str, Collection[str] | None]:
+    """The names of each kind of reference; None where they are known only with the data."""
+    domains, blocks = c.domains, c.causes
+    trained, tests = c.trained, c.test_sets
+    labelled = [n for n, corpus in blocks.corpora.items() if corpus.labels is not None]
+    conditions = [f"{split}-{model}" for split in trained for model in c.models]
+    runs = [f"{s}-{c.model}-s{seed}" for s in c.splits for seed in c.seeds_of(s)]
+    runs += [f"{r.split}-{r.model}-s{seed}" for r in blocks.runs for seed in r.seeds]
+    return {
+        "package": c.packages,
+        "source": c.sources,
+        "captioned data": [*c.sources, *c.pools],
+        "class": c.classes or None,
+        "configured class": c.classes,
+        "pool": c.pools,
+        "set": c.sets,
+        "test set": tests,
+        "measured set": [*tests, *blocks.subsets],
+        "dataset": [*c.pools, *c.sets],
         "encoder": c.encoders,
-        "model": c.models,
-        "classifier": c.domains.classifiers if c.domains else [],
-        "clean set": c.domains.clean if c.domains else [],
-        "mix": [n for n in c.trained if c.splits[n].recipe == "domains"],
-        "dataset": {**c.pools, **c.sets},
-        "measured set": [*tests, *c.causes.subsets],
-        "arm": [
-            *c.trained,
-            *(f"{split}-{model}" for split in c.trained for model in c.models),
-            *(name for name, _ in causes.asked(c.causes)),
+        "encoder with a text tower": [
+            n for n, e in c.encoders.items() if e.kind in ("run", "open_clip")
         ],
+        "model": c.models,
+        "any model": [*blocks.models, *c.models],
+        "split": c.splits,
+        "trained split": trained,
+        "whole split": [n for n in trained if isinstance(c.splits[n].reference, bool)],
+        "pruned split": [n for n in trained if isinstance(c.splits[n], Pruned)],
+        "split of no fixed size": [n for n, s in c.splits.items() if not hasattr(s, "keep")],
+        "base": [*c.splits, c.pool, c.reference],
+        "classifier": domains.classifiers if domains else [],
+        "clean set": domains.clean if domains else [],
+        "corpus": blocks.corpora,
+        "labelled corpus": labelled,
+        "matcher": [*blocks.matchers, "table"],
+        "evaluation protocol": blocks.heads,
+        "run": runs,
+        "condition": [*trained, *conditions, *(name for name, _ in causes.asked(blocks))],
     }
-    refs += domain_references(c)
-    for kind, key, figure in c.figures.blocks():
-        refs += [(f"figures.{kind}.{key}", name, known[what]) for what, name in figure.mentions()]
-    for a, b, test_set_name in c.figures.contrasts:
-        refs += [("figures.contrasts", s, c.trained) for s in (a, b)]
-        refs.append(("figures.contrasts", test_set_name, tests))
-    return refs
-
-
-def _encoder_references(c: Config) -> list[tuple[str, str, Any]]:
-    refs: list[tuple[str, str, Any]] = []
-    for key, encoder in c.encoders.items():
-        if isinstance(encoder, RunEncoder):
-            refs.append((f"encoders.{key}.split", encoder.split, c.splits))
-            refs.append((f"encoders.{key}.model", encoder.model, c.models))
-            seeds = [str(s) for s in c.seeds_of(encoder.split)]
-            refs.append((f"encoders.{key}.seed", str(encoder.seed), seeds))
-        if isinstance(encoder, FolderEncoder):
-            every = {**c.pools, **c.sets}
-            refs += [(f"encoders.{key}.folders", name, every) for name in encoder.folders]
-    return refs
