@@ -141,7 +141,7 @@ def test_fault_names_file_key_and_nearest_key(tmp_path: Path, change: Any, messa
         ),
         (
             lambda c: c["figures"]["accuracy_vs_pruned"]["sketch"]["lines"].update(x=["rand2"]),
-            "sketch.lines.x: 'rand2' is not one of ['full', 'pruned', 'rand']; did you mean 'rand'?",
+            "lines.x: 'rand2' is not one of ['full', 'pruned', 'rand']; did you mean 'rand'?",
         ),
         (
             lambda c: c["figures"]["contrasts"].append(["full", "rand", "photos"]),
@@ -246,7 +246,7 @@ def test_every_reference_of_the_shipped_studies_is_of_a_known_kind() -> None:
     names = study.known(config)
     found = list(references(config))
     assert {kind for _, kind, _ in found} <= names.keys()
-    assert ("figures.contrasts", "trained split", "full") in found
+    assert ("figures.contrasts", "trained split", "near_sketch_40") in found
     assert ("encoders.clip_full.split", "split", "full") in found
     assert ("splits.rand_as_pruned.keep", "split of no fixed size", "pruned_sketch") in found
     assert ("causes.corpora.table.labels", "matcher", "table") not in found
