@@ -249,7 +249,6 @@ def test_every_reference_of_the_shipped_studies_is_of_a_known_kind() -> None:
     assert ("figures.contrasts", "trained split", "near_sketch_40") in found
     assert ("encoders.clip_full.split", "split", "full") in found
     assert ("splits.rand_as_pruned.keep", "split of no fixed size", "pruned_sketch") in found
-    assert ("causes.corpora.table.labels", "matcher", "table") not in found
     assert {where for where, kind, _ in found if kind == "test set"} >= {
         "splits.pruned_sketch.sets", "figures.density.sketch.sets"
     }  # fmt: skip
