@@ -5,8 +5,8 @@ configures, and what else belongs to it. A registry imports the modules of its p
 configuration their blocks: adding a kind is adding a file. The study's room imports no room above
 it; the modules are found by the name of their package.
 
-Modules are imported when Snakemake reads the workflow: they import torch, matplotlib, scipy, sklearn
-and duckdb where they use them, not at their head.
+Modules are imported when Snakemake reads the workflow: they import torch, matplotlib, scipy,
+sklearn and duckdb where they use them, not at their head.
 """
 
 import pkgutil
