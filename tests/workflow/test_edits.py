@@ -241,14 +241,17 @@ def test_a_job_of_a_cluster_sees_the_groups_of_its_run(whole: Path, tmp_path: Pa
 def test_the_command_of_an_evaluation_trains_without_the_test_images(
     copy: Path, added: Path
 ) -> None:
+    own = copy / "again"
+    own.mkdir()
+    config = changed_config(own, {f"sets.{ADDED}": OVERLAPPING}, *WHOLE)
     record = copy / "results/models/test_near-nano-s0/record.json"
     before, said = read_json(record), read_json(copy / TARGETS[1])["sets"][ADDED]["trained_on"]
-    snakemake(copy, *said["again"].removeprefix("snakemake ").split(), config=added)
+    snakemake(copy, *said["again"].removeprefix("snakemake ").split(), config=config)
     after = read_json(record)
     guard = read_parquet(copy / "results/guard/test_near.parquet", ["key", "test_set"])
-    own = set(guard.filter(pc.equal(guard["test_set"], ADDED))["key"].to_pylist())
-    assert own and not own & set(before["left_out"])
-    assert own <= set(after["left_out"])
-    assert after["split_samples"] == before["split_samples"] - len(own)
+    images = set(guard.filter(pc.equal(guard["test_set"], ADDED))["key"].to_pylist())
+    assert images and not images & set(before["left_out"])
+    assert images <= set(after["left_out"])
+    assert after["split_samples"] == before["split_samples"] - len(images)
     joined = read_json(copy / "results/eval/test_near.json")
     assert "trained_on" not in joined["sets"][ADDED]
