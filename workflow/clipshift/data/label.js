@@ -121,10 +121,11 @@
       trouble("The server does not answer. Start `clipshift label` again with the same options; this page then goes on.");
       return;
     }
-    const found = await answer.json().catch(() => ({ error: "no JSON" }));
+    // A server that is killed in the middle of an answer leaves half a page.
+    const found = await answer.json().catch(() => ({ error: "The server's answer ended early. Reload the page." }));
     // Labels on their way are newer than this answer.
     if (number !== asked || queue.length) return;
-    if (!answer.ok) { trouble(found.error); return; }
+    if (found.error) { trouble(found.error); return; }
     show(found);
     remember();
   };
