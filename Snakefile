@@ -4,7 +4,7 @@
 #                 |              |                             ^               -> evaluations
 #              test sets --------+-----------------------------+               -> figures, report
 #
-# Each arrow is one file of workflow/rules; each rules file opens with its contract.
+# One file of workflow/rules for each stage; each section opens with its contract.
 # A study is a configuration of this one chain: see config/README.md.
 from snakemake.utils import min_version
 
@@ -21,23 +21,15 @@ if not workflow.configfiles:
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/sources.smk"
-include: "workflow/rules/folders.smk"
+include: "workflow/rules/datasets.smk"
 include: "workflow/rules/urls.smk"
-include: "workflow/rules/pool.smk"
-include: "workflow/rules/sets.smk"
-include: "workflow/rules/embed.smk"
-include: "workflow/rules/dedup.smk"
-include: "workflow/rules/margins.smk"
+include: "workflow/rules/captions.smk"
+include: "workflow/rules/similarity.smk"
 include: "workflow/rules/splits.smk"
-include: "workflow/rules/domains.smk"
-include: "workflow/rules/clean.smk"
-include: "workflow/rules/train.smk"
-include: "workflow/rules/evaluate.smk"
-include: "workflow/rules/causes.smk"
+include: "workflow/rules/classifiers.smk"
+include: "workflow/rules/training.smk"
+include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
-include: "workflow/rules/robustness.smk"
-include: "workflow/rules/report.smk"
 
 
 onstart:

@@ -14,6 +14,7 @@ from clipshift.study.config.folders import (
     STORED,
     StoredPool,
 )
+from clipshift.study.config.causes import asked
 from clipshift.study.config.load import (
     parse as parse_config,
 )  # Snakemake has a `parse` here

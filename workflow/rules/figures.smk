@@ -132,3 +132,145 @@ rule contrasts_table:
         ),
     shell:
         RUN
+
+
+# Tables of controlled trainings.
+#   out  results/tables/causes_{runs,models,corpora,labels}.csv
+
+
+rule causes_runs:
+    """One row a run and head, and one a split, model and head, with n and intervals."""
+    input:
+        runs=at.evaluations(ev.controlled()),
+        joined=at.evaluations(name for name, _ in asked(cfg.causes)),
+        accounts=causes.accounts(),
+    output:
+        of_runs=report("results/tables/causes_runs.csv", category="Accuracy"),
+        of_models=report("results/tables/causes_models.csv", category="Accuracy"),
+        of_corpora=report("results/tables/causes_corpora.csv", category="Accuracy"),
+    log:
+        "results/logs/tables/causes.log",
+    resources:
+        **needs(1000, 10),
+    params:
+        **call(
+            "figures.conditions_table.tables",
+            # Their order is that of the rows, so they count.
+            runs=at.evaluations(ev.controlled()),
+            accounts=causes.accounts(),
+            models=cfg.causes.models,
+        ),
+    shell:
+        RUN
+
+
+rule causes_labels:
+    """In which fields of a caption the true class is named."""
+    input:
+        tables=[at.table(d, s) for d, s in causes.labelled()],
+        fields=list(
+            dict.fromkeys(f for d, s in causes.labelled() for f in causes.fields(d, s))
+        ),
+        classes=causes.class_files(),
+    output:
+        report("results/tables/causes_labels.csv", category="Accuracy"),
+    log:
+        "results/logs/tables/causes_labels.log",
+    resources:
+        **needs(2000, 120),
+    params:
+        **call(
+            "datasets.captions.label_statistics.table",
+            found=lambda w: cfg.causes.matchers[cfg.causes.found],
+            tables=lambda w, input: compact(list(input.tables)),
+            fields=lambda w, input: compact(list(input.fields)),
+            classes=lambda w: causes.classes(),
+        ),
+    shell:
+        RUN
+
+
+# Effective robustness of published models: tables of the package -> lines, rho, figures.
+#   in   nothing but the block `robustness`: the tables of real models are part of the package
+#   out  results/tables/effective_robustness_{testbed,fits}.csv; per shift and per claim
+#        results/figures/testbed_{what}.svg and .pdf, its numbers results/tables/testbed_{what}.csv
+#        and the sentence that they support, results/tables/testbed_{what}.txt
+
+
+rule effective_robustness:
+    """All of them: `snakemake effective_robustness`."""
+    input:
+        PUBLISHED_ROBUSTNESS,
+
+
+rule testbed_table:
+    """Every model of the testbed against the line of each shift, and every fit."""
+    output:
+        models=report(
+            "results/tables/effective_robustness_testbed.csv",
+            category="Effective robustness",
+        ),
+        fits=report(
+            "results/tables/effective_robustness_fits.csv",
+            category="Effective robustness",
+        ),
+        account="results/tables/effective_robustness_testbed.json",
+    log:
+        "results/logs/tables/effective_robustness_testbed.log",
+    resources:
+        **needs(1000, 10),
+    params:
+        **call("evaluation.robustness.testbed.tables", block=cfg.robustness),
+    shell:
+        RUN
+
+
+rule testbed_figure:
+    """Published models against the line, on one shift or of one claim."""
+    output:
+        report(
+            "results/figures/testbed_{what}.svg",
+            caption="../report/figure.rst",
+            category="Effective robustness",
+            labels={"figure": "{what}"},
+        ),
+        "results/figures/testbed_{what}.pdf",
+        table="results/tables/testbed_{what}.csv",
+        sentence="results/tables/testbed_{what}.txt",
+    log:
+        "results/logs/figures/testbed_{what}.log",
+    wildcard_constraints:
+        what="|".join(PUBLISHED_FIGURES),
+    resources:
+        **needs(1000, 10),
+    params:
+        **call("figures.testbed.figure", block=cfg.robustness),
+    shell:
+        RUN
+
+
+# The report: everything above -> one self-contained page.
+#   in   accounts of every step, figures, tables, sample grids
+#   out  results/report.html
+
+
+rule report_page:
+    """Write the page; refuses when the accounts from source to split do not add up."""
+    input:
+        report_inputs(at),
+    output:
+        "results/report.html",
+    log:
+        "results/logs/report.log",
+    resources:
+        **needs(1000, 10),
+    params:
+        **call(
+            "figures.report.report",
+            contents=lambda w: report_contents(
+                at, [Path(f).name for f in workflow.configfiles]
+            ),
+            results="results",
+        ),
+    shell:
+        RUN

@@ -43,3 +43,57 @@ rule split:
         ),
     shell:
         RUN
+
+
+# Test images among the samples of a split, and the samples that a corpus of captions can use.
+#   out  results/guard/{split}.parquet, {split}.json
+#        results/chosen/{split}-{corpus}.parquet, and its counts .json
+
+
+rule guard:
+    """Test images among the samples of a split.
+
+    A list waits for the test sets when it is first made. A set that comes later plans neither it
+    nor a training; `--forcerun guard` makes lists, and the trainings on them, anew.
+    """
+    input:
+        split="results/splits/{split}.parquet",
+        tests=lambda w: at.guard_waits_for(w.split),
+    output:
+        "results/guard/{split}.parquet",
+        account="results/guard/{split}.json",
+    log:
+        "results/logs/guard/{split}.log",
+    resources:
+        **needs(3000, 60),
+    params:
+        **call(
+            "splits.guard.write_list",
+            # Of no rerun's concern: parameters that take `input` trigger none.
+            tests=lambda w, input: {n: at.table(n) for n in at.guarded(w.split)},
+        ),
+    shell:
+        RUN
+
+
+rule chosen:
+    """The images of a split that a corpus can use: the same for every model that reads it."""
+    input:
+        corpora=lambda w: causes.corpora(w.split, w.corpus),
+        split="results/splits/{split}.parquet",
+        guard="results/guard/{split}.parquet",
+    output:
+        "results/chosen/{split}-{corpus}.parquet",
+        account="results/chosen/{split}-{corpus}.json",
+    log:
+        "results/logs/chosen/{split}-{corpus}.log",
+    resources:
+        **needs(64000, 1440),
+    params:
+        **call(
+            "splits.usable.choose",
+            corpora=lambda w: compact(causes.corpora(w.split, w.corpus)),
+            guard=lambda w: at.guard(w.split) if cfg.guard == "drop" else None,
+        ),
+    shell:
+        RUN

@@ -6,7 +6,6 @@
 #        results/pools/{pool}/{shard}.tar, {shard}.parquet, {shard}.json
 # Answers are kept in results/work/urls, which no rule declares: `--forcerun fetch_urls` asks only
 # for what failed. Jobs that download are local: compute nodes seldom reach the internet.
-from clipshift.core.brace_ranges import compact
 from clipshift.study.layout.urls import Urls
 
 urls = Urls(at)

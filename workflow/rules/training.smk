@@ -1,35 +1,8 @@
 # Training: split x model x seed -> weights. Every model of a study sees as many samples.
 #   in   results/splits/{split}.parquet, the shards of the pool and of the reference set
-#   out  results/guard/{split}.parquet, {split}.json   test images among its samples
-#        results/models/{split}-{model}-s{seed}/model.pt, record.json, loss.csv
+#   out  results/models/{split}-{model}-s{seed}/model.pt, record.json, loss.csv
 # Checkpoints live in results/work, which no rule declares: Snakemake deletes the declared outputs
 # of a killed job, and a training continues where it was.
-
-
-rule guard:
-    """Test images among the samples of a split.
-
-    A list waits for the test sets when it is first made. A set that comes later plans neither it
-    nor a training; `--forcerun guard` makes lists, and the trainings on them, anew.
-    """
-    input:
-        split="results/splits/{split}.parquet",
-        tests=lambda w: at.guard_waits_for(w.split),
-    output:
-        "results/guard/{split}.parquet",
-        account="results/guard/{split}.json",
-    log:
-        "results/logs/guard/{split}.log",
-    resources:
-        **needs(3000, 60),
-    params:
-        **call(
-            "splits.guard.write_list",
-            # Of no rerun's concern: parameters that take `input` trigger none.
-            tests=lambda w, input: {n: at.table(n) for n in at.guarded(w.split)},
-        ),
-    shell:
-        RUN
 
 
 rule caption_reference:
@@ -97,3 +70,41 @@ rule train:
         ),
     shell:
         RUN
+
+
+use rule train as train_captions with:
+    """Train one controlled CLIP model, or continue its training, with open_clip's program."""
+    input:
+        lambda w: causes.filter_files(w.model),
+        split=lambda w: causes.chosen(w.split, w.model),
+        tars=lambda w: there(causes.tars(w.split)),
+        start=lambda w: causes.start(w.model),
+    wildcard_constraints:
+        model=causes.models("clip"),
+    params:
+        **call(
+            "training.clip.train",
+            **TRAINING,
+            spec=lambda w: causes.spec(w.model),
+            tars=lambda w: causes.tars(w.split),
+            how=lambda w: causes.filtered(w.model),
+        ),
+
+
+use rule train as train_vision with:
+    """Train one vision tower by cross-entropy or SimCLR, or continue its training."""
+    input:
+        split=lambda w: causes.chosen(w.split, w.model),
+        tars=lambda w: there(causes.tars(w.split)),
+        start=lambda w: causes.start(w.model),
+        classes=causes.class_files(),
+    wildcard_constraints:
+        model=causes.models("cross_entropy", "simclr"),
+    params:
+        **call(
+            "training.vision.train",
+            **TRAINING,
+            spec=lambda w: causes.spec(w.model),
+            tars=lambda w: causes.tars(w.split),
+            classes=lambda w: causes.classes(),
+        ),
