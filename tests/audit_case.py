@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clipshift.apps.audit.options import Options, Where
+from clipshift.apps.audit.options import Options
 from clipshift.core.files import write_npy, write_parquet
 from tests.conftest import tied_vectors
 
@@ -41,19 +41,15 @@ def sides(root: Path, seed: int = 0, d: int = 8) -> dict[str, Path]:
 
 def options(out: Path, folders: dict[str, Path], **more: Any) -> Options:
     values: dict[str, Any] = {
-        "sides": {name: Where(path, None) for name, path in folders.items()},
+        **folders,
         "out": out,
-        "predictions": None,
-        "test_set": None,
-        "thresholds": (0.5, 0.9),
-        "main": 0.9,
+        "thresholds": [0.5, 0.9],
+        "main_threshold": 0.9,
         "neighbours": 3,
-        "encoder": None,
         "items": 5,
         "sample": 4,
-        "seed": 0,
         "device": "cpu",
-        "memory": 1 << 30,
+        "memory": 1,
     }
     return Options(**(values | more))
 

@@ -174,7 +174,7 @@ def test_changed_input_option_or_damaged_output_is_done_again(tmp_path: Path) ->
     (tmp_path / "out/remove.txt").write_text("something else\n")
     run.audit(audit_case.options(tmp_path / "out", given), ["x"])
     assert audit_case.outputs(tmp_path / "out") == first
-    run.audit(audit_case.options(tmp_path / "out", given, thresholds=(0.7, 0.9)), ["x"])
+    run.audit(audit_case.options(tmp_path / "out", given, thresholds=[0.7, 0.9]), ["x"])
     assert "remove_0.5.txt" not in audit_case.outputs(tmp_path / "out")
     audit_case.folder(given["test"], {"0": tied_vectors(77, 15, 8)})
     run.audit(audit_case.options(tmp_path / "out", given), ["x"])
@@ -229,7 +229,7 @@ def test_key_in_two_shards_and_missing_metadata_are_refused(tmp_path: Path) -> N
 
 
 def test_budget_too_small_for_the_test_set_says_what_is_needed(tmp_path: Path) -> None:
-    asked = audit_case.options(tmp_path, {}, memory=850 << 20)
+    asked = audit_case.options(tmp_path, audit_case.sides(tmp_path), memory=850 / 1024)
     with pytest.raises(ClipshiftError, match="give at least"):
         run._block_bytes(asked, np.zeros((50_000, 512), np.float16))
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from clipshift.apps.audit import embed, images, run, thumbnails
-from clipshift.apps.audit.options import Options, Where
+from clipshift.apps.audit.options import Options
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
 from clipshift.similarity import encoders
@@ -66,8 +66,7 @@ def hostile_folder(root: Path) -> Path:
 
 
 def asked(out: Path, train: Path, test: Path) -> Options:
-    where = {"train": Where(None, train), "test": Where(None, test)}
-    return audit_case.options(out, {}, sides=where, encoder={"kind": "efficientnet_lite0"})
+    return audit_case.options(out, {"train_images": train, "test_images": test})
 
 
 def test_hostile_files_are_rejected_by_name(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Agreement against values computed by hand, scikit-learn and the literature."""
 
-from itertools import product
+from itertools import permutations, product
 
 import numpy as np
 import pyarrow as pa
@@ -9,10 +9,12 @@ from sklearn.metrics import cohen_kappa_score
 
 from clipshift.apps.labelling.agreement import (
     agreement,
+    alpha_of_counts,
     cohen,
     cohen_of_tables,
     fleiss,
     fleiss_of_counts,
+    krippendorff,
     lines,
 )
 from clipshift.apps.labelling.table import label_table
@@ -80,6 +82,55 @@ def test_fleiss_of_two_with_equal_shares_is_scotts_pi() -> None:
     assert found == pytest.approx((observed - expected) / (1 - expected))
 
 
+def test_alpha_of_the_literature() -> None:
+    # Krippendorff, Computing Krippendorff's alpha-reliability (2011), section C: four observers,
+    # 12 units, five values, missing data: nominal alpha .743.
+    values = np.array(
+        [
+            [1, 2, 3, 3, 2, 1, 4, 1, 2, 0, 0, 0],
+            [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, 0, 3],
+            [0, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, 0],
+            [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, 0],
+        ]
+    )
+    counts = np.stack([(values == v).sum(0) for v in range(1, 6)], axis=1)
+    counts = counts[counts.sum(1) > 1]  # unit 12 has one value: no pair
+    assert len(counts) == 11
+    alpha = alpha_of_counts(counts, np.ones((1, 11), int))[0]
+    assert alpha == pytest.approx(0.743, abs=5e-4)
+
+
+def alpha_by_pairs(matrix: np.ndarray) -> float:
+    """The definition: disagreeing pairs within images over disagreeing pairs of all labels."""
+    within = 0.0
+    pairable = [row[row >= 0] for row in matrix if (row >= 0).sum() > 1]
+    for labels in pairable:
+        within += sum(a != b for a, b in permutations(labels, 2)) / (len(labels) - 1)
+    every = np.concatenate(pairable)
+    whole = sum(a != b for a, b in permutations(every, 2))
+    return float(1 - (within / len(every)) / (whole / (len(every) * (len(every) - 1))))
+
+
+def test_alpha_is_its_definition_with_missing_labels() -> None:
+    rng = np.random.default_rng(6)
+    for annotators in (2, 3, 5):
+        matrix = rng.integers(-1, 3, (30, annotators))
+        found = krippendorff(matrix, 10, rng)
+        assert found["alpha"] == pytest.approx(alpha_by_pairs(matrix), abs=1e-12)
+        assert found["n"] == int(((matrix >= 0).sum(1) > 1).sum())
+
+
+def test_bootstrap_of_alpha_equals_drawing_images() -> None:
+    rng = np.random.default_rng(7)
+    truth = rng.integers(0, 3, (40, 1))
+    matrix = np.where(rng.random((40, 3)) < 0.7, truth, rng.integers(-1, 3, (40, 3)))
+    matrix = matrix[(matrix >= 0).sum(1) > 1]
+    drawn = [alpha_by_pairs(matrix[i]) for i in rng.integers(0, len(matrix), (300, len(matrix)))]
+    found = krippendorff(matrix, 4000, rng)
+    assert found["low"] == pytest.approx(np.quantile(drawn, 0.025), abs=0.05)
+    assert found["high"] == pytest.approx(np.quantile(drawn, 0.975), abs=0.05)
+
+
 def test_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     # Two annotators who copy a fair coin of three sides with probability p: kappa = p.
     rng = np.random.default_rng(3)
@@ -114,7 +165,9 @@ def test_agreement_of_three_with_gaps() -> None:
     assert (found["pictures"], found["labelled_twice"], found["disagreements"]) == (5, 4, 1)
     assert found["fleiss"]["n"] == 3 and found["fleiss"]["labelled_by_some_only"] == 1
     assert found["annotators"]["cem"] == {"natural": 2, "rendition": 2, "ambiguous": 1}
-    assert any("Fleiss' kappa of 3 annotators" in line for line in lines(found))
+    assert found["krippendorff"]["n"] == 4 and found["krippendorff"]["labels"] == 11
+    for text in ("Fleiss' kappa of 3 annotators", "Krippendorff's alpha of 3 annotators: 0."):
+        assert any(text in line for line in lines(found))
 
 
 def test_undefined_kappas_are_null_and_say_why() -> None:
@@ -125,8 +178,10 @@ def test_undefined_kappas_are_null_and_say_why() -> None:
     assert "not defined, everybody used one label only (n = 2)" in text
     assert "not defined, no picture in common (n = 0)" in text
     assert found["fleiss"]["kappa"] is None and found["fleiss"]["n"] == 0
+    assert found["krippendorff"]["alpha"] is None and found["krippendorff"]["n"] == 2
     alone = agreement(table({"ann": [0, 1]}))
     assert alone["pairs"] == [] and alone["fleiss"] is None
+    assert alone["krippendorff"] is None
     assert agreement(table({}))["pictures"] == 0
 
 

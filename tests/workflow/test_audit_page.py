@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from clipshift.apps.audit import run
-from clipshift.apps.audit.options import Where
 from clipshift.core.files import read_json
 from tests import audit_case
 from tests.conftest import dump, picture, unit
@@ -40,12 +39,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "key,correct",
         *(f'"{k.replace(chr(34), chr(34) * 2)}",{i % 2}' for i, k in enumerate(keys)),
     ]
-    where = {
-        "train": Where(given["train"], None),
-        "test": Where(given["test"], root / "pictures"),
-    }
     asked = audit_case.options(
-        root / "out", {}, sides=where, items=30, sample=20,
+        root / "out", given, test_images=root / "pictures", items=30, sample=20,
         predictions=dump(root / "predictions.csv", "\n".join(lines)),
     )  # fmt: skip
     run.audit(asked, ["clipshift", "audit", EVIL])

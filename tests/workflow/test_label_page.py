@@ -336,6 +336,8 @@ def test_two_annotators_disagree_and_a_third_settles(
     # Shares 2 2 2 and 2 3 1 of 6: expected (4 + 6 + 2) / 36; observed 4 / 6: kappa .5.
     assert any(r.startswith("Cohen: ann, ben60.6670.500") for r in rows), rows
     assert any(r.startswith("Fleiss: all 26") for r in rows), rows
+    # 12 labels, shares 4 5 3: expected (12 + 20 + 6) / (12 * 11); observed 4 / 6: alpha .532.
+    assert any(r.startswith("Krippendorff: all 260.532") for r in rows), rows
     ann.locator("[data-view=disagreements]").click()
     ann.wait_for_selector(".tile")
     assert shown(ann) == ["p-02", "p-05"]

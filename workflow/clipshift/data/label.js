@@ -255,19 +255,24 @@
     const answer = await fetch("api/agreement").catch(() => null);
     if (!answer || !answer.ok) { trouble("The server does not answer."); return; }
     const found = await answer.json();
-    const kappa = (e) => [e.n, e.observed === undefined ? "" : number(e.observed), number(e.kappa),
-      e.kappa === null ? "" : `${number(e.low)} – ${number(e.high)}`];
-    const lines = found.pairs.map((pair) => [`Cohen: ${pair.a}, ${pair.b}`, ...kappa(pair)]);
-    if (found.fleiss) lines.push([`Fleiss: all ${found.fleiss.annotators}`, ...kappa(found.fleiss)]);
+    const cells = (e, value) => [e.n, e.observed === undefined ? "" : number(e.observed), number(value),
+      value === null ? "" : `${number(e.low)} – ${number(e.high)}`];
+    const lines = found.pairs.map((pair) => [`Cohen: ${pair.a}, ${pair.b}`, ...cells(pair, pair.kappa)]);
+    if (found.fleiss) {
+      const [fleiss, alpha] = [found.fleiss, found.krippendorff];
+      lines.push([`Fleiss: all ${fleiss.annotators}`, ...cells(fleiss, fleiss.kappa)]);
+      lines.push([`Krippendorff: all ${alpha.annotators}`, ...cells(alpha, alpha.alpha)]);
+    }
     at("agreement").replaceChildren(
       make("h2", "", "Labels"),
       table(["annotator", ...NAMES], Object.entries(found.annotators).map(([name, counts]) => [name, ...NAMES.map((l) => counts[l])])),
       make("h2", "", "Agreement"),
       make("p", "", `${found.pictures} pictures, ${found.labelled_twice} with several labels, ${found.disagreements} with different ones.`),
-      lines.length ? table(["kappa", "pictures", "equal", "kappa", "95 % interval"], lines)
+      lines.length ? table(["kappa or alpha", "pictures", "equal", "value", "95 % interval"], lines)
         : make("p", "", "One annotator only: no agreement to measure."),
       make("p", "note", "Intervals: percentile bootstrap over pictures. Fleiss' kappa is over the pictures that all labelled"
         + (found.fleiss && found.fleiss.labelled_by_some_only ? ` (${found.fleiss.labelled_by_some_only} that only some labelled are left out)` : "")
+        + "; Krippendorff's alpha is over those with two labels or more"
         + ". A dash: not defined, since there is no picture in common or everybody used one label only. Adjudicated labels are no part of this."),
     );
   };

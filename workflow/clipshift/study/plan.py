@@ -4,13 +4,13 @@ One dry run of the same workflow says which jobs there are; the cost model (`cos
 takes. Nothing runs, no data need be there, and torch is never imported.
 """
 
-import argparse
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -22,7 +22,6 @@ from clipshift.study.config.study import Config
 from clipshift.study.costs import Work, base_rule, job_cost
 
 ROOT = Path(__file__).parents[3]
-DEFAULT = ROOT / "config/mini.yaml"
 _RULE = re.compile(r"^(?:local)?rule (\w+):$")
 _WILDCARDS = re.compile(r"^    wildcards: (.*)$")
 _GPUS = re.compile(r"^    resources: .*\bgpu=(\d+)")
@@ -205,23 +204,23 @@ def report(cfg: Config, lines: Sequence[Line]) -> str:
     return "\n".join([*parts, *constants(cfg.costs)])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("targets", nargs="*", help="files to make (default: the whole study)")
-    parser.add_argument("--configfile", type=Path, nargs="+", default=[DEFAULT])
-    parser.add_argument("--data", help="as --config data=FOLDER")
-    parser.add_argument("--directory", type=Path, default=Path(), help="where results/ lies")
-    parser.add_argument("--gpus", type=int, help="GPUs at once (default: costs.gpus)")
+def preview(
+    targets: Sequence[str], configfiles: Sequence[Path], data: str | None, directory: Path,
+    gpus: int | None,
+) -> str:  # fmt: skip
+    """The preview of some targets (none: of the whole study).
 
-
-def preview(args: argparse.Namespace) -> str:
-    """The preview for the arguments of the command."""
-    raw = {} if args.data is None else {"data": args.data}
-    cfg = load(*args.configfile)
-    if args.gpus:
-        raw |= {"costs": cfg.costs.model_dump() | {"gpus": args.gpus}}
+    Args:
+        data: folder of the data, `gpus`: GPUs at once; None: as configured.
+        directory: where `results/` lies.
+    """
+    cfg = load(*configfiles)
+    raw: dict[str, Any] = {} if data is None else {"data": data}
+    if gpus:
+        raw |= {"costs": cfg.costs.model_dump() | {"gpus": gpus}}
     cfg = Config.model_validate(cfg.model_dump() | raw)
-    words = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(args.directory)]
-    words += ["--configfile", *map(str, args.configfile), "--cores", "1"]
-    if args.data is not None:
-        words += ["--config", f"data={yaml.safe_dump(args.data).splitlines()[0]}"]
-    return report(cfg, summarise(cfg, dry_run([*words, "--", *args.targets])))
+    words = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory)]
+    words += ["--configfile", *map(str, configfiles), "--cores", "1"]
+    if data is not None:
+        words += ["--config", f"data={yaml.safe_dump(data).splitlines()[0]}"]
+    return report(cfg, summarise(cfg, dry_run([*words, "--", *targets])))

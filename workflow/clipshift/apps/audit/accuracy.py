@@ -1,6 +1,7 @@
 """Accuracy on all, clean and overlapping test items, and whether the last two differ."""
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def subset(correct: np.ndarray) -> dict[str, Any]:
 
 
 def by_threshold(
-    predictions: Predictions, similarity: np.ndarray, thresholds: tuple[float, ...]
+    predictions: Predictions, similarity: np.ndarray, thresholds: Sequence[float]
 ) -> dict[str, Any]:
     """Accuracy per subset and threshold.
 

@@ -1,10 +1,12 @@
 """The options of `clipshift audit`."""
 
-import argparse
 import json
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from typer import Option
 
 from clipshift.core.errors import ClipshiftError
 
@@ -26,171 +28,136 @@ class Where:
     images: Path | None
 
 
-@dataclass(frozen=True)
-class Options:
-    """Checked options. `thresholds` ascend; `main` is the one that the headline speaks of."""
+_input = partial(Option, rich_help_panel="Inputs")
+_report = partial(Option, rich_help_panel="Report")
+_computation = partial(Option, rich_help_panel="Computation")
 
-    sides: dict[str, Where]
-    out: Path
-    predictions: Path | None
-    test_set: str | None
-    thresholds: tuple[float, ...]
-    main: float
-    neighbours: int
-    encoder: dict[str, Any] | None
-    items: int
-    sample: int
-    seed: int
-    device: str
-    memory: int
+
+def _embeddings(what: str) -> Any:
+    return _input(
+        metavar="EMB_DIR", help=f"Embeddings of the {what} set (clip-retrieval's layout)."
+    )
+
+
+def _images(what: str) -> Any:
+    where = "files or tars; beside embeddings only for the page."
+    return _input(metavar="DIR", help=f"Images of the {what} set: {where}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Near-duplicates of a test set in a training set.
+
+    Each of them is a folder of embeddings, a folder of images, or both.
+    """
+
+    train: Annotated[Path | None, _embeddings("training")] = None
+    train_images: Annotated[Path | None, _images("training")] = None
+    test: Annotated[Path | None, _embeddings("test")] = None
+    test_images: Annotated[Path | None, _images("test")] = None
+    reference: Annotated[Path | None, _embeddings("reference")] = None
+    reference_images: Annotated[Path | None, _images("reference")] = None
+    encoder: Annotated[str | None, _input(
+        metavar="NAME|JSON", help="efficientnet_lite0 (default), MODEL:PRETRAINED of open_clip, "
+        "or an encoder block of the configuration, e.g. "
+        '{"kind": "open_clip", "model": ..., "pretrained": ...}.',
+    )] = None  # fmt: skip
+    predictions: Annotated[Path | None, _input(
+        metavar="FILE",
+        help="Parquet or csv: key (or test_key), and correct, or label and predicted.",
+    )] = None  # fmt: skip
+    test_set: Annotated[str | None, _input(
+        metavar="NAME", help="Rows of --predictions with this in column test_set.",
+    )] = None  # fmt: skip
+    out: Annotated[Path, Option(metavar="DIR", help="Report folder.")]
+    thresholds: Annotated[list[float], _report(
+        metavar="S...", default_factory=lambda: list(THRESHOLDS),
+        show_default=" ".join(map(str, THRESHOLDS)),
+        help="Cosine similarities above which a pair counts as near-duplicate; they depend on "
+        "the encoder.",
+    )]  # fmt: skip
+    main_threshold: Annotated[float | None, _report(
+        metavar="S",
+        help="The threshold of the headline and of remove.txt (default: the upper middle one).",
+    )] = None  # fmt: skip
+    neighbours: Annotated[int, _report(metavar="K", help="Training items per test item.")] = 5
+    items: Annotated[int, _report(
+        metavar="N", help="Worst test items shown, with images, on the page."
+    )] = 300  # fmt: skip
+    sample: Annotated[int, _report(
+        metavar="N", help="Further test items on the page, drawn at random."
+    )] = 100  # fmt: skip
+    seed: Annotated[int, _report(help="Seed of that draw.")] = 0
+    device: Annotated[str, _computation(help="auto, cpu, cuda, cuda:1 ...")] = "auto"
+    memory: Annotated[float, _computation(metavar="GIB", help="Budget, GiB.")] = 1.5
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            ClipshiftError: an option is missing, contradicts another or is out of range.
+        """
+        _check_sides(self.sides, self.encoder)
+        object.__setattr__(self, "thresholds", sorted(set(self.thresholds)))
+        shown = tuple(self.thresholds)
+        if not all(-1 <= t < 1.01 for t in shown):
+            raise ClipshiftError(f"--thresholds are cosine similarities (-1 to 1), not {shown}")
+        if self.main not in shown:
+            raise ClipshiftError(f"--main-threshold {self.main} is none of --thresholds {shown}")
+        for name, low in (("neighbours", 1), ("items", 1), ("sample", 0), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ClipshiftError(f"--{name} must be at least {low}")
+        if self.test_set and not self.predictions:
+            raise ClipshiftError("--test-set chooses rows of --predictions, which is not given")
+        if self.predictions and not self.predictions.is_file():
+            raise ClipshiftError(f"{self.predictions} (of --predictions) is no file")
+        if self.memory_bytes < BASE_BYTES + (64 << 20):
+            raise ClipshiftError("--memory must be at least 0.9 (GiB): Python and torch need that")
+        _ = self.embedder  # checks --encoder
+
+    @cached_property
+    def sides(self) -> dict[str, Where]:
+        """The sides that are given."""
+        every = {s: Where(getattr(self, s), getattr(self, f"{s}_images")) for s in SIDES}
+        return {side: where for side, where in every.items() if where != Where(None, None)}
+
+    @property
+    def main(self) -> float:
+        """The threshold that the headline speaks of."""
+        if self.main_threshold is None:
+            return self.thresholds[len(self.thresholds) // 2]
+        return self.main_threshold
+
+    @cached_property
+    def embedder(self) -> dict[str, Any] | None:
+        """The encoder block where a side is to be embedded."""
+        if all(where.embeddings for where in self.sides.values()):
+            return None
+        return encoder_block(self.encoder)
+
+    @property
+    def memory_bytes(self) -> int:
+        return int(self.memory * (1 << 30))
 
     def outcome(self) -> dict[str, Any]:
         """The options that the outputs depend on."""
-        return {
-            "thresholds": list(self.thresholds),
-            "main_threshold": self.main,
-            "neighbours": self.neighbours,
-            "test_set": self.test_set,
-            "items": self.items,
-            "sample": self.sample,
-            "seed": self.seed,
-        }
+        names = ("thresholds", "neighbours", "test_set", "items", "sample", "seed")
+        return {name: getattr(self, name) for name in names} | {"main_threshold": self.main}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    for side, what in zip(SIDES, ("training set", "test set", "reference set"), strict=True):
-        parser.add_argument(
-            f"--{side}",
-            type=Path,
-            metavar="EMB_DIR",
-            help=f"embeddings of the {what} (clip-retrieval's layout)",
-        )
-        parser.add_argument(
-            f"--{side}-images",
-            type=Path,
-            metavar="DIR",
-            help=f"pictures of the {what}: files or tars; beside embeddings only for the page",
-        )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="report folder")
-    parser.add_argument(
-        "--predictions",
-        type=Path,
-        metavar="FILE",
-        help="parquet or csv: key (or test_key), and correct, or label and predicted",
-    )
-    parser.add_argument(
-        "--test-set", metavar="NAME", help="rows of --predictions with this in column test_set"
-    )
-    parser.add_argument(
-        "--thresholds",
-        type=float,
-        nargs="+",
-        default=list(THRESHOLDS),
-        metavar="S",
-        help="cosine similarities above which a pair counts as near-duplicate; they depend on the "
-        "encoder (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--main-threshold",
-        type=float,
-        metavar="S",
-        help="the threshold of the headline and of remove.txt (default: the upper middle one)",
-    )
-    parser.add_argument(
-        "--neighbours", type=int, default=5, metavar="K", help="per test item (default: 5)"
-    )
-    parser.add_argument(
-        "--encoder",
-        metavar="NAME|JSON",
-        help="efficientnet_lite0 (default), MODEL:PRETRAINED of open_clip, or an encoder block "
-        'of the configuration, e.g. {"kind": "open_clip", "model": ..., "pretrained": ...}',
-    )
-    parser.add_argument(
-        "--items",
-        type=int,
-        default=300,
-        metavar="N",
-        help="worst test items shown, with pictures, on the page (default: 300)",
-    )
-    parser.add_argument(
-        "--sample",
-        type=int,
-        default=100,
-        metavar="N",
-        help="further test items on the page, drawn at random (default: 100)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of that draw (default: 0)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...")
-    parser.add_argument(
-        "--memory", type=float, default=1.5, metavar="GIB", help="budget, GiB (default: 1.5)"
-    )
-
-
-def read_options(args: argparse.Namespace) -> Options:
-    """Check the arguments.
-
-    Raises:
-        ClipshiftError: an argument is missing, contradicts another or is out of range.
-    """
-    sides = {
-        side: Where(getattr(args, side), getattr(args, f"{side}_images"))
-        for side in SIDES
-        if getattr(args, side) or getattr(args, f"{side}_images")
-    }
+def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
     for side in ("train", "test"):
         if side not in sides:
             raise ClipshiftError(f"give --{side} EMB_DIR or --{side}-images DIR")
-    _require_folders(sides)
-    embedded = [where.embeddings is None for where in sides.values()]
-    if any(embedded) and not all(embedded) and not args.encoder:
-        raise ClipshiftError(
-            "some sides are embeddings and some are pictures: name the encoder that made the "
-            "embeddings by --encoder, or vectors of different encoders would be compared"
-        )
-    thresholds, main = _thresholds(args)
-    for name, low in (("neighbours", 1), ("items", 1), ("sample", 0), ("seed", 0)):
-        if getattr(args, name) < low:
-            raise ClipshiftError(f"--{name} must be at least {low}")
-    if args.test_set and not args.predictions:
-        raise ClipshiftError("--test-set chooses rows of --predictions, which is not given")
-    if args.predictions and not args.predictions.is_file():
-        raise ClipshiftError(f"{args.predictions} (of --predictions) is no file")
-    memory = int(args.memory * (1 << 30))
-    if memory < BASE_BYTES + (64 << 20):
-        raise ClipshiftError("--memory must be at least 0.9 (GiB): Python and torch need that")
-    return Options(
-        sides=sides,
-        out=args.out,
-        predictions=args.predictions,
-        test_set=args.test_set,
-        thresholds=thresholds,
-        main=main,
-        neighbours=args.neighbours,
-        encoder=encoder_block(args.encoder) if any(embedded) else None,
-        items=args.items,
-        sample=args.sample,
-        seed=args.seed,
-        device=args.device,
-        memory=memory,
-    )
-
-
-def _require_folders(sides: dict[str, Where]) -> None:
     for side, where in sides.items():
         for path in (where.embeddings, where.images):
             if path is not None and not path.is_dir():
                 raise ClipshiftError(f"{path} (of --{side}) is no folder")
-
-
-def _thresholds(args: argparse.Namespace) -> tuple[tuple[float, ...], float]:
-    """The thresholds, ascending, and the main one."""
-    thresholds = tuple(sorted(set(args.thresholds)))
-    if not all(-1 <= t < 1.01 for t in thresholds):
-        raise ClipshiftError(f"--thresholds are cosine similarities (-1 to 1), not {thresholds}")
-    main = thresholds[len(thresholds) // 2] if args.main_threshold is None else args.main_threshold
-    if main not in thresholds:
-        raise ClipshiftError(f"--main-threshold {main} is none of --thresholds {thresholds}")
-    return thresholds, main
+    if len({where.embeddings is None for where in sides.values()}) > 1 and not encoder:
+        raise ClipshiftError(
+            "some sides are embeddings and some are pictures: name the encoder that made the "
+            "embeddings by --encoder, or vectors of different encoders would be compared"
+        )
 
 
 def encoder_block(text: str | None) -> dict[str, Any]:

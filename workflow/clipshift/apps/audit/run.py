@@ -79,8 +79,8 @@ def _folder(options: Options, side: str) -> Path:
     where = options.sides[side]
     if where.embeddings is not None:
         return where.embeddings
-    assert where.images is not None and options.encoder is not None  # `read_options` saw to it
-    name = fingerprint(list_folder(where.images), options.encoder)
+    assert where.images is not None and options.embedder is not None
+    name = fingerprint(list_folder(where.images), options.embedder)
     return options.out / f"work/embed-{side}-{name}-v{VERSION}"
 
 
@@ -98,7 +98,7 @@ def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str
             "pictures": pictures,
             "predictions": hashes.of(options.predictions) if options.predictions else None,
             "options": options.outcome(),
-            "encoder": options.encoder,
+            "encoder": options.embedder,
             "version": VERSION,
         }
     )
@@ -132,10 +132,10 @@ def _embed(options: Options, side: str, folder: Path) -> dict[str, Any] | None:
     where = options.sides[side]
     if where.embeddings is not None:
         return None
-    assert where.images is not None and options.encoder is not None
+    assert where.images is not None and options.embedder is not None
     listing = list_folder(where.images)
     _only(options.out / "work", f"embed-{side}", folder.name.removeprefix(f"embed-{side}-"))
-    ledger = embed_folder(side, listing, options.encoder, folder, options.device)
+    ledger = embed_folder(side, listing, options.embedder, folder, options.device)
     return ledger.as_json() | {"other_files": dict(sorted(listing.other.items()))}
 
 
@@ -156,12 +156,12 @@ def _block_bytes(options: Options, tests: np.ndarray) -> int:
     """
     m, d = tests.shape
     per_item = 10 * d + 32 * options.neighbours + 24 * len(tables.GRID)
-    left = options.memory - BASE_BYTES - m * per_item
+    left = options.memory_bytes - BASE_BYTES - m * per_item
     block: int = min(MAX_BLOCK_BYTES, left // 4)
     if block < MIN_BLOCK_BYTES:
         need = (BASE_BYTES + m * per_item + 4 * MIN_BLOCK_BYTES) / (1 << 30)
         raise ClipshiftError(
-            f"--memory {options.memory / (1 << 30):g} is too small for {m} test items of dimension "
+            f"--memory {options.memory:g} is too small for {m} test items of dimension "
             f"{d}: give at least {need:.1f}, or audit parts of the test set"
         )
     return block
@@ -209,7 +209,7 @@ def _write(
         "version": importlib.metadata.version("clipshift"),
         "step_version": VERSION,
         "inputs": {n: _input(options, s, accounts[n], contents[n]) for n, s in sides.items()},
-        "encoder": options.encoder,
+        "encoder": options.embedder,
         "precision": _precision(sides),
         "options": options.outcome(),
         "near_duplicates": [{"threshold": t, **tables.share(top > t)} for t in thresholds],

@@ -1,6 +1,6 @@
 """The audit's tables and lists: nearest items, density, what to remove from the training set."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def column_of(threshold: float) -> str:
     return f"above_{threshold:g}"
 
 
-def removal_schema(thresholds: tuple[float, ...], reference: bool) -> pa.Schema:
+def removal_schema(thresholds: Sequence[float], reference: bool) -> pa.Schema:
     fields = [("key", pa.string()), ("similarity", pa.float64()), ("test_key", pa.string())]
     fields += [(column_of(t), pa.bool_()) for t in thresholds]
     if reference:
@@ -82,7 +82,7 @@ def removal_schema(thresholds: tuple[float, ...], reference: bool) -> pa.Schema:
 
 
 def removal_table(
-    folder: Path, train: Side, keys: list[str], thresholds: tuple[float, ...], reference: bool
+    folder: Path, train: Side, keys: list[str], thresholds: Sequence[float], reference: bool
 ) -> Iterator[pa.Table]:
     """Rows of remove.parquet, in the training set's order: every training item more similar than
     the lowest threshold to any test item, or closer to one than the reference set is."""

@@ -1,12 +1,15 @@
-"""How far annotators agree: Cohen's kappa of every pair, Fleiss' kappa of all.
+"""How far annotators agree: Cohen's kappa of pairs, Fleiss' kappa, Krippendorff's alpha.
 
 Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement 20
 (1960); Fleiss, Measuring nominal scale agreement among many raters, Psychological Bulletin 76
-(1971). Intervals are percentile bootstraps over pictures. All values depend on a picture only
-through its pattern of labels, so the draws are multinomial over the patterns that occur.
+(1971); Hayes and Krippendorff, Answering the call for a standard reliability measure for coding
+data, Communication Methods and Measures 1 (2007). Intervals are percentile bootstraps over images.
+All values depend on an image only through its pattern of labels, so the draws are multinomial over
+the patterns that occur.
 """
 
 import warnings
+from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
@@ -23,13 +26,14 @@ UNNAMED = "(unnamed)"  # the annotator of rows that name none
 def agreement(labels: pa.Table, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
     """Agreement of the annotators of a table of labels (see `table.SCHEMA`).
 
-    Adjudicated labels are left out: they are made from the others. A kappa is null where it is not
-    defined (no picture in common, or everybody used one label only).
+    Adjudicated labels are left out: they are made from the others. A kappa or alpha is null where
+    it is not defined (no picture in common, or everybody used one label only).
 
     Returns:
         `annotators`: {name: {"natural": n, ...}}; `pairs`: for every two annotators the pictures
         both labelled, their 3 x 3 table, the share of equal labels, kappa and interval; `fleiss`:
         the same over the pictures that all labelled, null with fewer than two annotators;
+        `krippendorff`: alpha and interval over the pictures with two labels or more, likewise;
         `pictures`, `labelled_twice` and `disagreements`: how many.
     """
     names, matrix = label_matrix(labels)
@@ -48,6 +52,7 @@ def agreement(labels: pa.Table, draws: int = DRAWS, seed: int = 0) -> dict[str, 
             for i, j in combinations(range(len(names)), 2)
         ],
         "fleiss": fleiss(matrix, draws, rng) if len(names) > 1 else None,
+        "krippendorff": krippendorff(matrix, draws, rng) if len(names) > 1 else None,
     }
 
 
@@ -84,7 +89,7 @@ def cohen(a: np.ndarray, b: np.ndarray, draws: int, rng: np.random.Generator) ->
         kappa = float(cohen_kappa_score(a[both], b[both])) if n else float("nan")
     drawn = cohen_of_tables(_draw(table.ravel(), draws, rng).reshape(-1, *table.shape))
     observed = float(np.trace(table) / n) if n else None
-    return {"n": n, "table": table.tolist(), "observed": observed} | _result(kappa, drawn)
+    return {"n": n, "table": table.tolist(), "observed": observed} | _result("kappa", kappa, drawn)
 
 
 def cohen_of_tables(tables: np.ndarray) -> np.ndarray:
@@ -106,14 +111,9 @@ def fleiss(matrix: np.ndarray, draws: int, rng: np.random.Generator) -> dict[str
         matrix: (n, m) labels of m annotators, -1 where there is none.
     """
     whole = matrix[(matrix >= 0).all(1)]
-    counts = np.stack([(whole == label).sum(1) for label in range(len(LABELS))], axis=1)
-    patterns, times = np.unique(counts, axis=0, return_counts=True)
-    weights = times[None] if len(times) else np.zeros((1, 0), int)
-    kappa = float(fleiss_of_counts(patterns, weights)[0])
-    drawn = fleiss_of_counts(patterns, _draw(times, draws, rng))
     left_out = int(((matrix >= 0).sum(1) > 1).sum()) - len(whole)
-    base = {"n": len(whole), "annotators": matrix.shape[1], "labelled_by_some_only": left_out}
-    return base | _result(kappa, drawn)
+    base = {"annotators": matrix.shape[1], "labelled_by_some_only": left_out}
+    return base | _of_images("kappa", fleiss_of_counts, whole, draws, rng)
 
 
 def fleiss_of_counts(patterns: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -136,6 +136,49 @@ def fleiss_of_counts(patterns: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return _kappa(observed, (shares**2).sum(1))
 
 
+def krippendorff(matrix: np.ndarray, draws: int, rng: np.random.Generator) -> dict[str, Any]:
+    """Nominal alpha of all annotators over the images with two labels or more.
+
+    Args:
+        matrix: (n, m) labels of m annotators, -1 where there is none.
+    """
+    several = matrix[(matrix >= 0).sum(1) > 1]
+    base = {"annotators": matrix.shape[1], "labels": int((several >= 0).sum())}
+    return base | _of_images("alpha", alpha_of_counts, several, draws, rng)
+
+
+def alpha_of_counts(patterns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Krippendorff's nominal alpha of weighted patterns; NaN where it is not defined.
+
+    Observed agreement weighs an image by its number of labels; expected agreement is that of two
+    labels drawn from all without replacement.
+
+    Args:
+        patterns: (P, C) how many annotators gave each of C labels; rows sum to 2 or more.
+        weights: (T, P) how many images have each pattern, for T draws.
+
+    >>> alpha_of_counts(np.array([[2, 0], [0, 3]]), np.array([[3, 4]])).tolist()
+    [1.0]
+    """
+    if not len(patterns):
+        return np.full(len(weights), np.nan)
+    n = weights @ patterns.sum(1)  # (T,) labels
+    equal_pairs = (patterns * (patterns - 1)).sum(1) / (patterns.sum(1) - 1)  # (P,)
+    shared = weights @ patterns  # (T, C)
+    return _kappa(weights @ equal_pairs / n, (shared * (shared - 1)).sum(1) / (n * (n - 1)))
+
+
+def _of_images(
+    name: str, of_counts: Callable[[np.ndarray, np.ndarray], np.ndarray], matrix: np.ndarray,
+    draws: int, rng: np.random.Generator,
+) -> dict[str, Any]:  # fmt: skip
+    """A statistic of patterns over the images of a matrix of labels, with its interval."""
+    counts = np.stack([(matrix == label).sum(1) for label in range(len(LABELS))], axis=1)
+    patterns, times = np.unique(counts, axis=0, return_counts=True)
+    drawn = of_counts(patterns, _draw(times, draws, rng))
+    return {"n": len(matrix)} | _result(name, float(of_counts(patterns, times[None])[0]), drawn)
+
+
 def _kappa(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
     undefined = expected >= 1 - 1e-12
     return np.where(undefined, np.nan, (observed - expected) / np.where(undefined, 1, 1 - expected))
@@ -147,14 +190,14 @@ def _draw(times: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray
     return rng.multinomial(n, times / n, size=draws) if n else np.zeros((draws, len(times)), int)
 
 
-def _result(kappa: float, drawn: np.ndarray) -> dict[str, Any]:
-    """Kappa and its interval. Draws in which kappa is not defined are left out and counted."""
+def _result(name: str, value: float, drawn: np.ndarray) -> dict[str, Any]:
+    """A value and its interval. Draws in which it is not defined are left out and counted."""
     defined = drawn[~np.isnan(drawn)]
-    if np.isnan(kappa):
-        return {"kappa": None, "low": None, "high": None, "undefined_draws": len(drawn)}
+    if np.isnan(value):
+        return {name: None, "low": None, "high": None, "undefined_draws": len(drawn)}
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return {
-        "kappa": kappa, "low": float(low), "high": float(high),
+        name: value, "low": float(low), "high": float(high),
         "undefined_draws": len(drawn) - len(defined),
     }  # fmt: skip
 
@@ -176,23 +219,24 @@ def lines(found: dict[str, Any]) -> list[str]:
     for name, counts in found["annotators"].items():
         out.append(f"  {name}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
     for pair in found["pairs"]:
-        out.append(f"Cohen's kappa {pair['a']} - {pair['b']}: {_text(pair)}")
-    if found["fleiss"]:
-        left = found["fleiss"]["labelled_by_some_only"]
-        out.append(
-            f"Fleiss' kappa of {found['fleiss']['annotators']} annotators: {_text(found['fleiss'])}"
-            + (f"; {left} pictures that only some of them labelled are left out" if left else "")
-        )
-    else:
-        out.append("one annotator only: no agreement to measure")
-    return out
+        out.append(f"Cohen's kappa {pair['a']} - {pair['b']}: {_text(pair, 'kappa')}")
+    fleiss_found, alpha_found = found["fleiss"], found["krippendorff"]
+    if not fleiss_found:
+        return [*out, "one annotator only: no agreement to measure"]
+    left = fleiss_found["labelled_by_some_only"]
+    out.append(
+        f"Fleiss' kappa of {fleiss_found['annotators']} annotators: {_text(fleiss_found, 'kappa')}"
+        + (f"; {left} pictures that only some of them labelled are left out" if left else "")
+    )
+    text = _text(alpha_found, "alpha")
+    return [*out, f"Krippendorff's alpha of {alpha_found['annotators']} annotators: {text}"]
 
 
-def _text(entry: dict[str, Any]) -> str:
-    if entry["kappa"] is None:
+def _text(entry: dict[str, Any], name: str) -> str:
+    if entry[name] is None:
         why = "everybody used one label only" if entry["n"] else "no picture in common"
         return f"not defined, {why} (n = {entry['n']})"
     return (
-        f"{entry['kappa']:.3f} (95 % interval {entry['low']:.3f} to {entry['high']:.3f}, "
+        f"{entry[name]:.3f} (95 % interval {entry['low']:.3f} to {entry['high']:.3f}, "
         f"n = {entry['n']})"
     )

@@ -9,19 +9,10 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipshift.apps.labelling.options import ROLES
 from clipshift.apps.labelling.table import LABELS
 from clipshift.core.errors import ClipshiftError
 
-# Column names by role, without case, in order of preference.
-ROLES = {
-    "url": ("url", "image_url", "locator"),
-    "text": ("text", "caption", "alt_text"),
-    "sample_id": ("sample_id",),
-    "file": ("file_name", "filename", "image_path", "path", "file", "key"),
-    "image": ("image",),
-    "sha256": ("sha256",),
-    "label": ("label", "domain_label", "annotation", "nvr", "domain"),
-}
 READERS = {
     ".parquet": "read_parquet",
     ".csv": "read_csv",

@@ -1,102 +1,169 @@
-"""The options of `clipshift label`."""
+"""The options of `clipshift label`, and the verb `clipshift released`; imports nothing heavy."""
 
-import argparse
 import getpass
 import ipaddress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Literal
 
-from clipshift.apps.labelling.table import RESERVED
+from typer import Argument, BadParameter, Option
+
 from clipshift.core.errors import ClipshiftError
 
-PORT = 8421
+# How rows find each other: the value that must be equal, and one that must be equal, too, where
+# both sides have it. A pair that agrees in the first only is counted and not joined.
+Join = Literal["url", "sample_id", "file", "sha256"]
+JOINS: dict[Join, tuple[str, str | None]] = {
+    "url": ("url", "text"),
+    "sample_id": ("sample_id", "url"),
+    "file": ("file", None),
+    "sha256": ("sha256", None),
+}
+# Column names by role, without case, in order of preference.
+ROLES = {
+    "url": ("url", "image_url", "locator"),
+    "text": ("text", "caption", "alt_text"),
+    "sample_id": ("sample_id",),
+    "file": ("file_name", "filename", "image_path", "path", "file", "key"),
+    "image": ("image",),
+    "sha256": ("sha256",),
+    "label": ("label", "domain_label", "annotation", "nvr", "domain"),
+}
 
 
-@dataclass(frozen=True)
+_task = partial(Option, rich_help_panel="What to do (one of them)")
+_labelling = partial(Option, rich_help_panel="Labelling")
+_server = partial(Option, rich_help_panel="Server")
+_theirs = partial(Option, rich_help_panel="Their tables")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Options:
-    """Checked options of the page."""
+    """Label images by hand on a page of this machine, or evaluate tables of labels."""
 
-    images: Path
-    out: Path
-    annotators: tuple[str, ...]
-    scores: Path | None
-    score_column: str | None
-    sample: int | None
-    seed: int
-    host: str
-    port: int
+    images: Annotated[Path | None, _task(
+        metavar="POOL", help="Label the images of this folder: shards (tars), or image files."
+    )] = None  # fmt: skip
+    agreement: Annotated[list[Path] | None, _task(
+        metavar="LABELS...",
+        help="Print the annotators' agreement in these tables (--out: also as JSON).",
+    )] = None  # fmt: skip
+    consensus: Annotated[list[Path] | None, _task(
+        metavar="LABELS...", help="Write one label per image of these tables to --out."
+    )] = None  # fmt: skip
+    out: Annotated[Path | None, Option(metavar="FILE", help="The table of labels, parquet.")] = None
+    ties: Annotated[Literal["ambiguous", "drop"], Option(
+        help="What --consensus does with a tie."
+    )] = "ambiguous"  # fmt: skip
+    annotator: Annotated[list[str] | None, _labelling(
+        metavar="NAME", help="Annotator; give it several times for several people at one page "
+        "(default: the login name).",
+    )] = None  # fmt: skip
+    scores: Annotated[Path | None, _labelling(
+        metavar="FILE", help="Parquet (or a folder of them) with key and a score: highest first "
+        "(default: by key).",
+    )] = None  # fmt: skip
+    score_column: Annotated[str | None, _labelling(
+        metavar="NAME", help="Column where --scores has several."
+    )] = None  # fmt: skip
+    sample: Annotated[int | None, _labelling(metavar="N", help="Label a random sample.")] = None
+    seed: Annotated[int, _labelling(help="Seed of --sample.")] = 0
+    port: Annotated[int, _server(help="0: any free one.")] = 8421
+    host: Annotated[str, _server(help="Address to listen on.")] = "127.0.0.1"
+    allow_remote: Annotated[bool, _server(
+        "--allow-remote", help="With --host: let other machines reach the page, unencrypted."
+    )] = False  # fmt: skip
+
+    def __post_init__(self) -> None:
+        """Check the options.
+
+        Raises:
+            BadParameter: not exactly one of images, agreement and consensus is given.
+            ClipshiftError: an option of the page is missing, contradicts another or is out of
+                range.
+        """
+        if sum(map(bool, (self.images, self.agreement, self.consensus))) != 1:
+            raise BadParameter("give one of --images, --agreement and --consensus.")
+        if not self.images:
+            return
+        if self.out is None:
+            raise ClipshiftError("give --out FILE, the table that the labels are written to")
+        require_parquet(self.out)
+        if not self.images.is_dir():
+            raise ClipshiftError(f"{self.images} (of --images) is no folder")
+        if self.sample is not None and self.sample < 1:
+            raise ClipshiftError("--sample must be at least 1")
+        if self.score_column and not self.scores:
+            raise ClipshiftError("--score-column names a column of --scores, which is not given")
+        if not 0 <= self.port < 1 << 16:
+            raise ClipshiftError("--port must be 0 to 65535")
+        for name in self.annotators:
+            check_annotator(name)
+        if len(set(self.annotators)) < len(self.annotators):
+            raise ClipshiftError("--annotator: a name is given twice")
+        check_host(self.host, self.allow_remote)
+
+    @property
+    def annotators(self) -> tuple[str, ...]:
+        return tuple(self.annotator or [login_name()])
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--images", type=Path, metavar="POOL",
-        help="label the pictures of this folder: shards (tars), or picture files",
+def released(
+    folder: Annotated[Path, Argument(help="The downloaded data set.")],
+    subset: Annotated[list[str], Option(
+        metavar="FOLDER=LABEL",
+        help="A folder (or file) of it: all its rows are natural, rendition or ambiguous, or, "
+        "without =LABEL, as a column says; give it several times.",
+    )],
+    pool: Annotated[Path, Option(
+        metavar="DIR", help="Sample tables of the pool or set: the project's, or img2dataset's."
+    )],
+    out: Annotated[Path, Option(metavar="FILE", help="Parquet of labels.")],
+    join: Annotated[Join, _theirs(
+        help="By URL and text, SAMPLE_ID (and URL), file name, or the image's SHA-256."
+    )] = "url",
+    column: Annotated[list[str] | None, _theirs(
+        metavar="ROLE=NAME",
+        help=f"A column of theirs that is not found by itself; roles: {', '.join(ROLES)}.",
+    )] = None,
+    value: Annotated[list[str] | None, _theirs(
+        metavar="VALUE=LABEL",
+        help="What a value of the label column means, where it is not clear.",
+    )] = None,
+    annotator: Annotated[str, Option(metavar="NAME", help="Annotator in the table.")] = "released",
+    memory: Annotated[float, Option(metavar="GIB", help="Budget of the join, GiB.")] = 4.0,
+) -> None:  # fmt: skip
+    """Labels that the paper's authors published, for the keys of a pool or set."""
+    from clipshift.apps.labelling import released as join_tables
+
+    require_parquet(out)
+    subsets = [join_tables.subset_of(word) for word in subset]
+    columns = dict(_pair(word, "--column ROLE=NAME") for word in column or [])
+    if unknown := set(columns) - set(ROLES):
+        raise ClipshiftError(f"--column: no such role {sorted(unknown)}; roles: {', '.join(ROLES)}")
+    meanings = (_pair(word, "--value VALUE=LABEL") for word in value or [])
+    values = {name.lower(): join_tables.label_number(meaning) for name, meaning in meanings}
+    account = join_tables.released(
+        folder, subsets, pool, out, join=join, columns=columns, values=values,
+        annotator=annotator, memory=memory,
     )  # fmt: skip
-    what.add_argument(
-        "--agreement", type=Path, nargs="+", metavar="LABELS",
-        help="print the annotators' agreement in these tables (--out: also as JSON)",
-    )  # fmt: skip
-    what.add_argument(
-        "--consensus", type=Path, nargs="+", metavar="LABELS",
-        help="write one label per picture of these tables to --out",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, metavar="FILE", help="the table of labels, parquet")
-    parser.add_argument(
-        "--annotator", action="append", metavar="NAME",
-        help="who labels; give it several times for several people at one page "
-        "(default: the login name)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--scores", type=Path, metavar="FILE",
-        help="parquet (or a folder of them) with key and a score: highest first (default: by key)",
-    )  # fmt: skip
-    parser.add_argument("--score-column", metavar="NAME", help="where --scores has several")
-    parser.add_argument("--sample", type=int, metavar="N", help="label a random sample")
-    parser.add_argument("--seed", type=int, default=0, help="of --sample (default: 0)")
-    parser.add_argument(
-        "--ties", choices=("ambiguous", "drop"), default="ambiguous",
-        help="what --consensus does with a tie (default: ambiguous)",
-    )  # fmt: skip
-    parser.add_argument("--port", type=int, default=PORT, help=f"(default: {PORT}; 0: any)")
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine only)"
-    )
-    parser.add_argument(
-        "--allow-remote", action="store_true",
-        help="with --host: let other machines reach the page, unencrypted",
-    )  # fmt: skip
+    print(f"{out}: {account['pool']['matched']} of {account['pool']['rows']} keys labelled")
+    for side in ("released", "pool", "labels"):
+        counts = (f"{count} {name.replace('_', ' ')}" for name, count in account[side].items())
+        print(f"  {side}: {', '.join(counts)}")
 
 
-def read_options(args: argparse.Namespace) -> Options:
-    """Check the arguments of the page.
+def _pair(word: str, form: str) -> tuple[str, str]:
+    left, mark, right = word.partition("=")
+    if not (left and mark and right):
+        raise ClipshiftError(f"{word!r}: expected {form}")
+    return left, right
 
-    Raises:
-        ClipshiftError: an argument is missing, contradicts another or is out of range.
-    """
-    if args.out is None:
-        raise ClipshiftError("give --out FILE, the table that the labels are written to")
-    if args.out.suffix != ".parquet":
-        raise ClipshiftError(f"--out {args.out}: labels are a parquet file, NAME.parquet")
-    if not args.images.is_dir():
-        raise ClipshiftError(f"{args.images} (of --images) is no folder")
-    if args.sample is not None and args.sample < 1:
-        raise ClipshiftError("--sample must be at least 1")
-    if args.score_column and not args.scores:
-        raise ClipshiftError("--score-column names a column of --scores, which is not given")
-    if not 0 <= args.port < 1 << 16:
-        raise ClipshiftError("--port must be 0 to 65535")
-    annotators = tuple(args.annotator or [login_name()])
-    for name in annotators:
-        check_annotator(name)
-    if len(set(annotators)) < len(annotators):
-        raise ClipshiftError("--annotator: a name is given twice")
-    check_host(args.host, args.allow_remote)
-    return Options(
-        images=args.images, out=args.out, annotators=annotators, scores=args.scores,
-        score_column=args.score_column, sample=args.sample, seed=args.seed, host=args.host,
-        port=args.port,
-    )  # fmt: skip
+
+def require_parquet(out: Path) -> None:
+    if out.suffix != ".parquet":
+        raise ClipshiftError(f"--out {out}: labels are a parquet file, NAME.parquet")
 
 
 def login_name() -> str:
@@ -109,6 +176,8 @@ def login_name() -> str:
 def check_annotator(name: str) -> None:
     if not name.strip() or not name.isprintable() or len(name) > 64:
         raise ClipshiftError(f"--annotator {name!r}: expected a name of 1 to 64 printable letters")
+    from clipshift.apps.labelling.table import RESERVED
+
     if name in RESERVED:
         raise ClipshiftError(f"--annotator {name}: this name is kept for labels made of others")
 

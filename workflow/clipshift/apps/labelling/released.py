@@ -10,7 +10,6 @@ The join is duckdb's, within `memory` and on disk (TMPDIR) for what does not fit
 concern the pool are kept.
 """
 
-import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ import duckdb
 import pyarrow.parquet as pq
 
 from clipshift.apps.labelling.import_table import (
-    ROLES,
     WORDS,
     Source,
     identifier,
@@ -27,19 +25,12 @@ from clipshift.apps.labelling.import_table import (
     quoted,
     source_of,
 )
+from clipshift.apps.labelling.options import JOINS, Join
 from clipshift.apps.labelling.table import LABELS, SCHEMA
 from clipshift.core.database import database
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 
-# How rows find each other: the value that must be equal, and one that must be equal, too, where
-# both sides have it. A pair that agrees in the first only is counted and not joined.
-JOINS = {
-    "url": ("url", "text"),
-    "sample_id": ("sample_id", "url"),
-    "file": ("file", None),
-    "sha256": ("sha256", None),
-}
 BATCH = 65_536
 
 
@@ -51,64 +42,8 @@ class Subset:
     label: int | None
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="the downloaded data set")
-    parser.add_argument(
-        "--subset", action="append", required=True, metavar="FOLDER[=LABEL]",
-        help="a folder (or file) of it: all its rows are natural, rendition or ambiguous, or, "
-        "without LABEL, as a column says; give it several times",
-    )  # fmt: skip
-    parser.add_argument(
-        "--pool", type=Path, required=True, metavar="DIR",
-        help="sample tables of the pool or set: the project's, or img2dataset's",
-    )  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="parquet of labels")
-    parser.add_argument(
-        "--join", choices=sorted(JOINS), default="url",
-        help="by URL and text, SAMPLE_ID (and URL), file name, or the picture's SHA-256 "
-        "(default: url)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--column", action="append", default=[], metavar="ROLE=NAME",
-        help=f"a column of theirs that is not found by itself; roles: {', '.join(ROLES)}",
-    )  # fmt: skip
-    parser.add_argument(
-        "--value", action="append", default=[], metavar="VALUE=LABEL",
-        help="what a value of the label column means, where it is not clear",
-    )  # fmt: skip
-    parser.add_argument(
-        "--annotator", default="released", metavar="NAME", help="in the table (default: released)"
-    )
-    parser.add_argument(
-        "--memory", type=float, default=4.0, metavar="GIB", help="budget of the join (default: 4)"
-    )
-
-
-def command(args: argparse.Namespace) -> None:
-    """The verb, by its arguments; prints the account and writes it beside the output."""
-    if args.out.suffix != ".parquet":
-        raise ClipshiftError(f"--out {args.out}: labels are a parquet file, NAME.parquet")
-    subsets = [_subset(word) for word in args.subset]
-    columns = dict(_pair(word, "--column ROLE=NAME") for word in args.column)
-    if unknown := set(columns) - set(ROLES):
-        raise ClipshiftError(f"--column: no such role {sorted(unknown)}; roles: {', '.join(ROLES)}")
-    meanings = (_pair(word, "--value VALUE=LABEL") for word in args.value)
-    values = {name.lower(): _label(meaning) for name, meaning in meanings}
-    account = released(
-        args.folder, subsets, args.pool, args.out, join=args.join, columns=columns, values=values,
-        annotator=args.annotator, memory=args.memory,
-    )  # fmt: skip
-    print(f"{args.out}: {account['pool']['matched']} of {account['pool']['rows']} keys labelled")
-    for side in ("released", "pool"):
-        print(
-            f"  {side}: "
-            + ", ".join(f"{v} {k.replace('_', ' ')}" for k, v in account[side].items())
-        )
-    print("  labels: " + ", ".join(f"{v} {k}" for k, v in account["labels"].items()))
-
-
 def released(
-    folder: Path, subsets: list[Subset], pool: Path, out: Path, *, join: str = "url",
+    folder: Path, subsets: list[Subset], pool: Path, out: Path, *, join: Join = "url",
     columns: dict[str, str] | None = None, values: dict[str, int] | None = None,
     annotator: str = "released", memory: float = 4.0,
 ) -> dict[str, Any]:  # fmt: skip
@@ -137,7 +72,7 @@ def released(
     return account
 
 
-def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: str) -> dict[str, int]:
+def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: Join) -> dict[str, int]:
     """Table `pool`: key, concept, source and the join values a and b."""
     source = source_of("pool", pool, db)
     if "key" not in source.columns:
@@ -163,7 +98,7 @@ def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: str) -> dict[str
 
 
 def _select(
-    source: Source, subset: Subset, join: str, given: dict[str, str], known: dict[str, int],
+    source: Source, subset: Subset, join: Join, given: dict[str, str], known: dict[str, int],
     db: duckdb.DuckDBPyConnection,
 ) -> str:  # fmt: skip
     """A query for label (-1: none), a and b of a subset's rows."""
@@ -202,7 +137,7 @@ def _label_sql(
     return f"CASE CAST({name} AS VARCHAR) {whens} ELSE -1 END" if cases else "-1"
 
 
-def _values(source: Source, join: str, given: dict[str, str]) -> tuple[str, str]:
+def _values(source: Source, join: Join, given: dict[str, str]) -> tuple[str, str]:
     """Expressions for the two join values of a row; 128-bit hashes of texts stay small in memory.
 
     Raises:
@@ -334,22 +269,15 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-def _subset(word: str) -> Subset:
+def subset_of(word: str) -> Subset:
     name, mark, label = word.rpartition("=")
-    return Subset(name, _label(label)) if mark else Subset(label, None)
+    return Subset(name, label_number(label)) if mark else Subset(label, None)
 
 
-def _label(word: str) -> int:
+def label_number(word: str) -> int:
     if (label := label_of(word, None, {})) is None:
         raise ClipshiftError(f"{word!r} is no label; expected {', '.join(LABELS)}")
     return label
-
-
-def _pair(word: str, form: str) -> tuple[str, str]:
-    left, mark, right = word.partition("=")
-    if not (left and mark and right):
-        raise ClipshiftError(f"{word!r}: expected {form}")
-    return left, right
 
 
 def _row(db: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:

@@ -1,6 +1,5 @@
 """`clipshift label`: serve the page, or say what a table of labels comes to."""
 
-import argparse
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from urllib.parse import quote
 
 from clipshift.apps.labelling import agreement as kappas
 from clipshift.apps.labelling.catalogue import Catalogue, open_catalogue
-from clipshift.apps.labelling.options import Options, read_options
+from clipshift.apps.labelling.options import Options
 from clipshift.apps.labelling.scores import sort_items
 from clipshift.apps.labelling.server import Server, token_of
 from clipshift.apps.labelling.store import Store
@@ -19,21 +18,21 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
 
 
-def label(args: argparse.Namespace) -> None:
-    """The verb, by its arguments."""
-    if args.agreement:
-        agreement(args.agreement, args.out)
-    elif args.consensus:
-        write_consensus(args.consensus, args.out, args.ties)
-    else:
-        serve(read_options(args))
+def label(options: Options) -> None:
+    """What the options ask for, of which they hold one."""
+    if options.agreement:
+        agreement(options.agreement, options.out)
+    elif options.consensus:
+        write_consensus(options.consensus, options.out, options.ties)
+    elif options.images and options.out:
+        serve(options, options.images, options.out)
 
 
-def serve(options: Options) -> None:
+def serve(options: Options, images: Path, out: Path) -> None:
     """Serve the page until Ctrl-C or SIGTERM."""
-    catalogue = open_pool(options)
-    views = Views(catalogue, Store(options.out), options.annotators)
-    server = Server(views, options.host, options.port, token_of(options.out))
+    catalogue = open_pool(options, images)
+    views = Views(catalogue, Store(out), options.annotators)
+    server = Server(views, options.host, options.port, token_of(out))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
     for name in options.annotators:
@@ -47,14 +46,14 @@ def serve(options: Options) -> None:
     finally:
         server.finish()
         views.store.close()
-    print(f"{options.out}: {len(views.store.rows())} labels")
+    print(f"{out}: {len(views.store.rows())} labels")
 
 
-def open_pool(options: Options) -> Catalogue:
+def open_pool(options: Options, images: Path) -> Catalogue:
     """The pictures in the page's order; says what was left out."""
-    catalogue = open_catalogue(options.images, options.sample, options.seed)
+    catalogue = open_catalogue(images, options.sample, options.seed)
     account = catalogue.account
-    print(f"{options.images}: {account.came_in} pictures found, {account.went_out} to label")
+    print(f"{images}: {account.came_in} pictures found, {account.went_out} to label")
     for reason, count in sorted(account.rejected.items()):
         print(f"  {count} left out: {reason}")
     if options.scores:

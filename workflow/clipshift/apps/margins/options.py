@@ -1,9 +1,10 @@
-"""The command line of `clipshift margins`: read without importing torch."""
+"""The verbs `clipshift margins` and `clipshift verify`: read without importing torch."""
 
-import argparse
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import TypeAdapter, ValidationError
+from typer import Argument, Option
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.names import Name
@@ -12,20 +13,51 @@ from clipshift.study.config.names import Name
 RESERVED = ("thresholds", "certificates")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pool", type=Path, required=True, help="embedding folder")
-    parser.add_argument(
-        "--test", action="append", required=True, metavar="NAME=DIR",
-        help="embedding folder of a test set; may be given several times",
-    )  # fmt: skip
-    parser.add_argument("--reference", type=Path, required=True, help="embedding folder")
-    parser.add_argument("--k", type=int, default=0, help="also the k nearest points of each test")
-    parser.add_argument(
-        "--grid", type=float, nargs="*", default=[], help="also count points above these"
-    )
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
-    parser.add_argument("--screen", default="auto", choices=["auto", "int8", "float32", "none"])
-    parser.add_argument("--out", type=Path, required=True)
+def margins(
+    pool: Annotated[Path, Option(metavar="EMB_DIR", help="Embedding folder of the pool.")],
+    test: Annotated[list[str], Option(
+        metavar="NAME=EMB_DIR", help="Embedding folder of a test set; may be given several times."
+    )],
+    reference: Annotated[Path, Option(
+        metavar="EMB_DIR", help="Embedding folder of the reference set."
+    )],
+    out: Annotated[Path, Option(metavar="DIR", help="Folder to write.")],
+    k: Annotated[int, Option(
+        help="Also the k nearest points of each test image.", rich_help_panel="Neighbours"
+    )] = 0,
+    grid: Annotated[list[float] | None, Option(
+        metavar="S...", help="Also count points above these similarities.",
+        rich_help_panel="Neighbours",
+    )] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], Option(
+        help="Where the pass runs.", rich_help_panel="Computation"
+    )] = "auto",
+    screen: Annotated[Literal["auto", "int8", "float32", "none"], Option(
+        help="First estimate of similarities: changes the time, not the output.",
+        rich_help_panel="Computation",
+    )] = "auto",
+) -> None:  # fmt: skip
+    """Margins of an embedding folder to test sets."""
+    tests = named_tests(test)
+    from clipshift.apps.margins import run
+
+    record = run.margins(pool, tests, reference, out, device, screen, k, grid)
+    print(f"{record['rows']} points; closer to a test image than the reference set:")
+    for name, above in record["above_threshold"].items():
+        share = above / record["rows"] if record["rows"] else 0
+        print(f"  {name}: {above} ({100 * share:.2f} %)")
+
+
+def verify(
+    out: Annotated[Path, Argument(metavar="DIR", help="What `clipshift margins` wrote.")],
+    sample: Annotated[int, Option(help="Points of each shard.")] = 1000,
+    seed: Annotated[int, Option(help="Seed of their draw.")] = 0,
+) -> None:
+    """Compute a sample of finished margins again."""
+    from clipshift.apps.margins import run
+
+    checked = run.verify(out, sample, seed)
+    print(f"{checked['points']} points ({checked['pairs']} pairs) agree with float64")
 
 
 def named_tests(words: list[str]) -> dict[str, Path]:

@@ -7,8 +7,8 @@ baseline), the figure as svg and pdf, and `account.json` (what was read and what
 why).
 """
 
-import argparse
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from clipshift.apps.robustness.results import read
@@ -125,17 +125,22 @@ def why(table: Table, model: str, shift: Shift, lacking: Axis) -> str:
     )
 
 
-def robustness(args: argparse.Namespace) -> str:
+def robustness(
+    results: list[Path], out: Path, accuracies: list[str], cfg: Robustness, full: bool
+) -> str:
     """The command; returns what to print.
+
+    Args:
+        accuracies: `AXIS=ACCURACY`, of the only model of the results.
+        full: R, A and ObjectNet against all of ImageNet, not against their own classes.
 
     Raises:
         ClipshiftError: nothing can be compared; says what is missing.
     """
-    cfg = Robustness(space=args.space, seed=args.seed, baseline=args.baseline)
-    table = read(args.results)
-    measured_id(args.id, table)
+    table = read(results)
+    measured_id(accuracies, table)
     filled = published_id(table)
-    found = compare_all(table, cfg, args.axis == "full")
+    found = compare_all(table, cfg, full)
     if not found.rows:
         measured = {m: [a.name for a in v] for m, v in table.values.items()}
         raise ClipshiftError(
@@ -147,18 +152,18 @@ def robustness(args: argparse.Namespace) -> str:
         )
     from clipshift.figures.robustness import draw
 
-    write_csv(args.out / "effective_robustness.csv", found.rows)
-    outputs = [args.out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
+    write_csv(out / "effective_robustness.csv", found.rows)
+    outputs = [out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
     draw(table, found.shifts, cfg, outputs)
     account = table.account.as_json() | {"imagenet_from_open_clip": filled}
-    write_json(args.out / "account.json", account | {"refused": found.refused})
+    write_json(out / "account.json", account | {"refused": found.refused})
     lines = [_printed(r) for r in found.rows if r["baseline"] == cfg.baseline]
     lines += [
         f"{m}: ImageNet {100 * v:.1f} % from open_clip's own table" for m, v in filled.items()
     ]
     lines += [f"refused: {text}" for text in _refusals(found.refused)]
     lines += [f"not used: {count} x {r}" for r, count in table.account.rejected.items()]
-    return "\n".join([*lines, f"wrote {args.out}/effective_robustness.csv, .svg, .pdf"])
+    return "\n".join([*lines, f"wrote {out}/effective_robustness.csv, .svg, .pdf"])
 
 
 def _refusals(refused: list[dict[str, str]]) -> list[str]:
