@@ -34,8 +34,8 @@ names the file, the key and the nearest valid one; `clipshift check FILE` says s
 usually `splits`. `pool`, `reference`, `encoder` and `model` each name one of these blocks. They are
 needed only where several could be meant; the error lists them.
 
-**Sweeps.** A split whose name has a `{key}` is one split for each value in that key's list; `{set}` is
-each of `sets` alone. Several lists give all combinations, the last list varying fastest:
+**Sweeps.** A split whose name has a `{key}` is one split for each value in that key's list; `{set}`
+is each of `sets` alone. Several lists give all combinations, the last list varying fastest:
 
 ```yaml
 splits:
