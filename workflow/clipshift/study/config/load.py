@@ -49,7 +49,7 @@ def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
     try:
         return Config.model_validate(sweeps.expanded(defaults.filled(raw)))
     except sweeps.SweepError as error:
-        lines = [f"{_file_of(error.path, files)}{'.'.join(error.path)}: {error}"]
+        lines = [f"{_file_of(error.path, files)}{'.'.join(map(str, error.path))}: {error}"]
         raise ClipshiftError("the configuration is not valid:\n  " + lines[0]) from None
     except ValidationError as error:
         origins = sweeps.origins(raw)
@@ -74,8 +74,8 @@ def _explain(fault: dict[str, Any], files: Sequence[Path], origins: Mapping[str,
     path = _config_path(loc)
     where = ".".join(map(str, path)) or "configuration"
     match path:
-        case ("splits", name, *inner) if name in origins:
-            path, where = ("splits", origins[name], *inner), f"{where} (of {origins[name]!r})"
+        case ("splits", name, *_) if name in origins:
+            path, where = ("splits", origins[name]), f"{where} (of {origins[name]!r})"
     file = _file_of(path, files)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":

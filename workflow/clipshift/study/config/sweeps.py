@@ -133,11 +133,12 @@ def _values(given: Any, axis: str, placeholder: str) -> list[tuple[str, str, Any
 
 def _figures(value: Any, trained: list[str], path: tuple[str, ...]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _figures(part, trained, (*path, key)) for key, part in value.items()}
-    if not isinstance(value, list) or not any(isinstance(v, str) and "*" in v for v in value):
-        return value
-    names = (_fitting(v, trained, path) if isinstance(v, str) and "*" in v else [v] for v in value)
-    return list(dict.fromkeys(name for several in names for name in several))
+        return {key: _figures(part, trained, (*path, str(key))) for key, part in value.items()}
+    listed = isinstance(value, list) and all(isinstance(name, str) for name in value)
+    if not listed or not any("*" in name for name in value):
+        return value  # as it is: a contrast may name a split twice
+    names = (_fitting(name, trained, path) if "*" in name else [name] for name in value)
+    return list(dict.fromkeys(chain.from_iterable(names)))
 
 
 def _fitting(pattern: str, trained: list[str], path: tuple[str, ...]) -> list[str]:
