@@ -32,6 +32,7 @@ from PIL import Image
 from clipshift.core.files import read_json, write_json, write_npy, write_parquet, write_text
 from clipshift.datasets.shards import Sample, write_tar
 from clipshift.similarity.embeddings import shard_paths
+from clipshift.study.config.load import load
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -149,14 +150,13 @@ def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> d
         "dedup": {"clusters": clusters, "sample": 256 * clusters} | jobs,
     }
     write_text(scratch / "size.yaml", yaml.safe_dump(overlay))
-    study = yaml.safe_load(CONFIG.read_text())
-    dedup = f"results/dedup/{study['pool']}/{study['encoder']}"
+    study = load(CONFIG)
+    dedup = f"results/dedup/{study.pool}/{study.encoder}"
     if one_job:
         targets = [f"{dedup}/scores/00000.parquet"]
     else:
-        figures = study["figures"]["tolerance"]
-        targets = [f"results/splits/{name}.parquet" for name in study["splits"]]
-        targets += [f"results/figures/tolerance_{name}.svg" for name in figures]
+        targets = [f"results/splits/{name}.parquet" for name in study.splits]
+        targets += [f"results/figures/tolerance_{name}.svg" for name in study.figures.tolerance]
         targets += [f"{dedup}/record.json"]
     command = [
         sys.executable, HERE / "sampled.py", "--cores", "all", "--profile", ROOT / "profiles/local",
@@ -166,7 +166,7 @@ def rehearse(points: int, scratch: Path, many: bool, one_job: bool = False) -> d
     start = time.perf_counter()
     subprocess.run([str(word) for word in command], check=True)
     wall = time.perf_counter() - start
-    embedded = scratch / f"results/embeddings/{study['encoder']}/{study['pool']}"
+    embedded = scratch / f"results/embeddings/{study.encoder}/{study.pool}"
     found = {
         "points": sizes["samples"],
         "made_seconds": made,

@@ -5,6 +5,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from clipshift.study.config.defaults import IN_WORDS
 from clipshift.study.config.study import Config
 
 INTRODUCTION = """\
@@ -14,6 +15,7 @@ Generated from `workflow/clipshift/study/config/` by `clipshift config-docs --ou
 a test keeps it in step. A configuration is one YAML file (`snakemake --configfile FILE`, default
 `config/mini.yaml`); several files are merged, the later ones win. An unknown key is an error that
 names the file, the key and the nearest valid one; `clipshift check FILE` says so without a run.
+[examples/](../examples/README.md) has three short studies to start from.
 
 | file | what |
 |---|---|
@@ -27,6 +29,28 @@ names the file, the key and the nearest valid one; `clipshift check FILE` says s
 | `laion400m.yaml` | studies A and B at the papers' scale; the default of `--profile slurm` |
 | `rehearsal.yaml` | everything but training, on synthetic pools: `make rehearsal` |
 | `test.yaml` | the same rules in about two minutes, for the tests |
+
+**Defaults.** A new study names what is its own: `study`, `pools`, `sets`, `encoders`, `models`, and
+usually `splits`. `pool`, `reference`, `encoder` and `model` each name one of these blocks. They are
+needed only where several could be meant; the error lists them.
+
+**Sweeps.** A split whose name has a `{key}` is one split for each value in that key's list; `{set}`
+is each of `sets` alone. Several lists give all combinations, the last list varying fastest:
+
+```yaml
+splits:
+  rand_{keep}: {recipe: rand, keep: [0.25, 0.5]}                         # rand_25, rand_50
+  near_{set}_{keep}: {recipe: near, sets: [val, r], keep: [12_000_000]}  # near_val_12M, near_r_12M
+  pruned_{set}: {recipe: pruned, sets: {val: val, both: [val, r]}}       # names given: pruned_both
+  far_{keep}:                                                            # several blocks
+    - {recipe: far, sets: [val], keep: [0.5]}
+    - {recipe: far, sets: [val], keep: [0.25, 0.75], seeds: []}          # made, not trained
+```
+
+A share (a float) is named by its percent (0.125: `12p5`), a count in `k`, `M` or `B` where that is
+short (22_500_000: `22p5M`), a text by itself; other values need names. A name that is made twice is
+an error. In the lists of `figures`, a name with `*` (`near_val_*`) is all splits that fit and are
+trained.
 """
 
 
@@ -54,7 +78,9 @@ def _section(block: type[BaseModel]) -> str:
     lines.append("|---|---|---|---|")
     for name, field in block.model_fields.items():
         default = field.default
-        if field.is_required():
+        if block is Config and name in IN_WORDS:
+            text = IN_WORDS[name]
+        elif field.is_required():
             text = "required"
         elif isinstance(default, BaseModel):
             text = "see below"

@@ -150,7 +150,7 @@ class FolderSet(Folder):
 
 
 def _kind(value: Any) -> str:
-    keys = value if isinstance(value, dict) else vars(value)
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     if "urls" in keys:
         return "downloaded"
     if "storage" in keys:

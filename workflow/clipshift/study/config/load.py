@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.study.config import defaults, sweeps
 from clipshift.study.config.study import Config
 
 
@@ -36,7 +37,7 @@ def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
-    """Validate a raw configuration.
+    """Fill in defaults, spell out sweeps, and validate.
 
     Args:
         raw: the (merged) dictionary.
@@ -46,9 +47,13 @@ def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
         ClipshiftError: one line per fault: file, key, what is wrong, and the nearest valid key.
     """
     try:
-        return Config.model_validate(dict(raw))
+        return Config.model_validate(sweeps.expanded(defaults.filled(raw)))
+    except sweeps.SweepError as error:
+        lines = [f"{_file_of(error.path, files)}{'.'.join(map(str, error.path))}: {error}"]
+        raise ClipshiftError("the configuration is not valid:\n  " + lines[0]) from None
     except ValidationError as error:
-        lines = [_explain(dict(fault), files) for fault in error.errors()]
+        origins = sweeps.origins(raw)
+        lines = [_explain(dict(fault), files, origins) for fault in error.errors()]
         raise ClipshiftError("the configuration is not valid:\n  " + "\n  ".join(lines)) from None
 
 
@@ -64,16 +69,22 @@ def _read(path: Path) -> dict[str, Any]:
     return value
 
 
-def _explain(fault: dict[str, Any], files: Sequence[Path]) -> str:
+def _explain(fault: dict[str, Any], files: Sequence[Path], origins: Mapping[str, str]) -> str:
     loc = tuple(fault["loc"])
-    where = ".".join(str(part) for part in _config_path(loc)) or "configuration"
-    file = _file_of(_config_path(loc), files)
+    path = _config_path(loc)
+    where = ".".join(map(str, path)) or "configuration"
+    match path:
+        case ("splits", name, *_) if name in origins:
+            path, where = ("splits", origins[name]), f"{where} (of {origins[name]!r})"
+    file = _file_of(path, files)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown key"
         near = difflib.get_close_matches(str(loc[-1]), valid_keys(loc[:-1]), n=1, cutoff=0.5)
         if near:
             message += f"; did you mean {near[0]!r}?"
+    elif fault["type"] == "missing" and where in defaults.ONLY:
+        message = defaults.ONLY[where].lacking(fault["input"])
     return f"{file}{where}: {message}"
 
 

@@ -167,7 +167,8 @@ class Evaluation(Block):
     """Zero-shot classification."""
 
     templates: Templates = Field(
-        description="Prompt templates with `{c}`; or `openai_imagenet`: OpenAI's 80 of open_clip."
+        default=["a photo of a {c}."],
+        description="Prompt templates with `{c}`; or `openai_imagenet`: OpenAI's 80 of open_clip.",
     )
     words: dict[Annotated[str, Ref("configured class")], list[str]] = Field(
         default={},
@@ -219,11 +220,15 @@ class Config(Block):
     encoder: EncoderName = Field(description="The encoder that measures similarity.")
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")
-    splits: dict[Name, Split] = Field(min_length=1, description="Split recipes.")
+    splits: dict[Name, Split] = Field(
+        min_length=1, description="Split recipes; a name with `{key}` is a sweep, see above."
+    )
     models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
     model: ModelName = Field(description="The model of `results/eval/{split}.json`.")
-    seeds: list[int] = Field(min_length=1, description="Training seeds; one model each.")
-    evaluation: Evaluation = Field(description="Zero-shot evaluation.")
+    seeds: list[int] = Field(
+        default=[0], min_length=1, description="Training seeds; one model each."
+    )
+    evaluation: Evaluation = Field(default=Evaluation(), description="Zero-shot evaluation.")
     domains: Domains | None = Field(
         default=None, description="Study B: natural images and renditions, clean test sets."
     )
