@@ -144,7 +144,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
 
 def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> list[dict]:  # type: ignore[type-arg]
     """Rows of a split by domain; the pool is not de-duplicated."""
-    from clipshift.study.config.mixes import Mix
+    from clipshift.splits.recipes.domains import Mix
 
     recipe = Mix.model_validate({"recipe": "domains", "reference": reference} | keys)
     embedded = [

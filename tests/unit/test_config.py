@@ -14,6 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config import docs, study
 from clipshift.study.config.load import load, parse
+from clipshift.study.config.recipe_base import recipe, reference_rule
 from clipshift.study.config.references import references
 from tests.conftest import ROOT
 
@@ -25,7 +26,7 @@ FULL = [
 STUDY = yaml.safe_load((Path(__file__).parent / "study.yaml").read_text())
 BLOCKS = [
     block
-    for block in vars(study).values()
+    for block in [*vars(study).values(), *recipe.blocks.values(), *reference_rule.blocks.values()]
     if isinstance(block, type) and issubclass(block, study.Block) and block is not study.Block
 ]
 

@@ -57,10 +57,8 @@ def test_images(cfg: Config) -> float:
 
 def kept_share(cfg: Config, split: str) -> float:
     """Share of the pool that a split keeps, where its size is known before; else 1."""
-    keep = getattr(cfg.splits[split], "keep", None)
-    if isinstance(keep, int):
-        return min(1.0, keep / points(cfg, cfg.pool))
-    return keep if isinstance(keep, float) else UNKNOWN_SHARE
+    share = cfg.splits[split].share(points(cfg, cfg.pool))
+    return UNKNOWN_SHARE if share is None else share
 
 
 def _vectors(cfg: Config, rows: float) -> float:
@@ -183,7 +181,7 @@ def _neighbours(cfg: Config, w: Mapping[str, str]) -> Work:
 
 def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.pool), cfg.costs
-    sets = len(getattr(cfg.splits[w["split"]], "sets", []))
+    sets = len(cfg.splits[w["split"]].driving_sets())
     read = n * (c.row_bytes + c.score_bytes * (1 + sets))
     return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
 

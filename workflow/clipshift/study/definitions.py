@@ -14,7 +14,7 @@ from clipshift.study.config.causes import LinearHead, RunOf
 from clipshift.study.config.data import Block, TestSet
 from clipshift.study.config.encoders import FolderEncoder, RunEncoder
 from clipshift.study.config.folders import takes
-from clipshift.study.config.study import Config, driving_sets, source_packages
+from clipshift.study.config.study import Config, source_packages
 
 # Of the own block, in front of as many of the whole definition.
 OWN_DIGITS = 12
@@ -127,12 +127,12 @@ def _splits(c: Config) -> Iterator[Node]:
             refs.append(("embeddings", f"{c.encoder}/{c.pool}"))
         if split.reference:
             refs.append(("sets", c.reference))
-        driving = [*driving_sets(split), *driving_sets(split.reference)]
+        driving = [*split.driving_sets(), *split.reference_driving_sets()]
         refs += [("embeddings", f"{c.encoder}/{s}") for s in driving]
         refs += [("margins", f"{c.encoder}/{c.pool}")] * bool(driving)
-        if isinstance(keep := getattr(split, "keep", None), str):
-            refs.append(("splits", keep))
-        if split.recipe == "domains" and c.domains:
+        if split.like:
+            refs.append(("splits", split.like))
+        if split.by_domain and c.domains:
             refs.append(("domains", c.domains.name))
         yield ("splits", name), _block(split, "seeds", "model"), refs
 

@@ -36,7 +36,7 @@ from clipshift.study.config.folders import (
 from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
-from clipshift.study.config.splits import Dedup, Pruned, Split
+from clipshift.study.config.splits import Dedup, Split
 
 
 class Neighbours(Block):
@@ -298,9 +298,11 @@ class Config(Block):
         for key, encoder in self.encoders.items():
             if isinstance(encoder, RunEncoder) and encoder.seed not in self.seeds_of(encoder.split):
                 raise ValueError(f"encoders.{key}.seed: no model of that seed is trained")
-        mixes = [name for name, split in self.splits.items() if split.recipe == "domains"]
-        if mixes and self.domains is None:
-            raise ValueError(f"splits.{mixes[0]}: the recipe `domains` needs the block `domains`")
+        for key, split in self.splits.items():
+            if split.by_domain and self.domains is None:
+                raise ValueError(
+                    f"splits.{key}: the recipe `{split.recipe}` needs the block `domains`"
+                )
         if isinstance(self.encoders[self.encoder], RunEncoder):
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
@@ -334,11 +336,6 @@ def source_packages(source: Any) -> list[str]:
     return sorted({name for _, kind, name in references(source) if kind == "package"})
 
 
-def driving_sets(recipe: Any) -> list[str]:
-    """Test sets whose similarities a recipe reads."""
-    return list(getattr(recipe, "sets", []))
-
-
 def known(c: Config) -> dict[str, Collection[str] | None]:
     """The names of each kind of reference; None where they are known only with the data."""
     domains, blocks = c.domains, c.causes
@@ -366,9 +363,9 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
         "any model": [*blocks.models, *c.models],
         "split": c.splits,
         "trained split": trained,
-        "whole split": [n for n in trained if isinstance(c.splits[n].reference, bool)],
-        "pruned split": [n for n in trained if isinstance(c.splits[n], Pruned)],
-        "split of no fixed size": [n for n, s in c.splits.items() if not hasattr(s, "keep")],
+        "whole split": [n for n in trained if c.splits[n].reference_rule is None],
+        "pruned split": [n for n in trained if c.splits[n].gap_tolerance is not None],
+        "split of no fixed size": [n for n, s in c.splits.items() if s.size is None],
         "base": [*c.splits, c.pool, c.reference],
         "classifier": domains.classifiers if domains else [],
         "clean set": domains.clean if domains else [],

@@ -205,4 +205,4 @@ class DomainLayout:
         """Verdicts on the points that a split by domain chooses among; other splits read none."""
         recipe = self.cfg.splits[split]
         datasets = [self.cfg.pool, *[self.cfg.reference] * bool(recipe.reference)]
-        return [f for d in datasets * (recipe.recipe == "domains") for f in self.verdicts(d)]
+        return [f for d in datasets * recipe.by_domain for f in self.verdicts(d)]
