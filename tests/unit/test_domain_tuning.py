@@ -17,6 +17,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.datasets.shards import Sample, write_tar
 from clipshift.similarity import encoders
+from clipshift.similarity.encoder import Encoder
 from clipshift.study.config.domains import DOMAINS, Finetune, Linear, Parts
 from clipshift.study.config.study import AnyTraining, EpochTraining, Training
 
@@ -34,7 +35,7 @@ def picture(seed: int, flat: bool) -> bytes:
     return out.getvalue()
 
 
-def encoder(*_: object) -> encoders.Encoder:
+def encoder(*_: object) -> Encoder:
     """A small convolutional tower, the same at every start."""
     torch.manual_seed(1)
     tower = torch.nn.Sequential(
@@ -42,7 +43,7 @@ def encoder(*_: object) -> encoders.Encoder:
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
     )  # fmt: skip
     prepare = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-    return encoders.Encoder(prepare, tower, 7, torch.device("cpu"), tower)
+    return Encoder(prepare, tower, 7, torch.device("cpu"), tower)
 
 
 IMAGES = [picture(i, flat=i % 2 == 0) for i in range(60)]

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from clipshift.core.device import available_cores
-from clipshift.similarity.encoders import Encoder
+from clipshift.similarity.encoder import Encoder
 from clipshift.study.config.domains import Finetune
 
 # Encoded, or decoded already.

@@ -5,7 +5,6 @@ used for.
 """
 
 import io
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,11 @@ from clipshift.classifiers.folds import (
     training,
 )
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, write_json, write_parquet
+from clipshift.core.files import write_json, write_parquet
 from clipshift.core.step import step
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity.embeddings import read_all
 from clipshift.study.config.domains import DOMAINS, Labels, Prompts
-from clipshift.study.config.encoders import RunEncoder
 
 
 def vectors_of(folders: Sequence[Path], keys: Sequence[str]) -> np.ndarray:
@@ -185,39 +183,16 @@ def text_weights(spec: classifier.Spec) -> np.ndarray:
     """(3, D) float32: per label the mean embedding of its prompts, times CLIP's logit scale."""
     import torch
 
+    from clipshift.core.device import pick_device
     from clipshift.similarity.open_clip_models import text_classifier
 
     prompts = spec.classifier.prompts  # type: ignore[union-attr]
-    clip = _clip(spec.encoder)
+    clip = spec.encoder.clip(pick_device())
     with torch.inference_mode():
         means = text_classifier(clip, [prompts[d] for d in DOMAINS]).T  # (3, D)
         scaled = means * clip.model.logit_scale.exp()
     weights: np.ndarray = scaled.float().cpu().numpy()
     return weights
-
-
-def _clip(spec: Any) -> Any:
-    """The whole model, with its text tower, of an encoder."""
-    from clipshift.similarity import open_clip_models
-
-    if isinstance(spec, RunEncoder):
-        folder = Path("results/models") / spec.run
-        record = read_json(folder / "record.json")
-        with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
-            return open_clip_models.load(
-                record["model"], record["training"]["model"], folder / "model.pt", Path(scratch)
-            )
-    import open_clip
-
-    from clipshift.core.device import pick_device
-
-    device = pick_device()
-    model, _, preprocess = open_clip.create_model_and_transforms(
-        spec.model, pretrained=spec.pretrained, device=device
-    )
-    return open_clip_models.Clip(
-        model.eval(), preprocess, open_clip.get_tokenizer(spec.model), device
-    )
 
 
 @step(version=2)

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from clipshift.study.config.causes import LinearHead, training
-from clipshift.study.config.encoders import OpenClipEncoder
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.study import Config, EpochTraining
 
@@ -96,7 +95,7 @@ def _pool_shard(cfg: Config, w: Mapping[str, str]) -> Work:
 def embed_rate(cfg: Config, encoder: str) -> float:
     """Pictures per second and GPU: the slower of preparing them and of the encoder."""
     c = cfg.costs
-    if not isinstance(cfg.encoders[encoder], OpenClipEncoder):
+    if not cfg.encoders[encoder].costs_embed_flops:
         return c.embed_per_second
     return min(c.embed_per_second, c.gpu_flops * c.encoder_share / c.embed_flops)
 

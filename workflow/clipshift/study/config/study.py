@@ -22,7 +22,7 @@ from clipshift.study.config.causes import Causes
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.data import Block, Holdout, Package, Rendering, Source
 from clipshift.study.config.domains import Domains
-from clipshift.study.config.encoders import Encoder, FolderEncoder, RunEncoder
+from clipshift.study.config.encoders import Encoder
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
     AnyPool,
@@ -296,20 +296,20 @@ class Config(Block):
         if self.sets[self.reference].role != "reference":
             raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
         for key, encoder in self.encoders.items():
-            if isinstance(encoder, RunEncoder) and encoder.seed not in self.seeds_of(encoder.split):
+            run = encoder.trained
+            if run and run.seed not in self.seeds_of(run.split):
                 raise ValueError(f"encoders.{key}.seed: no model of that seed is trained")
         for key, split in self.splits.items():
             if split.by_domain and self.domains is None:
                 raise ValueError(
                     f"splits.{key}: the recipe `{split.recipe}` needs the block `domains`"
                 )
-        if isinstance(self.encoders[self.encoder], RunEncoder):
+        if self.encoders[self.encoder].trained:
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
             )
-        own = self.encoders[self.encoder]
-        needed = {self.pool, *self.sets} if isinstance(own, FolderEncoder) else set()
-        if isinstance(own, FolderEncoder) and (lacking := needed - own.folders.keys()):
+        vectors = self.encoders[self.encoder].vectors
+        if vectors is not None and (lacking := {self.pool, *self.sets} - vectors.keys()):
             raise ValueError(f"encoders.{self.encoder}.folders: none for {sorted(lacking)}")
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
@@ -356,9 +356,7 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
         "measured set": [*tests, *blocks.subsets],
         "dataset": [*c.pools, *c.sets],
         "encoder": c.encoders,
-        "encoder with a text tower": [
-            n for n, e in c.encoders.items() if e.kind in ("run", "open_clip")
-        ],
+        "encoder with a text tower": [n for n, e in c.encoders.items() if e.has_text_tower],
         "model": c.models,
         "any model": [*blocks.models, *c.models],
         "split": c.splits,

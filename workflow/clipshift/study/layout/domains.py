@@ -73,13 +73,10 @@ class DomainLayout:
         """A classifier's block, with the block of its encoder."""
         assert self.block is not None
         classifier = self.block.classifiers[name]
-        encoder = self.cfg.encoders[classifier.encoder].model_dump(mode="json")
-        if "folders" in encoder:  # of the data sets that it learns from
-            folders = encoder["folders"].items()
-            encoder["folders"] = {d: folder for d, folder in folders if d in self.labelled}
+        encoder = self.cfg.encoders[classifier.encoder].only(self.labelled)
         return {
             "classifier": classifier.model_dump(mode="json"),
-            "encoder": encoder,
+            "encoder": encoder.model_dump(mode="json"),
             "parts": self.block.parts.model_dump(mode="json"),
         }
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from clipshift.core.brace_ranges import compact
 from clipshift.study.config.domain_figures import OfClean
-from clipshift.study.config.encoders import FolderEncoder, RunEncoder
 from clipshift.study.config.folders import EXTERNAL, CaptionedPool, FolderSet, Tars, takes
 from clipshift.study.config.study import Config
 from clipshift.study.layout.made import Made
@@ -141,21 +140,21 @@ class Layout:
 
     def encoder_files(self, encoder: str) -> list[str]:
         """The weights of an encoder that this study trains."""
-        spec = self.cfg.encoders[encoder]
-        if not isinstance(spec, RunEncoder):
+        trained = self.cfg.encoders[encoder].trained
+        if trained is None:
             return []
-        return [f"results/models/{spec.run}/{name}" for name in ("record.json", "model.pt")]
+        return [f"results/models/{trained.run}/{name}" for name in ("record.json", "model.pt")]
 
     def encoder_pattern(self, folders: bool) -> str:
         """Wildcard pattern of the encoders whose embeddings the user has, or of the others."""
         every = self.cfg.encoders.items()
-        return pattern(n for n, e in every if isinstance(e, FolderEncoder) == folders)
+        return pattern(n for n, e in every if (e.vectors is not None) == folders)
 
     def embedding_folder(self, encoder: str, dataset: str) -> str:
         """The folder of the user's embeddings of a data set, as a word."""
-        spec = self.cfg.encoders[encoder]
-        assert isinstance(spec, FolderEncoder)
-        return EXTERNAL + spec.folders[dataset]
+        vectors = self.cfg.encoders[encoder].vectors
+        assert vectors is not None
+        return EXTERNAL + vectors[dataset]
 
     def clusters(self, pool: str, encoder: str) -> list[str]:
         """Clusters of a pool's shards; none where all pairs are compared."""
