@@ -21,7 +21,8 @@ from clipshift.datasets.shards import write_table
 from clipshift.similarity.embeddings import write_shard
 from clipshift.splits import split
 from clipshift.splits.recipes import Margins
-from clipshift.study.config.domains import DOMAINS, Classifier, Labels, Parts
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import Classifier, Labels, Parts
 from tests.conftest import row, unit
 
 PARTS = Parts(validation=0.3, test=0.3)

@@ -62,7 +62,7 @@ class DomainLayout:
     def tuned(self, classifier: str) -> bool:
         """Whether a classifier tunes its encoder on images."""
         assert self.block is not None
-        return self.block.classifiers[classifier].kind == "finetune"
+        return self.block.classifiers[classifier].tunes
 
     def encoder(self, classifier: str) -> str:
         """The name of a classifier's encoder."""
