@@ -21,7 +21,8 @@ from clipshift.datasets.shards import write_table
 from clipshift.similarity.embeddings import write_shard
 from clipshift.splits import split
 from clipshift.splits.recipes import Margins
-from clipshift.study.config.domains import DOMAINS, Classifier, Labels, Parts
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import Classifier, Labels, Parts
 from tests.conftest import row, unit
 
 PARTS = Parts(validation=0.3, test=0.3)
@@ -144,7 +145,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
 
 def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> list[dict]:  # type: ignore[type-arg]
     """Rows of a split by domain; the pool is not de-duplicated."""
-    from clipshift.study.config.mixes import Mix
+    from clipshift.splits.recipes.domains import Mix
 
     recipe = Mix.model_validate({"recipe": "domains", "reference": reference} | keys)
     embedded = [

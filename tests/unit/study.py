@@ -19,7 +19,6 @@ from clipshift.similarity.embeddings import Embeddings, in_key_order
 from clipshift.splits import split
 from clipshift.splits.recipes import Margins
 from clipshift.study.config.splits import Split
-from clipshift.study.config.study import driving_sets
 from tests.conftest import row, unit
 
 KEPT_BY_DEDUP = 0.999
@@ -128,7 +127,7 @@ def make_split(
         scores = replace(scores, embedded=[deduplicate(folder, threshold)])
     if not spec.reference:
         scores = replace(scores, reference=[])
-    if not driving_sets(spec.reference):
+    if not spec.reference_driving_sets():
         scores = replace(scores, reference_margins=Margins({}, {}))
     split.make(spec, scores, out)
     return pq.read_table(out).to_pylist()

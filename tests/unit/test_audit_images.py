@@ -17,19 +17,19 @@ from clipshift.apps.audit import embed, images, run, thumbnails
 from clipshift.apps.audit.options import Options
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
-from clipshift.similarity import encoders
+from clipshift.similarity.encoder import Encoder
 from tests import audit_case
 from tests.conftest import picture
 
 
-def tiny_encoder() -> encoders.Encoder:
+def tiny_encoder() -> Encoder:
     """Mean colours of a 4 x 4 grid: an encoder that needs no weights."""
 
     def preprocess(image: Image.Image) -> torch.Tensor:
         small = np.asarray(image.resize((4, 4)), dtype=np.float32) + 1
         return torch.from_numpy(small.transpose(2, 0, 1).copy())
 
-    return encoders.Encoder(preprocess, lambda p: p.flatten(1), 3, torch.device("cpu"))
+    return Encoder(preprocess, lambda p: p.flatten(1), 3, torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)

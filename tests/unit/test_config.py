@@ -13,7 +13,10 @@ from pydantic import BaseModel, TypeAdapter
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config import docs, study
+from clipshift.study.config.classifier_base import classifier
+from clipshift.study.config.encoder_base import encoder
 from clipshift.study.config.load import load, parse
+from clipshift.study.config.recipe_base import recipe, reference_rule
 from clipshift.study.config.references import references
 from tests.conftest import ROOT
 
@@ -25,7 +28,10 @@ FULL = [
 STUDY = yaml.safe_load((Path(__file__).parent / "study.yaml").read_text())
 BLOCKS = [
     block
-    for block in vars(study).values()
+    for block in [
+        *vars(study).values(),
+        *(b for r in (recipe, reference_rule, encoder, classifier) for b in r.blocks.values()),
+    ]
     if isinstance(block, type) and issubclass(block, study.Block) and block is not study.Block
 ]
 

@@ -108,7 +108,7 @@ def test_a_fit_that_is_certain_keeps_every_test_set_out(lacking: str) -> None:
 
 
 def test_further_embeddings_of_the_user_are_no_part_of_a_classifier() -> None:
-    from clipshift.study.config.encoders import FolderEncoder
+    from clipshift.similarity.encoders.folder import FolderEncoder
 
     cfg = STUDIES["mini"]
     assert cfg.domains is not None

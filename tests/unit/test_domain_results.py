@@ -15,10 +15,10 @@ from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet, write_text
 from clipshift.evaluation import by_domain
+from clipshift.splits.recipes.domains import Mix
 from clipshift.stats.prevalence import corrected, true_shares
 from clipshift.study.config.domain_figures import Variant
 from clipshift.study.config.domains import Clean
-from clipshift.study.config.mixes import Mix
 from tests.unit.domains_case import Case, make_case, make_mix, run_case
 from tests.unit.logits_case import said
 
@@ -248,7 +248,7 @@ def test_more_than_there_is_is_refused_with_the_remedy(case: Case, tmp_path: Pat
 )
 def test_counts_or_ratios(keys: dict[str, object], parts: tuple[int, int]) -> None:
     mix = Mix.model_validate({"recipe": "domains"} | keys)
-    assert mix.parts == parts and mix.keep == (sum(parts) or 5)
+    assert mix.parts == parts and mix.size == (sum(parts) or 5)
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,22 @@ from PIL import Image
 from pydantic import TypeAdapter
 from torchvision.transforms import v2
 
-from clipshift.classifiers import classifier, finetune, fit, reductions, score
+from clipshift.classifiers import classifier, fit, reductions, score, tuning
 from clipshift.classifiers.folds import Labelled
+from clipshift.classifiers.methods.finetune import Finetune
+from clipshift.classifiers.methods.linear import Linear
 from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.datasets.shards import Sample, write_tar
 from clipshift.similarity import encoders
-from clipshift.study.config.domains import DOMAINS, Finetune, Linear, Parts
+from clipshift.similarity.encoder import Encoder
+from clipshift.similarity.encoders.efficientnet_lite0 import EfficientNetLiteEncoder
+from clipshift.study.config.classifier_base import DOMAINS, Examples
+from clipshift.study.config.domains import Parts
 from clipshift.study.config.study import AnyTraining, EpochTraining, Training
 
+ENCODER = EfficientNetLiteEncoder(kind="efficientnet_lite0")
 SPEC = Finetune(kind="finetune", encoder="e", epochs=30, batch=16, lr=0.5, step=20)
 
 
@@ -34,7 +40,7 @@ def picture(seed: int, flat: bool) -> bytes:
     return out.getvalue()
 
 
-def encoder(*_: object) -> encoders.Encoder:
+def encoder(*_: object) -> Encoder:
     """A small convolutional tower, the same at every start."""
     torch.manual_seed(1)
     tower = torch.nn.Sequential(
@@ -42,7 +48,7 @@ def encoder(*_: object) -> encoders.Encoder:
         torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(),
     )  # fmt: skip
     prepare = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
-    return encoders.Encoder(prepare, tower, 7, torch.device("cpu"), tower)
+    return Encoder(prepare, tower, 7, torch.device("cpu"), tower)
 
 
 IMAGES = [picture(i, flat=i % 2 == 0) for i in range(60)]
@@ -55,7 +61,7 @@ def test_tuning_learns_and_keeps_what_is_frozen(frozen: bool) -> None:
     before = {k: v.clone() for k, v in own.tower.state_dict().items()}
     spec = SPEC.model_copy(update={"frozen": frozen})
     train, check = (IMAGES[:40], TARGETS[:40]), (IMAGES[40:], TARGETS[40:])
-    tuned = finetune.tune(spec, own, train, check, 2)
+    tuned = tuning.tune(spec, own, train, check, 2)
     assert (tuned.logits(IMAGES[40:]).argmax(1) == TARGETS[40:]).mean() > 0.85
     same = all(torch.equal(before[k], v) for k, v in own.tower.state_dict().items())
     assert same == frozen
@@ -63,13 +69,13 @@ def test_tuning_learns_and_keeps_what_is_frozen(frozen: bool) -> None:
 
 def test_tuned_weights_survive_the_disk_and_batches(tmp_path: Path) -> None:
     train, check = (IMAGES[:33], TARGETS[:33]), (IMAGES[33:], TARGETS[33:])
-    state = finetune.tune(SPEC, encoder(), train, check, 2).state()
+    state = tuning.tune(SPEC, encoder(), train, check, 2).state()
     classifier.save({"natural": state}, tmp_path / "m.npz")
     with np.load(tmp_path / "m.npz") as stored:
         again = {k.removeprefix("natural/"): stored[k] for k in stored.files}
-    first, second = (finetune.restore(encoder(), s).logits(IMAGES) for s in (state, again))
+    first, second = (tuning.restore(encoder(), s).logits(IMAGES) for s in (state, again))
     assert np.array_equal(first, second)
-    one = finetune.restore(encoder(), state).logits(IMAGES[:1])
+    one = tuning.restore(encoder(), state).logits(IMAGES[:1])
     assert one == pytest.approx(first[:1], abs=1e-5)
     classifier.save({"natural": again}, tmp_path / "n.npz")
     assert (tmp_path / "m.npz").read_bytes() == (tmp_path / "n.npz").read_bytes()
@@ -114,7 +120,8 @@ def test_a_linear_probe_keeps_sklearns_decisions() -> None:
         y = np.arange(90) % classes
         x[:, 0] += y
         spec = Linear(kind="linear", encoder="e")
-        ours = methods.logits(spec, methods.fit(spec, x, y, classes), x, classes).argmax(1)
+        arrays = spec.fit(Examples(x, y, classes), Examples(x, y, classes), ENCODER)
+        ours = methods.logits(spec, arrays, classes, ENCODER, x).argmax(1)
         theirs = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x, y).predict(x)
         assert (ours == theirs).mean() > 0.98
 

@@ -15,8 +15,9 @@ from clipshift.datasets.package import fetch
 from clipshift.datasets.shards import Sample, write_table, write_tar
 from clipshift.similarity import embed, encoders
 from clipshift.similarity.embeddings import read_shard, shard_paths
+from clipshift.similarity.encoder import Encoder
+from clipshift.similarity.encoders.open_clip import OpenClipEncoder
 from clipshift.study.config.data import Package
-from clipshift.study.config.encoders import OpenClipEncoder
 from tests.conftest import picture, row
 
 CONTENT = b"a package"
@@ -115,11 +116,11 @@ def test_unknown_weights_are_refused() -> None:
         encoders.load(spec, "cpu")
 
 
-def encoder_of(forward: Any, batch: int = 3) -> encoders.Encoder:
+def encoder_of(forward: Any, batch: int = 3) -> Encoder:
     def preprocess(image: Image.Image) -> torch.Tensor:
         return torch.from_numpy(np.asarray(image.resize((4, 4)), np.float32)).permute(2, 0, 1) / 255
 
-    return encoders.Encoder(preprocess, forward, batch, torch.device("cpu"))
+    return Encoder(preprocess, forward, batch, torch.device("cpu"))
 
 
 PIXELS = encoder_of(lambda x: x.flatten(1))

@@ -111,7 +111,7 @@ write = lambda out: write_npy(out, np.random.default_rng(0).random(100_000))
 """,
     "split": """
 from clipshift.splits import split
-from clipshift.study.config.splits import Full
+from clipshift.splits.recipes.full import Full
 from clipshift.splits.recipes import Margins
 from pathlib import Path
 pool, dedup = Path(sys.argv[2]), Path(sys.argv[3])

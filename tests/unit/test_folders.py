@@ -188,14 +188,13 @@ def test_row_without_a_sample_is_not_lost_silently(tmp_path: Path) -> None:
     import torch
 
     from clipshift.datasets.shards import write_tar
-    from clipshift.similarity import embed, encoders
+    from clipshift.similarity import embed
+    from clipshift.similarity.encoder import Encoder
 
     folder = write_pool(tmp_path / "p", {0: 3})
     group(folder, tmp_path, 1)
     write_tar(folder / "00000.tar", list(read_tars(folder / "00000.tar"))[:2])
-    encoder = encoders.Encoder(
-        lambda _: torch.ones(3, 2, 2), lambda x: x.flatten(1), 4, torch.device("cpu")
-    )
+    encoder = Encoder(lambda _: torch.ones(3, 2, 2), lambda x: x.flatten(1), 4, torch.device("cpu"))
     table = tmp_path / "out/00000.parquet"
     with pytest.raises(ClipshiftError, match=r"lists 3 samples.*hold 2"):
         embed.embed(encoder, [folder / "00000.tar"], table, "00000", tmp_path / "e")

@@ -15,7 +15,9 @@ from clipshift.core.files import read_json, write_parquet
 from clipshift.datasets.shards import write_table
 from clipshift.splits import split
 from clipshift.splits.recipes import Margins
-from clipshift.study.config.splits import Full, Near, Rand
+from clipshift.splits.recipes.full import Full
+from clipshift.splits.recipes.near import Near
+from clipshift.splits.recipes.rand import Rand
 from tests.conftest import row
 from tests.unit.study import Study, candidates, kept, make_split, make_study
 

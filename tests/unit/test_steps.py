@@ -39,12 +39,29 @@ def test_the_code_of_a_step_is_all_that_it_reads() -> None:
         return {str(file.relative_to(PACKAGE)) for file in closure(step)}
 
     split = names("splits.split.split")
-    assert split >= {"splits/split.py", "splits/recipes.py", "core/database.py"}
+    assert split >= {"splits/split.py", "splits/recipes/__init__.py", "core/database.py"}
     assert not [name for name in split if name.startswith(("study/", "similarity/"))]
     # A program that it starts, what that one imports, and data files.
     assert names("training.clip.train") >= {"training/open_clip_main.py", "training/batches.py"}
     assert "data/imagenet_wordnet_names.txt" in names("datasets.captions.corpora.corpus")
     assert "data/published_domains.json" in names("figures.domain_bars.figure")
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("splits.split.split", "splits/recipes"),
+        ("similarity.embed.shard", "similarity/encoders"),
+        ("classifiers.fit.write_fit", "classifiers/methods"),
+        ("classifiers.fit.write_fit", "similarity/encoders"),
+        ("classifiers.score.write_vector_scores", "classifiers/methods"),
+        ("classifiers.score.write_picture_scores", "similarity/encoders"),
+        ("apps.audit.run.audit", "similarity/encoders"),
+    ],
+)
+def test_modules_found_by_their_package_are_part_of_the_code(name: str, package: str) -> None:
+    modules = set((PACKAGE / package).glob("*.py"))
+    assert len(modules) > 4 and closure(name) >= modules
 
 
 SOURCE = '''

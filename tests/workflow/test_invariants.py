@@ -15,8 +15,11 @@ import yaml
 
 from clipshift.core.files import read_json, read_parquet
 from clipshift.similarity.embeddings import read_all
-from clipshift.study.config.splits import Far, Near, Pruned, Rand
-from clipshift.study.config.study import Config, driving_sets
+from clipshift.splits.recipes.far import Far
+from clipshift.splits.recipes.near import Near
+from clipshift.splits.recipes.pruned import Pruned
+from clipshift.splits.recipes.rand import Rand
+from clipshift.study.config.study import Config
 from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, TEST_CONFIG
 
@@ -121,7 +124,7 @@ def test_near_and_far_are_ends_of_one_order(done: Finished) -> None:
 def test_sized_splits_are_nested(done: Finished) -> None:
     for kind in (Near, Far, Rand):
         for (a, x), (b, y) in combinations(done.of(kind), 2):
-            same = driving_sets(x) == driving_sets(y)
+            same = x.driving_sets() == y.driving_sets()
             same &= all(getattr(x, k, 0) == getattr(y, k, 0) for k in ("seed", "combine"))
             if same:
                 small, large = sorted((done.kept(a), done.kept(b)), key=len)

@@ -11,11 +11,13 @@ import numpy as np
 from clipshift.classifiers import methods, reductions
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_json
+from clipshift.study.config.classifier_base import ClassifierBase
 from clipshift.study.config.data import Block
 from clipshift.study.config.domains import Classifier, Parts
+from clipshift.study.config.encoder_base import EncoderBlock
 from clipshift.study.config.encoders import Encoder
 
-Models = dict[str, methods.Arrays]  # problem -> its arrays
+Models = dict[str, dict[str, np.ndarray]]  # problem -> its arrays
 
 
 class Spec(Block):
@@ -35,26 +37,14 @@ class Fitted:
         temperatures: problem -> what its logits are divided by.
     """
 
-    spec: Any
-    encoder: Any
+    spec: ClassifierBase
+    encoder: EncoderBlock
     models: Models
     temperatures: dict[str, float]
 
-    @property
-    def reads_pictures(self) -> bool:
-        return bool(self.spec.kind == "finetune")
-
     def raw(self, name: str, classes: int, x: Any) -> np.ndarray:
         """(N, K) logits of one model, for embeddings (N, D) or encoded images."""
-        if self.reads_pictures:
-            from clipshift.classifiers import finetune
-            from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
-
-            tuned = finetune.restore(encoders.load(self.encoder), self.models[name])
-            return tuned.logits(x)
-        return methods.logits(
-            self.spec, self.models[name], np.asarray(x, dtype=np.float64), classes
-        )
+        return methods.logits(self.spec, self.models[name], classes, self.encoder, x)
 
     def scores(self, x: np.ndarray | Sequence[bytes]) -> dict[str, np.ndarray]:
         """Domain -> (N,) float32 calibrated log-odds."""

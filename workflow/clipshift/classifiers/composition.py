@@ -12,7 +12,8 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.prevalence import corrected
-from clipshift.study.config.domains import DOMAINS, VERDICTS
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import VERDICTS
 
 
 def count(files: Sequence[Path]) -> np.ndarray:

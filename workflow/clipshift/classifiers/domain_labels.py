@@ -17,7 +17,8 @@ from clipshift.core.files import Files, read_parquet, write_json, write_parquet
 from clipshift.core.step import step
 from clipshift.datasets.select import class_of
 from clipshift.datasets.tar_paths import data_folder, located
-from clipshift.study.config.domains import DOMAINS, Labels
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import Labels
 
 # The contract of label tables, ours and the labelling page's.
 SCHEMA = pa.schema(

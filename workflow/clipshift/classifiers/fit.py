@@ -5,14 +5,13 @@ used for.
 """
 
 import io
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipshift.classifiers import classifier, methods, reductions
+from clipshift.classifiers import classifier, reductions
 from clipshift.classifiers.domain_labels import read_labels
 from clipshift.classifiers.folds import (
     TEST,
@@ -24,12 +23,12 @@ from clipshift.classifiers.folds import (
     training,
 )
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, write_json, write_parquet
+from clipshift.core.files import write_json, write_parquet
 from clipshift.core.step import step
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity.embeddings import read_all
-from clipshift.study.config.domains import DOMAINS, Labels, Prompts
-from clipshift.study.config.encoders import RunEncoder
+from clipshift.study.config.classifier_base import DOMAINS, Examples
+from clipshift.study.config.domains import Labels
 
 
 def vectors_of(folders: Sequence[Path], keys: Sequence[str]) -> np.ndarray:
@@ -89,19 +88,19 @@ def fit(
     """Fit and calibrate; the weights, and the record of how."""
     own = spec.classifier
     checked = {part: labelled.of(part) for part in (VALIDATION, TEST)}
-    if isinstance(own, Prompts):
-        learned = labelled.of("nobody")
+    if own.sampling is None:
+        learned, problems = labelled.of("nobody"), [reductions.NOTHING]
     else:
-        learned = training(labelled, own.size, own.balanced, spec.parts.seed)
+        learned = training(labelled, *own.sampling, spec.parts.seed)
+        problems = reductions.problems(own.form, learned.labels)
     x = features(spec, {TRAIN: learned, **checked}, folders, tars)
     arrays: classifier.Models = {}
-    if isinstance(own, Prompts):
-        arrays[reductions.WHOLE] = {"weights": text_weights(spec), "bias": np.zeros(len(DOMAINS))}
-    else:
-        for problem in reductions.problems(own.form, learned.labels):
-            check = reductions.problems(own.form, checked[VALIDATION].labels, VALIDATION)
-            same = next(p for p in check if p.name == problem.name)
-            arrays[problem.name] = _learn(spec, problem, same, x)
+    for problem in problems:
+        check = reductions.problems(own.form, checked[VALIDATION].labels, VALIDATION)
+        same = next(p for p in check if p.name == problem.name)
+        arrays[problem.name] = own.fit(
+            _examples(problem, x[TRAIN]), _examples(same, x[VALIDATION]), spec.encoder
+        )
     raw = classifier.Fitted(own, spec.encoder, arrays, {})
     temperatures, losses = {}, {}
     logits = {
@@ -148,7 +147,7 @@ def features(
     """
     names = {part: [str(key) for key in mine.keys] for part, mine in parts.items()}
     every = [key for keys in names.values() for key in keys]
-    if spec.classifier.kind == "finetune":
+    if spec.classifier.tunes:
         found = dict(zip(every, pictures_of(tars, every), strict=True))
         return {part: [found[key] for key in keys] for part, keys in names.items()}
     vectors = vectors_of(folders, every)
@@ -156,68 +155,10 @@ def features(
     return dict(zip(names, np.split(vectors, ends), strict=True))
 
 
-def _learn(
-    spec: classifier.Spec,
-    problem: reductions.Problem,
-    check: reductions.Problem,
-    x: Mapping[str, Any],
-) -> methods.Arrays:
-    """The arrays of one model."""
-    own = spec.classifier
-    assert not isinstance(own, Prompts)
-    if own.kind != "finetune":
-        return methods.fit(own, x[TRAIN][problem.rows], problem.targets, problem.classes)
-    from clipshift.classifiers import finetune
-    from clipshift.similarity import encoders
-
-    # Each model starts from the encoder's own weights.
-    tuned = finetune.tune(
-        own,
-        encoders.load(spec.encoder),
-        ([x[TRAIN][i] for i in problem.rows], problem.targets),
-        ([x[VALIDATION][i] for i in check.rows], check.targets),
-        problem.classes,
-    )
-    return tuned.state()
-
-
-def text_weights(spec: classifier.Spec) -> np.ndarray:
-    """(3, D) float32: per label the mean embedding of its prompts, times CLIP's logit scale."""
-    import torch
-
-    from clipshift.similarity.open_clip_models import text_classifier
-
-    prompts = spec.classifier.prompts  # type: ignore[union-attr]
-    clip = _clip(spec.encoder)
-    with torch.inference_mode():
-        means = text_classifier(clip, [prompts[d] for d in DOMAINS]).T  # (3, D)
-        scaled = means * clip.model.logit_scale.exp()
-    weights: np.ndarray = scaled.float().cpu().numpy()
-    return weights
-
-
-def _clip(spec: Any) -> Any:
-    """The whole model, with its text tower, of an encoder."""
-    from clipshift.similarity import open_clip_models
-
-    if isinstance(spec, RunEncoder):
-        folder = Path("results/models") / spec.run
-        record = read_json(folder / "record.json")
-        with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
-            return open_clip_models.load(
-                record["model"], record["training"]["model"], folder / "model.pt", Path(scratch)
-            )
-    import open_clip
-
-    from clipshift.core.device import pick_device
-
-    device = pick_device()
-    model, _, preprocess = open_clip.create_model_and_transforms(
-        spec.model, pretrained=spec.pretrained, device=device
-    )
-    return open_clip_models.Clip(
-        model.eval(), preprocess, open_clip.get_tokenizer(spec.model), device
-    )
+def _examples(problem: reductions.Problem, x: Any) -> Examples:
+    """What a model reads: the embeddings or images of a part that it is about."""
+    own = x[problem.rows] if isinstance(x, np.ndarray) else [x[i] for i in problem.rows]
+    return Examples(own, problem.targets, problem.classes)
 
 
 @step(version=2)

@@ -11,7 +11,8 @@ import pyarrow as pa
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.datasets.select import seeded_order
-from clipshift.study.config.domains import DOMAINS, Parts
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import Parts
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 

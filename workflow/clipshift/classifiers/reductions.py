@@ -10,7 +10,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.config.domains import DETECTED, DOMAINS
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import DETECTED
 
 WHOLE = "domains"
 
@@ -29,6 +30,10 @@ class Problem:
     rows: np.ndarray
     targets: np.ndarray
     classes: int
+
+
+# Of a model that learns from no label.
+NOTHING = Problem(WHOLE, np.arange(0), np.arange(0), len(DOMAINS))
 
 
 def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem]:

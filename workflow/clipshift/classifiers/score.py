@@ -20,7 +20,7 @@ from clipshift.core.files import atomic, write_json
 from clipshift.core.step import step
 from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.similarity.embeddings import open_shard
-from clipshift.study.config.domains import DOMAINS
+from clipshift.study.config.classifier_base import DOMAINS
 
 SCHEMA = pa.schema([("key", pa.string()), *((d, pa.float32()) for d in DOMAINS)])
 # Rows in memory as float64, and images decoded.
@@ -55,17 +55,15 @@ def score_pictures(
     fitted: classifier.Fitted, tars: Sequence[Path], ledger: Ledger
 ) -> Iterator[pa.Table]:
     """Scores of images by a tuned encoder, some at a time; each model is loaded once."""
-    from clipshift.classifiers import finetune
-    from clipshift.similarity import encoders  # torch takes seconds; embeddings need none
-    from clipshift.similarity.embed import pictures
+    from clipshift.similarity.embed import pictures  # torch takes seconds; embeddings need none
 
     models = {
-        name: finetune.restore(encoders.load(fitted.encoder), fitted.models[name])
-        for name, _ in reductions.names(fitted.spec.form)
+        name: fitted.spec.model(fitted.models[name], classes, fitted.encoder)
+        for name, classes in reductions.names(fitted.spec.form)
     }
     for some in batched(pictures(tars, ledger), PICTURES):
         keys, images = [key for key, _ in some], [image for _, image in some]
-        logits = {n: m.logits(images) / fitted.temperatures[n] for n, m in models.items()}
+        logits = {n: m(images) / fitted.temperatures[n] for n, m in models.items()}
         yield table(keys, reductions.log_odds(fitted.spec.form, logits))
 
 

@@ -18,7 +18,8 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.domains import DETECTED, DOMAINS
+from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.domains import DETECTED
 
 Side = tuple[np.ndarray, np.ndarray]  # is it of the domain (N,) bool; score (N,) float
 

@@ -7,7 +7,8 @@ a test compares, and `clipshift steps --record FILE` records new digests, also f
 changes no output.
 
 The code of a step is its module and all that it imports of this package, but for the study's room:
-values of the configuration and paths reach a step as parameters and inputs.
+values of the configuration and paths reach a step as parameters and inputs. Of a package that it
+takes something from, rather than a module, it is all modules: they register there by their names.
 """
 
 import ast
@@ -62,7 +63,24 @@ def _reads(module: Path) -> frozenset[Path]:
         for name in names:
             where = PACKAGE.parent / name.replace(".", "/")
             found.update(f for f in (where.with_suffix(".py"), where / "__init__.py") if f.exists())
+        for name in _packages(node):
+            found.update((PACKAGE.parent / name.replace(".", "/")).glob("*.py"))
     return frozenset(f for f in found if not _neutral(f))
+
+
+def _packages(node: ast.AST) -> list[str]:
+    """Packages that an import takes whole, or something from that is no module of theirs."""
+    if not isinstance(node, ast.ImportFrom) or not node.module:
+        return []
+    names = [f"{node.module}.{alias.name}" for alias in node.names]
+    here = [_is_module(name) for name in names]
+    whole = [name for name in names if (PACKAGE.parent / name.replace(".", "/")).is_dir()]
+    return whole + [node.module] * (not all(here))
+
+
+def _is_module(name: str) -> bool:
+    where = PACKAGE.parent / name.replace(".", "/")
+    return where.is_dir() or where.with_suffix(".py").exists()
 
 
 def _text(node: ast.AST) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
 from clipshift.figures.published import published_domains
+from clipshift.study.config.classifier_base import DOMAINS
 from clipshift.study.config.domain_figures import CompositionTable
-from clipshift.study.config.domains import DOMAINS, VERDICTS
+from clipshift.study.config.domains import VERDICTS
 from clipshift.study.layout.figures import Files, Study
 
 

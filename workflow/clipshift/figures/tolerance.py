@@ -14,7 +14,7 @@ from clipshift.evaluation.summary import read_conditions
 from clipshift.figures.removal import count, margins_of, removed
 from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
 from clipshift.study.config.figures import Tolerance
-from clipshift.study.config.splits import Pruned
+from clipshift.study.config.splits import Split
 from clipshift.study.layout.figures import Files, Study
 
 Rows = list[dict[str, Any]]
@@ -38,18 +38,18 @@ def sweep(block: Tolerance, files: Files) -> Rows:
         ]
 
 
-def trained(block: Tolerance, files: Files, recipes: Mapping[str, Pruned]) -> Rows:
+def trained(block: Tolerance, files: Files, recipes: Mapping[str, Split]) -> Rows:
     """One row per trained split and test set."""
     rows = []
     for split, result in read_conditions(files["evaluations"]).items():
         recipe = recipes[split]
         total = result["points_kept"] + result["points_pruned"]
-        same = set(recipe.sets) == set(block.sets) and len(block.sets) > 1
+        same = set(recipe.driving_sets()) == set(block.sets) and len(block.sets) > 1
         for name in block.sets:
             entry = result["sets"][name]
             rows.append(
-                {"driven_by": "union" if same else "+".join(recipe.sets)}
-                | {"tolerance": recipe.tolerance, "candidates": total}
+                {"driven_by": "union" if same else "+".join(recipe.driving_sets())}
+                | {"tolerance": recipe.gap_tolerance, "candidates": total}
                 | {"removed": result["points_pruned"]}
                 | {"share_removed": result["points_pruned"] / total}
                 | {"split": split, "test_set": name, "seeds": len(result["runs"])}

@@ -27,7 +27,8 @@ from clipshift.datasets.shards import Sample
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import read_shard, write_shard
-from clipshift.study.config.encoders import Encoder
+from clipshift.similarity.encoder import Encoder
+from clipshift.study.config.encoders import Encoder as EncoderBlock
 
 CHECKED_ROWS = 4
 # Images decoded ahead, per core.
@@ -65,7 +66,7 @@ def _decode(sample: Sample) -> Image.Image:
 
 
 def embed(
-    encoder: encoders.Encoder, tars: Path | Sequence[Path], table: Path, shard: str, out: Path
+    encoder: Encoder, tars: Path | Sequence[Path], table: Path, shard: str, out: Path
 ) -> Ledger:
     """Embed one shard and return its counts. A large shard is in memory as vectors and keys only.
 
@@ -108,7 +109,7 @@ def embed(
     return ledger
 
 
-def verify(encoder: encoders.Encoder, tars: Path | Sequence[Path], shard: str, out: Path) -> None:
+def verify(encoder: Encoder, tars: Path | Sequence[Path], shard: str, out: Path) -> None:
     """Embed some stored rows again from their images and compare: alignment and numbers."""
     stored = read_shard(out, shard)
     rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
@@ -125,7 +126,7 @@ def verify(encoder: encoders.Encoder, tars: Path | Sequence[Path], shard: str, o
 
 
 @step(version=1)
-def shard(encoder: Encoder, tars: list[str], table: Path, shard: str, out: Path) -> None:
+def shard(encoder: EncoderBlock, tars: list[str], table: Path, shard: str, out: Path) -> None:
     """`embed` one shard.
 
     Args:

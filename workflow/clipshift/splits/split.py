@@ -19,9 +19,13 @@ from clipshift.core.database import Paths, count, database, listed
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
 from clipshift.core.step import step
-from clipshift.splits.recipes import Margins, select
-from clipshift.study.config.mixes import Mix
-from clipshift.study.config.splits import Full, Split
+from clipshift.splits.recipes import select
+from clipshift.splits.recipes.full import Full
+from clipshift.study.config.recipe_base import Margins, Seeded
+from clipshift.study.config.splits import Split
+
+# The points of the table `pool` that are kept.
+_KEPT = "FROM pool SEMI JOIN (SELECT key FROM pool_chosen WHERE kept) USING (key)"
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Scores:
     like: Path | None = None
 
 
-def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
+def make(recipe: Seeded, scores: Scores, out: Path) -> Ledger:
     """Write `out` (the split's parquet, in the order of keys), its account and its exports.
 
     Raises:
@@ -58,21 +62,19 @@ def make(recipe: Any, scores: Scores, out: Path) -> Ledger:
         _create_pool(db, scores.pool, scores.embedded)
         if scores.reference:
             _create_reference(db, scores)
-        if isinstance(recipe, Mix):
-            _gather(db, recipe, scores)
-        select(
-            db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out.stem), out.stem
-        )
+        _gather(db, recipe, scores)
+        select(db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out), out.stem)
         candidates = count(db, "FROM pool WHERE dropped IS NULL")
         points_kept = count(db, "FROM pool_chosen WHERE kept")
         parts = ["SELECT * FROM pool JOIN pool_chosen USING (key)"]
         account = {"candidates": candidates, "points_kept": points_kept}
-        if isinstance(recipe, Mix):
-            account |= _domains_kept(db, scores.margins.verdicts)
+        if recipe.draws_reference:
+            account["reference_kept"] = count(db, f"{_KEPT} WHERE shard IS NULL")
         elif scores.reference:
-            _select_reference(db, recipe.reference, scores, out.stem)
+            _select_reference(db, recipe, scores, out.stem)
             parts.append("SELECT * FROM reference JOIN reference_chosen USING (key)")
             account["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
+        account |= _groups_kept(db, recipe.groups(scores.margins))
         db.execute(
             "CREATE TABLE split AS SELECT key, url_hash, sha256, kept, reason, test_set, "
             "test_key AS nearest_test_key, similarity, threshold, margin, shard "
@@ -134,56 +136,48 @@ def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
         raise ClipshiftError(f"the key {clash[0][0]!r} is in the pool and in the reference set")
 
 
-def _gather(db: duckdb.DuckDBPyConnection, recipe: Mix, scores: Scores) -> None:
-    """Table `pool`, of all that a split by domain draws from: points of the reference set, too.
-
-    Points of other classes than the recipe's, or of none, are no candidates.
-    """
-    if scores.reference:
+def _gather(db: duckdb.DuckDBPyConnection, recipe: Seeded, scores: Scores) -> None:
+    """Table `pool`, of all that a split draws from; what its recipe refuses is no candidate."""
+    if recipe.draws_reference and scores.reference:
         db.execute("INSERT INTO pool BY NAME SELECT * FROM reference")
-    if recipe.classes is not None:
-        tables = f"read_parquet({listed([*scores.pool, *scores.reference])})"
+    samples = f"read_parquet({listed([*scores.pool, *scores.reference])})"
+    if refused := recipe.refused(samples):
+        reason, condition = refused
+        db.execute(f"UPDATE pool SET dropped = ? WHERE dropped IS NULL AND {condition}", [reason])
+
+
+def _groups_kept(db: duckdb.DuckDBPyConnection, groups: str | None) -> dict[str, int]:
+    """How many of the points that a split keeps are of each group of its recipe."""
+    if groups is None:
+        return {}
+    return dict(
         db.execute(
-            "UPDATE pool SET dropped = 'class is not asked for' WHERE dropped IS NULL "
-            f"AND key NOT IN (SELECT key FROM {tables} WHERE list_contains(?, class_name))",
-            [list(recipe.classes)],
-        )
-
-
-def _domains_kept(db: duckdb.DuckDBPyConnection, verdicts: Paths) -> dict[str, int]:
-    """What the account of a split by domain says of the points that it keeps."""
-    kept = "FROM pool SEMI JOIN (SELECT key FROM pool_chosen WHERE kept) USING (key)"
-    domains = db.execute(
-        f"SELECT 'kept_' || verdict, count(*) {kept} JOIN read_parquet({listed(verdicts)}) v "
-        "USING (key) GROUP BY verdict ORDER BY verdict"
-    ).fetchall()
-    return {"reference_kept": count(db, f"{kept} WHERE shard IS NULL"), **dict(domains)}
-
-
-def _select_reference(db: duckdb.DuckDBPyConnection, rule: Any, scores: Scores, name: str) -> None:
-    """Table `reference_chosen`; its reasons name the reference set."""
-    whole = Full(recipe="full")
-    select(
-        db,
-        "reference",
-        whole if rule is True else rule,
-        scores.reference_margins,
-        None,
-        f"{name} (reference)",
+            f"SELECT 'kept_' || name, count(*) {_KEPT} JOIN ({groups}) USING (key) "
+            "GROUP BY name ORDER BY name"
+        ).fetchall()
     )
+
+
+def _select_reference(
+    db: duckdb.DuckDBPyConnection, recipe: Seeded, scores: Scores, name: str
+) -> None:
+    """Table `reference_chosen`; its reasons name the reference set."""
+    rule = recipe.reference_rule or Full(recipe="full")
+    select(db, "reference", rule, scores.reference_margins, None, f"{name} (reference)")
     db.execute(
         "UPDATE reference_chosen SET reason = CASE WHEN kept THEN 'reference' "
         "ELSE 'reference: ' || reason END"
     )
 
 
-def _size_like(recipe: Any, like: Path | None, name: str) -> int | None:
+def _size_like(recipe: Seeded, like: Path | None, out: Path) -> int | None:
     """Points to keep, where the recipe is to be as large as another split."""
-    keep = getattr(recipe, "keep", None)
-    if not isinstance(keep, str):
+    if recipe.like is None:
         return None
     if like is None:
-        raise ClipshiftError(f"{name} is to be as large as {keep}, whose account is missing")
+        raise ClipshiftError(
+            f"{out.stem} is to be as large as {recipe.like}, whose account is missing"
+        )
     return int(read_json(like)["points_kept"])
 
 

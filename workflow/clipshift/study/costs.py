@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from clipshift.study.config.causes import LinearHead, training
-from clipshift.study.config.encoders import OpenClipEncoder
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.study import Config, EpochTraining
 
@@ -57,10 +56,8 @@ def test_images(cfg: Config) -> float:
 
 def kept_share(cfg: Config, split: str) -> float:
     """Share of the pool that a split keeps, where its size is known before; else 1."""
-    keep = getattr(cfg.splits[split], "keep", None)
-    if isinstance(keep, int):
-        return min(1.0, keep / points(cfg, cfg.pool))
-    return keep if isinstance(keep, float) else UNKNOWN_SHARE
+    share = cfg.splits[split].share(points(cfg, cfg.pool))
+    return UNKNOWN_SHARE if share is None else share
 
 
 def _vectors(cfg: Config, rows: float) -> float:
@@ -98,7 +95,7 @@ def _pool_shard(cfg: Config, w: Mapping[str, str]) -> Work:
 def embed_rate(cfg: Config, encoder: str) -> float:
     """Pictures per second and GPU: the slower of preparing them and of the encoder."""
     c = cfg.costs
-    if not isinstance(cfg.encoders[encoder], OpenClipEncoder):
+    if not cfg.encoders[encoder].costs_embed_flops:
         return c.embed_per_second
     return min(c.embed_per_second, c.gpu_flops * c.encoder_share / c.embed_flops)
 
@@ -183,7 +180,7 @@ def _neighbours(cfg: Config, w: Mapping[str, str]) -> Work:
 
 def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.pool), cfg.costs
-    sets = len(getattr(cfg.splits[w["split"]], "sets", []))
+    sets = len(cfg.splits[w["split"]].driving_sets())
     read = n * (c.row_bytes + c.score_bytes * (1 + sets))
     return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
 
@@ -228,8 +225,9 @@ def _labelled(cfg: Config) -> float:
 def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = _labelled(cfg), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
+    passes, ternary = (block.passes, block.form == "ternary") if block else (1, False)
     # A pass forward and back, by about three forward ones.
-    seen = n * getattr(block, "epochs", 1) * (1 if getattr(block, "form", "") == "ternary" else 4)
+    seen = n * passes * (1 if ternary else 4)
     flops = c.gpu_flops * c.encoder_share
     return Work(seen / c.cpu_pictures_per_second, 3 * seen * c.tuned_flops / flops,
                 n * c.picture_bytes)  # fmt: skip
@@ -238,7 +236,7 @@ def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
 def _domain_score_pictures(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
-    models = 1 if getattr(block, "form", "") == "ternary" else 2
+    models = 1 if block and block.form == "ternary" else 2
     rate = min(c.embed_per_second, c.gpu_flops * c.encoder_share / (models * c.tuned_flops))
     written = n * c.score_bytes
     return Work(n / c.cpu_pictures_per_second, n / rate, n * c.picture_bytes, written)

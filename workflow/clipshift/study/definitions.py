@@ -12,9 +12,9 @@ from typing import Any
 
 from clipshift.study.config.causes import LinearHead, RunOf
 from clipshift.study.config.data import Block, TestSet
-from clipshift.study.config.encoders import FolderEncoder, RunEncoder
+from clipshift.study.config.encoder_base import Trained
 from clipshift.study.config.folders import takes
-from clipshift.study.config.study import Config, driving_sets, source_packages
+from clipshift.study.config.study import Config, source_packages
 
 # Of the own block, in front of as many of the whole definition.
 OWN_DIGITS = 12
@@ -99,9 +99,9 @@ def _selection(c: Config, block: Any) -> list[Any]:
 
 def _similarity(c: Config) -> Iterator[Node]:
     for name, encoder in c.encoders.items():
-        run: list[Ref] = [("runs", encoder.run)] if isinstance(encoder, RunEncoder) else []
+        run: list[Ref] = [("runs", encoder.trained.run)] if encoder.trained else []
         yield ("encoders", name), _block(encoder, "folders"), run
-        folders = encoder.folders if isinstance(encoder, FolderEncoder) else None
+        folders = encoder.vectors
         embedded = [d for d in (*c.pools, *c.sets) if folders is None or d in folders]
         for d in embedded:
             refs = [("encoders", name), _dataset(c, d)]
@@ -127,12 +127,12 @@ def _splits(c: Config) -> Iterator[Node]:
             refs.append(("embeddings", f"{c.encoder}/{c.pool}"))
         if split.reference:
             refs.append(("sets", c.reference))
-        driving = [*driving_sets(split), *driving_sets(split.reference)]
+        driving = [*split.driving_sets(), *split.reference_driving_sets()]
         refs += [("embeddings", f"{c.encoder}/{s}") for s in driving]
         refs += [("margins", f"{c.encoder}/{c.pool}")] * bool(driving)
-        if isinstance(keep := getattr(split, "keep", None), str):
-            refs.append(("splits", keep))
-        if split.recipe == "domains" and c.domains:
+        if split.like:
+            refs.append(("splits", split.like))
+        if split.by_domain and c.domains:
             refs.append(("domains", c.domains.name))
         yield ("splits", name), _block(split, "seeds", "model"), refs
 
@@ -140,7 +140,7 @@ def _splits(c: Config) -> Iterator[Node]:
 def _models(c: Config) -> Iterator[Node]:
     for name, block in c.models.items():
         yield ("models", name), _block(block), []
-    begun: list[RunOf | RunEncoder] = [e for e in c.encoders.values() if isinstance(e, RunEncoder)]
+    begun: list[RunOf | Trained] = [e.trained for e in c.encoders.values() if e.trained]
     for name, spec in c.causes.models.items():
         refs = [("models", spec.base), ("corpora", spec.corpus)]
         own = [start for start in (spec.text.start if spec.text else None, spec.start) if start]

@@ -177,7 +177,7 @@ def notes(cfg: Config) -> list[str]:
             "constants are those of large models on A100s: for a small study only the jobs are "
             "right."
         )
-    if open_ended := [s for s in cfg.trained if not hasattr(cfg.splits[s], "keep")]:
+    if open_ended := [s for s in cfg.trained if cfg.splits[s].size is None]:
         said.append(
             "Not known before: how much these splits keep, so how much of the pool a training of "
             f"theirs reads in vain (counted as none): {', '.join(open_ended)}."

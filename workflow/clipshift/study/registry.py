@@ -11,9 +11,12 @@ sklearn and duckdb where they use them, not at their head.
 
 import pkgutil
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cached_property, reduce
 from importlib import import_module
-from typing import Generic, TypeVar
+from operator import or_
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import Field
 
 B = TypeVar("B", bound=type)
 
@@ -54,6 +57,10 @@ class Registry(Generic[B]):
         first = [name for name in self.order if name in self._registered]
         rest = sorted(self._registered.keys() - set(first))
         return {name: self._registered[name] for name in [*first, *rest]}
+
+    def union(self, discriminator: str) -> Any:
+        """The type of all blocks; a key of theirs says which of them a value is."""
+        return Annotated[reduce(or_, self.blocks.values()), Field(discriminator=discriminator)]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.blocks)

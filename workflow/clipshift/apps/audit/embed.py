@@ -19,6 +19,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import write_shard
+from clipshift.similarity.encoder import Encoder
 
 PART = 1024  # pictures per shard; what a kill can cost
 
@@ -45,7 +46,7 @@ def embed_folder(
         ClipshiftError: no picture could be embedded.
     """
     total = Ledger("embed", side)
-    loaded: encoders.Encoder | None = None
+    loaded: Encoder | None = None
     progress = tqdm(desc=f"embed {side}", unit=" pictures", mininterval=2, file=sys.stderr)
     for number, (_, found) in enumerate(places(listing)):
         for part, chunk in enumerate(_parts(found)):
@@ -70,12 +71,12 @@ def rejections(folder: Path) -> list[Rejected]:
     return [Rejected(**row) for path in paths for row in read_json(path)["rejected"]]
 
 
-def _load(encoder: dict[str, Any], device: str) -> encoders.Encoder:
+def _load(encoder: dict[str, Any], device: str) -> Encoder:
     from pydantic import TypeAdapter
 
-    from clipshift.study.config.encoders import Encoder
+    from clipshift.study.config.encoders import Encoder as EncoderBlock
 
-    return encoders.load(TypeAdapter(Encoder).validate_python(encoder), device)
+    return encoders.load(TypeAdapter(EncoderBlock).validate_python(encoder), device)
 
 
 def _parts(found: Iterator[Place | Rejected]) -> Iterator[list[Place | Rejected]]:
@@ -84,7 +85,7 @@ def _parts(found: Iterator[Place | Rejected]) -> Iterator[list[Place | Rejected]
 
 
 def _embed_part(
-    encoder: encoders.Encoder,
+    encoder: Encoder,
     shard: str,
     chunk: list[Place | Rejected],
     out: Path,

@@ -4,24 +4,14 @@ The block `domains` names the labels, the classifiers that learn from them, the 
 are used, and the clean version of each test set.
 """
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
+from clipshift.study.config.classifier_base import ClassifierBase, Domain, classifier
 from clipshift.study.config.data import Block
-from clipshift.study.config.names import (
-    ClassifierName,
-    ClassName,
-    DatasetName,
-    EncoderName,
-    Name,
-    Ref,
-    SetName,
-)
+from clipshift.study.config.names import ClassifierName, ClassName, DatasetName, Name, SetName
 
-Domain = Literal["natural", "rendition", "ambiguous"]
-# In the order of the labels 0, 1, 2.
-DOMAINS: tuple[Domain, ...] = ("natural", "rendition", "ambiguous")
 # The domains that a detector can be asked for.
 DETECTED: tuple[Literal["natural", "rendition"], ...] = ("natural", "rendition")
 # What the two detectors say of a picture together.
@@ -77,91 +67,11 @@ class Parts(Block):
         return self
 
 
-Form = Literal["ternary", "one_vs_rest", "density_ratio"]
-
-
-class ClassifierBase(Block):
-    """What every domain classifier declares."""
-
-    encoder: EncoderName = Field(
-        description="The encoder whose embeddings it reads, or that it tunes."
-    )
-    form: Form = Field(
-        default="ternary",
-        description="`ternary`: one model of three classes; `one_vs_rest`: a binary model per "
-        "detected domain; `density_ratio`: a binary model per detected domain, of its pictures "
-        "against the whole labelled population, whose logit estimates the log ratio of densities.",
-    )
-
-
-class Trained(ClassifierBase):
-    """What every classifier that learns from the labels declares."""
-
-    size: int | None = Field(
-        default=None, ge=3, description="Training pictures at most, by a seeded hash."
-    )
-    balanced: bool = Field(
-        default=False, description="As many training pictures of each label as of the rarest."
-    )
-
-
-class Linear(Trained):
-    """A linear probe: logistic regression on embeddings."""
-
-    kind: Literal["linear"] = Field(description="Selects this kind of classifier.")
-    c: float = Field(default=1.0, gt=0, description="Inverse strength of the L2 penalty.")
-    weighted: bool = Field(default=True, description="Give every label the same total weight.")
-
-
-class Centroid(Trained):
-    """The nearest class mean, by the cosine."""
-
-    kind: Literal["centroid"] = Field(description="Selects this kind of classifier.")
-
-
-class Knn(Trained):
-    """The labels of the nearest training pictures, by the cosine."""
-
-    kind: Literal["knn"] = Field(description="Selects this kind of classifier.")
-    k: int = Field(default=15, ge=1, description="Neighbours.")
-
-
-class Prompts(ClassifierBase):
-    """Zero-shot: the prompts of a label, through the text tower of the encoder."""
-
-    kind: Literal["prompts"] = Field(description="Selects this kind of classifier.")
-    encoder: Annotated[Name, Ref("encoder with a text tower")] = Field(
-        description="The encoder whose embeddings it reads; it has a text tower."
-    )
-    prompts: dict[Domain, list[str]] = Field(
-        description="Label -> prompts, averaged as in zero-shot classification."
-    )
-
-    @model_validator(mode="after")
-    def _whole(self) -> "Prompts":
-        if lacking := [d for d in DOMAINS if not self.prompts.get(d)]:
-            raise ValueError(f"prompts: none for {lacking}")
-        if self.form != "ternary":
-            raise ValueError("prompts know no population: `form: ternary`")
-        return self
-
-
-class Finetune(Trained):
-    """A linear readout of an encoder that is tuned with it (SGD, best epoch by validation)."""
-
-    kind: Literal["finetune"] = Field(description="Selects this kind of classifier.")
-    frozen: bool = Field(default=False, description="Train the readout only.")
-    epochs: int = Field(default=50, ge=1, description="Passes over the training pictures.")
-    batch: int = Field(default=256, ge=1, description="Batch size.")
-    lr: float = Field(default=0.1, gt=0, description="Learning rate.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum.")
-    weight_decay: float = Field(default=5e-4, ge=0, description="Weight decay.")
-    step: int = Field(default=20, ge=1, description="Epochs after which the rate is multiplied.")
-    gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of each step.")
-    seed: int = Field(default=0, description="Seed of readout and order.")
-
-
-Classifier = Annotated[Linear | Centroid | Knn | Prompts | Finetune, Field(discriminator="kind")]
+if TYPE_CHECKING:
+    Classifier = ClassifierBase
+else:
+    # The blocks of `classifiers.methods`, each in a file of its own.
+    Classifier = classifier.union("kind")
 
 
 class Clean(Block):

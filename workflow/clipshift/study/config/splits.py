@@ -1,15 +1,13 @@
 """Configuration blocks of what a training set is made of: de-duplication and split recipes."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
-from clipshift.study.config.mixes import Mix, Seeded
-from clipshift.study.config.names import TestSetName, UnsizedSplit
+from clipshift.study.config.recipe_base import Rule as RecipeRule
+from clipshift.study.config.recipe_base import Seeded, recipe, reference_rule
 
-# A count, or a share of a whole.
-Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
 Rule = Literal["earlier-neighbour", "greedy", "connected-components", "none"]
 
 
@@ -80,102 +78,12 @@ class Dedup(Block):
         return self
 
 
-_DRIVING = "Driving test sets (the largest similarity counts)."
-
-
-class RandRule(Block):
-    """A random part of some points; nested in `keep`."""
-
-    recipe: Literal["rand"] = Field(description="Selects this recipe.")
-    keep: Size | UnsizedSplit = Field(
-        description="Points to keep: a count, a share (a float up to 1.0) of the candidates (the "
-        "de-duplicated pool), or the name of a split of no fixed size to be as large as (a "
-        "size-matched control)."
-    )
-    seed: int = Field(default=0, description="Seed of the order.")
-
-
-class NearRule(Block):
-    """Near-pruning: keep the points least similar to the test sets."""
-
-    recipe: Literal["near"] = Field(description="Selects this recipe.")
-    keep: Size | UnsizedSplit = Field(description="As for `rand`.")
-    sets: list[TestSetName] = Field(min_length=1, description=_DRIVING)
-
-
-class FarRule(Block):
-    """Far-pruning: keep the points most similar to the test sets."""
-
-    recipe: Literal["far"] = Field(description="Selects this recipe.")
-    keep: Size | UnsizedSplit = Field(description="As for `rand`.")
-    sets: list[TestSetName] = Field(min_length=1, description="Driving test sets.")
-    combine: Literal["max", "quota", "union"] = Field(
-        default="max",
-        description="Order by several sets. `max`: the largest similarity to any of them; "
-        "`quota`: points belong to their most similar set and the sets take turns, so each gets "
-        "an equal share; `union`: the sets take turns over their own lists of most similar points, "
-        "and a point of several lists counts once.",
-    )
-
-
-class PrunedRule(Block):
-    """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
-
-    recipe: Literal["pruned"] = Field(description="Selects this recipe.")
-    sets: list[TestSetName] = Field(
-        min_length=1, description="Driving test sets; several remove the union (combined-pruned)."
-    )
-    tolerance: float = Field(
-        default=0.0, description="Remove iff s(t_i, x) - s_i(reference) > tolerance, for some i."
-    )
-
-
-ReferenceRule = Annotated[RandRule | NearRule | FarRule | PrunedRule, Field(discriminator="recipe")]
-
-
-class Recipe(Seeded):
-    """What every split recipe declares."""
-
-    reference: bool | ReferenceRule = Field(
-        default=True,
-        description="Add the reference set to the training data; or a recipe (rand, near, far, "
-        "pruned) that says which part of it. `pruned` needs a negative tolerance to remove "
-        "anything: no reference point is closer than the closest.",
-    )
-
-    @model_validator(mode="after")
-    def _a_size_of_its_own(self) -> "Recipe":
-        if isinstance(getattr(self.reference, "keep", None), str):
-            raise ValueError("reference.keep: give a count or a share")
-        return self
-
-
-class Full(Recipe):
-    """The whole pool after de-duplication."""
-
-    recipe: Literal["full"] = Field(description="Selects this recipe.")
-
-
-class Nothing(Recipe):
-    """No pool point: the reference set alone."""
-
-    recipe: Literal["none"] = Field(description="Selects this recipe.")
-
-
-class Rand(Recipe, RandRule):
-    """A random part of the pool; nested in `keep`."""
-
-
-class Near(Recipe, NearRule):
-    """Near-pruning: keep the points least similar to the test sets."""
-
-
-class Far(Recipe, FarRule):
-    """Far-pruning: keep the points most similar to the test sets."""
-
-
-class Pruned(Recipe, PrunedRule):
-    """Similarity-gap pruning: remove what is closer to a test image than the reference set is."""
-
-
-Split = Annotated[Full | Nothing | Rand | Near | Far | Pruned | Mix, Field(discriminator="recipe")]
+if TYPE_CHECKING:
+    ReferenceRule = RecipeRule
+    Split = Seeded
+else:
+    # The blocks of `splits.recipes`, each in a file of its own.
+    ReferenceRule = reference_rule.union("recipe")
+    for block in recipe.blocks.values():
+        block.model_rebuild(_types_namespace={"ReferenceRule": ReferenceRule})
+    Split = recipe.union("recipe")

@@ -22,7 +22,7 @@ from clipshift.study.config.causes import Causes
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.data import Block, Holdout, Package, Rendering, Source
 from clipshift.study.config.domains import Domains
-from clipshift.study.config.encoders import Encoder, FolderEncoder, RunEncoder
+from clipshift.study.config.encoders import Encoder
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
     AnyPool,
@@ -36,7 +36,7 @@ from clipshift.study.config.folders import (
 from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
-from clipshift.study.config.splits import Dedup, Pruned, Split
+from clipshift.study.config.splits import Dedup, Split
 
 
 class Neighbours(Block):
@@ -301,18 +301,20 @@ class Config(Block):
         if self.sets[self.reference].role != "reference":
             raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
         for key, encoder in self.encoders.items():
-            if isinstance(encoder, RunEncoder) and encoder.seed not in self.seeds_of(encoder.split):
+            run = encoder.trained
+            if run and run.seed not in self.seeds_of(run.split):
                 raise ValueError(f"encoders.{key}.seed: no model of that seed is trained")
-        mixes = [name for name, split in self.splits.items() if split.recipe == "domains"]
-        if mixes and self.domains is None:
-            raise ValueError(f"splits.{mixes[0]}: the recipe `domains` needs the block `domains`")
-        if isinstance(self.encoders[self.encoder], RunEncoder):
+        for key, split in self.splits.items():
+            if split.by_domain and self.domains is None:
+                raise ValueError(
+                    f"splits.{key}: the recipe `{split.recipe}` needs the block `domains`"
+                )
+        if self.encoders[self.encoder].trained:
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
             )
-        own = self.encoders[self.encoder]
-        needed = {self.pool, *self.sets} if isinstance(own, FolderEncoder) else set()
-        if isinstance(own, FolderEncoder) and (lacking := needed - own.folders.keys()):
+        vectors = self.encoders[self.encoder].vectors
+        if vectors is not None and (lacking := {self.pool, *self.sets} - vectors.keys()):
             raise ValueError(f"encoders.{self.encoder}.folders: none for {sorted(lacking)}")
         if clash := set(self.pools) & set(self.sets):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
@@ -339,11 +341,6 @@ def source_packages(source: Any) -> list[str]:
     return sorted({name for _, kind, name in references(source) if kind == "package"})
 
 
-def driving_sets(recipe: Any) -> list[str]:
-    """Test sets whose similarities a recipe reads."""
-    return list(getattr(recipe, "sets", []))
-
-
 def known(c: Config) -> dict[str, Collection[str] | None]:
     """The names of each kind of reference; None where they are known only with the data."""
     domains, blocks = c.domains, c.causes
@@ -364,16 +361,14 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
         "measured set": [*tests, *blocks.subsets],
         "dataset": [*c.pools, *c.sets],
         "encoder": c.encoders,
-        "encoder with a text tower": [
-            n for n, e in c.encoders.items() if e.kind in ("run", "open_clip")
-        ],
+        "encoder with a text tower": [n for n, e in c.encoders.items() if e.has_text_tower],
         "model": c.models,
         "any model": [*blocks.models, *c.models],
         "split": c.splits,
         "trained split": trained,
-        "whole split": [n for n in trained if isinstance(c.splits[n].reference, bool)],
-        "pruned split": [n for n in trained if isinstance(c.splits[n], Pruned)],
-        "split of no fixed size": [n for n, s in c.splits.items() if not hasattr(s, "keep")],
+        "whole split": [n for n in trained if c.splits[n].reference_rule is None],
+        "pruned split": [n for n in trained if c.splits[n].gap_tolerance is not None],
+        "split of no fixed size": [n for n, s in c.splits.items() if s.size is None],
         "base": [*c.splits, c.pool, c.reference],
         "classifier": domains.classifiers if domains else [],
         "clean set": domains.clean if domains else [],

@@ -111,6 +111,5 @@ def domain_study(at: Layout, block: Any) -> dict[str, Any]:
         }
     if not isinstance(block, OfClean):
         return {}
-    recipes = {split: at.cfg.splits[split] for split in _arms(block)}
-    mixes = {s: [*r.parts, r.random] for s, r in recipes.items() if r.recipe == "domains"}
-    return {"mixes": mixes}
+    counts = {split: at.cfg.splits[split].domain_counts for split in _arms(block)}
+    return {"mixes": {split: list(own) for split, own in counts.items() if own is not None}}

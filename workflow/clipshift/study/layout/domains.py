@@ -62,7 +62,7 @@ class DomainLayout:
     def tuned(self, classifier: str) -> bool:
         """Whether a classifier tunes its encoder on images."""
         assert self.block is not None
-        return self.block.classifiers[classifier].kind == "finetune"
+        return self.block.classifiers[classifier].tunes
 
     def encoder(self, classifier: str) -> str:
         """The name of a classifier's encoder."""
@@ -73,13 +73,10 @@ class DomainLayout:
         """A classifier's block, with the block of its encoder."""
         assert self.block is not None
         classifier = self.block.classifiers[name]
-        encoder = self.cfg.encoders[classifier.encoder].model_dump(mode="json")
-        if "folders" in encoder:  # of the data sets that it learns from
-            folders = encoder["folders"].items()
-            encoder["folders"] = {d: folder for d, folder in folders if d in self.labelled}
+        encoder = self.cfg.encoders[classifier.encoder].only(self.labelled)
         return {
             "classifier": classifier.model_dump(mode="json"),
-            "encoder": encoder,
+            "encoder": encoder.model_dump(mode="json"),
             "parts": self.block.parts.model_dump(mode="json"),
         }
 
@@ -205,4 +202,4 @@ class DomainLayout:
         """Verdicts on the points that a split by domain chooses among; other splits read none."""
         recipe = self.cfg.splits[split]
         datasets = [self.cfg.pool, *[self.cfg.reference] * bool(recipe.reference)]
-        return [f for d in datasets * (recipe.recipe == "domains") for f in self.verdicts(d)]
+        return [f for d in datasets * recipe.by_domain for f in self.verdicts(d)]

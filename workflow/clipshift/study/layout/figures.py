@@ -29,7 +29,7 @@ from clipshift.study.config.figures import (
 )
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.robustness import OwnRobustness
-from clipshift.study.config.splits import Pruned
+from clipshift.study.config.splits import Split
 from clipshift.study.layout.domain_figures import DOMAIN_FILES, domain_study
 from clipshift.study.layout.evaluation import Evaluations
 from clipshift.study.layout.outputs import TABLES
@@ -60,7 +60,7 @@ class Study(Block):
 
     reference: str = Field(description="The reference set.")
     subsets: dict[str, Subset] = Field(default={}, description="Test sets of fewer classes.")
-    recipes: dict[str, Pruned] = Field(default={}, description="Recipes of pruned splits.")
+    recipes: dict[str, Split] = Field(default={}, description="Recipes of pruned splits.")
     mixes: dict[str, list[int]] = Field(
         default={}, description="Of splits by domain: natural, rendition and random points."
     )
@@ -111,7 +111,7 @@ def _neighbours(at: Layout, block: Any, encoder: str | None = None) -> Files:
 def _training(at: Layout, split: str, sets: list[str]) -> Files:
     """Per test set, the neighbours files that make up a split's training data."""
     recipe = at.cfg.splits[split]
-    bases = [split] * (recipe.recipe != "none") + [at.reference] * bool(recipe.reference)
+    bases = [split] * recipe.keeps_pool + [at.reference] * bool(recipe.reference)
     return {s: [at.neighbours(base, s) for base in bases] for s in sets}
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 from clipshift.core.brace_ranges import compact
 from clipshift.study.config.domain_figures import OfClean
-from clipshift.study.config.encoders import FolderEncoder, RunEncoder
 from clipshift.study.config.folders import EXTERNAL, CaptionedPool, FolderSet, Tars, takes
-from clipshift.study.config.study import Config, driving_sets
+from clipshift.study.config.study import Config
 from clipshift.study.layout.made import Made
 from clipshift.study.wildcards import pattern
 
@@ -141,21 +140,21 @@ class Layout:
 
     def encoder_files(self, encoder: str) -> list[str]:
         """The weights of an encoder that this study trains."""
-        spec = self.cfg.encoders[encoder]
-        if not isinstance(spec, RunEncoder):
+        trained = self.cfg.encoders[encoder].trained
+        if trained is None:
             return []
-        return [f"results/models/{spec.run}/{name}" for name in ("record.json", "model.pt")]
+        return [f"results/models/{trained.run}/{name}" for name in ("record.json", "model.pt")]
 
     def encoder_pattern(self, folders: bool) -> str:
         """Wildcard pattern of the encoders whose embeddings the user has, or of the others."""
         every = self.cfg.encoders.items()
-        return pattern(n for n, e in every if isinstance(e, FolderEncoder) == folders)
+        return pattern(n for n, e in every if (e.vectors is not None) == folders)
 
     def embedding_folder(self, encoder: str, dataset: str) -> str:
         """The folder of the user's embeddings of a data set, as a word."""
-        spec = self.cfg.encoders[encoder]
-        assert isinstance(spec, FolderEncoder)
-        return EXTERNAL + spec.folders[dataset]
+        vectors = self.cfg.encoders[encoder].vectors
+        assert vectors is not None
+        return EXTERNAL + vectors[dataset]
 
     def clusters(self, pool: str, encoder: str) -> list[str]:
         """Clusters of a pool's shards; none where all pairs are compared."""
@@ -264,11 +263,11 @@ class Layout:
 
     def driving_sets(self, split: str) -> list[str]:
         """Test sets whose similarities a split's recipe reads."""
-        return driving_sets(self.cfg.splits[split])
+        return self.cfg.splits[split].driving_sets()
 
     def reference_driving_sets(self, split: str) -> list[str]:
         """The same for the reference set, where the recipe prunes it."""
-        return driving_sets(self.cfg.splits[split].reference)
+        return self.cfg.splits[split].reference_driving_sets()
 
     def split_margins(self, split: str) -> list[str]:
         pool = [f for name in self.driving_sets(split) for f in self.margins(name)]
@@ -287,8 +286,8 @@ class Layout:
 
     def like(self, split: str) -> list[str]:
         """Account of the split that this one is to be as large as, if any."""
-        keep = getattr(self.cfg.splits[split], "keep", None)
-        return [f"results/splits/{keep}.json"] if isinstance(keep, str) else []
+        like = self.cfg.splits[split].like
+        return [f"results/splits/{like}.json"] if like else []
 
     def reference_tables(self, split: str) -> list[str]:
         return [self.table(self.reference)] if self.cfg.splits[split].reference else []
@@ -320,10 +319,7 @@ class Layout:
 
     def split_tars(self, split: str) -> list[str]:
         """Pictures that a split chooses among."""
-        recipe = self.cfg.splits[split]
-        chosen = not isinstance(recipe.reference, bool)
-        if recipe.recipe == "domains":
-            chosen = bool(recipe.reference)
+        chosen = self.cfg.splits[split].chooses_reference
         return self.pool_tars() + ([self.tars(self.reference)] if chosen else [])
 
     def training_tars(self, split: str, model: str) -> list[str]:

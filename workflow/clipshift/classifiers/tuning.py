@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from clipshift.classifiers.methods.finetune import Finetune
 from clipshift.core.device import available_cores
-from clipshift.similarity.encoders import Encoder
-from clipshift.study.config.domains import Finetune
+from clipshift.similarity.encoder import Encoder
 
 # Encoded, or decoded already.
 Picture = bytes | Image.Image

@@ -1,0 +1,122 @@
+"""The examples of docs/extending.md, as they stand on the page, in a copy of the package."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from clipshift.core.step import PACKAGE
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs/extending.md").read_text()
+# A file's place, its content, and what a configuration says of it.
+EXAMPLE = re.compile(
+    r"The file is\n`workflow/(?P<place>[\w/.]+)`:\n\n```python\n(?P<code>.*?)```\n\n"
+    r"In a configuration:\n\n```yaml\n(?P<keys>.*?)```\n",
+    re.DOTALL,
+)
+
+# What is done with the copy: the study with the page's keys is read, and its blocks are used.
+PROGRAM = """
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from clipshift.core import step
+from clipshift.core.versions import closure
+from clipshift.similarity import encoders
+from clipshift.study.config.load import load
+from clipshift.study.definitions import definitions
+from clipshift.study.layout.study import Layout
+from tests.unit.study import kept, make_split, make_study
+
+folder = Path(sys.argv[1])
+assert step.PACKAGE == folder / "clipshift"
+cfg = load(Path("tests/unit/study.yaml"), folder / "page.yaml")
+recipe = cfg.splits["band_sketch"]
+at = Layout(cfg)
+assert at.driving_sets("band_sketch") == ["sketch"]
+assert definitions(cfg)["splits"]["band_sketch"]
+assert at.encoder_files("grid4") == [] and "grid4" in at.encoder_pattern(folders=False)
+
+study = make_study(folder / "study")
+fields = recipe.model_dump(exclude={"recipe", "seeds", "model"})
+rows = make_split(study, folder / "band.parquet", recipe.recipe, **fields)
+best = {key: study.similarity("sketch", [key]).max() for key in study.pool.keys}
+candidates = {r["key"] for r in rows if r["reason"] in ("kept", "outside the band")}
+wanted = {key for key in candidates if recipe.low <= np.float32(best[key]) <= recipe.high}
+assert kept(rows) == wanted and 0 < len(wanted) < len(candidates)
+
+images = [Image.new("RGB", (20, 10), colour) for colour in ("black", "red")]
+vectors = encoders.load(cfg.encoders["grid4"], "cpu").encode(images)
+assert vectors.shape == (2, 48) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
+assert np.allclose(vectors[0], vectors[0, 0]) and not np.allclose(vectors[0], vectors[1])
+
+names = {file.name for name in ("splits.split.split", "similarity.embed.shard")
+         for file in closure(name)}
+assert names >= {"band.py", "grid.py"}
+"""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package and the page's files in it, and the page's keys."""
+    folder = tmp_path_factory.mktemp("copy")
+    shutil.copytree(PACKAGE, folder / "clipshift", ignore=shutil.ignore_patterns("__pycache__"))
+    keys = {}
+    for example in EXAMPLE.finditer(PAGE):
+        place = folder / example["place"]
+        assert place.parent.is_dir() and not place.exists()
+        place.write_text(example["code"])
+        keys |= yaml.safe_load(example["keys"])
+    assert set(keys) == {"splits", "encoders"}
+    (folder / "page.yaml").write_text(yaml.safe_dump(keys))
+    return folder
+
+
+def run(folder: Path, *words: str) -> str:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    command = [sys.executable, *words]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_python_block_of_the_page_is_an_example() -> None:
+    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == PAGE.count("```yaml") == 2
+
+
+def test_examples_work_as_they_stand(copy: Path) -> None:
+    run(copy, "-c", PROGRAM, str(copy))
+
+
+def test_reading_the_examples_imports_nothing_heavy(copy: Path) -> None:
+    code = (
+        "import sys, clipshift.study.config.load\n"
+        "assert 'clipshift.splits.recipes.band' in sys.modules\n"
+        "assert 'clipshift.similarity.encoders.grid' in sys.modules\n"
+        "print({'torch', 'duckdb', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules))"
+    )
+    assert run(copy, "-c", code).strip() == "set()"
+
+
+def test_keys_of_the_examples_are_documented(copy: Path) -> None:
+    page = run(copy, "-m", "clipshift.apps.cli", "config-docs")
+    assert "## Band\n\nKeep the points" in page and "## GridEncoder\n\nMean colours" in page
+
+
+def test_examples_are_typed_and_clean(copy: Path) -> None:
+    """By the rules that the package is checked by."""
+    places = [str(copy / example["place"]) for example in EXAMPLE.finditer(PAGE)]
+    config = ["--config", str(ROOT / "pyproject.toml")]
+    run(copy, "-m", "ruff", "check", *config, "--ignore", "PLC0415", *places)
+    run(copy, "-m", "ruff", "format", "--check", *config, *places)

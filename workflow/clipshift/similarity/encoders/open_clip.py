@@ -1,0 +1,65 @@
+"""Encoders of the kind `open_clip`."""
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.similarity.encoders import BATCH, SELECTS
+from clipshift.study.config.encoder_base import EncoderBlock, encoder
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipshift.similarity.encoder import Encoder
+    from clipshift.similarity.open_clip_models import Clip
+
+
+@encoder("open_clip")
+class OpenClipEncoder(EncoderBlock):
+    """An image encoder of open_clip."""
+
+    kind: Literal["open_clip"] = Field(description=SELECTS)
+    model: str = Field(description="open_clip model name, e.g. ViT-B-16-plus-240.")
+    pretrained: str = Field(description="Tag of the weights, or the path of a checkpoint.")
+    batch: int = Field(default=64, ge=1, description=BATCH)
+
+    has_text_tower: ClassVar[bool] = True
+    costs_embed_flops: ClassVar[bool] = True
+
+    def load(self, device: "torch.device") -> "Encoder":
+        from clipshift.similarity.encoder import Encoder
+
+        model, preprocess = self._model(device)
+        return Encoder(preprocess, model.encode_image, self.batch, device, model.visual)
+
+    def clip(self, device: "torch.device") -> "Clip":
+        import open_clip
+
+        from clipshift.similarity.open_clip_models import Clip
+
+        return Clip(*self._model(device), open_clip.get_tokenizer(self.model), device)
+
+    def _model(self, device: "torch.device") -> tuple[Any, Any]:
+        """Model and preprocessing."""
+        import open_clip
+
+        known = open_clip.list_models()
+        if self.model not in known and not self.model.startswith(("local-dir:", "hf-hub:")):
+            import difflib
+
+            near = difflib.get_close_matches(self.model, known, n=3)
+            raise ClipshiftError(
+                f"open_clip has no model {self.model!r}"
+                + (f"; did you mean {near}?" if near else "")
+            )
+        try:
+            model, _, preprocess = open_clip.create_model_and_transforms(
+                self.model, pretrained=self.pretrained, device=device
+            )
+        except (RuntimeError, OSError) as error:
+            raise ClipshiftError(
+                f"the weights {self.pretrained!r} of {self.model!r} could not be loaded: {error}. "
+                "Name a tag of open_clip.list_pretrained(), or the path of a checkpoint"
+            ) from error
+        return model.eval(), preprocess

@@ -1,0 +1,102 @@
+"""What a domain classifier is: the base of the blocks in `classifiers.methods`, and their registry.
+
+Layout, costs and the steps ask a classifier these questions, and never which kind it is.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from clipshift.study.config.data import Block
+from clipshift.study.config.encoder_base import EncoderBlock
+from clipshift.study.config.names import EncoderName
+from clipshift.study.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray]
+    Model = Callable[[Any], np.ndarray]
+
+Domain = Literal["natural", "rendition", "ambiguous"]
+# In the order of the labels 0, 1, 2.
+DOMAINS: tuple[Domain, ...] = ("natural", "rendition", "ambiguous")
+Form = Literal["ternary", "one_vs_rest", "density_ratio"]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a model learns from, or is checked on.
+
+    Attributes:
+        x: (N, D) float embeddings, rows L2-normalised; or N encoded images.
+        targets: (N,) int, 0 to classes - 1, each class at least once.
+    """
+
+    x: Any
+    targets: "np.ndarray"
+    classes: int
+
+
+class ClassifierBase(Block):
+    """What every domain classifier declares."""
+
+    if TYPE_CHECKING:
+        kind: str
+
+    encoder: EncoderName = Field(
+        description="The encoder whose embeddings it reads, or that it tunes."
+    )
+    form: Form = Field(
+        default="ternary",
+        description="`ternary`: one model of three classes; `one_vs_rest`: a binary model per "
+        "detected domain; `density_ratio`: a binary model per detected domain, of its pictures "
+        "against the whole labelled population, whose logit estimates the log ratio of densities.",
+    )
+
+    tunes: ClassVar[bool] = False  # It tunes its encoder: it reads images, not embeddings.
+
+    @property
+    def passes(self) -> int:
+        """Passes over the training images."""
+        return 1
+
+    @property
+    def sampling(self) -> tuple[int | None, bool] | None:
+        """Training images at most, and whether balanced; None: it learns from no label."""
+        return None
+
+    @abstractmethod
+    def fit(self, train: Examples, check: Examples, encoder: EncoderBlock) -> "Arrays":
+        """The arrays of one model.
+
+        Args:
+            train: none where it learns from no label; check: those of the validation part.
+        """
+
+    @abstractmethod
+    def model(self, arrays: "Arrays", classes: int, encoder: EncoderBlock) -> "Model":
+        """A function of embeddings (N, D) float64, or of images: (N, K) float64 raw logits."""
+
+
+class Trained(ClassifierBase):
+    """What every classifier that learns from the labels declares."""
+
+    size: int | None = Field(
+        default=None, ge=3, description="Training pictures at most, by a seeded hash."
+    )
+    balanced: bool = Field(
+        default=False, description="As many training pictures of each label as of the rarest."
+    )
+
+    @property
+    def sampling(self) -> tuple[int | None, bool]:
+        return self.size, self.balanced
+
+
+classifier: Registry[type[ClassifierBase]] = Registry(
+    "clipshift.classifiers.methods", ("linear", "centroid", "knn", "prompts", "finetune")
+)
