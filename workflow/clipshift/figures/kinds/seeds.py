@@ -4,12 +4,14 @@ Mean, sample standard deviation and Student's t interval over the seeds. It spea
 training, the Clopper-Pearson interval beside it of the choice of test images.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.views import measure, seeds_of
+from clipshift.figures.kind import OfSplits, kind, predictions
 from clipshift.figures.style import (
     COLOURS,
     GREY,
@@ -20,10 +22,24 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.stats.correlation import mean_interval
-from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.figures import Seeds
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
+
+@kind(
+    "seeds",
+    section="accuracy",
+    caption="Trainings that differ in nothing but their seed: single seeds, mean and Student's t "
+    "interval over the seeds; behind them the Clopper-Pearson interval over the images. The t "
+    "interval of very few seeds is wide, and cut at 0 and 100 %.",
+)
+class Seeds(OfSplits):
+    """Accuracy over trainings that differ in nothing but their seed."""
+
+    def files(self, at: Layout) -> Files:
+        return {"predictions": predictions(at, self.splits, self.sets)}
 
 
 def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
@@ -32,10 +48,14 @@ def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
     Raises:
         ClipshiftError: two runs differ in more than their seed.
     """
+    from clipshift.evaluation.views import measure, seeds_of
+    from clipshift.stats.correlation import mean_interval
+    from clipshift.stats.intervals import clopper_pearson
+
     found = []
-    for split, predictions in files["predictions"].items():
+    for split, paths in files["predictions"].items():
         for name in block.sets:
-            runs = seeds_of([Path(path) for path in predictions[name]])
+            runs = seeds_of([Path(path) for path in paths[name]])
             entries = {seed: measure(one) for seed, one in runs.items()}
             values = [entry["top1"] for entry in entries.values()]
             first = next(iter(runs.values()))
