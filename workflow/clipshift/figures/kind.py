@@ -1,7 +1,5 @@
 """What the kinds of figures share: their registry, base blocks, and the paths of what they read."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -98,7 +96,7 @@ class OfBases(OfSets):
 class Shown(OfBases):
     """A figure of test images beside their neighbours."""
 
-    def files(self, at: Layout) -> Files:
+    def files(self, at: "Layout") -> Files:
         bases = {at.reference if b == at.reference else at.pool for b in self.bases}
         return {
             "neighbours": neighbours(at, self.sets, self.bases),
@@ -138,7 +136,7 @@ class OfClean(FigureBlock):
         """Every split that is read, once."""
         return self.splits
 
-    def files(self, at: Layout) -> Files:
+    def files(self, at: "Layout") -> Files:
         """Clean sets, and per split and clean set the predictions of its runs on the whole set."""
         dom = domains(at)
         whole = {c: dom.clean_sets[c].set for c in self.clean}
@@ -150,7 +148,7 @@ class OfClean(FigureBlock):
             },
         }
 
-    def study(self, at: Layout) -> dict[str, Any]:
+    def study(self, at: "Layout") -> dict[str, Any]:
         """What splits by domain are made of."""
         recipes = {split: at.cfg.splits[split] for split in self.conditions}
         mixes = {s: [*r.parts, r.random] for s, r in recipes.items() if r.recipe == "domains"}
@@ -165,7 +163,7 @@ class OfClassifiers(FigureBlock):
 
     classifiers: list[ClassifierName]
 
-    def study(self, at: Layout) -> dict[str, Any]:
+    def study(self, at: "Layout") -> dict[str, Any]:
         every = at.cfg.domains.classifiers if at.cfg.domains else {}
         kept = ("kind", "form", "encoder")
         return {
@@ -191,21 +189,21 @@ class AgainstBaseline(OfClean):
 # Paths --------------------------------------------------------------------------------------------
 
 
-def domains(at: Layout) -> DomainLayout:
+def domains(at: "Layout") -> "DomainLayout":
     """Where the files of study B lie. The configuration has to be there before this is imported."""
     from clipshift.study.layout.domains import DomainLayout
 
     return DomainLayout(at)
 
 
-def predictions(at: Layout, splits: Iterable[str], sets: Iterable[str]) -> Files:
+def predictions(at: "Layout", splits: Iterable[str], sets: Iterable[str]) -> Files:
     """Per split and test set the predictions of the split's runs."""
     from clipshift.study.layout.evaluation import Evaluations
 
     return Evaluations(at).predictions(splits, list(sets))
 
 
-def evaluations(at: Layout, splits: Iterable[str], sets: Iterable[str]) -> Files:
+def evaluations(at: "Layout", splits: Iterable[str], sets: Iterable[str]) -> Files:
     """Per split its account, and per test set the predictions of its runs."""
     return {
         split: {"account": f"results/splits/{split}.json", "sets": rows}
@@ -214,25 +212,25 @@ def evaluations(at: Layout, splits: Iterable[str], sets: Iterable[str]) -> Files
 
 
 def neighbours(
-    at: Layout, sets: Iterable[str], bases: Iterable[str], encoder: str | None = None
+    at: "Layout", sets: Iterable[str], bases: Iterable[str], encoder: str | None = None
 ) -> Files:
     """Per test set and base the nearest points of each test image."""
     return {s: {b: at.neighbours(b, s, encoder) for b in bases} for s in sets}
 
 
-def training(at: Layout, split: str, sets: Iterable[str]) -> Files:
+def training(at: "Layout", split: str, sets: Iterable[str]) -> Files:
     """Per test set, the neighbours files that make up a split's training data."""
     recipe = at.cfg.splits[split]
     bases = [split] * (recipe.recipe != "none") + [at.reference] * bool(recipe.reference)
     return {s: [at.neighbours(base, s) for base in bases] for s in sets}
 
 
-def margins(at: Layout, sets: Iterable[str], encoder: str | None = None) -> Files:
+def margins(at: "Layout", sets: Iterable[str], encoder: str | None = None) -> Files:
     """Per test set the margins of the pool."""
     return {s: numbered(at.margins(s, encoder=encoder)) for s in sets}
 
 
-def images(at: Layout, dataset: str) -> Files:
+def images(at: "Layout", dataset: str) -> Files:
     """Sample tables and tars of a data set."""
     if dataset in at.cfg.pools:
         shards = at.shards(dataset)

@@ -4,8 +4,6 @@ Pure string work, as in `layout`. The files of a pool's shards stand as a patter
 which keeps the plan of a large pool small. The kinds are in `figures.kinds`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -56,15 +54,15 @@ class FigureBlock(Block):
     more: ClassVar[tuple[str, ...]]
     reserved: ClassVar[tuple[str, ...]]
 
-    def files(self, at: Layout) -> Files:
+    def files(self, at: "Layout") -> Files:
         """The files that it reads, by role."""
         raise NotImplementedError
 
-    def study(self, at: Layout) -> dict[str, Any]:
+    def study(self, at: "Layout") -> dict[str, Any]:
         """What it has to know of the study, of the fields of `Study`."""
         return {}
 
-    def margins(self, at: Layout) -> list[tuple[str, list[str]]]:
+    def margins(self, at: "Layout") -> list[tuple[str, list[str]]]:
         """Whose margins it reads, those of the pool: encoders, each with its test sets."""
         return []
 
@@ -83,22 +81,22 @@ class FigureBlock(Block):
         return [f"results/tables/{cls.kind}_{name}{end}.csv" for end in ends]
 
 
-def figure_block(at: Layout, kind: str, name: str) -> FigureBlock:
+def figure_block(at: "Layout", kind: str, name: str) -> FigureBlock:
     block: FigureBlock = getattr(at.cfg.figures, kind)[name]
     return block
 
 
-def figure_files(at: Layout, kind: str, name: str) -> Files:
+def figure_files(at: "Layout", kind: str, name: str) -> Files:
     """The files that a figure reads, by role."""
     return figure_block(at, kind, name).files(at)
 
 
-def figure_inputs(at: Layout, kind: str, name: str) -> list[str]:
+def figure_inputs(at: "Layout", kind: str, name: str) -> list[str]:
     """The same, as a flat list without repetition."""
     return table_inputs(figure_files(at, kind, name))
 
 
-def figure_study(at: Layout, kind: str, name: str) -> Study:
+def figure_study(at: "Layout", kind: str, name: str) -> Study:
     return Study(reference=at.reference, **figure_block(at, kind, name).study(at))
 
 
