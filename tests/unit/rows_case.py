@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -45,10 +46,18 @@ def drawn(
     if spec.drawn:
         more = {end: folder / f"{end}.csv" for end in spec.more}
         module.figure(*given, table=table, out=[folder / "image.svg"], **more)
-        assert (folder / "image.svg").read_text().rstrip().endswith("</svg>")
+        check_image(folder / "image.svg", spec.caption)
     else:
         module.table(*given, out=table)
     return rows(table)
+
+
+def check_image(file: Path, caption: str) -> None:
+    """Its text is text, and it says what it is."""
+    root = ElementTree.parse(file).getroot()
+    assert root.findtext("{http://www.w3.org/2000/svg}title") == "image"
+    assert caption in [e.text for e in root.iter("{http://purl.org/dc/elements/1.1/}description")]
+    assert any(e.text for e in root.iter("{http://www.w3.org/2000/svg}text"))
 
 
 def rows(table: Path) -> list[dict[str, str]]:

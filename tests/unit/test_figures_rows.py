@@ -13,6 +13,7 @@ from tests.unit.rows_case import CASES
 MODULES = (rows_accuracy, rows_similarity, rows_domains)
 
 
+@pytest.mark.filterwarnings("error")  # of a layout that has no room
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_numbers_of_a_kind(kind: str, tmp_path: Path) -> None:
     assert kind in CASES, f"write a case of {kind!r} in one of {[m.__name__ for m in MODULES]}"

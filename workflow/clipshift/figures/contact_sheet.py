@@ -48,9 +48,9 @@ class Sheet:
         style: dict[str, Any] = {"color": "#888888", "lw": 0.6, "zorder": 1} | more
         self.axes.plot(x, y, **style)
 
-    def save(self, out: list[Path]) -> None:
+    def save(self, out: list[Path], description: str) -> None:
         self.axes.set(**self._frame)
-        save(self.figure, out)
+        save(self.figure, out, description)
 
 
 def short(caption: str, width: int, lines: int = 2) -> str:

@@ -48,6 +48,13 @@ DOMAINS_NOTE = (
     f" Numbers marked {MARK_DOMAINS} were measured on LAION and benchmarks of photographs; they "
     "show the shape to compare with, not a target."
 )
+# How figures name the variants of a clean set.
+VARIANTS: dict[Variant, str] = {
+    "original": "all images, all class names",
+    "original_restricted": "all images, class names of the clean set",
+    "clean": "images of the clean set, all class names",
+    "clean_restricted": "images and class names of the clean set",
+}
 CLEAN_NOTE = (
     " Sets are cleaned of what is not of their domain; fewer class names are easier, so nothing "
     "compares across variants. Intervals (95 %) are bootstrapped over images and seeds."

@@ -28,7 +28,8 @@ LETTER = 0.55  # mean width of a letter, as a share of the font's size
 PUBLISHED = {"mfc": "white", "ls": (0, (1, 1.5)), "lw": 1.0, "ms": 4.5, "zorder": 1.5}
 
 SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],  # as wide, where a reader has no DejaVu
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -38,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.hashsalt": "clipshift",  # element ids that do not change from run to run
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: to be read aloud, found, and copied
     "pdf.fonttype": 42,  # fonts as such, which publishers ask for
     "image.composite_image": False,  # pictures stay single
 }
@@ -155,13 +156,20 @@ def histogram(
     axis.axvline(float(np.median(value)), color=colour, ls=line, lw=0.9)
 
 
-def save(figure: Figure, paths: Sequence[Path]) -> None:
-    """Write a figure by each path's suffix (svg, pdf): equal inputs give equal bytes, no date."""
+def save(figure: Figure, paths: Sequence[Path], description: str) -> None:
+    """Write a figure by each path's suffix (svg, pdf): equal inputs give equal bytes, no date.
+
+    Its title is the file's name in words, for readers who cannot see it.
+    """
     import matplotlib.pyplot as plt
 
     for path in paths:
         kind = path.suffix.removeprefix(".")
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+        said = {"Title": path.stem.replace("_", " ")}
+        metadata = {
+            "svg": said | {"Date": None, "Description": description},
+            "pdf": said | {"CreationDate": None, "Subject": description},
+        }[kind]
         with atomic_path(path) as part:
             figure.savefig(part, format=kind, metadata=metadata, dpi=200)
     plt.close(figure)

@@ -179,9 +179,9 @@ def draw(curve: Curve, numbers: Rows, levels: dict[str, dict[str, float]], out: 
         seeds = numbers[0]["seeds"]
         what = "pool points pruned" + (", % of the pool" if curve.axis == "share" else "")
         of = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-        label_below(figure, f"{what} (bars: 95 % interval; {of})")
+        label_below(figure, f"{what} (bars: 95 % CI; {of})")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, curve.caption)
 
 
 def _line(axis: Any, x: list[float], points: Rows, label: str, i: int) -> None:
@@ -202,7 +202,7 @@ def _published(axis: Any, points: Rows, scale: int, key: str, colour: str) -> No
         axis.plot([], [], marker="D", color=GREY, label=f"{MARK}, same colours", **PUBLISHED)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Curve, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.summary import read_conditions
 

@@ -230,11 +230,10 @@ def draw(block: Binned, bins: Rows, rhos: Rows, out: list[Path]) -> None:
         figure.supylabel("zero-shot top-1 accuracy, %", fontsize=9)
         label_below(
             figure,
-            "nearest-neighbour similarity to the training data "
-            "(bars: 95 % interval; small numbers: n)",
+            "nearest-neighbour similarity to the training data (bars: 95 % CI; small numbers: n)",
         )
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _ours(axis: Any, rows: Rows, label: str) -> None:
@@ -263,7 +262,7 @@ def _rho_text(row: dict[str, Any], split: str) -> str:
     return text
 
 
-@step(version=3)
+@step(version=4)
 def figure(
     block: Binned, files: Files, study: Study, table: Path, rho: Path, out: list[Path]
 ) -> None:

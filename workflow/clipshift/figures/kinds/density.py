@@ -122,10 +122,10 @@ def draw(block: Density, numbers: list[dict[str, Any]], reference: str, out: lis
             figure, f"similarity (line: median over the test images; band: {band} % of them)"
         )
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Density, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

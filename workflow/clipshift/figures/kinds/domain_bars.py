@@ -15,6 +15,7 @@ from clipshift.core.step import step
 from clipshift.figures.kind import (
     CLEAN_NOTE,
     DOMAINS_NOTE,
+    VARIANTS,
     AgainstBaseline,
     PublishedTraining,
     kind,
@@ -93,9 +94,9 @@ def draw(block: DomainBars, numbers: list[dict[str, Any]], out: list[Path]) -> N
             [r["high"] for r in numbers] + [r["published_accuracy"] or 0 for r in numbers]
         )
         axes[0].set_ylim(0, min(100.0, 112 * highest))
-        figure.supylabel(f"mean top-1 accuracy, % ({block.variant.replace('_', ', ')})", fontsize=8)
+        figure.supylabel(f"mean top-1 accuracy, %\n({VARIANTS[block.variant]})", fontsize=8)
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
@@ -117,7 +118,7 @@ def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainBars, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_arms
 

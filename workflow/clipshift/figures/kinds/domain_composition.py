@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 @kind(
     "domain_composition",
     section="domains",
-    caption="Verdicts counted, and shares corrected for the detectors' errors on the labelled test "
-    "part (inversion of the confusion matrix; 95 % intervals). The correction supposes that the "
-    "detectors err in each data set as in that part." + DOMAINS_NOTE,
+    caption="Decisions counted, and shares corrected for the detectors' errors on the labelled "
+    "test part (inversion of the confusion matrix; 95 % intervals). The correction supposes that "
+    "the detectors err in each data set as in that part." + DOMAINS_NOTE,
     drawn=False,
 )
 class CompositionTable(FigureBlock):

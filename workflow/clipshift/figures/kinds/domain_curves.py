@@ -138,10 +138,10 @@ def draw(
         figure.supylabel("precision, %", fontsize=9)
         label_below(figure, "recall, %")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainCurves, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

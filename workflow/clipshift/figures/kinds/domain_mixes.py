@@ -96,7 +96,7 @@ def draw(block: DomainMixes, numbers: list[dict[str, Any]], out: list[Path]) -> 
         axis.set_ylabel("mean accuracy on rendition sets, %")
         axis.margins(0.12)
         legend_above(figure, [axis])
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _point(axis: Any, r: dict[str, Any], colours: Any, marker: str) -> None:
@@ -123,7 +123,7 @@ def _text(axis: Any, x: float, y: float, text: str) -> None:
     axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7.5, zorder=6)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainMixes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_arms
 

@@ -213,10 +213,10 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
         text = f"accuracy relative to {block.baseline} ({SAID[block.correction]})"
         figure.supxlabel(text, fontsize=9)
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainRelative, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_arms
 

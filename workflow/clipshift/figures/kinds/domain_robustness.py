@@ -76,10 +76,10 @@ def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]
         figure.supylabel("accuracy on the rendition set, %", fontsize=9)
         label_below(figure, "mean accuracy on the natural sets, %")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(
     block: DomainRobustness, files: Files, study: Study, table: Path, out: list[Path]
 ) -> None:

@@ -31,7 +31,7 @@ SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
 @kind(
     "domain_samples",
     section="domains",
-    caption="Pictures of each verdict of the two detectors, at random and in equal steps from the "
+    caption="Images of each decision of the two classifiers, at random and in equal steps from the "
     "most to the least confident.",
 )
 class DomainSamples(FigureBlock):
@@ -106,10 +106,10 @@ def draw(
             sheet.text(LEFT - 0.08, y + SIDE / 2, title, ha="right", va="center")
             for r in mine:
                 sheet.picture(LEFT + r["place"] * (SIDE + GAP), y, SIDE, pictures[r["key"]].pixels)
-        sheet.save(out)
+        sheet.save(out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainSamples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.figures.images import fetch
 

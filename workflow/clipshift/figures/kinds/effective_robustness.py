@@ -209,12 +209,12 @@ def draw(block: OwnRobustness, runs: Seen, lines: dict[str, Line], out: list[Pat
             title(axis, shift, len(first[shift][0].keys))
         figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
         n = len(first[block.id[0]][0].keys)
-        label_below(figure, f"top-1 accuracy on {block.id[0]}, % (n = {n:,}; bars: 95 % interval)")
+        label_below(figure, f"top-1 accuracy on {block.id[0]}, % (n = {n:,}; bars: 95 % CI)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: OwnRobustness, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     runs = seen(files, study.subsets)
     rows, lines = numbers(block, runs)

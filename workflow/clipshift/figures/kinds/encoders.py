@@ -122,7 +122,7 @@ def draw(block: Encoders, pairs: Pairs, numbers: list[dict[str, Any]], out: list
             if name == block.sets[0]:
                 axis.set_ylabel("test images, %", fontsize=8)
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _cloud(axis: Any, x: np.ndarray, y: np.ndarray) -> None:
@@ -139,7 +139,7 @@ def _rho(r: dict[str, Any]) -> str:
     return f"{RHO} = {r['rho']:.2f}{interval}"
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Encoders, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     pairs = read(block, files)
     numbers = rows(block, pairs)

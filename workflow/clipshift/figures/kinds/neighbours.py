@@ -34,7 +34,7 @@ HEAD = 0.44
 @kind(
     "neighbours",
     section="similarity",
-    caption="Example test pictures, spread over the similarities, with their nearest neighbours.",
+    caption="Example test images, spread over the similarities, with their nearest neighbours.",
 )
 class Examples(Shown):
     """Example pictures with their nearest neighbours in each base."""
@@ -116,7 +116,7 @@ def draw(
                         at = _left(block, r["base"]) + step * r["rank"]
                         _neighbour(sheet, at, top, r, found[""][r["key"]])
                 top += SIDE + LETTERS
-        sheet.save(out)
+        sheet.save(out, block.caption)
 
 
 def _left(block: Examples, base: str) -> float:
@@ -142,7 +142,7 @@ def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], picture: Pic
     sheet.text(middle, y + SIDE + 0.145, short(picture.caption, 17), 5.2, color=GREY)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Examples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.figures.images import pictures
 

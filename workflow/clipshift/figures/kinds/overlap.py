@@ -102,10 +102,10 @@ def draw(block: Overlap, numbers: Rows, out: list[Path]) -> None:
         total = numbers[0]["candidates"]
         label_below(figure, f"removed, % of {total:,} pool points (J: Jaccard index)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Overlap, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

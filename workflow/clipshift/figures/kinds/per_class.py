@@ -108,7 +108,7 @@ def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
             axes[0].set_xticks(range(0, 101, 25))
             label_below(
                 figure,
-                "zero-shot top-1 accuracy, % (bars: 95 % interval; in brackets: mean "
+                "zero-shot top-1 accuracy, % (bars: 95 % CI; in brackets: mean "
                 f"nearest-neighbour similarity to the training data of {block.splits[0]}, n)",
             )
         else:
@@ -116,7 +116,7 @@ def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
             figure.supylabel("zero-shot top-1 accuracy of the class, %", fontsize=9)
             label_below(figure, "mean nearest-neighbour similarity of the class")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _by_name(axis: Any, mine: Rows, splits: list[str]) -> None:
@@ -156,7 +156,7 @@ def _by_similarity(axis: Any, mine: Rows, splits: list[str]) -> None:
         )  # fmt: skip
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: PerClass, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

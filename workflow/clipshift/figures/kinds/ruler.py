@@ -31,7 +31,7 @@ TICK = 0.05
 @kind(
     "ruler",
     section="similarity",
-    caption="The similarity ruler: pairs of a test picture and one of its neighbours.",
+    caption="The similarity ruler: pairs of a test image and one of its neighbours.",
 )
 class Ruler(Shown):
     """Pairs of a test picture and a neighbour, from the most to the least similar."""
@@ -80,7 +80,7 @@ def draw(numbers: Rows, found: dict[str, dict[str, Picture]], out: list[Path]) -
     rule = second + SIDE + 0.62
     with house_style(arranged=False):
         sheet = Sheet(width, rule + 0.42)
-        for y, what in ((first, "test\npicture"), (second, "training\npicture")):
+        for y, what in ((first, "test\nimage"), (second, "training\nimage")):
             sheet.text(LEFT - 0.08, y + SIDE / 2, what, 7, ha="right", va="center")
         high, low = numbers[0]["similarity"], numbers[-1]["similarity"]
         left, right = LEFT + SIDE / 2, LEFT + step * (len(numbers) - 1) + SIDE / 2
@@ -99,7 +99,7 @@ def draw(numbers: Rows, found: dict[str, dict[str, Picture]], out: list[Path]) -
             sheet.line([exact], [rule], marker="v", ms=4, color="black")
         _scale(sheet, high, low, left, right, scale, rule)
         sheet.text(LEFT - 0.08, rule, "similarity", 7, ha="right", va="center")
-        sheet.save(out)
+        sheet.save(out, Ruler.caption)
 
 
 def _scale(
@@ -120,7 +120,7 @@ def _scale(
             sheet.text(x, y + 0.13, f"{number * TICK:.1f}", 7)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Ruler, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.figures.images import pictures
 

@@ -100,10 +100,10 @@ def draw(block: Gap, values: Values, reference: str, out: list[Path]) -> None:
         figure.supylabel("test images, %", fontsize=9)
         label_below(figure, "nearest-neighbour similarity (vertical line: median)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Gap, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     values = read(files)
     write_csv(table, rows(values))

@@ -121,7 +121,7 @@ def draw(block: Tolerance, numbers: Rows, out: list[Path]) -> None:
             axes[1].axvline(0, color="black", lw=0.8, zorder=1)
         label_below(figure, "tolerance: a point is removed iff its margin is larger")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _models(axis: Any, models: Rows, sets: list[str]) -> None:
@@ -134,10 +134,10 @@ def _models(axis: Any, models: Rows, sets: list[str]) -> None:
         axis.errorbar(x, y, [low, high], lw=1.2, ms=4.5, capsize=2, label=name, **look(i))
     axis.set_ylim(bottom=0)
     axis.set_title("accuracy of trained splits, by test set", fontsize=9)
-    axis.set_ylabel("zero-shot top-1, % (95 % interval)")
+    axis.set_ylabel("top-1 accuracy, % (bars: 95 % CI)")
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Tolerance, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = sweep(block, files) + trained(block, files, study.recipes)
     write_csv(table, numbers)
