@@ -6,8 +6,7 @@ from pydantic import ValidationError
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.evaluation.by_domain import Arm
-from clipshift.figures.domain_relative import rows
-from clipshift.study.config.domain_figures import DomainRelative
+from clipshift.figures.kinds.domain_relative import DomainRelative, rows
 
 N = 400
 DOMAINS = {"photos": "natural", "drawings": "rendition"}
@@ -52,7 +51,7 @@ def block(correction: str, line: list[str] | None = None) -> DomainRelative:
     ],
 )
 def test_corrections(correction: str, line: list[str], natural: float, rendition: float) -> None:
-    arms = {name: ARMS[name] for name in block(correction, line).arms}
+    arms = {name: ARMS[name] for name in block(correction, line).conditions}
     found = {r["domain"]: r for r in rows(block(correction, line), arms)}
     assert found["natural"]["relative"] == pytest.approx(natural)
     assert found["rendition"]["relative"] == pytest.approx(rendition, abs=0.01)

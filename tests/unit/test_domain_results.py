@@ -17,8 +17,7 @@ from clipshift.core.files import read_json, read_parquet, write_json, write_parq
 from clipshift.evaluation import by_domain
 from clipshift.splits.recipes.domains import Mix
 from clipshift.stats.prevalence import corrected, true_shares
-from clipshift.study.config.domain_figures import Variant
-from clipshift.study.config.domains import Clean
+from clipshift.study.config.domains import Clean, Variant
 from tests.unit.domains_case import Case, make_case, make_mix, run_case
 from tests.unit.logits_case import said
 

@@ -13,9 +13,10 @@ from clipshift.core.brace_ranges import numbered
 from clipshift.core.counts import Ledger
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
-from clipshift.figures import domain_curves, domain_detectors
+from clipshift.figures.kinds import domain_curves, domain_detectors
+from clipshift.figures.kinds.domain_curves import DomainCurves
+from clipshift.figures.kinds.domain_detectors import DetectorTable
 from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domain_figures import DetectorTable, DomainCurves
 from clipshift.study.config.domains import Labels, Parts
 from tests.conftest import row
 from tests.unit.domains_case import LABELS, PARTS, Case, make_case, run_case

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.figures import effective_robustness
+from clipshift.figures.kinds import effective_robustness
+from clipshift.figures.kinds.effective_robustness import OwnRobustness
 from clipshift.study.config.causes import Subset
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.references import references
-from clipshift.study.config.robustness import OwnRobustness
 from clipshift.study.layout.figures import Study, figure_files
 from clipshift.study.layout.study import Layout
 from tests.conftest import ROOT

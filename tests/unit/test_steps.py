@@ -44,7 +44,7 @@ def test_the_code_of_a_step_is_all_that_it_reads() -> None:
     # A program that it starts, what that one imports, and data files.
     assert names("training.clip.train") >= {"training/open_clip_main.py", "training/batches.py"}
     assert "data/imagenet_wordnet_names.txt" in names("datasets.captions.corpora.corpus")
-    assert "data/published_domains.json" in names("figures.domain_bars.figure")
+    assert "data/published_domains.json" in names("figures.kinds.domain_bars.figure")
 
 
 @pytest.mark.parametrize(

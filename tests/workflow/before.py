@@ -15,7 +15,7 @@ from typing import Any, get_args
 from clipshift.core.files import read_json, read_parquet
 from clipshift.evaluation.by_domain import clean_view
 from clipshift.evaluation.views import Predictions, measure, read
-from clipshift.study.config.domain_figures import Variant
+from clipshift.study.config.domains import Variant
 
 # Sums of a few numbers in another order: the last digits of a float may differ.
 TOLERANCE = 1e-12

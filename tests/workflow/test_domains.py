@@ -9,7 +9,7 @@ import pytest
 from clipshift.core.files import read_parquet
 from clipshift.evaluation import by_domain
 from clipshift.evaluation.views import measure, read
-from clipshift.study.config.domain_figures import Variant
+from clipshift.study.config.domains import Variant
 from clipshift.study.config.load import load, merged
 from tests.workflow.runner import ROOT, WHOLE, changed_config, planned, snakemake
 

@@ -7,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from clipshift.study import cluster, shared_folder
 from clipshift.study.cluster import needs
+from clipshift.study.config.figures import KINDS
 from clipshift.study.config.folders import (
     DATA_VARIABLE,
     EXTERNAL,
@@ -23,16 +24,15 @@ from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.domains import DomainLayout
+from clipshift.study.layout.evaluation import Evaluations
 from clipshift.study.layout.figures import (
-    FIGURE_KINDS,
-    contrast_files,
+    figure_block,
     figure_files,
     figure_inputs,
     figure_study,
     table_inputs,
 )
 from clipshift.study.layout import made
-from clipshift.study.layout.outputs import TABLES
 from clipshift.study.layout.report import (
     controlled_tables,
     report_contents,

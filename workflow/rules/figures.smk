@@ -20,13 +20,13 @@ rule figure:
     log:
         "results/logs/figures/{kind}_{figure}.log",
     wildcard_constraints:
-        kind="|".join(FIGURE_KINDS),
+        kind=pattern(k for k, b in KINDS.blocks.items() if b.drawn and not b.more),
     resources:
         **needs(2000, 30),
     params:
         **call(
-            lambda w: f"figures.{w.kind}.{'table' if w.kind in TABLES else 'figure'}",
-            block=lambda w: getattr(cfg.figures, w.kind)[w.figure],
+            lambda w: f"figures.kinds.{w.kind}.{'figure' if KINDS.blocks[w.kind].drawn else 'table'}",
+            block=lambda w: figure_block(at, w.kind, w.figure),
             study=lambda w: figure_study(at, w.kind, w.figure),
             files=lambda w: figure_files(at, w.kind, w.figure),
         ),
@@ -54,12 +54,12 @@ use rule figure as table with:
     output:
         report(
             "results/tables/{kind}_{figure}.csv",
-            category=lambda w: "Accuracy" if w.kind == "pruned" else "Domains",
+            category=lambda w: KINDS.blocks[w.kind].section.capitalize(),
         ),
     log:
         "results/logs/tables/{kind}_{figure}.log",
     wildcard_constraints:
-        kind="|".join(TABLES),
+        kind=pattern(k for k, b in KINDS.blocks.items() if not b.drawn),
     resources:
         **needs(1000, 10),
 
@@ -117,7 +117,7 @@ rule accuracy_table:
 rule contrasts_table:
     """Differences of accuracy between splits, on the same images."""
     input:
-        table_inputs(contrast_files(at)),
+        table_inputs(Evaluations(at).contrasts()),
     output:
         report("results/tables/contrasts.csv", category="Accuracy"),
     log:
@@ -128,7 +128,7 @@ rule contrasts_table:
         **call(
             "figures.tables.contrasts",
             contrasts=cfg.figures.contrasts,
-            files=lambda w: contrast_files(at),
+            files=lambda w: Evaluations(at).contrasts(),
         ),
     shell:
         RUN

@@ -1,4 +1,9 @@
-"""Files that are whole or absent, with bytes that depend on nothing but their content."""
+"""Files that are whole or absent, with bytes that depend on nothing but their content.
+
+Imported when Snakemake reads the workflow: numpy and pyarrow wait for a file of theirs.
+"""
+
+from __future__ import annotations
 
 import csv
 import fcntl
@@ -11,15 +16,16 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BeforeValidator
 
 from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
 
 # Files of a step: its rule may give ranges of numbers, its function gets paths.
 Files = Annotated[list[Path], BeforeValidator(spread_all)]
@@ -103,6 +109,8 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def write_parquet(path: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
     with atomic(path) as stream:
         pq.write_table(table, stream, compression="zstd")
 
@@ -113,6 +121,9 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     Raises:
         ClipshiftError: not a parquet file, or `columns` are not all there.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         present = pq.read_schema(path).names
         missing = [c for c in columns or [] if c not in present]
@@ -126,6 +137,8 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
+    import numpy as np
+
     write_npy_parts(path, array.dtype, array.shape, [np.ascontiguousarray(array)])
 
 
@@ -137,6 +150,8 @@ def write_npy_parts(
     Not with numpy's own functions: `tofile` loses the reason of a failed write, and a memory-mapped
     file kills the process where the disk is full.
     """
+    import numpy as np
+
     if dtype.hasobject:
         raise ValueError("an array of objects would need pickle")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}

@@ -14,7 +14,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.evaluation.views import Predictions, read, view
 from clipshift.stats.intervals import DRAWN
-from clipshift.study.config.domain_figures import Variant
+from clipshift.study.config.domains import Variant
 
 
 @dataclass(frozen=True)

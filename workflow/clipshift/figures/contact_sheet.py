@@ -1,20 +1,23 @@
 """A sheet of pictures and small texts, placed in inches from its upper left corner."""
 
+from __future__ import annotations
+
 import textwrap
 from pathlib import Path
-from typing import Any
-
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.patches import Rectangle
+from typing import TYPE_CHECKING, Any
 
 from clipshift.figures.style import save
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Sheet:
     """One page; to be used inside `house_style(arranged=False)`."""
 
     def __init__(self, width: float, height: float):
+        import matplotlib.pyplot as plt
+
         self.figure = plt.figure(figsize=(width, height))
         self.axes = self.figure.add_axes((0, 0, 1, 1))
         self.axes.set_axis_off()
@@ -22,6 +25,8 @@ class Sheet:
 
     def picture(self, x: float, y: float, side: float, pixels: np.ndarray) -> None:
         """A square picture with a thin frame, its upper left corner at (x, y)."""
+        from matplotlib.patches import Rectangle
+
         self.axes.imshow(
             pixels, extent=(x, x + side, y + side, y), interpolation="none", zorder=2, aspect="auto"
         )
@@ -43,9 +48,9 @@ class Sheet:
         style: dict[str, Any] = {"color": "#888888", "lw": 0.6, "zorder": 1} | more
         self.axes.plot(x, y, **style)
 
-    def save(self, out: list[Path]) -> None:
+    def save(self, out: list[Path], description: str) -> None:
         self.axes.set(**self._frame)
-        save(self.figure, out)
+        save(self.figure, out, description)
 
 
 def short(caption: str, width: int, lines: int = 2) -> str:

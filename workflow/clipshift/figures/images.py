@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +51,15 @@ def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Picture]:
             "after it; delete the neighbours of this data and run again"
         )
     return found
+
+
+def pictures(files: Files, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Picture]]:
+    """Those of rows of neighbours: the test images by test set, and under "" the neighbours."""
+    tests = {
+        name: fetch([source], {r["test_key"] for r in rows if r["test_set"] == name})
+        for name, source in files["tests"].items()
+    }
+    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in rows})}
 
 
 def picture_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:

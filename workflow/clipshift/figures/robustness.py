@@ -55,6 +55,8 @@ def draw(table: Table, shifts: list[Shift], cfg: Robustness, out: list[Path]) ->
             diagonal(axis)
             panel_title(axis, shift)
         figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
-        label_below(figure, "top-1 accuracy on ImageNet, % (bars: 95 % interval)")
+        label_below(figure, "top-1 accuracy on ImageNet, % (bars: 95 % CI)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(
+            figure, out, "Models of a user against the line of ImageNet models, one panel a shift."
+        )

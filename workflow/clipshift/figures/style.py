@@ -1,20 +1,21 @@
-"""One look for all figures: colours that differ in grey and for the colour-blind, vector output."""
+"""One look for all figures: colours that differ in grey and for the colour-blind, vector output.
+
+Kinds of figures import it when Snakemake reads the workflow: matplotlib waits for the drawing.
+"""
+
+from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import matplotlib
-import matplotlib.pyplot as plt
-import numpy as np
-from matplotlib.container import Container
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from clipshift.core.files import atomic_path
 
-matplotlib.use("Agg")
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
 
 # Okabe and Ito (2008), ordered so that neighbours differ in lightness; markers differ as well.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
@@ -27,7 +28,8 @@ LETTER = 0.55  # mean width of a letter, as a share of the font's size
 PUBLISHED = {"mfc": "white", "ls": (0, (1, 1.5)), "lw": 1.0, "ms": 4.5, "zorder": 1.5}
 
 SETTINGS: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],  # as wide, where a reader has no DejaVu
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -37,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "axes.axisbelow": True,
     "legend.frameon": False,
     "svg.hashsalt": "clipshift",  # element ids that do not change from run to run
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: to be read aloud, found, and copied
     "pdf.fonttype": 42,  # fonts as such, which publishers ask for
     "image.composite_image": False,  # pictures stay single
 }
@@ -46,6 +48,9 @@ SETTINGS: dict[str, Any] = {
 @contextmanager
 def house_style(arranged: bool = True) -> Iterator[None]:
     """The look; `arranged`: room for labels and legends is made by itself."""
+    import matplotlib
+
+    matplotlib.use("Agg")
     settings = SETTINGS | {"figure.constrained_layout.use": arranged}
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
         yield
@@ -60,6 +65,8 @@ def panels(
     sharey: bool = False,
 ) -> tuple[Figure, list[Any]]:
     """`count` panels in rows of at most `columns`; `size` is that of a panel, inches."""
+    import matplotlib.pyplot as plt
+
     across = min(count, columns)
     down = -(-count // across)
     figure, grid = plt.subplots(
@@ -77,6 +84,8 @@ def panels(
 
 def legend_above(figure: Figure, axes: Sequence[Any]) -> None:
     """One legend over all panels, each label once, in as many columns as fit."""
+    from matplotlib.container import Container
+
     found: dict[str, Any] = {}
     for axis in axes:
         pairs = list(zip(*axis.get_legend_handles_labels(), strict=True))
@@ -92,6 +101,8 @@ def legend_above(figure: Figure, axes: Sequence[Any]) -> None:
 
 def _columns(labels: list[str], width: float) -> int:
     """The most columns of a legend, filled from top to bottom, that fit a width in points."""
+    import numpy as np
+
     for across in range(len(labels), 1, -1):
         sizes = [len(part) for part in np.array_split(labels, across)]
         ends = np.cumsum(sizes)
@@ -121,11 +132,44 @@ def title(axis: Any, name: str, n: int) -> None:
     axis.set_title(f"{name} (n = {n:,})", fontsize=9)
 
 
-def save(figure: Figure, paths: Sequence[Path]) -> None:
-    """Write a figure by each path's suffix (svg, pdf): equal inputs give equal bytes, no date."""
+def edges(values: list[np.ndarray], width: float) -> np.ndarray:
+    """Edges of bars on multiples of the width, one bar at least, that hold all values."""
+    import numpy as np
+
+    low = np.floor(round(float(min(v.min() for v in values)) / width, 9))
+    high = np.floor(round(float(max(v.max() for v in values)) / width, 9)) + 1
+    edge: np.ndarray = np.arange(int(low), int(high) + 1) * width
+    return edge
+
+
+def histogram(
+    axis: Any, value: np.ndarray, bins: np.ndarray, label: str, colour: str, line: str
+) -> None:
+    """Share of the values per bar, %, with the median."""
+    import numpy as np
+
+    share = np.full(len(value), 100 / len(value))
+    axis.hist(value, bins, weights=share, color=colour, alpha=0.15)
+    axis.hist(
+        value, bins, weights=share, histtype="step", color=colour, ls=line, lw=1.4, label=label
+    )
+    axis.axvline(float(np.median(value)), color=colour, ls=line, lw=0.9)
+
+
+def save(figure: Figure, paths: Sequence[Path], description: str) -> None:
+    """Write a figure by each path's suffix (svg, pdf): equal inputs give equal bytes, no date.
+
+    Its title is the file's name in words, for readers who cannot see it.
+    """
+    import matplotlib.pyplot as plt
+
     for path in paths:
         kind = path.suffix.removeprefix(".")
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}[kind]
+        said = {"Title": path.stem.replace("_", " ")}
+        metadata = {
+            "svg": said | {"Date": None, "Description": description},
+            "pdf": said | {"CreationDate": None, "Subject": description},
+        }[kind]
         with atomic_path(path) as part:
             figure.savefig(part, format=kind, metadata=metadata, dpi=200)
     plt.close(figure)

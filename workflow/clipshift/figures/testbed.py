@@ -105,7 +105,8 @@ def draw_shift(cfg: Robustness, shift: Shift, out: list[Path]) -> list[Row]:
         handles, labels = axis.get_legend_handles_labels()
         # Points are drawn from the most numerous to the most interesting, and listed the other way.
         figure.legend(handles[::-1], labels[::-1], loc="outside right upper", fontsize=8)
-        save_figure(figure, out)
+        text = f"Top-1 accuracy of published models on {shift.named} against that on ImageNet."
+        save_figure(figure, out, text)
     return rows
 
 
@@ -155,9 +156,10 @@ def draw_claim(claim: Claim, cfg: Robustness, out: list[Path]) -> None:
             diagonal(axis)
             panel_title(axis, shift)
         figure.supylabel("top-1 accuracy under shift, %", fontsize=9)
-        label_below(figure, "top-1 accuracy on ImageNet, % (bars: 95 % interval)")
+        label_below(figure, "top-1 accuracy on ImageNet, % (bars: 95 % CI)")
         legend_above(figure, axes)
-        save_figure(figure, out)
+        text = "Top-1 accuracy of published models under shift against that on ImageNet: "
+        save_figure(figure, out, text + ", ".join(group.label for group in claim.groups) + ".")
 
 
 def short_title(shift: Shift) -> str:
@@ -216,7 +218,7 @@ def _groups(
             axis.annotate("", places[other], places[one], arrowprops=arrow, zorder=3)
 
 
-@step(version=1)
+@step(version=2)
 def figure(block: Robustness, what: str, table: Path, sentence: Path, out: list[Path]) -> None:
     """The figure of a shift or of a claim, its numbers, and the sentence that they support."""
     if what in SHIFTS:

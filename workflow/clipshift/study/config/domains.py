@@ -16,6 +16,8 @@ from clipshift.study.config.names import ClassifierName, ClassName, DatasetName,
 DETECTED: tuple[Literal["natural", "rendition"], ...] = ("natural", "rendition")
 # What the two detectors say of a picture together.
 VERDICTS = ("natural", "rendition", "neither", "both")
+# Of a clean set: which of its images, and which class names.
+Variant = Literal["original", "original_restricted", "clean", "clean_restricted"]
 
 
 class Labels(Block):

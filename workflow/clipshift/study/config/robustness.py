@@ -1,15 +1,14 @@
-"""Configuration of effective robustness: the lines of published models, and a study's own."""
+"""Configuration of effective robustness: how lines are fitted, and those of published models."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
-from clipshift.study.config.names import ConditionName, MeasuredSetName, Name
+from clipshift.study.config.names import Name
 
 Space = Literal["logit", "probit", "linear"]
 ShiftName = Literal["v2", "sketch", "r", "a", "objectnet", "average"]
-# A split, with the study's model; `split-model`; or `split-model-head` (see `causes`).
 # Tables of this name are those of published models.
 RESERVED = ("testbed", "fits")
 
@@ -69,28 +68,3 @@ class Robustness(Fitting):
             if (name := getattr(self, key)) not in self.baselines:
                 raise ValueError(f"{key}: {name!r} is not one of {sorted(self.baselines)}")
         return self
-
-
-class OwnRobustness(Fitting):
-    """Models of this study against a line of some of them: one panel per test set."""
-
-    id: list[MeasuredSetName] = Field(
-        min_length=1,
-        description="Test sets in distribution; with several, the line has a slope for each.",
-    )
-    shifts: list[MeasuredSetName] = Field(min_length=1, description="Test sets under shift.")
-    baseline: list[ConditionName] = Field(
-        min_length=1,
-        description="Splits whose models the line is fitted to: `split`, or `split-model` for a "
-        "model other than the study's, or `split-model-head` (`causes.runs`). Each seed is a "
-        "point.",
-    )
-    groups: dict[str, list[ConditionName]] = Field(
-        min_length=1, description="Label -> splits (as above) whose models to compare with it."
-    )
-
-    @property
-    def arms(self) -> list[str]:
-        """Every arm once: the baseline's, then those of the groups."""
-        groups = [arm for arms in self.groups.values() for arm in arms]
-        return list(dict.fromkeys([*self.baseline, *groups]))

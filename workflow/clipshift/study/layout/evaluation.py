@@ -90,6 +90,21 @@ class Evaluations:
     def set_rows(self, testset: str, names: Iterable[str]) -> list[str]:
         return [self.rows(testset, name) for name in names]
 
+    def predictions(
+        self, splits: Iterable[str], sets: Iterable[str]
+    ) -> dict[str, dict[str, list[str]]]:
+        """Per split and test set the predictions of the split's runs."""
+        sets = list(sets)
+        return {split: {s: self.set_rows(s, self.at.runs(split)) for s in sets} for split in splits}
+
+    def contrasts(self) -> dict[str, dict[str, list[str]]]:
+        """The same for what the contrasts compare."""
+        files: dict[str, dict[str, list[str]]] = {}
+        for a, b, name in self.cfg.figures.contrasts:
+            for split, rows in self.predictions((a, b), [name]).items():
+                files.setdefault(split, {}).update(rows)
+        return files
+
     def passes(self) -> list[tuple[list[str], list[str]]]:
         """What one job makes at once: (test sets, evaluations), none of which is made yet.
 

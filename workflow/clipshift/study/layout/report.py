@@ -4,7 +4,7 @@ from typing import Any
 
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.study import Config
-from clipshift.study.layout.outputs import figure_outputs
+from clipshift.study.layout.figures import FigureBlock
 from clipshift.study.layout.study import Layout
 
 
@@ -26,6 +26,12 @@ def sampled(at: Layout) -> list[str]:
     return [] if outside else list(at.cfg.splits)
 
 
+def shown(block: FigureBlock, name: str) -> dict[str, Any]:
+    """What the report has to know of a figure."""
+    own = {key: getattr(block, key) for key in ("kind", "section", "caption")}
+    return own | {"name": name, "image": block.image(name), "tables": block.tables(name)}
+
+
 def report_contents(at: Layout, files: list[str]) -> dict[str, Any]:
     """What the report shows, by name; the step knows where each thing lies."""
     cfg = at.cfg
@@ -43,7 +49,7 @@ def report_contents(at: Layout, files: list[str]) -> dict[str, Any]:
         "sampled": sampled(at),
         "splits": {name: bool(split.reference) for name, split in cfg.splits.items()},
         "runs": [run for split in cfg.trained for run in at.runs(split)],
-        "figures": [(kind, name) for kind, name, _ in cfg.figures.blocks()],
+        "figures": [shown(block, name) for _, name, block in cfg.figures.blocks()],
         "embedded": cfg.dedup.embed,
         "deduplicated": cfg.dedup.rule != "none",
         "controlled": controlled_tables(cfg),
@@ -69,7 +75,7 @@ def report_inputs(at: Layout) -> list[str]:
         *(f"results/models/{run}/record.json" for s in cfg.trained for run in at.runs(s)),
         *(f"results/tables/{t}.csv" for t in tables),
         *(f"results/tables/{t}.csv" for t in controlled_tables(cfg)),
-        *(f for kind, name, _ in cfg.figures.blocks() for f in figure_outputs(kind, name)),
+        *(f for _, n, block in cfg.figures.blocks() for f in [*block.image(n), *block.tables(n)]),
         *(f"results/figures/samples/source_{s}.jpg" for s in cfg.sources),
         *(f"results/figures/samples/split_{s}.jpg" for s in sampled(at)),
     ]

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any
 
 from clipshift.core.brace_ranges import compact
-from clipshift.study.config.domain_figures import OfClean
 from clipshift.study.config.folders import EXTERNAL, CaptionedPool, FolderSet, Tars, takes
 from clipshift.study.config.study import Config
 from clipshift.study.layout.made import Made
@@ -217,11 +216,9 @@ class Layout:
         for split in self.cfg.splits:
             read.setdefault((own, self.pool), []).extend(self.driving_sets(split))
             read.setdefault((own, self.reference), []).extend(self.reference_driving_sets(split))
-        for tolerance in self.cfg.figures.tolerance.values():
-            read.setdefault((own, self.pool), []).extend(tolerance.sets)
-        for overlap in self.cfg.figures.overlap.values():
-            for encoder in overlap.encoders:
-                read.setdefault((encoder, self.pool), []).extend(overlap.sets)
+        for _, _, figure in self.cfg.figures.blocks():
+            for encoder, sets in figure.margins(self):
+                read.setdefault((encoder, self.pool), []).extend(sets)
         groups: dict[tuple[str, ...], list[str]] = {}
         for (encoder, dataset), sets in read.items():
             for shard in self.shards(dataset):
@@ -361,11 +358,11 @@ class Layout:
     @cached_property
     def _clean_sets(self) -> dict[str, list[str]]:
         sets: dict[str, list[str]] = {}
-        for _, _, block in self.cfg.figures.blocks():
-            if isinstance(block, OfClean) and self.cfg.domains:
-                own = [self.cfg.domains.clean[name].set for name in block.clean]
-                for split in {*block.splits, *getattr(block, "arms", [])}:
-                    sets[split] = list(dict.fromkeys([*sets.get(split, []), *own]))
+        clean = self.cfg.domains.clean if self.cfg.domains else {}
+        for _, _, figure in self.cfg.figures.blocks():
+            for split, names in figure.on_clean().items():
+                own = [clean[name].set for name in names if name in clean]
+                sets[split] = list(dict.fromkeys([*sets.get(split, []), *own]))
         return sets
 
     def clean_sets(self, split: str) -> list[str]:

@@ -4,19 +4,57 @@ One row per split and test set. Published numbers have columns of their own and 
 ours.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.summary import read_conditions
+from clipshift.figures.kind import PUBLISHED_NOTE, OfSplits, evaluations, kind
 from clipshift.figures.published import published
-from clipshift.study.config.figures import PrunedTable
+from clipshift.study.config.names import TestSetName, TrainedSplit
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
+PublishedSet = Literal["val", "sketch", "r", "v2", "a", "objectnet"]
+PublishedRow = Literal[
+    "full", "val", "sketch", "r", "v2", "a", "objectnet", "combined", "no_reference"
+]
+
+
+@kind(
+    "pruned",
+    section="accuracy",
+    caption="Pool points removed, and zero-shot top-1 accuracy, %, mean over the seeds, with its "
+    "95 % Clopper-Pearson interval over the test images. " + PUBLISHED_NOTE,
+    drawn=False,
+)
+class PrunedTable(OfSplits):
+    """Table of splits: points removed, and accuracy on each test set."""
+
+    published: dict[TrainedSplit, PublishedRow] = Field(
+        default={}, description="Split -> published row to print beside it."
+    )
+    published_sets: dict[TestSetName, PublishedSet] = Field(
+        default={}, description="Test set -> its published counterpart."
+    )
+
+    def files(self, at: Layout) -> Files:
+        return {
+            "evaluations": evaluations(at, self.splits, self.sets),
+            "accounts": {split: f"results/splits/{split}.json" for split in self.splits},
+        }
 
 
 def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
     """One row per split and test set, splits in the order of the block."""
+    from clipshift.evaluation.summary import read_conditions
+
     found = []
     results = read_conditions(files["evaluations"])
     for split in block.splits:

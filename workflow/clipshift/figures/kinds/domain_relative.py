@@ -5,22 +5,37 @@ no formula for its correction, so the one that was used is printed in figure and
 `id_line` what is left is effective robustness, relative to that of the baseline.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.by_domain import Arm, draw_means, interval, read_arms
-from clipshift.evaluation.robustness.lines import Line, fit
-from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy
+from clipshift.figures.kind import (
+    CLEAN_NOTE,
+    DOMAINS_NOTE,
+    AgainstBaseline,
+    PublishedTraining,
+    kind,
+)
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
-from clipshift.study.config.domain_figures import DomainRelative
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.names import TrainedSplit
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipshift.evaluation.by_domain import Arm
+    from clipshift.evaluation.robustness.lines import Line
+    from clipshift.evaluation.robustness.points import Accuracy, Axis
+
+    Means = dict[str, np.ndarray]
 
 SAID = {
     "none": "no correction",
@@ -29,12 +44,53 @@ SAID = {
 }
 
 
+@kind(
+    "domain_relative",
+    section="domains",
+    caption="Mean accuracy relative to that of a baseline of the same size, after the correction "
+    "that the axis names." + CLEAN_NOTE + DOMAINS_NOTE,
+)
+class DomainRelative(AgainstBaseline):
+    """Accuracy relative to that of a baseline, both less a correction.
+
+    The paper has no formula for its corrected performance; the figure prints the one that it used.
+    """
+
+    correction: Literal["none", "chance", "id_line"] = Field(
+        default="chance",
+        description="What is taken off both accuracies: nothing; chance level; or, on rendition "
+        "sets, what the line of `line` expects at the accuracy on the natural sets (on natural "
+        "sets chance level, since there the line has nothing to say).",
+    )
+    line: list[TrainedSplit] = Field(
+        default=[],
+        description="For `id_line`: splits whose runs the line is fitted to, e.g. models of one "
+        "domain alone.",
+    )
+    published: dict[TrainedSplit, PublishedTraining] = Field(
+        default={}, description="Split -> published training set to draw beside it."
+    )
+
+    @property
+    def conditions(self) -> list[str]:
+        """Those to compare, and those that the line needs."""
+        return list(dict.fromkeys([*super().conditions, *self.line]))
+
+    @model_validator(mode="after")
+    def _line_where_asked(self) -> DomainRelative:
+        if (self.correction == "id_line") != bool(self.line):
+            raise ValueError("`line` goes with `correction: id_line`, which needs it")
+        return self
+
+
 def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
     """Per domain one row per split other than the baseline.
 
     Raises:
         ClipshiftError: the baseline is at or below the correction: there is no relation to it.
     """
+    from clipshift.evaluation.by_domain import interval
+
     found = []
     base = arms[block.baseline]
     line = _line(block, arms) if block.correction == "id_line" else None
@@ -68,20 +124,24 @@ def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
     return found
 
 
-Means = dict[str, np.ndarray]
-
-
 def _natural(arms: dict[str, Arm]) -> Means:
+    import numpy as np
+
     return {split: np.array([arm.mean("natural")]) for split, arm in arms.items()}
 
 
 def _draws(block: DomainRelative, arms: dict[str, Arm], domain: str) -> Means:
     """Split -> (draws,) means on the sets of a domain; two domains share the draws of seeds."""
+    from clipshift.evaluation.by_domain import draw_means
+
     return dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
 
 
 def _line(block: DomainRelative, arms: dict[str, Arm]) -> Line:
     """Mean accuracy on the rendition sets expected at that on the natural ones, by single runs."""
+    from clipshift.evaluation.robustness.lines import fit
+    from clipshift.evaluation.robustness.points import Axis, Points
+
     axes = [Axis(domain, block.variant) for domain in ("natural", "rendition")]
     rows = []
     for split in block.line:
@@ -92,6 +152,10 @@ def _line(block: DomainRelative, arms: dict[str, Arm]) -> Line:
 
 
 def _measured(axis: Axis, arm: Arm, seed: int, domain: str) -> Accuracy:
+    import numpy as np
+
+    from clipshift.evaluation.robustness.points import accuracy
+
     correct = [arm.correct[name][seed] for name in arm.sets(domain)]
     images = sum(map(len, correct))
     return accuracy(axis, float(np.mean([c.mean() for c in correct])), images)
@@ -105,6 +169,8 @@ def taken_off(
     Args:
         natural: mean accuracies on the natural sets, one or one per draw.
     """
+    import numpy as np
+
     if correction == "none":
         return {split: np.zeros_like(natural[split]) for split in arms}
     if line is not None and domain == "rendition":
@@ -147,11 +213,13 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
         text = f"accuracy relative to {block.baseline} ({SAID[block.correction]})"
         figure.supxlabel(text, fontsize=9)
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainRelative, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.evaluation.by_domain import read_arms
+
     arms = read_arms(files["predictions"], files["clean"], block.variant)
     numbers = rows(block, arms)
     write_csv(table, numbers)

@@ -4,12 +4,16 @@ Points are means over seeds with Clopper-Pearson intervals over the n test image
 single seeds. Published points, where the block asks for them, are hollow and marked.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.summary import read_conditions
+from clipshift.figures.kind import PUBLISHED_NOTE, OfSets, evaluations, kind
 from clipshift.figures.published import MARK, published
 from clipshift.figures.style import (
     COLOURS,
@@ -23,10 +27,62 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.study.config.figures import Curve
+from clipshift.study.config.data import Block
+from clipshift.study.config.names import TestSetName, TrainedSplit
 from clipshift.study.layout.figures import Files, Study
 
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
 Rows = list[dict[str, Any]]
+
+
+class PublishedCurve(Block):
+    """Published points to draw beside a curve."""
+
+    sets: dict[TestSetName, Literal["sketch", "val"]] = Field(
+        description="Test set -> the published test set drawn in its panel."
+    )
+    lines: dict[str, Literal["rand", "near", "far"]] = Field(
+        description="Line label -> the published way of pruning drawn in its colour."
+    )
+
+
+@kind(
+    "accuracy_vs_pruned",
+    section="accuracy",
+    caption="Accuracy against the pool points pruned. Bars: 95 % Clopper-Pearson interval of the "
+    "mean over seeds; small dots: single seeds. " + PUBLISHED_NOTE,
+)
+class Curve(OfSets):
+    """Accuracy against points pruned: the splits of each line, drawn with their intervals."""
+
+    baseline: TrainedSplit = Field(description="Split drawn as the star at zero points pruned.")
+    lines: dict[str, list[TrainedSplit]] = Field(description="Line label -> its splits.")
+    axis: Literal["number", "share"] = Field(
+        default="number", description="Points pruned as a number, or as a share of the pool."
+    )
+    published: PublishedCurve | None = Field(
+        default=None,
+        description="Published points to draw beside ours (needs `axis: share`: the pools differ "
+        "in size).",
+    )
+
+    @property
+    def splits(self) -> list[str]:
+        """Every split of the figure once: the baseline, then those of the lines."""
+        return list(dict.fromkeys([self.baseline, *(s for v in self.lines.values() for s in v)]))
+
+    @model_validator(mode="after")
+    def _published_fits(self) -> Curve:
+        if self.published and self.axis != "share":
+            raise ValueError("published points need `axis: share`: the pools differ in size")
+        if self.published and (odd := self.published.lines.keys() - self.lines.keys()):
+            raise ValueError(f"published.lines: no line is called {sorted(odd)}")
+        return self
+
+    def files(self, at: Layout) -> Files:
+        return {"evaluations": evaluations(at, self.splits, self.sets)}
 
 
 def rows(curve: Curve, results: dict[str, dict[str, Any]]) -> Rows:
@@ -123,9 +179,9 @@ def draw(curve: Curve, numbers: Rows, levels: dict[str, dict[str, float]], out: 
         seeds = numbers[0]["seeds"]
         what = "pool points pruned" + (", % of the pool" if curve.axis == "share" else "")
         of = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-        label_below(figure, f"{what} (bars: 95 % interval; {of})")
+        label_below(figure, f"{what} (bars: 95 % CI; {of})")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, curve.caption)
 
 
 def _line(axis: Any, x: list[float], points: Rows, label: str, i: int) -> None:
@@ -146,8 +202,10 @@ def _published(axis: Any, points: Rows, scale: int, key: str, colour: str) -> No
         axis.plot([], [], marker="D", color=GREY, label=f"{MARK}, same colours", **PUBLISHED)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Curve, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.evaluation.summary import read_conditions
+
     results = read_conditions(files["evaluations"])
     numbers = rows(block, results)
     write_csv(table, numbers)

@@ -4,22 +4,41 @@ No line of ImageNet models is drawn: such a line holds for ImageNet and its shif
 dotted diagonal is equal accuracy, no expectation.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.by_domain import Arm, read_arms, share_name
+from clipshift.figures.kind import OfClean, kind
 from clipshift.figures.style import GREY, house_style, label_below, legend_above, look, panels, save
-from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.domain_figures import DomainRobustness
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.evaluation.by_domain import Arm
+
+
+@kind(
+    "domain_robustness",
+    section="domains",
+    caption="Accuracy on each rendition set against the mean on the natural sets; no line of "
+    "ImageNet models, which holds for ImageNet and its shifted sets only.",
+)
+class DomainRobustness(OfClean):
+    """Accuracy on every rendition set against the mean accuracy on the natural sets.
+
+    Without a line of ImageNet models: one holds for ImageNet and its shifted sets only.
+    """
 
 
 def rows(
     block: DomainRobustness, arms: dict[str, Arm], mixes: dict[str, list[int]]
 ) -> list[dict[str, Any]]:
     """One row per rendition set and split."""
+    from clipshift.evaluation.by_domain import share_name
+    from clipshift.stats.intervals import clopper_pearson
+
     found = []
     for split, arm in arms.items():
         for name in arm.sets("rendition"):
@@ -57,13 +76,15 @@ def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]
         figure.supylabel("accuracy on the rendition set, %", fontsize=9)
         label_below(figure, "mean accuracy on the natural sets, %")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(
     block: DomainRobustness, files: Files, study: Study, table: Path, out: list[Path]
 ) -> None:
+    from clipshift.evaluation.by_domain import read_arms
+
     arms = read_arms(files["predictions"], files["clean"], block.variant)
     numbers = rows(block, arms, study.mixes)
     write_csv(table, numbers)

@@ -4,26 +4,64 @@ By confidence: equal steps through the order of the score, from the most to the 
 `neither` is ordered by the larger of its distances to the two thresholds.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from math import inf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.files import read_json, read_parquet, write_csv
 from clipshift.core.step import step
-from clipshift.datasets.select import seeded_order
 from clipshift.figures.contact_sheet import Sheet
-from clipshift.figures.images import Picture, fetch
+from clipshift.figures.kind import domains, kind
 from clipshift.figures.style import house_style
-from clipshift.study.config.domain_figures import DomainSamples
 from clipshift.study.config.domains import DETECTED, VERDICTS
-from clipshift.study.layout.figures import Files, Study
+from clipshift.study.config.names import DatasetName
+from clipshift.study.layout.figures import FigureBlock, Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.figures.images import Picture
+    from clipshift.study.layout.study import Layout
 
 SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
 
 
+@kind(
+    "domain_samples",
+    section="domains",
+    caption="Images of each decision of the two classifiers, at random and in equal steps from the "
+    "most to the least confident.",
+)
+class DomainSamples(FigureBlock):
+    """Pictures of each verdict: some at random, some from the most to the least confident."""
+
+    datasets: list[DatasetName] = Field(min_length=1, description="Pools and sets to choose from.")
+    shown: int = Field(default=10, ge=2, description="Pictures per row.")
+    seed: int = Field(default=0, description="Seed of the random rows.")
+
+    def files(self, at: Layout) -> Files:
+        dom = domains(at)
+        return {
+            "points": {d: dom.point(c) for d, c in dom.detectors.items()},
+            "datasets": {
+                d: {
+                    "verdicts": dom.verdicts(d),
+                    "tables": dom.tables(d),
+                    "tars": dom.dataset_tars(d),
+                }
+                for d in self.datasets
+            },
+        }
+
+
 def choose(block: DomainSamples, files: Files) -> list[dict[str, Any]]:
     """One row per picture: verdict, how it was chosen, place in its row, and its scores."""
+    import numpy as np
+
+    from clipshift.datasets.select import seeded_order
+
     limits = {d: read_json(Path(f))["domains"][d]["threshold"] for d, f in files["points"].items()}
     pool: dict[str, list[dict[str, Any]]] = {v: [] for v in VERDICTS}
     for name, dataset in files["datasets"].items():
@@ -47,7 +85,7 @@ def choose(block: DomainSamples, files: Files) -> list[dict[str, Any]]:
 
 def _confidence(row: dict[str, Any], verdict: str, limits: dict[str, float | None]) -> float:
     """How far a picture is on the verdict's side of the thresholds."""
-    above = [row[d] - (limits[d] if limits[d] is not None else np.inf) for d in DETECTED]
+    above = [row[d] - (limits[d] if limits[d] is not None else inf) for d in DETECTED]
     if verdict in DETECTED:
         return float(row[verdict])
     return float(min(above)) if verdict == "both" else float(-max(above))
@@ -68,11 +106,13 @@ def draw(
             sheet.text(LEFT - 0.08, y + SIDE / 2, title, ha="right", va="center")
             for r in mine:
                 sheet.picture(LEFT + r["place"] * (SIDE + GAP), y, SIDE, pictures[r["key"]].pixels)
-        sheet.save(out)
+        sheet.save(out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainSamples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.figures.images import fetch
+
     rows = choose(block, files)
     wanted = {r["key"] for r in rows}
     pictures = fetch(list(files["datasets"].values()), wanted)

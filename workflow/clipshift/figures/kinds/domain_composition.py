@@ -3,16 +3,43 @@
 Labels by the sources or by people stand beside where they are known, to judge the correction by.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
+from clipshift.figures.kind import DOMAINS_NOTE, domains, kind
 from clipshift.figures.published import published_domains
 from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domain_figures import CompositionTable
 from clipshift.study.config.domains import VERDICTS
-from clipshift.study.layout.figures import Files, Study
+from clipshift.study.config.names import DatasetName
+from clipshift.study.layout.figures import FigureBlock, Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
+
+@kind(
+    "domain_composition",
+    section="domains",
+    caption="Decisions counted, and shares corrected for the detectors' errors on the labelled "
+    "test part (inversion of the confusion matrix; 95 % intervals). The correction supposes that "
+    "the detectors err in each data set as in that part." + DOMAINS_NOTE,
+    drawn=False,
+)
+class CompositionTable(FigureBlock):
+    """What pools and test sets are made of (the paper's table 2)."""
+
+    published: dict[DatasetName, Literal["laion_200m"]] = Field(
+        default={}, description="Data set -> published composition to print beside it."
+    )
+
+    def files(self, at: Layout) -> Files:
+        return {"composition": f"{domains(at).home}/composition.json"}
 
 
 def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str, Any]]:

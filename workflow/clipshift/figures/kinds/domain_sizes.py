@@ -1,11 +1,13 @@
 """Accuracy of mixes against their total size, one line per share of natural points."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.by_domain import Arm, draw_means, interval, read_arms, short
+from clipshift.figures.kind import CLEAN_NOTE, OfClean, kind
 from clipshift.figures.style import (
     LINES,
     house_style,
@@ -15,9 +17,20 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.study.config.domain_figures import DomainSizes
 from clipshift.study.config.domains import DETECTED
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.evaluation.by_domain import Arm
+
+
+@kind(
+    "domain_sizes",
+    section="domains",
+    caption="Accuracy of mixes against the size of the training set." + CLEAN_NOTE,
+)
+class DomainSizes(OfClean):
+    """Accuracy of mixes against their total size, one line per share of natural points."""
 
 
 def line_name(mix: list[int]) -> str:
@@ -36,6 +49,8 @@ def rows(
     block: DomainSizes, arms: dict[str, Arm], mixes: dict[str, list[int]]
 ) -> list[dict[str, Any]]:
     """One row per domain and split, those of a line by size."""
+    from clipshift.evaluation.by_domain import draw_means, interval
+
     found = []
     for domain in DETECTED:
         drawn = dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
@@ -59,6 +74,8 @@ def _rank(r: dict[str, Any]) -> float:
 
 def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
     """One panel per domain."""
+    from clipshift.evaluation.by_domain import short
+
     lines = list(dict.fromkeys(r["line"] for r in numbers))
     totals = sorted({r["total"] for r in numbers})
     with house_style():
@@ -77,13 +94,15 @@ def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
         axes[0].set_xticks(totals, [short(t) for t in totals])
         axes[0].minorticks_off()
         figure.supylabel("mean top-1 accuracy, %", fontsize=9)
-        label_below(figure, "training points (bars: 95 % interval over images and seeds)")
+        label_below(figure, "training points (bars: 95 % CI over images and seeds)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, DomainSizes.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainSizes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.evaluation.by_domain import read_arms
+
     arms = read_arms(files["predictions"], files["clean"], block.variant)
     numbers = rows(block, arms, study.mixes)
     write_csv(table, numbers)

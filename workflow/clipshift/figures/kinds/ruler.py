@@ -4,25 +4,41 @@ What does a similarity of 0.7 look like? Pairs are chosen at equal distances bet
 the lowest similarity that the neighbours hold.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from math import ceil, floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
 from clipshift.figures.contact_sheet import Sheet, short
-from clipshift.figures.images import Picture
-from clipshift.figures.nearest import read_neighbours
-from clipshift.figures.neighbours import pictures
+from clipshift.figures.kind import Shown, kind
 from clipshift.figures.style import GREY, house_style
-from clipshift.study.config.figures import Ruler
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.figures.images import Picture
 
 Rows = list[dict[str, Any]]
 
 SIDE, GAP, LEFT = 0.74, 0.07, 0.62  # inches: picture, space between, names of the rows
 TICK = 0.05
+
+
+@kind(
+    "ruler",
+    section="similarity",
+    caption="The similarity ruler: pairs of a test image and one of its neighbours.",
+)
+class Ruler(Shown):
+    """Pairs of a test picture and a neighbour, from the most to the least similar."""
+
+    steps: int = Field(
+        default=9, ge=2, description="Pairs, at equal distances between the ends of the ruler."
+    )
 
 
 def choose(candidates: Rows, steps: int) -> Rows:
@@ -31,6 +47,8 @@ def choose(candidates: Rows, steps: int) -> Rows:
     Ties go to the lowest keys, so the choice does not depend on the order of the rows. Fewer pairs
     than points give a shorter ruler.
     """
+    import numpy as np
+
     values = np.array([r["similarity"] for r in candidates])
     chosen: Rows = []
     for target in np.linspace(values.max(), values.min(), steps):
@@ -44,6 +62,8 @@ def choose(candidates: Rows, steps: int) -> Rows:
 
 
 def rows(block: Ruler, files: Files) -> Rows:
+    from clipshift.figures.nearest import read_neighbours
+
     candidates = [
         {"test_set": name, "base": base, **r}
         for name, bases in files["neighbours"].items()
@@ -60,7 +80,7 @@ def draw(numbers: Rows, found: dict[str, dict[str, Picture]], out: list[Path]) -
     rule = second + SIDE + 0.62
     with house_style(arranged=False):
         sheet = Sheet(width, rule + 0.42)
-        for y, what in ((first, "test\npicture"), (second, "training\npicture")):
+        for y, what in ((first, "test\nimage"), (second, "training\nimage")):
             sheet.text(LEFT - 0.08, y + SIDE / 2, what, 7, ha="right", va="center")
         high, low = numbers[0]["similarity"], numbers[-1]["similarity"]
         left, right = LEFT + SIDE / 2, LEFT + step * (len(numbers) - 1) + SIDE / 2
@@ -79,14 +99,14 @@ def draw(numbers: Rows, found: dict[str, dict[str, Picture]], out: list[Path]) -
             sheet.line([exact], [rule], marker="v", ms=4, color="black")
         _scale(sheet, high, low, left, right, scale, rule)
         sheet.text(LEFT - 0.08, rule, "similarity", 7, ha="right", va="center")
-        sheet.save(out)
+        sheet.save(out, Ruler.caption)
 
 
 def _scale(
     sheet: Sheet, high: float, low: float, left: float, right: float, scale: float, y: float
 ) -> None:
     """The ruler itself, with a tick at each multiple of 0.05, the next beyond each end too."""
-    first, last = int(np.floor(round(low / TICK, 9))), int(np.ceil(round(high / TICK, 9)))
+    first, last = floor(round(low / TICK, 9)), ceil(round(high / TICK, 9))
     ends = [max(left + (high - last * TICK) * scale, left - SIDE / 2)]
     ends.append(min(left + (high - first * TICK) * scale, right + SIDE / 2))
     sheet.line(ends, [y, y], color="black", lw=1)
@@ -100,8 +120,10 @@ def _scale(
             sheet.text(x, y + 0.13, f"{number * TICK:.1f}", 7)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Ruler, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.figures.images import pictures
+
     numbers = rows(block, files)
     found = pictures(files, numbers)
     write_csv(table, numbers)

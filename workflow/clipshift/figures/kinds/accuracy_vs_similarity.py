@@ -6,16 +6,17 @@ and test set, ours and published; beside it (`.rho.csv`) Spearman's rho over the
 images.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.views import correct_images
-from clipshift.figures.nearest import read_training
+from clipshift.figures.kind import PUBLISHED_NOTE, OfSets, kind, predictions, training
 from clipshift.figures.published import MARK, published
 from clipshift.figures.style import (
     COLOURS,
@@ -29,20 +30,53 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.stats.correlation import bootstrap, spearman
-from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.figures import Binned
+from clipshift.study.config.names import TestSetName, WholeSplit
 from clipshift.study.layout.figures import Files, Study
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipshift.study.layout.study import Layout
+
 Rows = list[dict[str, Any]]
+Series = Literal["sketch", "val", "r"]
+
+
+@kind(
+    "accuracy_vs_similarity",
+    section="accuracy",
+    caption="Accuracy of the test images in bins of their nearest-neighbour similarity to the "
+    "training data, with Clopper-Pearson intervals and n per bin; Spearman's rho over the bins and "
+    "over the images with bootstrap intervals. " + PUBLISHED_NOTE,
+    more=("rho",),
+)
+class Binned(OfSets):
+    """Accuracy against the nearest-neighbour similarity to the training data, in bins."""
+
+    split: WholeSplit = Field(description="Split whose models are measured.")
+    width: float = Field(default=0.05, gt=0, le=1, description="Width of a bin of similarity.")
+    draws: int = Field(default=1000, ge=100, description="Bootstrap draws of Spearman's rho.")
+    seed: int = Field(default=0, description="Seed of the bootstrap.")
+    published: dict[TestSetName, Series] = Field(
+        default={}, description="Test set -> the published points to draw beside ours."
+    )
+
+    def files(self, at: Layout) -> Files:
+        return {
+            "neighbours": training(at, self.split, self.sets),
+            "predictions": predictions(at, [self.split], self.sets)[self.split],
+        }
 
 
 def bin_of(similarity: np.ndarray, width: float) -> np.ndarray:
     """Number of the bin [b * width, (b + 1) * width) of each similarity; the last one is closed.
 
+    >>> import numpy as np
     >>> bin_of(np.array([0.1, 0.149, 0.15, 0.999, 1.0, 1.0004]), 0.05).tolist()
     [2, 2, 3, 19, 19, 19]
     """
+    import numpy as np
+
     last = int(np.ceil(round(1 / width, 9))) - 1
     # 0.15 / 0.05 is 2.9999999999999996: an edge belongs to the bin above it all the same.
     number = np.floor(np.round(similarity / width, 9)).astype(int)
@@ -57,6 +91,10 @@ def bin_rows(similarity: np.ndarray, correct: np.ndarray, width: float) -> Rows:
         similarity: (N,) of the test images.
         correct: (S, N), per seed and image.
     """
+    import numpy as np
+
+    from clipshift.stats.intervals import clopper_pearson
+
     number = bin_of(similarity, width)
     rows = []
     for b in np.unique(number):
@@ -84,6 +122,10 @@ def rho_over_bins(similarity: np.ndarray, correct: np.ndarray, width: float) -> 
     Args:
         similarity, correct: (N,) of the test images, the latter a mean over seeds.
     """
+    import numpy as np
+
+    from clipshift.stats.correlation import spearman
+
     number = bin_of(similarity, width)
     number = number - number.min()  # embeddings may point away from each other
     n = np.bincount(number)
@@ -95,6 +137,10 @@ def rho_over_bins(similarity: np.ndarray, correct: np.ndarray, width: float) -> 
 
 def rho_rows(similarity: np.ndarray, correct: np.ndarray, block: Binned) -> Rows:
     """Spearman's rho over bins and over images; images and seeds are drawn with replacement."""
+    import numpy as np
+
+    from clipshift.stats.correlation import bootstrap, spearman
+
     seeds, n = correct.shape
 
     def over_bins(x: np.ndarray, y: np.ndarray) -> float | None:
@@ -135,6 +181,9 @@ def numbers(block: Binned, files: Files) -> tuple[Rows, Rows]:
     Raises:
         ClipshiftError: similarities and predictions are about different images.
     """
+    from clipshift.evaluation.views import correct_images
+    from clipshift.figures.nearest import read_training
+
     bins: Rows = []
     rhos: Rows = []
     for name in block.sets:
@@ -181,11 +230,10 @@ def draw(block: Binned, bins: Rows, rhos: Rows, out: list[Path]) -> None:
         figure.supylabel("zero-shot top-1 accuracy, %", fontsize=9)
         label_below(
             figure,
-            "nearest-neighbour similarity to the training data "
-            "(bars: 95 % interval; small numbers: n)",
+            "nearest-neighbour similarity to the training data (bars: 95 % CI; small numbers: n)",
         )
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _ours(axis: Any, rows: Rows, label: str) -> None:
@@ -214,7 +262,7 @@ def _rho_text(row: dict[str, Any], split: str) -> str:
     return text
 
 
-@step(version=3)
+@step(version=4)
 def figure(
     block: Binned, files: Files, study: Study, table: Path, rho: Path, out: list[Path]
 ) -> None:

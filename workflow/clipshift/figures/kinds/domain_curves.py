@@ -3,15 +3,18 @@
 The threshold was chosen on the validation part; the mark says what it reaches on this set.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from clipshift.classifiers.folds import TEST, VALIDATION
-from clipshift.classifiers.thresholds import Side, curve, measured, read_sides
-from clipshift.core.brace_ranges import sharded
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from clipshift.core.brace_ranges import numbered, sharded
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
+from clipshift.figures.kind import OfClassifiers, domains, kind
 from clipshift.figures.style import (
     COLOURS,
     GREY,
@@ -23,11 +26,45 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.study.config.domain_figures import DomainCurves
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.names import ClassifierName
 from clipshift.study.layout.figures import Files, Study
 
+if TYPE_CHECKING:
+    from clipshift.classifiers.thresholds import Side
+    from clipshift.study.layout.study import Layout
+
 COLUMNS = ("threshold", "precision", "recall")
+
+
+@kind(
+    "domain_curves",
+    section="domains",
+    caption="Precision-recall curves of the domain classifiers. Thresholds are the lowest with the "
+    "wanted precision on the validation part; marks show what they reach here.",
+)
+class DomainCurves(OfClassifiers):
+    """Precision-recall curves of the domain classifiers, with their operating points."""
+
+    classifiers: list[ClassifierName] = Field(
+        min_length=1, description="Classifiers, one line each."
+    )
+    set: str = Field(
+        default="test", description="Labelled set: `test`, `validation`, or a labelled test set."
+    )
+
+    def files(self, at: Layout) -> Files:
+        """The labels of a test set; else, of what each classifier was fitted on, the parts."""
+        dom = domains(at)
+        tested = self.set in dom.measured
+        datasets = [self.set] if tested else dom.labelled
+        every = self.classifiers
+        return {
+            "points": {c: dom.point(c) for c in every},
+            "labels": [dom.labels(self.set)] * tested,
+            "parts": {} if tested else {c: dom.parts(c) for c in every},
+            "scores": {c: [numbered(dom.scores(c, d)) for d in datasets] for c in every},
+        }
 
 
 def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
@@ -36,6 +73,8 @@ def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
     Raises:
         ClipshiftError: there is no such labelled set.
     """
+    from clipshift.classifiers.thresholds import curve, measured
+
     found: list[dict[str, Any]] = []
     for name in block.classifiers:
         sides = _sides(block, files, name)
@@ -59,6 +98,9 @@ def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
 
 def _sides(block: DomainCurves, files: Files, name: str) -> dict[str, Side]:
     """Truth and scores of the set that is shown, by domain."""
+    from clipshift.classifiers.folds import TEST, VALIDATION
+    from clipshift.classifiers.thresholds import read_sides
+
     scores = [Path(file) for entry in files["scores"][name] for file in sharded(entry)]
     if files["labels"]:
         return read_sides(Path(files["labels"][0]), scores)
@@ -96,10 +138,10 @@ def draw(
         figure.supylabel("precision, %", fontsize=9)
         label_below(figure, "recall, %")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainCurves, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

@@ -4,18 +4,22 @@ Per test set the distribution of the nearest-neighbour similarity of its images 
 median as a vertical line. The table says how many images are closer to a base than to the first.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.figures.nearest import read_nearest, read_training
+from clipshift.figures.kind import OfBases, kind, neighbours
 from clipshift.figures.style import (
     COLOURS,
     LINES,
     base_name,
+    edges,
+    histogram,
     house_style,
     label_below,
     legend_above,
@@ -23,10 +27,28 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.study.config.figures import Gap
 from clipshift.study.layout.figures import Files, Study
 
-Values = dict[str, dict[str, np.ndarray]]  # test set -> base -> (M,) similarities
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipshift.study.layout.study import Layout
+
+    Values = dict[str, dict[str, np.ndarray]]  # test set -> base -> (M,) similarities
+
+
+@kind(
+    "similarity_gap",
+    section="similarity",
+    caption="Nearest-neighbour similarity of each test set to each base; vertical lines: medians.",
+)
+class Gap(OfBases):
+    """Distribution of the nearest-neighbour similarity of each test set to each base."""
+
+    width: float = Field(default=0.025, gt=0, le=1, description="Width of a bar of similarity.")
+
+    def files(self, at: Layout) -> Files:
+        return {"neighbours": neighbours(at, self.sets, self.bases)}
 
 
 def read(files: Files) -> Values:
@@ -34,6 +56,8 @@ def read(files: Files) -> Values:
 
     A base without points is left out.
     """
+    from clipshift.figures.nearest import read_nearest, read_training
+
     values: Values = {}
     for name, bases in files["neighbours"].items():
         read_training(list(bases.values()))  # one of them has points, all the same test images
@@ -44,6 +68,8 @@ def read(files: Files) -> Values:
 
 def rows(values: Values) -> list[dict[str, Any]]:
     """One row per test set and base."""
+    import numpy as np
+
     found = []
     for name, bases in values.items():
         first = next(iter(bases))
@@ -62,26 +88,6 @@ def rows(values: Values) -> list[dict[str, Any]]:
     return found
 
 
-def edges(values: list[np.ndarray], width: float) -> np.ndarray:
-    """Edges of bars on multiples of the width, one bar at least, that hold all values."""
-    low = np.floor(round(float(min(v.min() for v in values)) / width, 9))
-    high = np.floor(round(float(max(v.max() for v in values)) / width, 9)) + 1
-    edge: np.ndarray = np.arange(int(low), int(high) + 1) * width
-    return edge
-
-
-def histogram(
-    axis: Any, value: np.ndarray, bins: np.ndarray, label: str, colour: str, line: str
-) -> None:
-    """Share of the values per bar, %, with the median."""
-    share = np.full(len(value), 100 / len(value))
-    axis.hist(value, bins, weights=share, color=colour, alpha=0.15)
-    axis.hist(
-        value, bins, weights=share, histtype="step", color=colour, ls=line, lw=1.4, label=label
-    )
-    axis.axvline(float(np.median(value)), color=colour, ls=line, lw=0.9)
-
-
 def draw(block: Gap, values: Values, reference: str, out: list[Path]) -> None:
     bins = edges([v for bases in values.values() for v in bases.values()], block.width)
     with house_style():
@@ -94,10 +100,10 @@ def draw(block: Gap, values: Values, reference: str, out: list[Path]) -> None:
         figure.supylabel("test images, %", fontsize=9)
         label_below(figure, "nearest-neighbour similarity (vertical line: median)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Gap, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     values = read(files)
     write_csv(table, rows(values))

@@ -5,14 +5,17 @@ median over the test images of the number of points above each similarity of the
 between two quantiles.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_csv
 from clipshift.core.step import step
+from clipshift.figures.kind import OfBases, kind
 from clipshift.figures.style import (
     COLOURS,
     LINES,
@@ -24,8 +27,29 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.study.config.figures import Density
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipshift.study.layout.study import Layout
+
+
+@kind(
+    "density",
+    section="similarity",
+    caption="Number of points of each base above a similarity: median over the test images, and "
+    "the band between two quantiles.",
+)
+class Density(OfBases):
+    """How many points of each base lie above a similarity, over the test images."""
+
+    band: tuple[float, float] = Field(
+        default=(0.1, 0.9), description="Quantiles over the test images between which to shade."
+    )
+
+    def files(self, at: Layout) -> Files:
+        return {"density": {s: {b: at.density(b, s) for b in self.bases} for s in self.sets}}
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -34,6 +58,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ClipshiftError: a test image lacks a similarity of the grid.
     """
+    import numpy as np
+
     table = read_parquet(path, ["test_key", "above", "count"]).sort_by(
         [("test_key", "ascending"), ("above", "ascending")]
     )
@@ -47,6 +73,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def rows(block: Density, files: Files) -> list[dict[str, Any]]:
     """One row per test set, base and similarity of the grid."""
+    import numpy as np
+
     found = []
     for name, bases in files["density"].items():
         for base, path in bases.items():
@@ -94,10 +122,10 @@ def draw(block: Density, numbers: list[dict[str, Any]], reference: str, out: lis
             figure, f"similarity (line: median over the test images; band: {band} % of them)"
         )
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Density, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

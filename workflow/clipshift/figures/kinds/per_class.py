@@ -4,16 +4,17 @@ Similarity is to the training data of each split: the points it keeps and, where
 reference set. Accuracies are means over seeds, with Clopper-Pearson intervals over the n images.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.views import correct_images, read
-from clipshift.figures.nearest import read_training
+from clipshift.figures.kind import OfSplits, kind, predictions, training
 from clipshift.figures.style import (
     RHO,
     house_style,
@@ -24,15 +25,34 @@ from clipshift.figures.style import (
     save,
     title,
 )
-from clipshift.stats.correlation import spearman
-from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.figures import PerClass
+from clipshift.study.config.names import WholeSplit
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
 
 # More classes than this are points of a scatter plot, fewer have a line with their name.
 NAMED = 25
 
 Rows = list[dict[str, Any]]
+
+
+@kind(
+    "per_class",
+    section="accuracy",
+    caption="Accuracy per class with its 95 % Clopper-Pearson interval; classes in the order of "
+    "the mean nearest-neighbour similarity of their images to the training data.",
+)
+class PerClass(OfSplits):
+    """Accuracy per class, against the mean nearest-neighbour similarity of the class."""
+
+    splits: list[WholeSplit] = Field(min_length=1, description="Splits, in the order to show them.")
+
+    def files(self, at: Layout) -> Files:
+        return {
+            "predictions": predictions(at, self.splits, self.sets),
+            "neighbours": {split: training(at, split, self.sets) for split in self.splits},
+        }
 
 
 def rows(block: PerClass, files: Files) -> Rows:
@@ -41,15 +61,21 @@ def rows(block: PerClass, files: Files) -> Rows:
     Raises:
         ClipshiftError: predictions and neighbours are about different images.
     """
+    import numpy as np
+
+    from clipshift.evaluation.views import correct_images, read
+    from clipshift.figures.nearest import read_training
+    from clipshift.stats.intervals import clopper_pearson
+
     found = []
-    for split, predictions in files["predictions"].items():
+    for split, paths in files["predictions"].items():
         for name in block.sets:
-            first = read(Path(predictions[name][0]))
-            keys, correct = correct_images(predictions[name])
+            first = read(Path(paths[name][0]))
+            keys, correct = correct_images(paths[name])
             nearest = read_training(files["neighbours"][split][name])
             if nearest.keys != keys:
                 raise ClipshiftError(
-                    f"{predictions[name][0]} and {files['neighbours'][split][name][0]} are about "
+                    f"{paths[name][0]} and {files['neighbours'][split][name][0]} are about "
                     f"different images of {name}; delete both and run again"
                 )
             for label in np.unique(first.label):
@@ -82,7 +108,7 @@ def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
             axes[0].set_xticks(range(0, 101, 25))
             label_below(
                 figure,
-                "zero-shot top-1 accuracy, % (bars: 95 % interval; in brackets: mean "
+                "zero-shot top-1 accuracy, % (bars: 95 % CI; in brackets: mean "
                 f"nearest-neighbour similarity to the training data of {block.splits[0]}, n)",
             )
         else:
@@ -90,7 +116,7 @@ def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
             figure.supylabel("zero-shot top-1 accuracy of the class, %", fontsize=9)
             label_below(figure, "mean nearest-neighbour similarity of the class")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _by_name(axis: Any, mine: Rows, splits: list[str]) -> None:
@@ -112,6 +138,10 @@ def _by_name(axis: Any, mine: Rows, splits: list[str]) -> None:
 
 
 def _by_similarity(axis: Any, mine: Rows, splits: list[str]) -> None:
+    import numpy as np
+
+    from clipshift.stats.correlation import spearman
+
     for i, split in enumerate(splits):
         points = [r for r in mine if r["split"] == split]
         x, y = (np.array([r[k] for r in points]) for k in ("similarity", "top1"))
@@ -126,7 +156,7 @@ def _by_similarity(axis: Any, mine: Rows, splits: list[str]) -> None:
         )  # fmt: skip
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: PerClass, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

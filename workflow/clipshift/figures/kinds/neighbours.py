@@ -4,21 +4,25 @@ The examples are spread over the similarities: the test images, in the order of 
 the bases together, are cut into equal parts, and a seeded hash picks one of each.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.datasets.select import seeded_order
 from clipshift.figures.contact_sheet import Sheet, short
-from clipshift.figures.images import Picture, fetch
-from clipshift.figures.nearest import read_neighbours, read_training
+from clipshift.figures.kind import Shown, kind
 from clipshift.figures.style import GREY, house_style
-from clipshift.study.config.figures import Examples
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipshift.figures.images import Picture
 
 Rows = list[dict[str, Any]]
 
@@ -27,11 +31,33 @@ GROUP = 0.16  # more space between the query and the groups of neighbours
 HEAD = 0.44
 
 
+@kind(
+    "neighbours",
+    section="similarity",
+    caption="Example test images, spread over the similarities, with their nearest neighbours.",
+)
+class Examples(Shown):
+    """Example pictures with their nearest neighbours in each base."""
+
+    queries: int = Field(
+        default=5,
+        ge=1,
+        description="Test pictures per set, one from each of as many equal parts of the order "
+        "of similarity.",
+    )
+    shown: int = Field(default=3, ge=1, description="Neighbours per base.")
+    seed: int = Field(default=0, description="Seed of the choice within each part.")
+
+
 def choose(keys: list[str], similarity: np.ndarray, count: int, seed: int) -> list[str]:
     """One key from each of `count` equal parts of the order of similarity, largest first.
 
     Fewer test images than parts give all of them.
     """
+    import numpy as np
+
+    from clipshift.datasets.select import seeded_order
+
     order = np.lexsort((np.array(keys), -similarity))
     parts = [part for part in np.array_split(order, count) if len(part)]
     return [
@@ -41,6 +67,8 @@ def choose(keys: list[str], similarity: np.ndarray, count: int, seed: int) -> li
 
 def rows(block: Examples, files: Files) -> Rows:
     """One row per query, base and rank, in the order of the figure."""
+    from clipshift.figures.nearest import read_neighbours, read_training
+
     found = []
     for name in block.sets:
         bases = files["neighbours"][name]
@@ -59,15 +87,6 @@ def rows(block: Examples, files: Files) -> Rows:
     if not found:
         raise ClipshiftError(f"no neighbours of {block.sets}; delete them and run again")
     return found
-
-
-def pictures(files: Files, numbers: Rows) -> dict[str, dict[str, Picture]]:
-    """The pictures of the queries per test set, and under "" those of the neighbours."""
-    tests = {
-        name: fetch([source], {r["test_key"] for r in numbers if r["test_set"] == name})
-        for name, source in files["tests"].items()
-    }
-    return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in numbers})}
 
 
 def draw(
@@ -97,7 +116,7 @@ def draw(
                         at = _left(block, r["base"]) + step * r["rank"]
                         _neighbour(sheet, at, top, r, found[""][r["key"]])
                 top += SIDE + LETTERS
-        sheet.save(out)
+        sheet.save(out, block.caption)
 
 
 def _left(block: Examples, base: str) -> float:
@@ -123,8 +142,10 @@ def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], picture: Pic
     sheet.text(middle, y + SIDE + 0.145, short(picture.caption, 17), 5.2, color=GREY)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Examples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.figures.images import pictures
+
     numbers = rows(block, files)
     found = pictures(files, numbers)
     write_csv(table, numbers)

@@ -1,16 +1,47 @@
 """What similarity-gap pruning removes by two encoders: sizes, and the Jaccard index of both."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from clipshift.core.brace_ranges import numbered
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.figures.removal import count, margins_of, removed
+from clipshift.figures.kind import OfSets, kind, margins
 from clipshift.figures.style import COLOURS, house_style, label_below, legend_above, panels, save
-from clipshift.study.config.figures import Overlap
+from clipshift.study.config.names import EncoderName
 from clipshift.study.layout.figures import Files, Study
 
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
 Rows = list[dict[str, Any]]
+
+
+@kind(
+    "overlap",
+    section="similarity",
+    caption="Points that pruning would remove by two encoders; J: the Jaccard index of both sets.",
+)
+class Overlap(OfSets):
+    """What similarity-gap pruning would remove by two encoders: sizes and Jaccard index."""
+
+    encoders: tuple[EncoderName, EncoderName] = Field(description="The two encoders.")
+    tolerances: list[float] = Field(
+        default=[0.0], min_length=1, description="Tolerances of the pruning."
+    )
+
+    def files(self, at: Layout) -> Files:
+        return {
+            "candidates": numbered(at.embedded()),
+            "margins": {e: margins(at, self.sets, e) for e in self.encoders},
+        }
+
+    def margins(self, at: Layout) -> list[tuple[str, list[str]]]:
+        return [(encoder, self.sets) for encoder in self.encoders]
 
 
 def rows(block: Overlap, files: Files) -> Rows:
@@ -18,6 +49,8 @@ def rows(block: Overlap, files: Files) -> Rows:
 
     `jaccard` is empty where neither encoder removes a point.
     """
+    from clipshift.figures.removal import count, margins_of, removed
+
     found = []
     for name in block.sets:
         both = {encoder: files["margins"][encoder][name] for encoder in block.encoders}
@@ -69,10 +102,10 @@ def draw(block: Overlap, numbers: Rows, out: list[Path]) -> None:
         total = numbers[0]["candidates"]
         label_below(figure, f"removed, % of {total:,} pool points (J: Jaccard index)")
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Overlap, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     numbers = rows(block, files)
     write_csv(table, numbers)

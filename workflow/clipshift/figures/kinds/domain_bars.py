@@ -3,23 +3,52 @@
 Means over the clean sets of a domain; intervals are bootstrapped over images and seeds.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.by_domain import Arm, draw_means, interval, read_arms
+from clipshift.figures.kind import (
+    CLEAN_NOTE,
+    DOMAINS_NOTE,
+    VARIANTS,
+    AgainstBaseline,
+    PublishedTraining,
+    kind,
+)
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, house_style, legend_above, panels, save
-from clipshift.study.config.domain_figures import DomainBars
 from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.names import TrainedSplit
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.evaluation.by_domain import Arm
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 
 
+@kind(
+    "domain_bars",
+    section="domains",
+    caption="Mean accuracy on natural and on rendition sets." + CLEAN_NOTE + DOMAINS_NOTE,
+)
+class DomainBars(AgainstBaseline):
+    """Mean accuracy on natural and on rendition sets, and the differences to a baseline."""
+
+    published: dict[TrainedSplit, PublishedTraining] = Field(
+        default={}, description="Split -> published training set to draw beside it."
+    )
+
+
 def rows(block: DomainBars, arms: dict[str, Arm]) -> list[dict[str, Any]]:
     """Per domain one row per split, then its difference to the baseline."""
+    from clipshift.evaluation.by_domain import draw_means, interval
+
     found = []
     for domain in DETECTED:
         names = arms[block.baseline].sets(domain)
@@ -65,9 +94,9 @@ def draw(block: DomainBars, numbers: list[dict[str, Any]], out: list[Path]) -> N
             [r["high"] for r in numbers] + [r["published_accuracy"] or 0 for r in numbers]
         )
         axes[0].set_ylim(0, min(100.0, 112 * highest))
-        figure.supylabel(f"mean top-1 accuracy, % ({block.variant.replace('_', ', ')})", fontsize=8)
+        figure.supylabel(f"mean top-1 accuracy, %\n({VARIANTS[block.variant]})", fontsize=8)
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
@@ -89,8 +118,10 @@ def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: DomainBars, files: Files, study: Study, table: Path, out: list[Path]) -> None:
+    from clipshift.evaluation.by_domain import read_arms
+
     arms = read_arms(files["predictions"], files["clean"], block.variant)
     numbers = rows(block, arms)
     write_csv(table, numbers)

@@ -1,13 +1,46 @@
 """Table: sizes and classes of the clean test sets, what was dropped and why."""
 
+from __future__ import annotations
+
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
 
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
+from clipshift.figures.kind import DOMAINS_NOTE, domains, kind
 from clipshift.figures.published import published_domains
-from clipshift.study.config.domain_figures import CleanTable
-from clipshift.study.layout.figures import Files, Study
+from clipshift.study.config.names import CleanSetName
+from clipshift.study.layout.figures import FigureBlock, Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
+# What was measured on LAION-200M and the benchmarks, by the paper's names.
+PublishedClean = Literal[
+    "val", "v2", "a", "objectnet", "dn-real", "dn-infograph natural", "r", "sketch", "dn-sketch",
+    "dn-painting", "dn-clipart", "dn-quickdraw", "dn-infograph rendition",
+]  # fmt: skip
+
+
+@kind(
+    "domain_clean",
+    section="domains",
+    caption="Clean test sets: sizes, classes left, what was dropped and why." + DOMAINS_NOTE,
+    drawn=False,
+)
+class CleanTable(FigureBlock):
+    """Sizes and classes of the clean test sets (the paper's table 12)."""
+
+    clean: list[CleanSetName] = Field(min_length=1, description="Clean test sets, in their order.")
+    published: dict[CleanSetName, PublishedClean] = Field(
+        default={}, description="Clean set -> its published counterpart."
+    )
+
+    def files(self, at: Layout) -> Files:
+        dom = domains(at)
+        return {"clean": {c: dom.clean(c).replace(".parquet", ".json") for c in self.clean}}
 
 
 def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:

@@ -1,20 +1,53 @@
 """Table: precision and recall of every classifier and detected domain, on every labelled set."""
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-from clipshift.classifiers.thresholds import measured, read_sides
-from clipshift.core.brace_ranges import sharded
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from clipshift.core.brace_ranges import numbered, sharded
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
-from clipshift.study.config.domain_figures import DetectorTable
+from clipshift.figures.kind import OfClassifiers, domains, kind
+from clipshift.study.config.names import ClassifierName
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    from clipshift.study.layout.study import Layout
+
+
+@kind(
+    "domain_detectors",
+    section="domains",
+    caption="Precision and recall of every domain classifier on every labelled set, with 95 % "
+    "Clopper-Pearson intervals.",
+    drawn=False,
+)
+class DetectorTable(OfClassifiers):
+    """Precision and recall of every classifier on every labelled set (the paper's table 1)."""
+
+    classifiers: list[ClassifierName] = Field(
+        min_length=1, description="Classifiers, in their order."
+    )
+
+    def files(self, at: Layout) -> Files:
+        dom = domains(at)
+        every, measured = self.classifiers, dom.measured
+        return {
+            "points": {c: dom.point(c) for c in every},
+            "labels": {d: dom.labels(d) for d in measured},
+            "scores": {c: {d: numbered(dom.scores(c, d)) for d in measured} for c in every},
+        }
 
 
 def rows(
     block: DetectorTable, files: Files, classifiers: dict[str, dict[str, str]]
 ) -> list[dict[str, Any]]:
     """One row per classifier, domain and labelled set: the parts, and test sets with labels."""
+    from clipshift.classifiers.thresholds import measured, read_sides
+
     found = []
     for name in block.classifiers:
         points = read_json(Path(files["points"][name]))

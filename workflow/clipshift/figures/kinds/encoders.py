@@ -4,28 +4,63 @@ Per base a row of panels (one per test set) with Spearman's rho and its bootstra
 below them the distributions by both encoders to the first base.
 """
 
-from pathlib import Path
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
 
 from clipshift.core.files import write_csv
 from clipshift.core.step import step
-from clipshift.figures.nearest import read_training, same_images
-from clipshift.figures.similarity_gap import edges, histogram
-from clipshift.figures.style import COLOURS, RHO, house_style, legend_above, panels, save
-from clipshift.stats.correlation import bootstrap, spearman
-from clipshift.study.config.figures import Encoders
+from clipshift.figures.kind import OfBases, kind, neighbours
+from clipshift.figures.style import (
+    COLOURS,
+    RHO,
+    edges,
+    histogram,
+    house_style,
+    legend_above,
+    panels,
+    save,
+)
+from clipshift.study.config.names import EncoderName
 from clipshift.study.layout.figures import Files, Study
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from clipshift.study.layout.study import Layout
+
+    Pairs = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]
+    # (base, set) -> (M,) by each encoder
 
 # More test images than this are drawn as the density of hexagons.
 POINTS = 1500
 BAR = 0.025
 
-Pairs = dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]  # (base, set) -> (M,) by each encoder
+
+@kind(
+    "encoders",
+    section="similarity",
+    caption="Nearest-neighbour similarity of each test image by two encoders, with Spearman's rho "
+    "and its bootstrap interval; below, both distributions.",
+)
+class Encoders(OfBases):
+    """Nearest-neighbour similarity by one encoder against another."""
+
+    encoders: tuple[EncoderName, EncoderName] = Field(description="The two encoders.")
+    draws: int = Field(default=1000, ge=100, description="Bootstrap draws of Spearman's rho.")
+    seed: int = Field(default=0, description="Seed of the bootstrap.")
+
+    def files(self, at: Layout) -> Files:
+        by = {e: neighbours(at, self.sets, self.bases, e) for e in self.encoders}
+        return {"neighbours": by}
 
 
 def read(block: Encoders, files: Files) -> Pairs:
+    from clipshift.figures.nearest import read_training, same_images
+
     pairs = {}
     for base in block.bases:
         for name in block.sets:
@@ -37,6 +72,10 @@ def read(block: Encoders, files: Files) -> Pairs:
 
 def rows(block: Encoders, pairs: Pairs) -> list[dict[str, Any]]:
     """One row per base and test set."""
+    import numpy as np
+
+    from clipshift.stats.correlation import bootstrap, spearman
+
     found = []
     for (base, name), (one, other) in pairs.items():
 
@@ -83,7 +122,7 @@ def draw(block: Encoders, pairs: Pairs, numbers: list[dict[str, Any]], out: list
             if name == block.sets[0]:
                 axis.set_ylabel("test images, %", fontsize=8)
         legend_above(figure, axes)
-        save(figure, out)
+        save(figure, out, block.caption)
 
 
 def _cloud(axis: Any, x: np.ndarray, y: np.ndarray) -> None:
@@ -100,7 +139,7 @@ def _rho(r: dict[str, Any]) -> str:
     return f"{RHO} = {r['rho']:.2f}{interval}"
 
 
-@step(version=3)
+@step(version=4)
 def figure(block: Encoders, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     pairs = read(block, files)
     numbers = rows(block, pairs)
