@@ -23,6 +23,7 @@ EXAMPLE = re.compile(
 
 # What is done with the copy: the study with the page's keys is read, and its blocks are used.
 PROGRAM = """
+import json
 import sys
 from pathlib import Path
 
@@ -31,9 +32,11 @@ from PIL import Image
 
 from clipshift.core import step
 from clipshift.core.versions import closure
+from clipshift.figures.kinds import split_sizes
 from clipshift.similarity import encoders
 from clipshift.study.config.load import load
 from clipshift.study.definitions import definitions
+from clipshift.study.layout.figures import figure_inputs, figure_study
 from clipshift.study.layout.study import Layout
 from tests.unit.study import kept, make_split, make_study
 
@@ -59,6 +62,17 @@ vectors = encoders.load(cfg.encoders["grid4"], "cpu").encode(images)
 assert vectors.shape == (2, 48) and np.allclose(np.linalg.norm(vectors, axis=1), 1)
 assert np.allclose(vectors[0], vectors[0, 0]) and not np.allclose(vectors[0], vectors[1])
 
+(kind, name, block), = [b for b in cfg.figures.blocks() if b[0] == "split_sizes"]
+inputs = figure_inputs(at, kind, name)
+assert inputs == [f"results/splits/{split}.json" for split in ("full", "rand", "pruned")]
+assert block.tables(name) == ["results/tables/split_sizes_all.csv"] and block.image(name) == []
+files = {"counts": {}}
+for n, split in enumerate(block.splits):
+    files["counts"][split] = str(folder / f"{split}.json")
+    Path(files["counts"][split]).write_text(json.dumps({"points_kept": n}))
+split_sizes.table(block, files, figure_study(at, kind, name), folder / "sizes.csv")
+assert (folder / "sizes.csv").read_text() .split() == ["split,kept", "full,0", "rand,1", "pruned,2"]
+
 names = {file.name for name in ("splits.split.split", "similarity.embed.shard")
          for file in closure(name)}
 assert names >= {"band.py", "grid.py"}
@@ -76,7 +90,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert place.parent.is_dir() and not place.exists()
         place.write_text(example["code"])
         keys |= yaml.safe_load(example["keys"])
-    assert set(keys) == {"splits", "encoders"}
+    assert set(keys) == {"splits", "encoders", "figures"}
     (folder / "page.yaml").write_text(yaml.safe_dump(keys))
     return folder
 
@@ -92,7 +106,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 def test_every_python_block_of_the_page_is_an_example() -> None:
-    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == PAGE.count("```yaml") == 2
+    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == PAGE.count("```yaml") == 3
 
 
 def test_examples_work_as_they_stand(copy: Path) -> None:
@@ -112,6 +126,7 @@ def test_reading_the_examples_imports_nothing_heavy(copy: Path) -> None:
 def test_keys_of_the_examples_are_documented(copy: Path) -> None:
     page = run(copy, "-m", "clipshift.apps.cli", "config-docs")
     assert "## Band\n\nKeep the points" in page and "## GridEncoder\n\nMean colours" in page
+    assert "## SplitSizes\n\nHow many samples" in page
 
 
 def test_examples_are_typed_and_clean(copy: Path) -> None:
