@@ -132,7 +132,7 @@ SELF = {"start": {"split": "photos_100", "model": "x", "seed": 0}}
     [
         ({"models.x": model("clip", "named")}, "corpus 'named' has no captions"),
         ({"models.x": model("cross_entropy", "pictures")}, "corpus 'pictures' has no labels"),
-        ({"models.x": model("simclr", "nowhere")}, "'nowhere' is none of"),
+        ({"models.x": model("simclr", "nowhere")}, "'nowhere' is not one of"),
         ({"models.x": model("simclr", "named") | {"base": "tinny"}}, "'tinny' is not one of"),
         ({"models.tiny": model("simclr", "named")}, r"names \['tiny'\] are taken"),
         ({"models.x": model("simclr", "named", changes={"lr": -1})}, "causes.models.x.changes"),
@@ -150,7 +150,7 @@ SELF = {"start": {"split": "photos_100", "model": "x", "seed": 0}}
             "starts from itself",
         ),
         ({"runs": [{"split": "photos", "model": "ce_table", "seeds": [0]}]}, "'photos' is not one"),
-        ({"corpora.table.labels": "tabel"}, r"corpora.table.labels: 'tabel' is none of"),
+        ({"corpora.table.labels": "tabel"}, r"corpora.table.labels: 'tabel' is not one of"),
         ({"corpora.table.template": "a photo"}, "`template` needs {class}"),
         ({"subsets.val": {"of": "sketch", "classes": ["animal", "food"]}}, r"\['val'\] are taken"),
         ({"matchers.named.multi": "some"}, "multi"),

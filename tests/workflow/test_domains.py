@@ -114,7 +114,7 @@ def test_study_a_does_not_wait_for_the_data_of_study_b() -> None:
         ({"domains.clean.test_val_clean.set": "x"}, "'x' is not one of"),
         ({"domains.labels.datasets": ["x"]}, "'x' is not one of"),
         ({"splits.test_any": {"recipe": "domains"}}, "give counts"),
-        ({"domains": None, "figures": {}}, "splits.test_natural: needs the block: 'domains'"),
+        ({"domains": None, "figures": {}}, "test_natural: the recipe `domains` needs the block"),
     ],
 )
 def test_names_that_do_not_exist_stop_at_once(

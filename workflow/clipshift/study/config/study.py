@@ -347,8 +347,6 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
     trained, tests = c.trained, c.test_sets
     labelled = [n for n, corpus in blocks.corpora.items() if corpus.labels is not None]
     conditions = [f"{split}-{model}" for split in trained for model in c.models]
-    runs = [f"{s}-{c.model}-s{seed}" for s in c.splits for seed in c.seeds_of(s)]
-    runs += [f"{r.split}-{r.model}-s{seed}" for r in blocks.runs for seed in r.seeds]
     return {
         "package": c.packages,
         "source": c.sources,
@@ -376,6 +374,5 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
         "labelled corpus": labelled,
         "matcher": [*blocks.matchers, "table"],
         "evaluation protocol": blocks.heads,
-        "run": runs,
         "condition": [*trained, *conditions, *(name for name, _ in causes.asked(blocks))],
     }
