@@ -11,7 +11,11 @@ import pytest
 from tests.slurm.slurm import Cluster, Local, Run, processes
 from tests.workflow.runner import changed_config, contract, snakemake
 
-POOL = ("results/pools/test_pool/00000.tar", "results/sets/test_reference/manifest.json")
+POOL = (
+    "results/pools/test_pool/00000.tar",
+    "results/sets/test_reference/manifest.json",
+    "results/sets/test_val/manifest.json",
+)
 SOURCE = "results/sources/test_photo/samples.tar"
 SOURCES = (SOURCE, "results/sources/test_black/samples.tar")
 
@@ -39,17 +43,27 @@ def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
         failed = run.wait_for(lambda: cluster.running(folder, "source"), "a source")
         for pid in processes(failed["JobId"]):
             os.kill(pid, signal.SIGKILL)
-        # 2. Somebody cancels it.
-        cancelled = run.wait_for(lambda: cluster.running(folder, "reference_set"), "a set")
-        stop(cancelled)
-        cluster.ask("scancel", cancelled["JobId"])
-        # 3. It does not end in time: the shortest limit is a minute.
-        late = run.wait_for(lambda: cluster.running(folder, "test_set"), "another set")
-        stop(late)
-        cluster.ask("scontrol", "update", f"JobId={late['JobId']}", "TimeLimit=1")
+        caught: dict[str, dict[str, str]] = {}
+
+        def catch() -> dict[str, dict[str, str]] | None:
+            """Stop each job when it is first seen: they run side by side, in any order."""
+            for rule in ("reference_set", "test_set", "pool_shard"):
+                job = None if rule in caught else cluster.running(folder, rule)
+                if job is None:
+                    continue
+                stop(job)
+                caught[rule] = job
+                if rule == "reference_set":  # 2. Somebody cancels it.
+                    cluster.ask("scancel", job["JobId"])
+                if (
+                    rule == "test_set"
+                ):  # 3. It does not end in time; the shortest limit is a minute.
+                    cluster.ask("scontrol", "update", f"JobId={job['JobId']}", "TimeLimit=1")
+            return caught if len(caught) == 3 else None
+
+        run.wait_for(catch, "two sets and a pool shard")
+        cancelled, late, lost = (caught[r] for r in ("reference_set", "test_set", "pool_shard"))
         # 4. Its node dies.
-        lost = run.wait_for(lambda: cluster.running(folder, "pool_shard"), "a pool shard")
-        stop(lost)
         cluster.script("node", "lose", lost["NodeList"])
         output = run.end()
     finally:
