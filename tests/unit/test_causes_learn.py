@@ -269,7 +269,7 @@ def test_two_processes_train_one_model(
         "classes": ["a", "b", "c"], "seed": 0, "work": tmp_path / "work",
         "model": tmp_path / "out/model.pt",
     }  # fmt: skip
-    job = Job("training.vision.train", params, {})
+    job = Job("training.vision.train", {}, lambda: params)
     done = subprocess.run(
         [sys.executable, "-m", "clipshift.core.step", job.step],
         input=str(job), capture_output=True, text=True, check=False,

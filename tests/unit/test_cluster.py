@@ -1,6 +1,8 @@
 """The cluster's names: faults that name the file, and what to do about jobs that were left."""
 
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -78,3 +80,51 @@ def test_leftovers_are_the_jobs_that_log_into_this_folder(bin_folder: Path, tmp_
     assert cluster.leftovers(tmp_path / "other") == []
     with pytest.raises(ClipshiftError, match="scancel 11"):
         cluster.refuse_leftovers(tmp_path)
+
+
+class Wildcards:
+    def __init__(self, model: str) -> None:
+        self.model = model
+
+
+def asked(resources: dict[str, Any], model: str, attempt: int) -> dict[str, Any]:
+    """The resources of a job, as Snakemake asks for them."""
+    given = {"wildcards": Wildcards(model), "attempt": attempt}
+    return {
+        name: value(**{n: given.get(n, given["wildcards"]) for n in signature(value).parameters})
+        if callable(value)
+        else value
+        for name, value in resources.items()
+    }
+
+
+def needs(monkeypatch: pytest.MonkeyPatch, **amounts: Any) -> dict[str, Any]:
+    cluster.in_use.cache_clear()
+    resources = cluster.needs(**amounts)
+    monkeypatch.undo()
+    cluster.in_use.cache_clear()
+    return resources
+
+
+def test_a_further_attempt_gets_as_much_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = needs(monkeypatch, memory=2000, minutes=60)
+    assert asked(short, "a", 1) == {"mem_mb": 2000, "runtime": 60}
+    assert asked(short, "a", 3) == {"mem_mb": 6000, "runtime": 180}
+    assert asked(needs(monkeypatch, memory=1, minutes=1440), "a", 2)["runtime"] == 2880
+    # A week is a partition's limit.
+    assert asked(needs(monkeypatch, memory=1, minutes=10080), "a", 2)["runtime"] == 10080
+
+
+def test_partition_and_type_of_gpu_are_the_clusters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the GPUs of each job; a type without a GPU is a request that Slurm refuses."""
+    names = NAMES | {"account": "vision", "gpu_model": "h100", "cpus_per_gpu": 6}
+    monkeypatch.setenv(cluster.IN_USE, str(dump(tmp_path / "mine.yaml", names)))
+    gpus = {"big": 8, "small": 0}
+    resources = needs(monkeypatch, memory=10, minutes=5, gpus=lambda w: gpus[w.model])
+    common = {"mem_mb": 10, "runtime": 5, "slurm_account": "vision", "cpus_per_gpu": 6}
+    big = {"gpu": 8, "slurm_partition": "accel", "gpu_model": "h100"}
+    assert asked(resources, "big", 1) == common | big
+    small = {"gpu": 0, "slurm_partition": "batch", "gpu_model": ""}
+    assert asked(resources, "small", 1) == common | small

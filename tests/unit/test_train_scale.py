@@ -128,7 +128,7 @@ def test_preempted_and_continued_ends_with_the_same_bytes(
     )
     assert process.stdin
     with process.stdin:
-        process.stdin.write(str(Job("training.clip.train", params, {})).encode())
+        process.stdin.write(str(Job("training.clip.train", {}, lambda: params)).encode())
     folder = work / "logs" / RUN / "checkpoints"
     deadline = time.monotonic() + 120
     while not (folder / checkpoints.LATEST).exists():

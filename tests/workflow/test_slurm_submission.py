@@ -132,10 +132,12 @@ def test_arguments_of_every_kind_of_rule(replayed: Replay) -> None:
 
 def test_a_job_really_runs_and_a_failed_one_is_asked_for_more(tmp_path: Path) -> None:
     """The script that is submitted makes the file; where it fails, memory and time grow."""
-    slurm, run = Slurm(tmp_path / "slurm"), tmp_path / "run"
+    scratch = NAMES | {"scratch": f"{tmp_path}/scratch-$USER"}
+    slurm, run = Slurm(tmp_path / "slurm", scratch), tmp_path / "run"
     (slurm.folder / "run").touch()
     run.mkdir()
     slurm.snakemake(run, "--", "results/sources/test_photo/samples.tar")
+    assert (tmp_path / "scratch-somebody").is_dir()  # where the node's `$USER` has its files
     assert (run / "results/sources/test_photo/samples.tar").stat().st_size > 100_000
     (slurm.folder / "run").unlink()  # from here on nothing runs, and outputs are missing
     target = "results/sources/test_black/samples.tar"

@@ -1,6 +1,6 @@
-"""Numbered files as one word, `FOLDER/{00000..00447}.parquet`, and back.
+"""Numbered files as one path pattern, `FOLDER/{00000..00447}.parquet`, and back.
 
-A command line has no room for the shards of a large pool, one by one. Imported at parse time.
+It keeps the parameters of a job small where a large pool has many shards. Imported at parse time.
 """
 
 import re
@@ -15,8 +15,6 @@ _NUMBER = re.compile(r"(.*?)(\d{5})([^/\d]*)")
 
 def spread(word: str) -> list[Path]:
     """The paths of a numbered range, or of a plain path; see `compact`.
-
-    A command line has no room for the shards of a large pool, one by one.
 
     >>> [str(path) for path in spread("a/{08..10}.npy")]
     ['a/08.npy', 'a/09.npy', 'a/10.npy']
@@ -36,7 +34,7 @@ def spread_all(words: Sequence[str]) -> list[Path]:
 
 
 def compact(paths: Sequence[str]) -> list[str]:
-    """Paths as words of a command line: a row of consecutive numbers becomes one range.
+    """Paths as path patterns: a row of consecutive numbers becomes one range.
 
     >>> compact(["a/00000.npy", "a/00001.npy", "b.npy"])
     ['a/{00000..00001}.npy', 'b.npy']

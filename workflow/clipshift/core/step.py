@@ -17,18 +17,20 @@ holds them instead, for a program that is started several times.
 Imported when Snakemake reads the workflow: standard library only up here.
 """
 
-import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 F = TypeVar("F", bound=Callable[..., None])
 PACKAGE = Path(__file__).parents[1]
+# What Snakemake gives a parameter's function that triggers no rerun.
+GIVEN = {"input", "output", "threads", "resources"}
 # `set -euo pipefail` comes from Snakemake. The quoted word turns off every expansion.
 RUN = (
     "python -m clipshift.core.step {params.job.step} > {log} 2>&1 <<'END_OF_JOB'\n"
@@ -62,13 +64,13 @@ def version_of(name: str) -> int:
 
 
 class Job:
-    """What a step needs, as JSON where the shell line is written."""
+    """What a step needs, as JSON where the shell line is written: a plan asks for none of it."""
 
-    def __init__(self, step: str, params: dict[str, Any], files: dict[str, Any]) -> None:
-        self.step, self.params, self.files = step, params, files
+    def __init__(self, step: str, files: dict[str, Any], params: Callable[[], dict[str, Any]]):
+        self.step, self.files, self.params = step, files, params
 
     def __str__(self) -> str:
-        return json.dumps({"files": self.files, "params": self.params}, default=_plain)
+        return json.dumps({"files": self.files, "params": self.params()}, default=_plain)
 
 
 def call(step: str | Callable[[Any], str], **params: Any) -> dict[str, Any]:
@@ -80,14 +82,29 @@ def call(step: str | Callable[[Any], str], **params: Any) -> dict[str, Any]:
             one makes the rule's files again, unless its function also takes `input`, `output`,
             `threads` or `resources`.
     """
+    # What each function takes beside the wildcards: looked up once, not for each job of a plan.
+    taken = {k: GIVEN & {*signature(v).parameters} for k, v in params.items() if callable(v)}
 
     def name(wildcards: Any) -> str:
         return step if isinstance(step, str) else step(wildcards)
 
+    def values(names: Iterable[str], wildcards: Any, **given: Any) -> dict[str, Any]:
+        texts = dict(wildcards.items())
+        found = {}
+        for key in names:
+            value = params[key]
+            if key in taken:
+                value = value(wildcards, **{n: given[n] for n in taken[key]})
+            elif isinstance(value, str):
+                value = _filled(value, texts)
+            found[key] = value
+        return found
+
+    # Those that count, by name; in a value order counts: that of classes is the order of labels.
+    own = sorted(key for key in params if not taken.get(key))
+
     def counted(wildcards: Any) -> str:
-        own = {k: v for k, v in params.items() if not _derived(v)}
-        record = {"version": version_of(name(wildcards))} | _values(own, wildcards=wildcards)
-        # In a value order counts: that of classes is the order of labels.
+        record = {"version": version_of(name(wildcards))} | values(own, wildcards)
         return json.dumps(dict(sorted(record.items())), default=_plain)
 
     def job(wildcards: Any, input: Any, output: Any, threads: int, resources: Any) -> Job:
@@ -95,31 +112,12 @@ def call(step: str | Callable[[Any], str], **params: Any) -> dict[str, Any]:
         files = {"threads": threads, **dict(wildcards.items())}
         files |= {k: _files(v) for k, v in input.items()}
         named = {k: _files(v) for k, v in output.items()}
-        taken = {f for v in named.values() for f in ([v] if isinstance(v, str) else v)}
-        rest = [str(f) for f in output if str(f) not in taken]
+        named_files = {f for v in named.values() for f in ([v] if isinstance(v, str) else v)}
+        rest = [str(f) for f in output if str(f) not in named_files]
         files |= {"out": rest[0] if len(rest) == 1 else rest} | named
-        return Job(name(wildcards), _values(params, wildcards=wildcards, **given), files)
+        return Job(name(wildcards), files, lambda: values(params, wildcards, **given))
 
     return {"counted": counted, "job": job}
-
-
-def _derived(value: Any) -> bool:
-    return callable(value) and not {"input", "output", "threads", "resources"}.isdisjoint(
-        inspect.signature(value).parameters
-    )
-
-
-def _values(params: Mapping[str, Any], **given: Any) -> dict[str, Any]:
-    wildcards = dict(given["wildcards"].items())
-    values = {}
-    for name, value in params.items():
-        if callable(value):
-            taken = inspect.signature(value).parameters
-            more = {n: given[n] for n in list(taken)[1:] if n in given}
-            values[name] = value(given["wildcards"], **more)
-        else:
-            values[name] = _filled(value, wildcards) if isinstance(value, str) else value
-    return values
 
 
 def _filled(text: str, wildcards: Mapping[str, str]) -> str:
@@ -150,14 +148,14 @@ def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any
     from pydantic import TypeAdapter
 
     hints = get_type_hints(function, include_extras=True)
-    signature = inspect.signature(function)
-    if unknown := sorted(set(job["params"]) - set(signature.parameters)):
+    parameters = signature(function).parameters
+    if unknown := sorted(set(job["params"]) - set(parameters)):
         raise TypeError(f"{function.__module__}.{function.__name__} takes no {unknown}")
     values = job["files"] | job["params"]
     arguments = {}
-    for name, parameter in signature.parameters.items():
+    for name, parameter in parameters.items():
         if name not in values:
-            if parameter.default is inspect.Parameter.empty:
+            if parameter.default is Parameter.empty:
                 raise TypeError(f"{function.__module__}.{function.__name__} misses {name!r}")
             continue
         value = values[name]

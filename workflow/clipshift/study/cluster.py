@@ -76,7 +76,7 @@ Amount = int | Callable[[Any], int]
 def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
     """The resources of a rule: numbers, or functions of a job's wildcards.
 
-    Each further attempt of a job gets as much memory and time again; times of a day and more do
+    Each further attempt of a job gets as much memory and time again; times of more than a day do
     not grow, since partitions have a limit. In a run with `--profile slurm` the partition, the
     account and the type of the GPUs are those of the cluster.
 
@@ -90,7 +90,7 @@ def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
 
     def runtime(wildcards: Any, attempt: int) -> int:
         first = of(minutes, wildcards)
-        return first if first >= DAY else first * attempt
+        return first if first > DAY else first * attempt
 
     asked: dict[str, Any] = {
         "mem_mb": lambda wildcards, attempt: of(memory, wildcards) * attempt,

@@ -88,6 +88,6 @@ def start(command: Sequence[str], more: Mapping[str, str]) -> int:
 def start_step(training: Training, step: str, arguments: dict[str, Any]) -> int:
     """Run a step on all processes of a training and return their exit code."""
     with NamedTemporaryFile("w", suffix=".json") as file:
-        file.write(str(Job(step, arguments, {})))
+        file.write(str(Job(step, {}, lambda: arguments)))
         file.flush()
         return start([*program(training, "clipshift.core.step"), step, file.name], {})

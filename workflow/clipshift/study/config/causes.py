@@ -322,16 +322,15 @@ def check(c: Any) -> None:
             raise ValueError(
                 f"causes.models.{name}: `read: filter` needs a pool that is a folder of tars"
             )
-    runs = {f"{s}-{c.model}-s{seed}" for s in c.splits for seed in c.seeds_of(s)}
-    runs |= {f"{r.split}-{r.model}-s{seed}" for r in c.causes.runs for seed in r.seeds}
-    for name, model in c.causes.models.items():
-        if (start := _starts(model)) and start not in runs:
-            raise ValueError(f"causes.models.{name}: {start!r} is not one of {sorted(runs)}")
     graph = {
         f"{r.split}-{r.model}-s{s}": _starts(c.causes.models.get(r.model))
         for r in c.causes.runs
         for s in r.seeds
     }
+    runs = {f"{s}-{c.model}-s{seed}" for s in c.splits for seed in c.seeds_of(s)} | graph.keys()
+    for name, model in c.causes.models.items():
+        if (start := _starts(model)) and start not in runs:
+            raise ValueError(f"causes.models.{name}: {start!r} is not one of {sorted(runs)}")
     for run, start in graph.items():
         seen, at = {run}, start
         while at:
