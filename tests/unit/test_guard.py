@@ -40,7 +40,7 @@ def world(tmp_path: Path) -> tuple[Path, dict[str, Path]]:
 
 def test_samples_that_show_a_test_image(world: Any, tmp_path: Path) -> None:
     split, tests = world
-    out = tmp_path / "guard.parquet"
+    out = tmp_path / "it's here/guard.parquet"  # a path is no SQL
     write_list(split, tests, out)
     assert read_parquet(out).to_pylist() == [
         {"key": "p2", "sha256": "B", "test_set": "val"},

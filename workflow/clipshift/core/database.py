@@ -70,4 +70,13 @@ def listed(paths: Paths) -> str:
     >>> listed([Path("a.parquet"), Path("o'b.parquet")])
     "['a.parquet', 'o''b.parquet']"
     """
-    return "[" + ", ".join("'{}'".format(str(p).replace("'", "''")) for p in paths) + "]"
+    return f"[{', '.join(map(literal, paths))}]"
+
+
+def literal(path: Path) -> str:
+    """A path as text of SQL.
+
+    >>> literal(Path("o'b.parquet"))
+    "'o''b.parquet'"
+    """
+    return "'{}'".format(str(path).replace("'", "''"))

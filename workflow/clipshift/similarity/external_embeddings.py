@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.counts import Ledger
-from clipshift.core.database import database
+from clipshift.core.database import count, database, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     atomic_path,
@@ -73,7 +73,7 @@ def index(folder: str, join: str, out: Path) -> None:
                 f"COPY (SELECT CAST({join} AS VARCHAR) AS name,"
                 " list_position($files, filename) - 1 AS part, file_row_number AS row"
                 f" FROM {read} ORDER BY ALL)"
-                f" TO '{path}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})",
+                f" TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})",
                 {"files": files},
             )
         except (duckdb.BinderException, duckdb.InvalidInputException) as error:
@@ -83,14 +83,14 @@ def index(folder: str, join: str, out: Path) -> None:
             ) from error
         twice = db.execute(
             f"SELECT name FROM (SELECT name, lag(name) OVER (ORDER BY name) AS before"
-            f" FROM read_parquet('{path}')) WHERE name = before OR name IS NULL LIMIT 1"
+            f" FROM read_parquet({literal(path)})) WHERE name = before OR name IS NULL LIMIT 1"
         ).fetchone()
         if twice:
             raise ClipshiftError(f"{place}/metadata: {join} {twice[0]!r} occurs twice, or is null")
-        count: int = db.execute(f"SELECT count(*) FROM read_parquet('{path}')").fetchall()[0][0]
+        rows = count(db, f"FROM read_parquet({literal(path)})")
     write_json(
         out.with_suffix(".json"),
-        {"parts": parts, "vectors": count, "dimension": dimensions[parts[0]], "join": join},
+        {"parts": parts, "vectors": rows, "dimension": dimensions[parts[0]], "join": join},
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from clipshift.core.database import count, database, listed
+from clipshift.core.database import count, database, listed, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, read_parquet, sha256_file, write_json
 from clipshift.core.step import step
@@ -43,7 +43,7 @@ def write_list(split: Path, tests: dict[str, Path], out: Path) -> None:
         sets = dict(db.execute(query).fetchall())
         with atomic_path(out) as part:
             ordered = "(SELECT * EXCLUDE (place) FROM found ORDER BY key, place)"
-            db.execute(f"COPY {ordered} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+            db.execute(f"COPY {ordered} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
     found = {name: sets.get(name, 0) for name in tests}
     tables = {name: sha256_file(table) for name, table in tests.items()}
     account = {"samples": samples, "of_test_sets": found, "tables": tables}

@@ -15,7 +15,7 @@ import numpy as np
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import Ledger
-from clipshift.core.database import Paths, count, database, listed
+from clipshift.core.database import Paths, count, database, listed, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
 from clipshift.core.step import step
@@ -97,7 +97,7 @@ def _write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) ->
         raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
     with atomic_path(out) as part:
         columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
-        db.execute(f"COPY {columns} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+        db.execute(f"COPY {columns} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
     _export(db, out)
     write_json(out.with_suffix(".json"), ledger.as_json() | account)
     return ledger

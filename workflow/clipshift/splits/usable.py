@@ -8,7 +8,7 @@ order of keys. Kept is what the split keeps and the corpus can use, less what no
 from pathlib import Path
 
 from clipshift.core.counts import Ledger
-from clipshift.core.database import count, database, listed
+from clipshift.core.database import count, database, listed, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, atomic_path, write_json
 from clipshift.core.step import step
@@ -61,5 +61,5 @@ def choose(split: Path, guard: Path | None, corpora: Files, out: Path) -> None:
             )
         with atomic_path(out) as part:
             rows = "(SELECT * EXCLUDE (lost) FROM chosen ORDER BY key)"
-            db.execute(f"COPY {rows} TO '{part}' (FORMAT parquet, COMPRESSION zstd)")
+            db.execute(f"COPY {rows} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
     write_json(out.with_suffix(".json"), ledger.as_json())

@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from clipshift.core.counts import Ledger
-from clipshift.core.database import database
+from clipshift.core.database import database, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, write_json
 from clipshift.core.step import step
@@ -57,7 +57,7 @@ def write_list(
                     FROM (SELECT {KEY} AS key, url, coalesce(min(caption), '') AS caption
                           FROM given WHERE fault IS NULL GROUP BY url)
                     ORDER BY shard, key
-                ) TO '{part}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"""
+                ) TO {literal(part)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"""
             )
         ledger.went_out = db.execute(f"SELECT count(*) FROM '{urls}'").fetchall()[0][0]
     if not ledger.went_out:
@@ -72,7 +72,8 @@ def write_list(
 def _rows(db: duckdb.DuckDBPyConnection, file: Path, columns: tuple[str, str]) -> str:
     """A query of a file's URLs and captions."""
     parquet = file.suffix == ".parquet"
-    source = f"read_parquet('{file}')" if parquet else f"read_csv('{file}', all_varchar = true)"
+    options = "" if parquet else ", all_varchar = true"
+    source = f"read_{'parquet' if parquet else 'csv'}({literal(file)}{options})"
     try:
         named = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
     except duckdb.Error as error:
