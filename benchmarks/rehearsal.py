@@ -68,7 +68,7 @@ def make(folder: Path, points: int) -> dict[str, int]:
 
 
 def _write_tables(folder: Path, numbers: list[int], points: int) -> list[str]:
-    """img2dataset's tables; the tars are empty, for nothing here looks at a picture."""
+    """img2dataset's tables; the tars are empty, for nothing here looks at an image."""
     every: list[str] = []
     rng = np.random.default_rng(1)
     for number in numbers:
@@ -81,7 +81,7 @@ def _write_tables(folder: Path, numbers: list[int], points: int) -> list[str]:
             {
                 "key": keys,
                 "url": [f"https://example.org/{key}.jpg" for key in keys],
-                "caption": [f"picture {key}" for key in keys],
+                "caption": [f"image {key}" for key in keys],
                 "status": np.where(there, "success", "failed_to_download"),
                 "sha256": pa.array([f"{int(key):064x}" for key in keys], mask=~there),
             }
@@ -117,7 +117,7 @@ def _write_vectors(folder: Path, source: Source, keys: list[str]) -> None:
 
 
 def _write_set(folder: Path, names: list[str], split: str) -> None:
-    """A set in CLIP_benchmark's layout, of pictures of four pixels."""
+    """A set in CLIP_benchmark's layout, of images of four pixels."""
 
     def samples() -> Any:
         for i, name in enumerate(names):

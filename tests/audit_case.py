@@ -1,4 +1,4 @@
-"""Small audits for the tests: embedding folders, folders of pictures, and a run of the command."""
+"""Small audits for the tests: embedding folders, folders of images, and a run of the command."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Shared builders: tiny pictures, tiny sources, random embeddings with many ties."""
+"""Shared builders: tiny images, tiny sources, random embeddings with many ties."""
 
 import io
 import json
@@ -26,8 +26,8 @@ settings.load_profile("clipshift")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def picture(seed: int, size: tuple[int, int] = (16, 16), kind: str = "JPEG") -> bytes:
-    """A small opaque picture of blocks in random colours."""
+def photo(seed: int, size: tuple[int, int] = (16, 16), kind: str = "JPEG") -> bytes:
+    """A small opaque image of blocks in random colours."""
     rng = np.random.default_rng(seed)
     colours = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
     image = Image.fromarray(colours).resize(size, Image.Resampling.NEAREST)
@@ -92,11 +92,11 @@ def row(
 
 
 def write_source(folder: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    """A source's tar and table, with a real picture for each row."""
+    """A source's tar and table, with a real image for each row."""
     rows = sorted(rows, key=lambda r: r["key"])
     samples = []
     for number, entry in enumerate(rows):
-        image = picture(hash_number(entry["key"]) + number)
+        image = photo(hash_number(entry["key"]) + number)
         entry["sha256"] = sha256_bytes(image)
         samples.append(Sample(entry["key"], {"jpg": image, "txt": entry["caption"].encode()}))
     write_tar(folder / "samples.tar", samples)
@@ -118,7 +118,8 @@ def dump(path: Path, value: Any) -> Path:
 def ten_samples() -> list[Sample]:
     return [
         Sample(
-            f"key-{i}", {"jpg": picture(i), "txt": f"caption {i}".encode(), "cls": b"%d" % (i % 3)}
+            f"key-{i}",
+            {"jpg": photo(i), "txt": f"caption {i}".encode(), "cls": b"%d" % (i % 3)},
         )
         for i in range(10)
     ]

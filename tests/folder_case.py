@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from clipshift.core.files import sha256_bytes, write_json, write_text
 from clipshift.datasets.shards import Sample, write_tar
-from tests.conftest import picture
+from tests.conftest import photo
 
 # img2dataset's words for what failed.
 FAILED = ("failed_to_download", "failed_to_resize")
@@ -17,7 +17,7 @@ FAILED = ("failed_to_download", "failed_to_resize")
 
 def write_pool(
     folder: Path, tars: Mapping[int, int], failed: int = 1, drop: Sequence[str] = (),
-    pictures: Sequence[bytes] = (),
+    images: Sequence[bytes] = (),
 ) -> Path:  # fmt: skip
     """img2dataset's folder.
 
@@ -25,18 +25,18 @@ def write_pool(
         tars: number of a tar -> its samples.
         failed: failed rows after the samples of each tar.
         drop: columns left out of the tables.
-        pictures: to take, one after the other; else random blocks of colour.
+        images: to take, one after the other; else random blocks of colour.
     """
-    given = list(pictures)
+    given = list(images)
     for number, count in tars.items():
         rows: list[dict[str, Any]] = []
         samples = []
         for i in range(count + failed):
             key = f"{number:05d}{i:04d}"
-            row = {"key": key, "url": f"http://x/{key}.jpg", "caption": f"a picture, {key}"}
+            row = {"key": key, "url": f"http://x/{key}.jpg", "caption": f"an image, {key}"}
             row |= {"error_message": None, "width": 16, "height": 16, "sha256": None}
             if i < count:
-                image = given.pop() if given else picture(100 * number + i)
+                image = given.pop() if given else photo(100 * number + i)
                 row |= {"status": "success", "sha256": sha256_bytes(image)}
                 parts = {"jpg": image, "txt": row["caption"].encode(), "json": b"{}"}
                 samples.append(Sample(key, parts))
@@ -55,7 +55,7 @@ def write_set(
 ) -> Path:  # fmt: skip
     """A set in CLIP_benchmark's layout: sample i has the label `labels[i]`."""
     samples = [
-        Sample(f"{split}{seed}s{i:04d}", {"jpg": picture(seed + i), "cls": str(label).encode()})
+        Sample(f"{split}{seed}s{i:04d}", {"jpg": photo(seed + i), "cls": str(label).encode()})
         for i, label in enumerate(labels)
     ]
     for tar in range(tars):

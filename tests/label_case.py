@@ -12,14 +12,14 @@ from urllib.parse import urlencode, urlsplit
 
 from clipshift.apps.labelling.table import read_labels
 from clipshift.datasets.shards import Sample, write_table, write_tar
-from tests.conftest import picture, row
+from tests.conftest import photo, row
 
 
 def pool(root: Path, count: int = 60, broken: tuple[int, ...] = ()) -> Path:
-    """A pool of one shard with keys p-00, p-01 ...; the pictures `broken` cannot be decoded."""
+    """A pool of one shard with keys p-00, p-01 ...; the images `broken` cannot be decoded."""
     rows = [row("p", f"{i:02d}", concept=f"c{i % 7}") for i in range(count)]
     samples = [
-        Sample(r["key"], {"jpg": b"no picture" if i in broken else picture(i, (48, 48))})
+        Sample(r["key"], {"jpg": b"no image" if i in broken else photo(i, (48, 48))})
         for i, r in enumerate(rows)
     ]
     write_tar(root / "00000.tar", samples)

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from tests.conftest import hash_number, picture
+from tests.conftest import hash_number, photo
 
-# What some hosts send for a picture that is gone: status 200 and a picture of their own.
-REMOVED = picture(999, (40, 30))
+# What some hosts send for an image that is gone: status 200 and an image of their own.
+REMOVED = photo(999, (40, 30))
 
 
 @cache
@@ -85,9 +85,9 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             elif what == "error":
                 self.send_error(int(rest))
             elif what == "page":
-                self.answer(b"<html>not a picture</html>", "text/html")
+                self.answer(b"<html>not an image</html>", "text/html")
             elif what == "liar":  # says that it is one
-                self.answer(b"<html>not a picture</html>")
+                self.answer(b"<html>not an image</html>")
             elif what == "short":  # the connection ends before the body
                 body = photo(path)
                 self.answer(body[: len(body) // 2], length=len(body))

@@ -36,7 +36,7 @@ def stop(job: dict[str, str]) -> None:
 def test_failed_cancelled_timed_out_and_lost_jobs_are_tried_again(
     cluster: Cluster, folder: Path, local: Local
 ) -> None:
-    """Four faults in one run, on two nodes: sources, two sets of pictures, a pool shard."""
+    """Four faults in one run, on two nodes: sources, two sets of images, a pool shard."""
     run = Run(cluster, folder, *POOL)
     try:
         # 1. Its program fails (killed, as by the kernel where memory is short).

@@ -32,7 +32,7 @@ LABELS = Labels(
     paths={"ambiguous": ["c/glow"]},
 )
 ENCODER = {"kind": "efficientnet_lite0"}
-# Of each data set: pictures of each label.
+# Of each data set: images of each label.
 SIZES = {"pool": (60, 240, 30), "photos": (80, 6, 4), "sketch": (4, 50, 2)}
 SPREAD = 0.9
 
@@ -71,14 +71,14 @@ class Case:
         """The same of a test set."""
         return thresholds.read_sides(self.labels(name), self.scores(name))
 
-    def verdicts(self, name: str) -> list[Path]:
+    def decisions(self, name: str) -> list[Path]:
         return [self.folder / f"verdicts/{name}/{shard}.parquet" for shard in self.shards[name]]
 
 
 def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | None = None) -> Case:
     """Write sample tables and embeddings; `shards` and `order_seed` change how files are cut only.
 
-    Embeddings are noisy copies of three directions. A concept has several pictures.
+    Embeddings are noisy copies of three directions. A concept has several images.
     """
     rng = np.random.default_rng(seed)
     means = np.eye(3, 12)
@@ -115,7 +115,7 @@ def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | No
 
 
 def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: object) -> None:
-    """From sample tables to verdicts and composition, by the functions of the steps."""
+    """From sample tables to decisions and composition, by the functions of the steps."""
     for name, files in case.tables.items():
         words = [str(file) for file in files]
         out = case.labels(name)
@@ -135,10 +135,10 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
     scores = [str(file) for name in LABELS.datasets for file in case.scores(name)]
     thresholds.write_points(case.parts, scores, precision, point)
     for name in case.shards:
-        for file, out in zip(case.scores(name), case.verdicts(name), strict=True):
+        for file, out in zip(case.scores(name), case.decisions(name), strict=True):
             sides = dict.fromkeys(("natural", "rendition"), (point, file))
-            decisions.write_verdicts(sides, out, out.with_suffix(".json"))
-    every = {name: [str(file) for file in case.verdicts(name)] for name in case.shards}
+            decisions.write_decisions(sides, out, out.with_suffix(".json"))
+    every = {name: [str(file) for file in case.decisions(name)] for name in case.shards}
     out, measured = case.folder / "composition.json", {"sketch": case.labels("sketch")}
     composition.write_composition(every, learned, measured, [case.parts], 200, 0, out)
 
@@ -152,7 +152,7 @@ def make_mix(case: Case, out: Path, reference: bool = True, **keys: object) -> l
         case.embeddings["pool"] / f"metadata/metadata_{shard}.parquet"
         for shard in case.shards["pool"]
     ]
-    judged = [*case.verdicts("pool"), *(case.verdicts("photos") if reference else [])]
+    judged = [*case.decisions("pool"), *(case.decisions("photos") if reference else [])]
     tables = case.tables["photos"] if reference else []
     verdicts_only = Margins({}, {}, judged)
     split.make(

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets.sources.build import build
 from clipshift.study.config.data import Rendering, Source
@@ -48,13 +48,13 @@ def label(
     } | more  # fmt: skip
 
 
-def run_build(spec: Any, packages: dict[str, Path], out: Path) -> tuple[Ledger, dict[str, Any]]:
-    """Build a source; its account and its rows by the last part of their locators."""
+def run_build(spec: Any, packages: dict[str, Path], out: Path) -> tuple[StepCounts, dict[str, Any]]:
+    """Build a source; its counts and its rows by the last part of their locators."""
     build("mine", spec, RENDERING, packages, out)
-    ledger = Ledger.from_json(read_json(out / "manifest.json")["account"])
+    step_counts = StepCounts.from_json(read_json(out / "manifest.json")["account"])
     rows = read_parquet(out / "samples.parquet").to_pylist()
-    assert ledger.came_in == len(rows) + sum(ledger.rejected.values())
-    return ledger, {r["locator"].replace("#", "/").rsplit("/", 1)[-1]: r for r in rows}
+    assert step_counts.came_in == len(rows) + sum(step_counts.rejected.values())
+    return step_counts, {r["locator"].replace("#", "/").rsplit("/", 1)[-1]: r for r in rows}
 
 
 def write_labels(folder: Path, rows: list[dict[str, str]]) -> Path:

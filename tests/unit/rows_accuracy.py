@@ -9,7 +9,6 @@ from scipy import stats
 
 from tests.unit.rows_case import (
     Row,
-    account,
     answers,
     case,
     drawn,
@@ -18,6 +17,7 @@ from tests.unit.rows_case import (
     published,
     rows,
     same,
+    step_counts,
 )
 
 PAPER = "published (arXiv:2310.09562)"
@@ -27,8 +27,8 @@ def evaluations(folder: Path) -> Row:
     """Two splits of a pool of 100, with two seeds each, on a test set of eight images."""
     runs = {"full": ("11111100", "11110000"), "near": ("11000000", "11000000")}
     accounts = {
-        "full": account(folder, "full", 100, 100, 120),
-        "near": account(folder, "near", 100, 60, 60),
+        "full": step_counts(folder, "full", 100, 100, 120),
+        "near": step_counts(folder, "near", 100, 60, 60),
     }
     return {
         split: {

@@ -140,7 +140,7 @@ def answers(folder: Path, run: str, correct: str, labels: str = "", **record: An
     return str(said(path, scores.astype(np.float32), label, seed=int(run[-1]), **record))
 
 
-def account(folder: Path, split: str, candidates: int, kept: int, out: int) -> str:
+def step_counts(folder: Path, split: str, candidates: int, kept: int, out: int) -> str:
     value = {"candidates": candidates, "points_kept": kept, "out": out}
     return write_json(folder / f"splits/{split}.json", value)
 
@@ -154,7 +154,7 @@ def image_set(folder: Path, name: str, keys: Sequence[str]) -> Row:
 
     pixels = io.BytesIO()
     Image.new("RGB", (8, 8), "red").save(pixels, "JPEG")
-    captions = [f"a picture of {key}" for key in keys]
+    captions = [f"an image of {key}" for key in keys]
     table = write(folder / f"{name}.parquet", key=list(keys), caption=captions)
     with tarfile.open(folder / f"{name}.tar", "w") as tar:
         for key, caption in zip(keys, captions, strict=True):

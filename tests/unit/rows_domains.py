@@ -294,7 +294,7 @@ def domain_curves(folder: Path) -> None:
 
 @case("domain_samples")
 def domain_samples(folder: Path) -> None:
-    """All of each verdict: at random in any order, then the most confident first."""
+    """All of each decision: at random in any order, then the most confident first."""
     scored = {
         "natural": {"a": (0.7, 0.1), "b": (0.9, 0.2), "c": (0.8, 0.4)},
         "rendition": {"d": (0.1, 0.6), "e": (0.0, 0.9)},
@@ -304,8 +304,8 @@ def domain_samples(folder: Path) -> None:
     }
     order = {"natural": "bca", "rendition": "ed", "both": "gf", "neither": "ih"}
     every = [(k, v, *pair) for v, images in scored.items() for k, pair in images.items()]
-    keys, verdicts, natural, rendition = zip(*every, strict=True)
-    columns = {"key": keys, "verdict": verdicts, "natural": natural, "rendition": rendition}
+    keys, decisions, natural, rendition = zip(*every, strict=True)
+    columns = {"key": keys, "verdict": decisions, "natural": natural, "rendition": rendition}
     files = write(folder / "v.parquet", **{k: list(v) for k, v in columns.items()})
     points = {
         d: write_json(folder / f"{d}.json", {"domains": {d: {"threshold": t}}})
@@ -318,18 +318,18 @@ def domain_samples(folder: Path) -> None:
          "datasets": {"pool": {"verdicts": [files], **image_set(folder, "pool", keys)}}},
         {"datasets": ["pool"], "shown": 4},
     )  # fmt: skip
-    for verdict, images in scored.items():
-        mine = [r for r in found if r["verdict"] == verdict]
+    for decision, images in scored.items():
+        mine = [r for r in found if r["verdict"] == decision]
         half = len(images)
         assert sorted(r["key"] for r in mine[:half]) == sorted(images)
         same(
             mine,
             [
-                {"verdict": verdict, "of": half, "place": i, "key": key, "dataset": "pool"}
+                {"verdict": decision, "of": half, "place": i, "key": key, "dataset": "pool"}
                 | {"chosen": how, "natural": images[key][0], "rendition": images[key][1]}
                 for how, chosen in (
                     ("random", [r["key"] for r in mine[:half]]),
-                    ("by confidence", list(order[verdict])),
+                    ("by confidence", list(order[decision])),
                 )
                 for i, key in enumerate(chosen)
             ],
@@ -343,8 +343,8 @@ def domain_composition(folder: Path) -> None:
         "rendition": {"share": 0.6, "low": 0.5, "high": 0.7},
         "ambiguous": {"share": 0.1, "low": 0.0, "high": 0.2},
     }
-    verdicts = {"natural": 30, "rendition": 55, "neither": 13, "both": 2}
-    entry = {"n": 100, "verdicts": verdicts, "corrected": shares, "labelled": {"natural": 5}}
+    decisions = {"natural": 30, "rendition": 55, "neither": 13, "both": 2}
+    entry = {"n": 100, "verdicts": decisions, "corrected": shares, "labelled": {"natural": 5}}
     bare = entry | {"labelled": {}}
     text = json.dumps({"datasets": {"pool": entry, "sketch": bare}})
     (folder / "composition.json").write_text(text)
@@ -352,7 +352,7 @@ def domain_composition(folder: Path) -> None:
         "domain_composition", folder, {"composition": str(folder / "composition.json")},
         {"published": {"pool": "laion_200m"}},
     )  # fmt: skip
-    row: Row = {"n": 100, **{f"verdict_{v}": n for v, n in verdicts.items()}}
+    row: Row = {"n": 100, **{f"verdict_{v}": n for v, n in decisions.items()}}
     row |= {f"{d}_{key}": v for d, values in shares.items() for key, v in values.items()}
     row |= dict.fromkeys(f"labelled_{d}" for d in shares)
     none = dict.fromkeys(("published_n", "published_natural_share", "published_rendition_share"))
@@ -372,7 +372,7 @@ def domain_clean(folder: Path) -> None:
     entry = {
         "set": "sketch", "domain": "rendition", "classes": {"cat": 4, "dog": 2},
         "classes_before": 4, "classes_gone": ["cow", "owl"],
-        "account": {"in": 12, "out": 6, "rejected": {"verdict: natural": 5, "few": 1}},
+        "account": {"in": 12, "out": 6, "rejected": {"decision: natural": 5, "few": 1}},
     }  # fmt: skip
     files = {"clean": {"drawings": write_json(folder / "clean.json", entry)}}
     block = {"clean": ["drawings"], "published": {"drawings": "r"}}
@@ -382,7 +382,7 @@ def domain_clean(folder: Path) -> None:
         [
             {"clean_set": "drawings", "set": "sketch", "domain": "rendition"}
             | {"pictures_before": 12, "pictures": 6, "classes_before": 4, "classes": 2}
-            | {"dropped": "5 verdict: natural; 1 few", "classes_gone": "cow, owl"}
+            | {"dropped": "5 decision: natural; 1 few", "classes_gone": "cow, owl"}
             | {"published_set": "r", "published_pictures_before": paper.get("pictures_before")}
             | {"published_classes": paper.get("classes")}
         ],

@@ -7,7 +7,6 @@ import pytest
 from scipy import stats
 
 from tests.unit.rows_case import (
-    account,
     answers,
     case,
     drawn,
@@ -16,6 +15,7 @@ from tests.unit.rows_case import (
     nearest,
     same,
     shards,
+    step_counts,
     write,
 )
 
@@ -154,7 +154,7 @@ def candidates(folder: Path) -> dict[str, object]:
 @case("tolerance")
 def tolerance(folder: Path) -> None:
     split = {
-        "account": account(folder, "pruned", 5, 2, 2),
+        "account": step_counts(folder, "pruned", 5, 2, 2),
         "sets": {
             name: [answers(folder / name, "pruned-m-s0", said)]
             for name, said in (("sketch", "1100"), ("val", "1000"))

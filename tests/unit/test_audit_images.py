@@ -1,4 +1,4 @@
-"""The audit from pictures: every file is embedded, rejected by name, or counted as no picture."""
+"""The audit from images: every file is embedded, rejected by name, or counted as no image."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
 from clipshift.similarity.encoder import Encoder
 from tests import audit_case
-from tests.conftest import picture
+from tests.conftest import photo
 
 
 def tiny_encoder() -> Encoder:
@@ -51,14 +51,14 @@ def write_tar(path: Path, members: dict[str, bytes]) -> Path:
 def hostile_folder(root: Path) -> Path:
     for i in range(6):
         (root / f"cat/<b>{i}").mkdir(parents=True)
-        (root / f"cat/<b>{i}/p.jpg").write_bytes(picture(i))
-    (root / "UPPER.PNG").write_bytes(picture(9, kind="PNG"))
+        (root / f"cat/<b>{i}/p.jpg").write_bytes(photo(i))
+    (root / "UPPER.PNG").write_bytes(photo(9, kind="PNG"))
     (root / "empty.jpg").write_bytes(b"")
-    (root / "half.jpg").write_bytes(picture(3)[:200])
+    (root / "half.jpg").write_bytes(photo(3)[:200])
     (root / "text.png").write_bytes(b"<svg onload=alert(1)>")
     (root / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
-    (root / "notes.txt").write_text("no picture")
-    (root / os.fsdecode(b"\xff.jpg")).write_bytes(picture(1))
+    (root / "notes.txt").write_text("no image")
+    (root / os.fsdecode(b"\xff.jpg")).write_bytes(photo(1))
     bomb = io.BytesIO()
     Image.new("1", (12_000, 12_000)).save(bomb, "PNG")
     (root / "bomb.png").write_bytes(bomb.getvalue())
@@ -77,9 +77,9 @@ def test_hostile_files_are_rejected_by_name(tmp_path: Path) -> None:
     reasons = {row["key"]: row["reason"] for row in rows}
     assert reasons == {
         "empty.jpg": "empty file",
-        "half.jpg": "undecodable picture",
-        "text.png": "undecodable picture",
-        "script.jpg": "undecodable picture",
+        "half.jpg": "undecodable image",
+        "text.png": "undecodable image",
+        "script.jpg": "undecodable image",
         "bomb.png": f"more than {Image.MAX_IMAGE_PIXELS} pixels",
         "\\xff.jpg": "name is not UTF-8",
     }
@@ -89,7 +89,7 @@ def test_hostile_files_are_rejected_by_name(tmp_path: Path) -> None:
     nearest = pq.read_table(tmp_path / "out/nearest.parquet").to_pylist()
     assert all(r["train_key"] == r["test_key"] for r in nearest if r["rank"] == 1)
     page = (tmp_path / "out/index.html").read_text()
-    assert page.count("data:image/jpeg") == 14  # each picture once a side
+    assert page.count("data:image/jpeg") == 14  # each image once a side
     assert "<b>" not in page.partition("<body>")[2]
 
 
@@ -97,43 +97,43 @@ def test_tars_of_samples(tmp_path: Path) -> None:
     write_tar(
         tmp_path / "train/0.tar",
         {
-            "a/1.jpg": picture(0), "a/1.txt": b"one", "b/1.JPG": picture(1),
-            "2.txt": b"no picture", "3.png": picture(2, kind="PNG"), "3.seg.png": picture(3),
+            "a/1.jpg": photo(0), "a/1.txt": b"one", "b/1.JPG": photo(1),
+            "2.txt": b"no image", "3.png": photo(2, kind="PNG"), "3.seg.png": photo(3),
             "4.cls": b"1", "4.jpg": b"broken",
         },
     )  # fmt: skip
     listing = images.list_folder(tmp_path / "train")
-    ledger = embed.embed_folder("train", listing, {}, tmp_path / "w", "cpu")
-    assert ledger.went_out == 3
-    assert dict(ledger.rejected) == {
-        "no picture in the sample": 1,
-        "second picture of a sample": 1,
-        "undecodable picture": 1,
+    step_counts = embed.embed_folder("train", listing, {}, tmp_path / "w", "cpu")
+    assert step_counts.went_out == 3
+    assert dict(step_counts.rejected) == {
+        "no image in the sample": 1,
+        "second image of a sample": 1,
+        "undecodable image": 1,
     }
     found = thumbnails.find(tmp_path / "train", {"a/1", "3", "4"})
-    assert found["a/1"].read() == picture(0)
+    assert found["a/1"].read() == photo(0)
     assert thumbnails.data_uri(found["4"]) is None
 
 
 def test_keys_shared_by_two_tars_get_the_tars_name(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
-        write_tar(tmp_path / f"{name}.tar", {"1.jpg": picture(0)})
+        write_tar(tmp_path / f"{name}.tar", {"1.jpg": photo(0)})
     found = [p.key for _, unit in images.places(images.list_folder(tmp_path)) for p in unit]
     assert found == ["cat/1", "dog/1"]
 
 
 def test_truncated_tar_is_refused(tmp_path: Path) -> None:
-    tar = write_tar(tmp_path / "0.tar", {f"{i}.jpg": picture(i) for i in range(9)})
+    tar = write_tar(tmp_path / "0.tar", {f"{i}.jpg": photo(i) for i in range(9)})
     tar.write_bytes(tar.read_bytes()[:3000])
     with pytest.raises(ClipshiftError, match=r"0\.tar is truncated or damaged"):
         list(images.tar_places(tar))
 
 
 def test_empty_folder_and_folder_without_a_good_picture(tmp_path: Path) -> None:
-    with pytest.raises(ClipshiftError, match="holds no picture"):
+    with pytest.raises(ClipshiftError, match="holds no image"):
         images.list_folder(tmp_path)
     (tmp_path / "x.jpg").write_bytes(b"x")
-    with pytest.raises(ClipshiftError, match="none of 1 pictures"):
+    with pytest.raises(ClipshiftError, match="none of 1 images"):
         embed.embed_folder("test", images.list_folder(tmp_path), {}, tmp_path / "w", "cpu")
 
 
@@ -163,10 +163,10 @@ def test_embedding_continues_after_a_kill_with_the_same_bytes(
 def test_changed_picture_is_embedded_again(tmp_path: Path) -> None:
     for side in ("train", "test"):
         (tmp_path / side).mkdir()
-        (tmp_path / side / "a.png").write_bytes(picture(0, kind="PNG"))
+        (tmp_path / side / "a.png").write_bytes(photo(0, kind="PNG"))
     call = asked(tmp_path / "out", tmp_path / "train", tmp_path / "test")
     run.audit(call, ["x"])
-    (tmp_path / "train/a.png").write_bytes(picture(5, kind="PNG"))
+    (tmp_path / "train/a.png").write_bytes(photo(5, kind="PNG"))
     run.audit(call, ["x"])
     assert pq.read_table(tmp_path / "out/nearest.parquet")["similarity"][0].as_py() < 0.999
     shutil.rmtree(tmp_path / "out/work")
@@ -177,8 +177,8 @@ def test_changed_picture_is_embedded_again(tmp_path: Path) -> None:
 
 def test_pictures_beside_embeddings_join_by_key(tmp_path: Path) -> None:
     (tmp_path / "p/cat").mkdir(parents=True)
-    (tmp_path / "p/cat/1.png").write_bytes(picture(0, kind="PNG"))
+    (tmp_path / "p/cat/1.png").write_bytes(photo(0, kind="PNG"))
     outside = tmp_path / "outside.jpg"
-    outside.write_bytes(picture(1))
+    outside.write_bytes(photo(1))
     names = {"cat/1", "cat/1.png", str(outside), "missing", "nul\0", "x" * 5000}
     assert set(thumbnails.find(tmp_path / "p", names)) == {"cat/1", "cat/1.png", str(outside)}

@@ -1,4 +1,4 @@
-"""Labels found in captions, language and banned words, and what a corpus makes of a picture."""
+"""Labels found in captions, language and banned words, and what a corpus makes of an image."""
 
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,7 @@ def test_banned_words_are_whole_words_in_any_case(tmp_path: Path) -> None:
     assert not pattern.search("a glass")
 
 
-def picture(key: str, title: str = "", description: str = "", tags: str = "",
+def image(key: str, title: str = "", description: str = "", tags: str = "",
             class_name: str | None = None, label: int | None = None) -> dict[str, Any]:  # fmt: skip
     texts = {"title": title, "description": description, "tags": tags}
     return {"key": key, "class_name": class_name, "label": label} | texts
@@ -172,16 +172,16 @@ def test_what_a_corpus_makes_of_a_picture(
     reason: str | None,
 ) -> None:  # fmt: skip
     rule = matcher() if corpus.get("labels") == "m" else None
-    made = Reader(Corpus.model_validate(corpus), CLASSES, rule).read(picture("k", **row_))
+    made = Reader(Corpus.model_validate(corpus), CLASSES, rule).read(image("k", **row_))
     assert made == {"key": "k", "caption": caption, "labels": labels, "reason": reason}
 
 
 def test_a_name_of_two_classes_is_no_label() -> None:
-    """ImageNet has two such pairs; only the data can say which of them a picture is."""
+    """ImageNet has two such pairs; only the data can say which of them an image is."""
     reader = Reader(Corpus(labels="table"), ["missile", "dog", "missile"])
     with pytest.raises(ClipshiftError, match=r"'missile' is the name of the classes \[0, 2\]"):
-        reader.read(picture("k", class_name="missile"))
-    assert reader.read(picture("k", class_name="missile", label=2))["labels"] == [2]
+        reader.read(image("k", class_name="missile"))
+    assert reader.read(image("k", class_name="missile", label=2))["labels"] == [2]
 
 
 @pytest.fixture
@@ -191,10 +191,10 @@ def shard(tmp_path: Path) -> tuple[Path, list[Path]]:
     named = {"a": "cat", "b": "dog", "c": None, "d": "cat"}
     write_table(table, [row("s", k, class_name=c) for k, c in named.items()])
     texts = [
-        picture("s-d", tags="kitten, play"),
-        picture("s-b", title="a cat", tags="dog"),
-        picture("s-a", title="my cat"),
-        picture("other", title="dog"),
+        image("s-d", tags="kitten, play"),
+        image("s-b", title="a cat", tags="dog"),
+        image("s-a", title="my cat"),
+        image("other", title="dog"),
     ]
     files = [tmp_path / "f1.parquet", tmp_path / "f2.parquet"]
     for file, part in zip(files, (texts[:2], texts[2:]), strict=True):

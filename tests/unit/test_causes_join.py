@@ -1,4 +1,4 @@
-"""ImageNet-Captions as released, joined to a folder of pictures; img2dataset's captions."""
+"""ImageNet-Captions as released, joined to a folder of images; img2dataset's captions."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from clipshift.datasets.external_check import take_stock
 from clipshift.datasets.shards import read_tar
 from clipshift.study.config.causes import Fields
 from clipshift.study.config.folders import CaptionedPool
-from tests.conftest import picture
+from tests.conftest import photo
 from tests.folder_case import write_pool
 
 LISTED: list[dict[str, Any]] = [
@@ -33,13 +33,13 @@ LISTED: list[dict[str, Any]] = [
 @pytest.fixture
 def release(tmp_path: Path) -> tuple[Path, Path]:
     """The JSON and a folder of three classes, one of them without captions."""
-    captions, pictures = tmp_path / "imagenet_captions.json", tmp_path / "train"
+    captions, images = tmp_path / "imagenet_captions.json", tmp_path / "train"
     captions.write_text(json.dumps(LISTED))
     for name in ("n01/n01_1", "n01/n01_2", "n02/n02_7", "n02/n02_8", "n03/n03_1"):
-        path = pictures / f"{name}.JPEG"
+        path = images / f"{name}.JPEG"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(len(name)))
-    return captions, pictures
+        path.write_bytes(photo(len(name)))
+    return captions, images
 
 
 def shards(release: tuple[Path, Path], folder: Path, count: int) -> list[Path]:
@@ -86,7 +86,7 @@ def test_every_entry_is_counted_once(
     assert (found["account"]["in"], found["account"]["out"]) == (7, 3)
     assert found["account"]["rejected"] == {
         "listed twice": 1, "no file name or class": 1, "no such class folder": 1,
-        "picture missing": 1,
+        "image missing": 1,
     }  # fmt: skip
     assert found["classes_without_pictures"] == ["n03"]
     assert found["pictures_per_class"] == {"min": 1, "mean": 1.5, "max": 2}

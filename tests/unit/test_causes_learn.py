@@ -1,4 +1,4 @@
-"""Cross-entropy and SimCLR trainings: loss, order of pictures, schedule, and that they continue."""
+"""Cross-entropy and SimCLR trainings: loss, order of images, schedule, and that they continue."""
 
 import math
 import subprocess
@@ -23,7 +23,7 @@ from clipshift.training.images import Batches, Pictures, index_tars
 from clipshift.training.init_tower import start_text, start_vision
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.towers import TowerWithHead, build
-from tests.conftest import picture
+from tests.conftest import photo
 
 NANO: dict[str, Any] = {
     "embed_dim": 16,
@@ -45,11 +45,11 @@ def controlled(objective: str, **changes: Any) -> Controlled:
 
 @pytest.fixture
 def chosen(tmp_path: Path) -> tuple[Path, list[str]]:
-    """20 labelled pictures in two tars, and two that are not chosen."""
+    """20 labelled images in two tars, and two that are not chosen."""
     keys = [f"k{i:02d}" for i in range(22)]
     tars = [tmp_path / "0.tar", tmp_path / "1.tar"]
     for tar, part in zip(tars, (keys[:9], keys[9:]), strict=True):
-        write_tar(tar, (Sample(k, {"jpg": picture(int(k[1:])), "txt": b"t"}) for k in part))
+        write_tar(tar, (Sample(k, {"jpg": photo(int(k[1:])), "txt": b"t"}) for k in part))
     table = tmp_path / "chosen.parquet"
     labels = [[i % 3] for i in range(22)]
     kept = [i < 20 for i in range(22)]
@@ -105,12 +105,12 @@ def test_pictures_are_found_and_views_follow_from_their_number(
     tars = [Path(tar) for tar in chosen[1]]
     index = index_tars(tars, ["k03", "k20"])
     seen: list[Any] = []
-    pictures = Pictures(index, lambda image: seen.append(image) or torch.rand(1), 0)
-    first, again, other = pictures[0, 5][0], pictures[0, 5][0], pictures[0, 6][0]
+    images = Pictures(index, lambda image: seen.append(image) or torch.rand(1), 0)
+    first, again, other = images[0, 5][0], images[0, 5][0], images[0, 6][0]
     assert first == again != other
-    assert [row for _, row in (pictures[1, 0], pictures[0, 0])] == [1, 0]
+    assert [row for _, row in (images[1, 0], images[0, 0])] == [1, 0]
     assert np.array_equal(np.asarray(seen[0]), np.asarray(seen[1]))
-    with pytest.raises(ClipshiftError, match=r"1 pictures .* none of 2 tars, e\.g\. 'zz'"):
+    with pytest.raises(ClipshiftError, match=r"1 images .* none of 2 tars, e\.g\. 'zz'"):
         index_tars(tars, ["k03", "zz"])
 
 

@@ -54,7 +54,7 @@ CHANGES: dict[str, Callable[[Config], Config]] = {
 
 
 def triggers(cfg: Config) -> dict[str, Any]:
-    """What makes classifiers, thresholds, and splits with their verdicts run again."""
+    """What makes classifiers, thresholds, and splits with their decisions run again."""
     dom = layout(cfg)
     assert cfg.domains is not None
     mine = [cfg.pool, cfg.reference, *dom.labelled]
@@ -69,7 +69,7 @@ def triggers(cfg: Config) -> dict[str, Any]:
         "splits": {
             s: [
                 dom.at.recipe(s),
-                dom.split_verdicts(s),
+                dom.split_decisions(s),
                 dom.at.split_margins(s),
                 dom.at.split_thresholds(s),
             ]

@@ -5,20 +5,20 @@ import pytest
 from pydantic import ValidationError
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.evaluation.by_domain import Arm
+from clipshift.evaluation.by_domain import Condition
 from clipshift.figures.kinds.domain_relative import DomainRelative, rows
 
 N = 400
 DOMAINS = {"photos": "natural", "drawings": "rendition"}
 
 
-def arm(natural: list[float], rendition: list[float]) -> Arm:
-    """An arm with these accuracies of its seeds."""
+def condition(natural: list[float], rendition: list[float]) -> Condition:
+    """An condition with these accuracies of its seeds."""
     correct = {
         name: np.stack([np.arange(N) < round(value * N) for value in values])
         for name, values in (("photos", natural), ("drawings", rendition))
     }
-    return Arm(correct, {"photos": 0.1, "drawings": 0.2}, DOMAINS)
+    return Condition(correct, {"photos": 0.1, "drawings": 0.2}, DOMAINS)
 
 
 def logit(p: float) -> float:
@@ -29,9 +29,9 @@ def logit(p: float) -> float:
 NATURAL = [0.3, 0.5, 0.7]
 EXPECTED = [1 / (1 + np.exp(1 - logit(x))) for x in NATURAL]
 ARMS = {
-    "base": arm([0.5], [0.6]),
-    "other": arm([0.5], [0.45]),
-    "lined": arm(NATURAL, EXPECTED),
+    "base": condition([0.5], [0.6]),
+    "other": condition([0.5], [0.45]),
+    "lined": condition(NATURAL, EXPECTED),
 }
 
 
@@ -51,8 +51,8 @@ def block(correction: str, line: list[str] | None = None) -> DomainRelative:
     ],
 )
 def test_corrections(correction: str, line: list[str], natural: float, rendition: float) -> None:
-    arms = {name: ARMS[name] for name in block(correction, line).conditions}
-    found = {r["domain"]: r for r in rows(block(correction, line), arms)}
+    conditions = {name: ARMS[name] for name in block(correction, line).conditions}
+    found = {r["domain"]: r for r in rows(block(correction, line), conditions)}
     assert found["natural"]["relative"] == pytest.approx(natural)
     assert found["rendition"]["relative"] == pytest.approx(rendition, abs=0.01)
     assert found["rendition"]["low"] < found["rendition"]["relative"] < found["rendition"]["high"]
@@ -60,9 +60,9 @@ def test_corrections(correction: str, line: list[str], natural: float, rendition
 
 
 def test_a_baseline_on_the_line_has_no_relation() -> None:
-    arms = ARMS | {"base": arm([0.5], [EXPECTED[1] - 0.05])}
+    conditions = ARMS | {"base": condition([0.5], [EXPECTED[1] - 0.05])}
     with pytest.raises(ClipshiftError, match="not above the correction"):
-        rows(block("id_line", ["lined"]), arms)
+        rows(block("id_line", ["lined"]), conditions)
 
 
 def test_a_line_goes_with_its_correction() -> None:

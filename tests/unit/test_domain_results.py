@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from clipshift.classifiers import clean_set
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet, write_text
 from clipshift.evaluation import by_domain
@@ -64,7 +64,7 @@ def test_corrected_intervals_cover_the_truth() -> None:
 def test_composition_counts_every_picture(case: Case) -> None:
     made = read_json(case.folder / "composition.json")
     for name, entry in made["datasets"].items():
-        rows = [r for f in case.verdicts(name) for r in read_parquet(f).to_pylist()]
+        rows = [r for f in case.decisions(name) for r in read_parquet(f).to_pylist()]
         counts = Counter(r["verdict"] for r in rows)
         assert entry["n"] == len(rows)
         assert entry["verdicts"] == {v: counts[v] for v in entry["verdicts"]}
@@ -81,20 +81,20 @@ def test_composition_counts_every_picture(case: Case) -> None:
 # Clean sets --------------------------------------------------------------------------------------
 
 CLASSES = {"a1": "a", "a2": "a", "b1": "b", "b2": "b", "c1": "c", "c2": "c", "d1": "d"}
-VERDICTS = dict.fromkeys(CLASSES, "rendition") | {"a2": "both", "b1": "neither", "b2": "natural"}
+DECISIONS = dict.fromkeys(CLASSES, "rendition") | {"a2": "both", "b1": "neither", "b2": "natural"}
 
 
 def test_every_dropped_picture_has_its_reason() -> None:
-    del (given := dict(VERDICTS))["d1"]
+    del (given := dict(DECISIONS))["d1"]
     rows = clean_set.clean(Clean(set="s", domain="rendition", minimum_per_class=2), CLASSES, given)
     assert {r["key"]: r["reason"] for r in rows} == {
-        "a1": "class has fewer than 2 left", "a2": "verdict: both", "b1": "verdict: neither",
-        "b2": "verdict: natural", "c1": "kept", "c2": "kept", "d1": "not scored",
+        "a1": "class has fewer than 2 left", "a2": "decision: both", "b1": "decision: neither",
+        "b2": "decision: natural", "c1": "kept", "c2": "kept", "d1": "not scored",
     }  # fmt: skip
 
 
 def test_classes_that_are_not_asked_for_go() -> None:
-    rows = clean_set.clean(Clean(set="s", domain="rendition", classes=["c"]), CLASSES, VERDICTS)
+    rows = clean_set.clean(Clean(set="s", domain="rendition", classes=["c"]), CLASSES, DECISIONS)
     assert {r["key"] for r in rows if r["kept"]} == {"c1", "c2"}
 
 
@@ -104,12 +104,12 @@ def test_the_list_of_a_clean_set(case: Case, tmp_path: Path) -> None:
     (folder / "samples.parquet").write_bytes(case.tables["sketch"][0].read_bytes())
     write_text(folder / "classnames.txt", "".join(f"class {i}\n" for i in range(5)))
     spec = Clean(set="sketch", domain="rendition")
-    files = (folder / "samples.parquet", folder / "classnames.txt", case.verdicts("sketch")[0])
+    files = (folder / "samples.parquet", folder / "classnames.txt", case.decisions("sketch")[0])
     out = (tmp_path / "c.parquet", tmp_path / "c.json")
     clean_set.write_clean(spec, *files, *out)
     entry = read_json(tmp_path / "c.json")
-    judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
-    kept = Ledger.from_json(entry["account"]).went_out
+    judged = read_parquet(case.decisions("sketch")[0]).to_pylist()
+    kept = StepCounts.from_json(entry["account"]).went_out
     assert kept == sum(r["verdict"] == "rendition" for r in judged) > 0
     assert sum(entry["classes"].values()) == kept
     assert list(entry["classes"]) == sorted(entry["classes"])
@@ -126,7 +126,7 @@ KEPT = {"e", "a", "b"}
 
 
 def scored(folder: Path, order: Sequence[int] = range(5)) -> Path:
-    """Four classes; the third tempts, and no picture of it is kept."""
+    """Four classes; the third tempts, and no image of it is kept."""
     scores = np.array(
         [[5, 1, 6, 0], [4, 5, 0, 9], [0, 1, 7, 2], [0, 3, 5, 4], [1, 2, 0, 3]], np.float32
     )
@@ -155,8 +155,8 @@ def test_a_kept_picture_that_the_set_lacks_is_named(tmp_path: Path) -> None:
 def test_the_bootstrap_shares_images_and_draws_seeds() -> None:
     rng = np.random.default_rng(0)
     hits = rng.random((3, 200)) < 0.7
-    same = by_domain.Arm({"s": hits}, {"s": 0.1}, {"s": "rendition"})
-    lower = by_domain.Arm(
+    same = by_domain.Condition({"s": hits}, {"s": 0.1}, {"s": "rendition"})
+    lower = by_domain.Condition(
         {"s": hits & (rng.random((3, 200)) < 0.8)}, {"s": 0.1}, {"s": "rendition"}
     )
     drawn = by_domain.draw_means({"a": same, "b": lower}, "rendition", 500, 0)
@@ -178,7 +178,7 @@ def test_counts_are_those_asked_for(case: Case, tmp_path: Path) -> None:
     judged = {
         r["key"]: r["verdict"]
         for name in ("pool", "photos")
-        for f in case.verdicts(name)
+        for f in case.decisions(name)
         for r in read_parquet(f).to_pylist()
     }
     assert Counter(judged[key] for key in kept(rows)) == {"natural": 20, "rendition": 30}
@@ -186,9 +186,9 @@ def test_counts_are_those_asked_for(case: Case, tmp_path: Path) -> None:
     reasons = Counter(r["reason"] for r in rows)
     assert reasons["kept"] == 50 and sum(reasons.values()) == len(judged)
     assert reasons["neither natural nor rendition"] == Counter(judged.values())["neither"]
-    account = read_json(tmp_path / "s.json")
-    assert (account["kept_natural"], account["kept_rendition"]) == (20, 30)
-    assert account["candidates"] == len(judged) and account["points_kept"] == 50
+    step_counts = read_json(tmp_path / "s.json")
+    assert (step_counts["kept_natural"], step_counts["kept_rendition"]) == (20, 30)
+    assert step_counts["candidates"] == len(judged) and step_counts["points_kept"] == 50
 
 
 def test_mixes_are_nested(case: Case, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_without_the_reference_set_only_the_pool_is_drawn(case: Case, tmp_path: 
 
 
 def test_points_of_other_classes_are_no_candidates(case: Case, tmp_path: Path) -> None:
-    """Arms of the same classes: who is drawn has one, and everybody else says why not."""
+    """Conditions of the same classes: who is drawn has one, and everybody else says why not."""
     rows = make_mix(case, tmp_path / "s.parquet", random=60, classes=["class 1", "class 2"])
     names = {
         r["key"]: r["class_name"]
@@ -285,16 +285,16 @@ def test_files_and_rows_in_any_order_give_the_same_results(tmp_path: Path, kind:
         spec = Clean(set="sketch", domain="rendition")
         clean_set.write_clean(
             spec, folder / "samples.parquet", folder / "classnames.txt",
-            made.verdicts("sketch")[0], made.folder / "c.parquet", made.folder / "c.json",
+            made.decisions("sketch")[0], made.folder / "c.parquet", made.folder / "c.json",
         )  # fmt: skip
-        verdicts = {
+        decisions = {
             r["key"]: r["verdict"]
             for name in made.shards
-            for f in made.verdicts(name)
+            for f in made.decisions(name)
             for r in read_parquet(f).to_pylist()
         }
         files = ("points.json", "composition.json", "c.parquet", "c.json", "record.json")
-        outputs.append([mix, verdicts, *((made.folder / f).read_bytes() for f in files)])
+        outputs.append([mix, decisions, *((made.folder / f).read_bytes() for f in files)])
     assert outputs[0] == outputs[1] == outputs[2]
 
 
@@ -306,11 +306,11 @@ def test_the_order_of_a_sets_tars_changes_nothing(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         order = np.random.default_rng(seed).permutation(5).tolist()
         rows = scored(tmp_path / str(seed), order)
-        arms = by_domain.read_arms(
+        conditions = by_domain.read_conditions(
             {"s": {"c": [str(rows)]}}, {"c": str(tmp_path / "c.parquet")}, "clean_restricted"
         )
-        arm = arms["s"]
+        condition = conditions["s"]
         files = (rows.with_suffix(suffix).read_bytes() for suffix in (".npy", ".parquet"))
-        found.append((arm.correct["c"].tolist(), arm.chance, arm.domains, *files))
+        found.append((condition.correct["c"].tolist(), condition.chance, condition.domains, *files))
     assert found[0] == found[1] == found[2]
     assert found[0][1:3] == ({"c": 0.5}, {"c": "natural"})

@@ -1,4 +1,4 @@
-"""Tuning an encoder on real pictures, its weights on disk, and zero-shot prompts' arithmetic."""
+"""Tuning an encoder on real images, its weights on disk, and zero-shot prompts' arithmetic."""
 
 import io
 from pathlib import Path
@@ -14,7 +14,7 @@ from clipshift.classifiers import classifier, fit, reductions, score, tuning
 from clipshift.classifiers.folds import Labelled
 from clipshift.classifiers.methods.finetune import Finetune
 from clipshift.classifiers.methods.linear import Linear
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.datasets.shards import Sample, write_tar
@@ -29,8 +29,8 @@ ENCODER = EfficientNetLiteEncoder(kind="efficientnet_lite0")
 SPEC = Finetune(kind="finetune", encoder="e", epochs=30, batch=16, lr=0.5, step=20)
 
 
-def picture(seed: int, flat: bool) -> bytes:
-    """A picture of one colour, or of noise: what a texture is about."""
+def image(seed: int, flat: bool) -> bytes:
+    """An image of one colour, or of noise: what a texture is about."""
     rng = np.random.default_rng(seed)
     pixels = np.full((16, 16, 3), rng.integers(0, 256, 3), dtype=np.uint8)
     if not flat:
@@ -51,7 +51,7 @@ def encoder(*_: object) -> Encoder:
     return Encoder(prepare, tower, 7, torch.device("cpu"), tower)
 
 
-IMAGES = [picture(i, flat=i % 2 == 0) for i in range(60)]
+IMAGES = [image(i, flat=i % 2 == 0) for i in range(60)]
 TARGETS = np.arange(60) % 2
 
 
@@ -84,10 +84,10 @@ def test_tuned_weights_survive_the_disk_and_batches(tmp_path: Path) -> None:
 def test_a_tuned_classifier_from_tars_to_scores(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The step's own path: pictures found by key, undecodable ones counted."""
+    """The step's own path: images found by key, undecodable ones counted."""
     monkeypatch.setattr(encoders, "load", encoder)
     samples = [Sample(f"k{i:02d}", {"png": data}) for i, data in enumerate(IMAGES)]
-    write_tar(tmp_path / "a.tar", [*samples[::-1], Sample("zz", {"png": b"no picture"})])
+    write_tar(tmp_path / "a.tar", [*samples[::-1], Sample("zz", {"png": b"no image"})])
     spec = classifier.Spec(
         classifier=SPEC.model_copy(update={"form": "one_vs_rest"}),
         encoder={"kind": "efficientnet_lite0"},  # type: ignore[arg-type]
@@ -97,12 +97,12 @@ def test_a_tuned_classifier_from_tars_to_scores(
     labelled = Labelled(np.array([s.key for s in samples]), TARGETS.astype(np.int8), parts, {})
     arrays, record = fit.fit(spec, labelled, [], [tmp_path / "a.tar"])
     fitted = classifier.Fitted(spec.classifier, spec.encoder, arrays, record["temperatures"])
-    ledger = Ledger("s", "s")
-    ledger.went_out = score.write(
-        score.score_pictures(fitted, [tmp_path / "a.tar"], ledger), tmp_path / "s.parquet"
+    step_counts = StepCounts("s", "s")
+    step_counts.went_out = score.write(
+        score.score_images(fitted, [tmp_path / "a.tar"], step_counts), tmp_path / "s.parquet"
     )
-    ledger.check()
-    assert (ledger.went_out, ledger.rejected["undecodable picture"]) == (60, 1)
+    step_counts.check()
+    assert (step_counts.went_out, step_counts.rejected["undecodable image"]) == (60, 1)
     rows = read_parquet(tmp_path / "s.parquet").sort_by("key").to_pylist()
     guessed = np.array([r["rendition"] > r["natural"] for r in rows])
     assert (guessed == TARGETS).mean() > 0.85
@@ -146,8 +146,8 @@ def test_a_labelled_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> N
     write_tar(
         tmp_path / "a.tar", [Sample("good", {"png": IMAGES[0]}), Sample("bad", {"jpg": b"x"})]
     )
-    assert fit.pictures_of([tmp_path / "a.tar"], ["good"]) == IMAGES[:1]
+    assert fit.images_of([tmp_path / "a.tar"], ["good"]) == IMAGES[:1]
     with pytest.raises(ClipshiftError, match=r"'bad' cannot be decoded; take it out"):
-        fit.pictures_of([tmp_path / "a.tar"], ["good", "bad"])
-    with pytest.raises(ClipshiftError, match=r"1 labelled pictures, e.g. 'gone'"):
-        fit.pictures_of([tmp_path / "a.tar"], ["gone"])
+        fit.images_of([tmp_path / "a.tar"], ["good", "bad"])
+    with pytest.raises(ClipshiftError, match=r"1 labelled images, e.g. 'gone'"):
+        fit.images_of([tmp_path / "a.tar"], ["gone"])

@@ -1,4 +1,4 @@
-"""Labels, parts, classifiers, operating points, verdicts: what each may and may not do."""
+"""Labels, parts, classifiers, operating points, decisions: what each may and may not do."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clipshift.classifiers import decisions, domain_labels, folds, reductions, thresholds
 from clipshift.core.brace_ranges import numbered
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
 from clipshift.figures.kinds import domain_curves, domain_detectors
@@ -81,8 +81,12 @@ def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
     case = make_case(tmp_path)
     tables = [str(file) for file in case.tables["pool"]]
     domain_labels.write_labels(tables, spec, tmp_path / "out.parquet", tmp_path / "out.json")
-    ledger = Ledger.from_json(read_json(tmp_path / "out.json")["account"])
-    assert (ledger.came_in, ledger.went_out, ledger.rejected["no label"]) == (330, 1, 329)
+    step_counts = StepCounts.from_json(read_json(tmp_path / "out.json")["account"])
+    assert (step_counts.came_in, step_counts.went_out, step_counts.rejected["no label"]) == (
+        330,
+        1,
+        329,
+    )
 
 
 # Parts -------------------------------------------------------------------------------------------
@@ -177,9 +181,7 @@ def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
 
 
 def test_a_form_without_its_label_says_so() -> None:
-    with pytest.raises(
-        ClipshiftError, match=r"no labelled picture of the part 'train' is ambiguous"
-    ):
+    with pytest.raises(ClipshiftError, match=r"no labelled image of the part 'train' is ambiguous"):
         reductions.problems("ternary", np.array([0, 1]))
     reductions.problems("one_vs_rest", np.array([0, 1]))
 
@@ -225,9 +227,9 @@ def test_measured_counts_and_intervals() -> None:
 
 
 def test_a_threshold_of_the_table_gives_back_what_it_measured(case: Case) -> None:
-    """float32 scores, a threshold that went through JSON: the same pictures are accepted."""
+    """float32 scores, a threshold that went through JSON: the same images are accepted."""
     result = read_json(case.folder / "points.json")["domains"]
-    judged = read_parquet(case.verdicts("sketch")[0]).to_pylist()
+    judged = read_parquet(case.decisions("sketch")[0]).to_pylist()
     for domain in ("natural", "rendition"):
         accepted = sum(r["verdict"] in (domain, "both") for r in judged)
         entry = thresholds.measured(*case.set_sides()[domain], result[domain]["threshold"])
@@ -308,7 +310,7 @@ def test_detectors_that_scored_other_pictures_are_refused(case: Case, tmp_path: 
     file = case.scores("sketch")[0]
     write_parquet(tmp_path / "fewer.parquet", read_parquet(file).slice(1))
     point = case.folder / "points.json"
-    with pytest.raises(ClipshiftError, match="other pictures"):
+    with pytest.raises(ClipshiftError, match="other images"):
         decisions.judge(
             {"natural": (point, file), "rendition": (point, tmp_path / "fewer.parquet")}
         )

@@ -106,7 +106,7 @@ def test_every_view_equals_the_models_own_answer(seed: int, classes: int, images
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A random model with its record, and a test set of 21 pictures in 7 classes."""
+    """A random model with its record, and a test set of 21 images in 7 classes."""
     folder = tmp_path_factory.mktemp("world")
     source = write_source(folder / "a", [row("a", f"{i:02d}", f"fam/{i % 7}") for i in range(21)])
     spec = TestSet(take=[Take(source="a")])
@@ -191,7 +191,7 @@ def test_labels_and_exports_hold_the_same_numbers(world: dict[str, Any], tmp_pat
 
 
 def test_batch_size_moves_no_prediction(world: dict[str, Any], tmp_path: Path) -> None:
-    """21 pictures in batches of 21, 7 (whole) and 4 (with a rest)."""
+    """21 images in batches of 21, 7 (whole) and 4 (with a rest)."""
     found = [evaluate(world, tmp_path / str(batch), batch=batch) for batch in (21, 7, 4)]
     for one in found[1:]:
         assert one.predicted.tolist() == found[0].predicted.tolist()

@@ -18,7 +18,7 @@ from clipshift.similarity.embeddings import read_shard, shard_paths
 from clipshift.similarity.encoder import Encoder
 from clipshift.similarity.encoders.open_clip import OpenClipEncoder
 from clipshift.study.config.data import Package
-from tests.conftest import picture, row
+from tests.conftest import photo, row
 
 CONTENT = b"a package"
 
@@ -135,23 +135,23 @@ def test_encoder_that_gives_no_direction_is_refused(bad: float) -> None:
 
 @pytest.fixture
 def shard(tmp_path: Path) -> tuple[Path, Path]:
-    """Eight pictures, of which one is torn, and a sample without a picture."""
-    parts = [{"jpg": picture(i) if i != 2 else b"torn"} for i in range(8)] + [{"txt": b"none"}]
+    """Eight images, of which one is torn, and a sample without an image."""
+    parts = [{"jpg": photo(i) if i != 2 else b"torn"} for i in range(8)] + [{"txt": b"none"}]
     write_tar(tmp_path / "0.tar", [Sample(f"s-{i}", p) for i, p in enumerate(parts)])
     write_table(tmp_path / "0.parquet", [row("s", str(i)) for i in reversed(range(9))])
     return tmp_path / "0.tar", tmp_path / "0.parquet"
 
 
 def test_embed_writes_unit_rows_aligned_with_their_keys(shard: Any, tmp_path: Path) -> None:
-    ledger = embed.embed(PIXELS, *shard, "0", tmp_path / "e")
-    assert ledger.rejected == {"undecodable picture": 1, "no picture in the sample": 1}
-    assert read_json(tmp_path / "e/account/account_0.json") == ledger.as_json()
+    step_counts = embed.embed(PIXELS, *shard, "0", tmp_path / "e")
+    assert step_counts.rejected == {"undecodable image": 1, "no image in the sample": 1}
+    assert read_json(tmp_path / "e/account/account_0.json") == step_counts.as_json()
     found = read_shard(tmp_path / "e", "0")
     assert found.keys == [f"s-{i}" for i in (0, 1, 3, 4, 5, 6, 7)]
     import io
 
     for key, vector in zip(found.keys, found.vectors, strict=True):
-        image = Image.open(io.BytesIO(picture(int(key[2:])))).convert("RGB")
+        image = Image.open(io.BytesIO(photo(int(key[2:])))).convert("RGB")
         np.testing.assert_array_equal(vector, PIXELS.encode([image])[0].astype(np.float16))
 
 
@@ -179,5 +179,5 @@ def test_sample_without_a_row_is_refused(shard: Any, tmp_path: Path) -> None:
 def test_shard_without_a_picture_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [Sample("s-0", {"jpg": b"torn"})])
     write_table(tmp_path / "0.parquet", [row("s", "0")])
-    with pytest.raises(ClipshiftError, match="no picture of 1 samples"):
+    with pytest.raises(ClipshiftError, match="no image of 1 samples"):
         embed.embed(PIXELS, tmp_path / "0.tar", tmp_path / "0.parquet", "0", tmp_path / "e")

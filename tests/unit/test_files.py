@@ -1,4 +1,4 @@
-"""Whole files or none, on full disks too, and accounts that add up."""
+"""Whole files or none, on full disks too, and counts that add up."""
 
 import resource
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, atomic_path, read_json, write_json, write_npy, write_text
 
@@ -167,18 +167,18 @@ def test_defect_of_ours_keeps_its_traceback() -> None:
 
 
 def test_account_that_adds_up() -> None:
-    ledger = Ledger("pool", "p", 10, 7)
-    ledger.rejected.update({"blank": 1, "alias": 2})
-    assert Ledger.from_json(ledger.as_json()) == ledger
-    assert list(ledger.as_json()["rejected"]) == ["alias", "blank"]
+    step_counts = StepCounts("pool", "p", 10, 7)
+    step_counts.rejected.update({"blank": 1, "alias": 2})
+    assert StepCounts.from_json(step_counts.as_json()) == step_counts
+    assert list(step_counts.as_json()["rejected"]) == ["alias", "blank"]
 
 
 @pytest.mark.parametrize("went_out", [6, 8])
 def test_account_that_does_not_add_up_is_refused(went_out: int) -> None:
-    ledger = Ledger("pool", "p", 10, went_out)
-    ledger.rejected["blank"] = 3
-    with pytest.raises(ClipshiftError, match=f"pool 'p' does not add up: 10 in, {went_out} out"):
-        ledger.as_json()
+    step_counts = StepCounts("pool", "p", 10, went_out)
+    step_counts.rejected["blank"] = 3
+    with pytest.raises(ClipshiftError, match=f"pool 'p' do not add up: 10 in, {went_out} out"):
+        step_counts.as_json()
     entry = {"step": "pool", "name": "p", "in": 10, "out": went_out, "rejected": {"blank": 3}}
     with pytest.raises(ClipshiftError, match=f"{10 - went_out - 3} unaccounted"):
-        Ledger.from_json(entry)
+        StepCounts.from_json(entry)

@@ -1,4 +1,4 @@
-"""The filter lets pass exactly what the copy holds: keys, captions and bytes of the pictures."""
+"""The filter lets pass exactly what the copy holds: keys, captions and bytes of the images."""
 
 import subprocess
 from pathlib import Path

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_npy, write_parquet
 from clipshift.datasets.shards import SAMPLE_SCHEMA
@@ -49,7 +49,7 @@ def run(folder: Path, tmp_path: Path, keys: list[str], join: str = "image_path")
     index(str(folder), join, out / "index.parquet")
     table = write_table(tmp_path / "table.parquet", keys)
     pick(str(folder), out / "index.parquet", table, "00000", out)
-    return Ledger.from_json(read_json(out / "account/account_00000.json"))
+    return StepCounts.from_json(read_json(out / "account/account_00000.json"))
 
 
 @pytest.mark.parametrize("join", ["image_path", "url"])
@@ -58,9 +58,9 @@ def test_rows_find_their_vectors(tmp_path: Path, join: str, dtype: Any) -> None:
     """Whatever the order of rows and parts; samples without a vector are counted."""
     names = {join: KEYS if join == "image_path" else [f"http://x/{k}" for k in KEYS]}
     folder = write_parts(tmp_path / "e", VECTORS.astype(dtype), **names)
-    ledger = run(folder, tmp_path, [*KEYS[10:30], "none of it"], join)
-    assert (ledger.came_in, ledger.went_out) == (21, 20)
-    assert ledger.rejected == {"no vector in the folder": 1}
+    step_counts = run(folder, tmp_path, [*KEYS[10:30], "none of it"], join)
+    assert (step_counts.came_in, step_counts.went_out) == (21, 20)
+    assert step_counts.rejected == {"no vector in the folder": 1}
     found = read_shard(tmp_path / "out", "00000")
     assert found.keys == KEYS[10:30]
     assert found.vectors.dtype == np.float16
@@ -83,8 +83,8 @@ def test_the_same_bytes_from_another_order(tmp_path: Path) -> None:
 def test_bad_vectors_are_counted_and_left_out(tmp_path: Path) -> None:
     bad = VECTORS.copy()
     bad[3], bad[4], bad[5, 0], bad[6] = np.nan, 0, np.inf, 0.5
-    ledger = run(write_parts(tmp_path / "e", bad), tmp_path, KEYS)
-    assert ledger.rejected == {
+    step_counts = run(write_parts(tmp_path / "e", bad), tmp_path, KEYS)
+    assert step_counts.rejected == {
         "NaN or infinite vector": 2, "vector of norm zero": 1, "vector not L2-normalised": 1,
     }  # fmt: skip
     assert read_shard(tmp_path / "out", "00000").keys == [*KEYS[:3], *KEYS[7:]]

@@ -26,9 +26,9 @@ def group(folder: Path, tmp_path: Path, tars: int = 4) -> Any:
 def test_table_and_account_of_a_group(tmp_path: Path) -> None:
     """Failed rows by status, and a gap in the numbers."""
     folder = write_pool(tmp_path / "p", {0: 3, 1: 2, 3: 1}, failed=2)
-    ledger = group(folder, tmp_path)
-    assert (ledger.came_in, ledger.went_out) == (12, 6)
-    assert ledger.rejected == {"failed_to_download": 3, "failed_to_resize": 3}
+    step_counts = group(folder, tmp_path)
+    assert (step_counts.came_in, step_counts.went_out) == (12, 6)
+    assert step_counts.rejected == {"failed_to_download": 3, "failed_to_resize": 3}
     entry = read_json(tmp_path / "out/00000.json")
     assert entry["shard"]["tars"] == {"00000": 3, "00001": 2, "00003": 1}
     assert entry["shard"]["missing"] == ["00002"]

@@ -49,8 +49,8 @@ def test_samples_that_show_a_test_image(world: Any, tmp_path: Path) -> None:
         {"key": "p5", "sha256": "B", "test_set": "val"},
         {"key": "p5", "sha256": "B", "test_set": "art"},
     ]
-    account = read_json(out.with_suffix(".json"))
-    assert (account["samples"], account["of_test_sets"]) == (4, {"val": 2, "art": 3})
+    step_counts = read_json(out.with_suffix(".json"))
+    assert (step_counts["samples"], step_counts["of_test_sets"]) == (4, {"val": 2, "art": 3})
     assert left_out(out) == {"p2": "val", "p3": "art", "p5": "val"}
     assert left_out(None) == {}
     with pytest.raises(ClipshiftError, match=r"gone\.parquet is not there"):

@@ -97,7 +97,7 @@ def test_difference_on_a_large_test_set_needs_little_memory() -> None:
 
 
 @pytest.fixture
-def account(tmp_path: Path) -> Path:
+def step_counts(tmp_path: Path) -> Path:
     write_json(tmp_path / "account.json", {"points_kept": 30, "candidates": 50, "out": 40})
     return tmp_path / "account.json"
 
@@ -110,13 +110,13 @@ def runs(folder: Path, split: str, *accuracies: float) -> list[str]:
     ]
 
 
-def summary(folder: Path, account: Path, split: str, *accuracies: float) -> dict[str, Any]:
+def summary(folder: Path, step_counts: Path, split: str, *accuracies: float) -> dict[str, Any]:
     sets = {"sketch": runs(folder, split, *accuracies)}
-    return read_conditions({split: {"account": str(account), "sets": sets}})[split]
+    return read_conditions({split: {"account": str(step_counts), "sets": sets}})[split]
 
 
-def test_summary_of_two_seeds(tmp_path: Path, account: Path) -> None:
-    result = summary(tmp_path, account, "near", 0.3, 0.6)
+def test_summary_of_two_seeds(tmp_path: Path, step_counts: Path) -> None:
+    result = summary(tmp_path, step_counts, "near", 0.3, 0.6)
     entry = result["sets"]["sketch"]
     a, b = (hits(p, seeds=1, n=40, seed=i).mean() for i, p in enumerate((0.3, 0.6)))
     assert entry["top1"] == pytest.approx((a + b) / 2)
@@ -126,8 +126,8 @@ def test_summary_of_two_seeds(tmp_path: Path, account: Path) -> None:
     assert result["runs"] == {f"near-m-s{s}": f"sha of near-m-s{s}" for s in (0, 1)}
 
 
-def test_summary_of_perfect_seeds(tmp_path: Path, account: Path) -> None:
-    entry = summary(tmp_path, account, "s", 1.0, 1.0, 1.0)["sets"]["sketch"]
+def test_summary_of_perfect_seeds(tmp_path: Path, step_counts: Path) -> None:
+    entry = summary(tmp_path, step_counts, "s", 1.0, 1.0, 1.0)["sets"]["sketch"]
     assert (entry["top1"], entry["top1_high"]) == (1, 1)
 
 
@@ -151,8 +151,8 @@ def test_correctness_aligns_images_by_key(tmp_path: Path) -> None:
 SPLITS = (("far", 0.9), ("near", 0.2))
 
 
-def test_tables(tmp_path: Path, account: Path) -> None:
-    results = [summary(tmp_path, account, split, a, a) for split, a in SPLITS]
+def test_tables(tmp_path: Path, step_counts: Path) -> None:
+    results = [summary(tmp_path, step_counts, split, a, a) for split, a in SPLITS]
     write_csv(tmp_path / "accuracy.csv", accuracy_rows(results))
     rows = list(csv.DictReader((tmp_path / "accuracy.csv").open()))
     assert [(r["split"], r["test_set"], r["n"], r["seeds"]) for r in rows] == [

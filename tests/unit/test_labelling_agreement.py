@@ -21,7 +21,7 @@ from clipshift.apps.labelling.table import label_table
 
 
 def table(given: dict[str, list[int | None]]) -> pa.Table:
-    """Labels of annotators over the pictures k00, k01 ... (None: not labelled)."""
+    """Labels of annotators over the images k00, k01 ... (None: not labelled)."""
     return label_table(
         {"key": f"k{i:02d}", "label": label, "annotator": name, "concept": None, "source": None}
         for name, labels in given.items()
@@ -31,7 +31,7 @@ def table(given: dict[str, list[int | None]]) -> pa.Table:
 
 
 def test_cohen_by_hand() -> None:
-    # 10 pictures, 7 equal. Shares .5 .3 .2 and .4 .4 .2: expected .2 + .12 + .04 = .36.
+    # 10 images, 7 equal. Shares .5 .3 .2 and .4 .4 .2: expected .2 + .12 + .04 = .36.
     a = np.array([0, 0, 0, 0, 0, 1, 1, 1, 2, 2])
     b = np.array([0, 0, 0, 1, 2, 1, 1, 1, 0, 2])
     found = cohen(a, b, 500, np.random.default_rng(0))
@@ -62,7 +62,7 @@ def test_fleiss_of_the_literature() -> None:
 
 
 def test_fleiss_by_hand() -> None:
-    # Three annotators, four pictures: patterns 3-0-0, 0-3-0, 2-1-0, 1-1-1.
+    # Three annotators, four images: patterns 3-0-0, 0-3-0, 2-1-0, 1-1-1.
     matrix = np.array([[0, 0, 0], [1, 1, 1], [0, 0, 1], [0, 1, 2], [0, -1, -1], [0, 0, -1]])
     found = fleiss(matrix, 200, np.random.default_rng(0))
     observed = (1 + 1 + 1 / 3 + 0) / 4
@@ -176,7 +176,7 @@ def test_undefined_kappas_are_null_and_say_why() -> None:
     assert all(p["kappa"] is None and p["low"] is None for p in kappas.values())
     text = "\n".join(lines(found))
     assert "not defined, everybody used one label only (n = 2)" in text
-    assert "not defined, no picture in common (n = 0)" in text
+    assert "not defined, no image in common (n = 0)" in text
     assert found["fleiss"]["kappa"] is None and found["fleiss"]["n"] == 0
     assert found["krippendorff"]["alpha"] is None and found["krippendorff"]["n"] == 2
     alone = agreement(table({"ann": [0, 1]}))

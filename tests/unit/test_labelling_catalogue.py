@@ -11,14 +11,14 @@ from clipshift.apps.labelling.scores import sort_items
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_parquet
 from clipshift.datasets.shards import Sample, write_table, write_tar
-from tests.conftest import picture, row
+from tests.conftest import photo, row
 
 
 def pool(root: Path, shards: dict[str, list[str]]) -> Path:
     """The project's layout: tars with their tables."""
     for shard, names in shards.items():
         rows = [row("photos", name, concept=f"c-{name}") for name in names]
-        samples = [Sample(r["key"], {"jpg": picture(i)}) for i, r in enumerate(rows)]
+        samples = [Sample(r["key"], {"jpg": photo(i)}) for i, r in enumerate(rows)]
         write_tar(root / f"{shard}.tar", samples)
         write_table(root / f"{shard}.parquet", rows)
     return root
@@ -27,7 +27,7 @@ def pool(root: Path, shards: dict[str, list[str]]) -> Path:
 def files(root: Path, names: list[str]) -> Path:
     for i, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(picture(i, kind="PNG"))
+        (root / name).write_bytes(photo(i, kind="PNG"))
     return root
 
 
@@ -40,12 +40,12 @@ def test_pool_by_its_tables(tmp_path: Path) -> None:
     assert [i.key for i in catalogue.items] == [f"photos-{n}" for n in "abcd"]
     item = catalogue.item("photos-c")
     assert item and (item.concept, item.source) == ("c-c", "photos")
-    assert catalogue.read(item) == picture(0)
-    assert catalogue.account.as_json()["in"] == 4
+    assert catalogue.read(item) == photo(0)
+    assert catalogue.step_counts.as_json()["in"] == 4
 
 
 def test_img2datasets_failures_are_counted(tmp_path: Path) -> None:
-    write_tar(tmp_path / "00000.tar", [Sample("000000000", {"jpg": picture(0)})])
+    write_tar(tmp_path / "00000.tar", [Sample("000000000", {"jpg": photo(0)})])
     table = {
         "key": ["000000000", "000000001", "000000002"],
         "status": ["success", "failed_to_download", "failed_to_download"],
@@ -54,12 +54,12 @@ def test_img2datasets_failures_are_counted(tmp_path: Path) -> None:
     (tmp_path / "00000_stats.json").write_text("{}")
     catalogue = open_catalogue(tmp_path)
     assert [i.key for i in catalogue.items] == ["000000000"]
-    assert catalogue.account.rejected == {"failed_to_download": 2}
+    assert catalogue.step_counts.rejected == {"failed_to_download": 2}
 
 
 def test_set_takes_concepts_from_its_table(tmp_path: Path) -> None:
     rows = [row("photos", "a", concept="cat"), row("photos", "b", concept="dog")]
-    write_tar(tmp_path / "test/0.tar", [Sample(r["key"], {"webp": picture(1)}) for r in rows])
+    write_tar(tmp_path / "test/0.tar", [Sample(r["key"], {"webp": photo(1)}) for r in rows])
     write_table(tmp_path / "samples.parquet", rows)
     assert [i.concept for i in open_catalogue(tmp_path).items] == ["cat", "dog"]
 
@@ -73,7 +73,7 @@ def test_sample_is_seeded_nested_and_blind_to_shards(tmp_path: Path) -> None:
     assert keys(two, sample=10, seed=3) == small
     assert keys(one, sample=10, seed=4) != small
     assert len(keys(one, sample=1000)) == 60
-    assert open_catalogue(one, sample=10).account.rejected == {"not in the sample": 50}
+    assert open_catalogue(one, sample=10).step_counts.rejected == {"not in the sample": 50}
 
 
 def test_links_that_lead_out_are_counted_and_never_read(tmp_path: Path) -> None:
@@ -82,11 +82,11 @@ def test_links_that_lead_out_are_counted_and_never_read(tmp_path: Path) -> None:
     (inside / "link.png").symlink_to(secret)
     (inside / "folder").symlink_to(tmp_path / "outside")
     (inside / "own.png").symlink_to(inside / "a.png")
-    write_tar(tmp_path / "outside/t.tar", [Sample("t", {"png": picture(1)})])
+    write_tar(tmp_path / "outside/t.tar", [Sample("t", {"png": photo(1)})])
     (inside / "t.tar").symlink_to(tmp_path / "outside/t.tar")
     catalogue = open_catalogue(inside)
     assert [i.key for i in catalogue.items] == ["a.png", "deep/b.png", "own.png"]
-    assert catalogue.account.rejected == {
+    assert catalogue.step_counts.rejected == {
         "leads out of the folder": 1,
         "its tar leads out of the folder": 1,
     }
@@ -104,7 +104,7 @@ def test_links_that_lead_out_are_counted_and_never_read(tmp_path: Path) -> None:
 
 def test_key_that_is_not_in_its_tar_is_said_so(tmp_path: Path) -> None:
     pool(tmp_path, {"00000": ["a", "b"]})
-    write_tar(tmp_path / "00000.tar", [Sample("photos-a", {"jpg": picture(0)})])
+    write_tar(tmp_path / "00000.tar", [Sample("photos-a", {"jpg": photo(0)})])
     catalogue = open_catalogue(tmp_path)
     item = catalogue.item("photos-b")
     assert item
@@ -114,16 +114,16 @@ def test_key_that_is_not_in_its_tar_is_said_so(tmp_path: Path) -> None:
 
 def test_doubled_keys_and_empty_folders_are_refused(tmp_path: Path) -> None:
     for shard in ("a", "b"):
-        write_tar(tmp_path / f"two/{shard}.tar", [Sample("k", {"jpg": picture(0)})])
+        write_tar(tmp_path / f"two/{shard}.tar", [Sample("k", {"jpg": photo(0)})])
     with pytest.raises(ClipshiftError, match=r"the key 'k' is in .*a.tar and in .*b.tar"):
         open_catalogue(tmp_path / "two")
     (tmp_path / "none").mkdir()
-    with pytest.raises(ClipshiftError, match="holds no picture"):
+    with pytest.raises(ClipshiftError, match="holds no image"):
         open_catalogue(tmp_path / "none")
     (tmp_path / "texts").mkdir()
     with tarfile.open(tmp_path / "texts/0.tar", "w") as tar:
         tar.addfile(tarfile.TarInfo("a.txt"))
-    with pytest.raises(ClipshiftError, match=r"no picture that could be shown.*no picture in the"):
+    with pytest.raises(ClipshiftError, match=r"no image that could be shown.*no image in the"):
         open_catalogue(tmp_path / "texts")
 
 

@@ -17,7 +17,7 @@ from clipshift.apps.labelling.table import SCHEMA, read_labels
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_parquet
 from clipshift.datasets.shards import write_table
-from tests.conftest import picture, row
+from tests.conftest import photo, row
 
 NATURAL, RENDITION = "laion400m_natural_57M-meta", "laion400m_rendition_16M-meta"
 SUBSETS = [Subset(NATURAL, 0), Subset(RENDITION, 1)]
@@ -89,23 +89,23 @@ def data(tmp_path: Path) -> Path:
 def test_joined_on_url_and_text(data: Path, tmp_path: Path) -> None:
     pool = img2dataset(tmp_path / "pool", [0, 3, 5, 6, 10, 14, 30, 31])
     out = tmp_path / "labels.parquet"
-    account = released(data, SUBSETS, pool, out)
+    step_counts = released(data, SUBSETS, pool, out)
     assert by_url(pool, out) == {url(0): 0, url(3): 0, url(10): 1, url(14): 1}
-    assert account["pool"] == {
+    assert step_counts["pool"] == {
         "rows": 8, "not_downloaded": 2, "without_url": 0, "matched": 4,
         "left_out_for_different_labels": 1, "only_half_equal": 1, "unmatched": 2,
         "matched_with_equal_values": 0,
     }  # fmt: skip
-    assert account["released"] == {
+    assert step_counts["released"] == {
         "rows": 17, "without_label": 0, "without_value": 0, "joined": 7, "joined_repeats": 2,
         "not_joined": 10,
     }  # fmt: skip
-    assert account["labels"] == {"natural": 2, "rendition": 2, "ambiguous": 0}
+    assert step_counts["labels"] == {"natural": 2, "rendition": 2, "ambiguous": 0}
     table = read_labels(out)
     assert pq.read_schema(out).equals(SCHEMA)
     assert table["key"].to_pylist() == sorted(table["key"].to_pylist())
     assert set(table["annotator"].to_pylist()) == {"released"}
-    assert read_json(tmp_path / "labels.account.json") == account
+    assert read_json(tmp_path / "labels.account.json") == step_counts
 
 
 def test_project_tables_and_copies_of_a_url(data: Path, tmp_path: Path) -> None:
@@ -115,12 +115,12 @@ def test_project_tables_and_copies_of_a_url(data: Path, tmp_path: Path) -> None:
     ]
     write_table(tmp_path / "pool/00000.parquet", rows)
     out = tmp_path / "labels.parquet"
-    account = released(data, SUBSETS, tmp_path / "pool", out)
+    step_counts = released(data, SUBSETS, tmp_path / "pool", out)
     assert read_labels(out).select(["key", "label", "concept", "source"]).to_pylist() == [
         {"key": f"laion-{n}", "label": label, "concept": "c", "source": "laion"}
         for n, label in (("a", 0), ("b", 0), ("c", 1))
     ]
-    assert account["pool"]["matched_with_equal_values"] == 2
+    assert step_counts["pool"]["matched_with_equal_values"] == 2
 
 
 def test_sample_id_needs_an_equal_url_where_both_have_one(data: Path, tmp_path: Path) -> None:
@@ -129,9 +129,9 @@ def test_sample_id_needs_an_equal_url_where_both_have_one(data: Path, tmp_path: 
     table.append(table[0] | {"key": "0000199999", "url": "https://example.org/other.jpg"})
     write_parquet(pool / "00001.parquet", pa.Table.from_pylist(table))
     out = tmp_path / "labels.parquet"
-    account = released(data, SUBSETS, pool, out, join="sample_id")
+    step_counts = released(data, SUBSETS, pool, out, join="sample_id")
     assert by_url(pool, out) == {url(0): 0, url(6): 0, url(11): 1}
-    assert account["pool"]["only_half_equal"] == 1
+    assert step_counts["pool"]["only_half_equal"] == 1
 
 
 def test_order_of_rows_and_files_changes_nothing(data: Path, tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_doubled_key_of_the_pool_is_refused(data: Path, tmp_path: Path) -> None:
 
 
 def labelled_pictures(folder: Path, names: list[str] | None) -> Path:
-    """Samples of a test set with human labels, as Hugging Face stores pictures and classes."""
+    """Samples of a test set with human labels, as Hugging Face stores images and classes."""
     image = pa.array(
-        [{"bytes": picture(n), "path": f"real_{n}.jpg"} for n in range(6)],
+        [{"bytes": photo(n), "path": f"real_{n}.jpg"} for n in range(6)],
         pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
     )
     table = pa.table({"image": image, "label": pa.array([0, 1, 2, 0, None, 1], pa.int64())})
@@ -217,15 +217,14 @@ def test_benchmark_labels_by_the_pictures(
 ) -> None:
     data = labelled_pictures(tmp_path / "NvR", names)
     rows = [
-        row("dn", f"s{n}", sha256=hashlib.sha256(picture(n)).hexdigest())
-        for n in (3, 4, 2, 1, 0, 9)
+        row("dn", f"s{n}", sha256=hashlib.sha256(photo(n)).hexdigest()) for n in (3, 4, 2, 1, 0, 9)
     ]
     write_table(tmp_path / "set/samples.parquet", rows)
     out = tmp_path / "labels.parquet"
-    account = released(data, [Subset("DomainNet", None)], tmp_path / "set", out, join="sha256")
+    step_counts = released(data, [Subset("DomainNet", None)], tmp_path / "set", out, join="sha256")
     assert read_labels(out)["label"].to_pylist() == expected
     assert read_labels(out)["key"].to_pylist() == [f"dn-s{n}" for n in range(4)]
-    assert account["released"]["without_label"] == 1 and account["pool"]["unmatched"] == 2
+    assert step_counts["released"]["without_label"] == 1 and step_counts["pool"]["unmatched"] == 2
 
 
 def test_benchmark_labels_by_file_name_from_json(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from clipshift.apps.labelling.options import check_host
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
-from tests.conftest import picture
+from tests.conftest import photo
 from tests.label_case import Page, labels, pool
 
 
@@ -22,7 +22,7 @@ from tests.label_case import Page, labels, pool
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     root = tmp_path_factory.mktemp("server")
     images = pool(root / "pool", 30, broken=(3,))
-    (root / "secret.png").write_bytes(picture(1, kind="PNG"))
+    (root / "secret.png").write_bytes(photo(1, kind="PNG"))
     started = Page(images, root / "labels.parquet", "--port", 0)
     yield started
     if started.process.poll() is None:
@@ -120,7 +120,7 @@ def test_token_is_its_owners(page: Page) -> None:
 def test_only_keys_of_the_pool_are_served(page: Page, key: str) -> None:
     for asked in (quote(key, safe=""), key.replace("\0", "%00")):
         status, data, _ = page.ask(f"/{page.token}/image?key={asked}")
-        assert status == 404 and b"no picture of this pool" in data
+        assert status == 404 and b"no image of this pool" in data
     assert page.label(key, 0) == 422
 
 
@@ -173,7 +173,7 @@ def test_malformed_requests_change_nothing(page: Page) -> None:
 
 def test_undecodable_picture_is_shown_as_such_and_gets_no_label(page: Page) -> None:
     found = page.state()
-    assert found["items"][3]["broken"] == "undecodable picture"
+    assert found["items"][3]["broken"] == "undecodable image"
     assert found["progress"]["undecodable"] == 1
     assert page.label("p-03", 0) == 422
     assert page.ask(f"/{page.token}/image?key=p-03")[0] == 422
@@ -189,9 +189,9 @@ def test_label_is_on_the_disk_and_soon_in_the_table(page: Page) -> None:
     while ("p-05", "ann") not in labels(page.out):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    account = read_json(page.out.with_name("labels.account.json"))
-    assert account["account"]["in"] == 30 and account["labels"]["ann"]["rendition"] == 1
-    assert account["undecodable"] in ({}, {"p-03": "undecodable picture"})
+    step_counts = read_json(page.out.with_name("labels.account.json"))
+    assert step_counts["account"]["in"] == 30 and step_counts["labels"]["ann"]["rendition"] == 1
+    assert step_counts["undecodable"] in ({}, {"p-03": "undecodable image"})
 
 
 def test_moved_journal_is_told_and_nothing_acknowledged(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_agreement_and_consensus_by_command(tmp_path: Path) -> None:
         [*words, "--agreement", str(out), "--out", str(tmp_path / "agreement.json")],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert "6 pictures, 5 with several labels, 1 with different ones" in told
+    assert "6 images, 5 with several labels, 1 with different ones" in told
     assert "Cohen's kappa ann - ben: 0.688 (95 % interval" in told
     assert read_json(tmp_path / "agreement.json")["pairs"][0]["n"] == 5
     one = tmp_path / "consensus.parquet"

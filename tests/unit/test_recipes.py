@@ -128,9 +128,9 @@ def test_the_reference_set_is_pruned_by_the_same_rules(
         assert gone == {key for key in s if (s[key] - limit).max() > -0.05}
     else:
         assert len(mine) - len(gone) == 4
-    account = read_json(out.with_suffix(".json"))
-    assert account["reference_kept"] == len(mine) - len(gone)
-    assert account["in"] == account["out"] + sum(account["rejected"].values())
+    step_counts = read_json(out.with_suffix(".json"))
+    assert step_counts["reference_kept"] == len(mine) - len(gone)
+    assert step_counts["in"] == step_counts["out"] + sum(step_counts["rejected"].values())
 
 
 def test_an_unembedded_reference_point_is_named(study: Study, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def evaluation(
     }  # fmt: skip
 
 
-def arms(folder: Path) -> dict[str, dict[str, list[str]]]:
+def conditions(folder: Path) -> dict[str, dict[str, list[str]]]:
     """Three sizes with two seeds each on the line y = x / 2, and one split 20 points above."""
     runs = {
         f"size_{i}": [
@@ -48,7 +48,8 @@ def arms(folder: Path) -> dict[str, dict[str, list[str]]]:
     }
     runs["more"] = [evaluation(folder, "more-tiny-s0", val=0.4, photos=0.6, sketch=0.4)]
     return {
-        arm: {name: [one[name] for one in mine] for name in mine[0]} for arm, mine in runs.items()
+        condition: {name: [one[name] for one in mine] for name in mine[0]}
+        for condition, mine in runs.items()
     }
 
 
@@ -61,7 +62,7 @@ def block(**changes: Any) -> OwnRobustness:
 
 
 def drawn(tmp_path: Path, own: OwnRobustness) -> list[dict[str, str]]:
-    files = {"runs": arms(tmp_path / "eval")}
+    files = {"runs": conditions(tmp_path / "eval")}
     out, table = tmp_path / "own.svg", tmp_path / "own.csv"
     effective_robustness.figure(own, files, STUDY, table, [out])
     assert out.stat().st_size > 5000
@@ -83,7 +84,7 @@ def test_with_several_sets_in_distribution(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="do not differ enough"):  # val and photos are equal
         drawn(tmp_path, block(id=["val", "photos"]))
     evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
-    files = {"runs": arms(folder)}
+    files = {"runs": conditions(folder)}
     evaluation(folder, "size_0-tiny-s0", val=0.3, photos=0.4, sketch=0.3)
     runs = effective_robustness.seen(files, {})
     points = effective_robustness.points_of(block(id=["val", "photos"]), runs, "sketch")
@@ -91,7 +92,7 @@ def test_with_several_sets_in_distribution(tmp_path: Path) -> None:
 
 
 def test_runs_with_other_classes_are_refused(tmp_path: Path) -> None:
-    files = arms(tmp_path)
+    files = conditions(tmp_path)
     odd = evaluation(tmp_path, "odd-tiny-s0", ["animal", "tree"], val=0.4, sketch=0.4)
     files["more"] = {name: [*files["more"][name], odd[name]] for name in odd}
     runs = effective_robustness.seen({"runs": files}, {})

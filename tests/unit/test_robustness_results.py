@@ -62,9 +62,9 @@ def test_clip_benchmark_files_give_rho_and_a_refusal_with_remedy(tmp_path: Path)
     for shift, axis in (("r", VAL_R), ("objectnet", SHIFTS["objectnet"].on)):
         assert f"refused: {SHIFTS[shift].title}" in done.stdout
         assert f"--id {axis.name}=" in done.stdout
-    account = json.loads((tmp_path / "out/account.json").read_text())
-    assert account["in"] == account["out"] == 6
-    assert {r["shift"] for r in account["refused"]} == {"r", "a", "objectnet"}
+    step_counts = json.loads((tmp_path / "out/account.json").read_text())
+    assert step_counts["in"] == step_counts["out"] == 6
+    assert {r["shift"] for r in step_counts["refused"]} == {"r", "a", "objectnet"}
     for kind in ("svg", "pdf"):
         assert (tmp_path / f"out/effective_robustness.{kind}").stat().st_size > 5000
 
@@ -126,7 +126,7 @@ def test_the_csv_that_clip_benchmark_builds(tmp_path: Path) -> None:
     main_build(type("Options", (), {"files": list(map(str, files)), "output": str(out)}))
     built, single = read([out]), read([f for f in files if "vtab" not in str(f)])
     assert built.values == single.values
-    assert built.account.rejected == {OTHER_SET: 2}
+    assert built.step_counts.rejected == {OTHER_SET: 2}
     ((model, values),) = built.values.items()
     assert model == "my-ViT epoch_32.pt"
     assert values[VAL].value == ACC1["imagenet1k"]
@@ -137,7 +137,7 @@ def test_open_clips_csv_with_its_broken_row(tmp_path: Path) -> None:
     file = ROOT / "workflow/clipshift/data/reference/openclip_results.csv"
     table = read([file])
     assert len(table.values) == 120
-    assert table.account.rejected == {BROKEN: 6}
+    assert table.step_counts.rejected == {BROKEN: 6}
     assert table.values["RN50 openai"][SHIFTS["v2"].axis].value == 0.5284
 
 
@@ -154,11 +154,11 @@ def test_other_formats(tmp_path: Path) -> None:
     text = "\n".join(map(json.dumps, lines))
     datacomp = read([dump(tmp_path / "medium/eval_results.jsonl", text)])
     assert datacomp.values["medium"][SHIFTS["sketch"].axis].value == 0.2
-    assert datacomp.account.rejected == {OTHER_SET: 1}
+    assert datacomp.step_counts.rejected == {OTHER_SET: 1}
     probe = clip_benchmark(tmp_path, "imagenet1k", task="linear_probe", metrics={"lp_acc1": 0.7})
     assert list(read([probe]).values) == ["my-ViT epoch_32.pt linear probe"]
     nothing = clip_benchmark(tmp_path, "imagenetv2", metrics={"acc1": float("nan")})
-    assert read([probe, nothing]).account.rejected == {NO_TOP1: 1}
+    assert read([probe, nothing]).step_counts.rejected == {NO_TOP1: 1}
     japanese = clip_benchmark(tmp_path, "imagenet1k", language="jp")
     assert list(read([japanese]).values) == ["my-ViT epoch_32.pt jp"]
 
@@ -179,7 +179,7 @@ def test_our_evaluations(tmp_path: Path) -> None:
 def test_contradictions_and_repetitions(tmp_path: Path) -> None:
     one = clip_benchmark(tmp_path / "a", "imagenet1k")
     same = clip_benchmark(tmp_path / "b", "wds/imagenet1k")
-    assert read([one, same]).account.rejected == {REPEATED: 1}
+    assert read([one, same]).step_counts.rejected == {REPEATED: 1}
     other = clip_benchmark(tmp_path / "c", "imagenet1k", 0.5)
     with pytest.raises(ClipshiftError, match=r"c/imagenet1k.*0\.5.*a/imagenet1k"):
         read([one, other])

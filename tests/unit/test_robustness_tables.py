@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.evaluation.robustness import sources
 from clipshift.evaluation.robustness.claims import CLAIMS, FOUR, claim_rows, drawn_baseline, shown
@@ -35,7 +35,7 @@ COLUMNS = [
 
 @pytest.fixture(scope="module")
 def table() -> list[dict[str, Any]]:
-    return model_rows(CFG, Ledger("test", "testbed"))
+    return model_rows(CFG, StepCounts("test", "testbed"))
 
 
 def rho(table: list[dict[str, Any]], model: str, shift: str) -> float:
@@ -52,7 +52,7 @@ def rho(table: list[dict[str, Any]], model: str, shift: str) -> float:
 def test_clip_rn50_zero_shot(table: list[dict[str, Any]], shift: str, expected: float) -> None:
     assert rho(table, "resnet50_clip_zeroshot", shift) == pytest.approx(expected, abs=0.75)
     low = CFG.model_copy(update={"baseline": "low"})
-    again = model_rows(low, Ledger("test", "testbed"))
+    again = model_rows(low, StepCounts("test", "testbed"))
     assert rho(again, "resnet50_clip_zeroshot", shift) == pytest.approx(expected, abs=0.75)
 
 
@@ -85,11 +85,11 @@ def test_table_has_every_model_and_accounts_for_the_rest(table: list[dict[str, A
     per_shift = Counter(r["shift"] for r in table)
     assert per_shift == dict(zip(SHIFTS, (335, 335, 329, 335, 335, 329), strict=True))
     assert len({r["model"] for r in table}) == 335
-    account = Ledger("test", "testbed")
-    model_rows(CFG, account)
-    assert account.came_in == 6 * 338
-    assert sum(account.rejected.values()) == 6 * 338 - len(table)
-    assert account.rejected[f"r: no accuracy on {VAL_R}"] == 9
+    step_counts = StepCounts("test", "testbed")
+    model_rows(CFG, step_counts)
+    assert step_counts.came_in == 6 * 338
+    assert sum(step_counts.rejected.values()) == 6 * 338 - len(table)
+    assert step_counts.rejected[f"r: no accuracy on {VAL_R}"] == 9
 
 
 def test_every_fit_is_reported() -> None:
@@ -144,7 +144,7 @@ def test_percentages_are_those_of_the_sizes_that_the_table_is_said_to_have() -> 
 
 def test_the_broken_row_is_rejected_with_a_count() -> None:
     table = open_clip()
-    assert table.account.rejected == {BROKEN: 1}
+    assert table.step_counts.rejected == {BROKEN: 1}
     assert len(table.values) == 120
     assert not any("coca_ViT-B-32 mscoco" in model for model in table.values)
     assert min(v[VAL].value for v in table.values.values()) > 0.02

@@ -174,10 +174,10 @@ def test_union_of_shards_is_the_selection(pool: Any, tmp_path: Path, shards: int
     assert sorted(r["key"] for r in found) == [r["key"] for r in selection.rows]
     sum_shards("pool", accounts, tmp_path / "manifest.json")
     manifest = read_json(tmp_path / "manifest.json")
-    account = manifest["account"]
-    assert account["in"] == 40
-    assert account["out"] == len(found) == 35
-    assert account["rejected"] == {"no class of the study": 5}
+    step_counts = manifest["account"]
+    assert step_counts["in"] == 40
+    assert step_counts["out"] == len(found) == 35
+    assert step_counts["rejected"] == {"no class of the study": 5}
     assert [s["samples"] for s in manifest["shards"]] == [
         read_json(a)["account"]["out"] for a in accounts
     ]

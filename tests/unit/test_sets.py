@@ -23,7 +23,7 @@ HOLDOUT = Holdout(fraction=0.5)
 
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    """Two sources of 12 and 6 pictures; a third of the first has no class."""
+    """Two sources of 12 and 6 images; a third of the first has no class."""
     kinds = ["cat", "dog", "bird", "stone"]
     a = [row("a", f"{i:02d}", f"fam/{kinds[i % 4]}") for i in range(12)]
     b = [row("a_b", f"{i:02d}", f"fam/{kinds[i % 3]}/{i}") for i in range(6)]
@@ -68,9 +68,9 @@ def test_account_and_class_counts(folders: dict[str, Path], tmp_path: Path) -> N
     manifest = read_json(
         build(folders, tmp_path / "wds", classes=["dog", "bird"]) / "manifest.json"
     )
-    account = manifest["account"]
-    assert (account["in"], account["out"]) == (18, 10)
-    assert account["rejected"] == {"no class of the set": 8}
+    step_counts = manifest["account"]
+    assert (step_counts["in"], step_counts["out"]) == (18, 10)
+    assert step_counts["rejected"] == {"no class of the set": 8}
     assert manifest["classes"] == {"dog": 5, "bird": 5}
     assert manifest["shards"][0]["samples"] == 10
 
@@ -126,7 +126,7 @@ def test_sample_that_its_source_lost(folders: dict[str, Path], tmp_path: Path) -
 
 
 def test_reference_captions(folders: dict[str, Path], tmp_path: Path) -> None:
-    """The labelled set as training data: same pictures, captions from the template."""
+    """The labelled set as training data: same images, captions from the template."""
     out = build(folders, tmp_path / "wds", "reference")
     table = read_parquet(out / "samples.parquet").to_pylist()
     rows = {r["key"]: r for r in table}

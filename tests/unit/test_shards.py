@@ -11,7 +11,7 @@ import webdataset
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_parquet
 from clipshift.datasets.shards import SAMPLE_SCHEMA, Sample, read_tar, write_table, write_tar
-from tests.conftest import picture, row
+from tests.conftest import photo, row
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def test_tar_of_another_tool(tmp_path: Path) -> None:
     """Folders, several suffix parts, and other paddings are as webdataset reads them."""
     path = tmp_path / "x.tar"
     with webdataset.TarWriter(str(path)) as writer:
-        writer.write({"__key__": "a", "png": picture(1, kind="PNG"), "seg.txt": b"x"})
-        writer.write({"__key__": "b", "png": picture(2, kind="PNG")})
+        writer.write({"__key__": "a", "png": photo(1, kind="PNG"), "seg.txt": b"x"})
+        writer.write({"__key__": "b", "png": photo(2, kind="PNG")})
     found = list(read_tar(path))
     assert [(s.key, sorted(s.parts)) for s in found] == [("a", ["png", "seg.txt"]), ("b", ["png"])]
-    assert found[1].image == picture(2, kind="PNG")
+    assert found[1].image == photo(2, kind="PNG")
 
 
 def members(path: Path) -> list[tarfile.TarInfo]:
@@ -98,7 +98,7 @@ def test_damaged_header_in_the_middle_is_no_short_read(tar: Path) -> None:
 
 
 def test_no_tar_at_all(tmp_path: Path) -> None:
-    (tmp_path / "0.tar").write_bytes(picture(0) * 20)
+    (tmp_path / "0.tar").write_bytes(photo(0) * 20)
     with pytest.raises(ClipshiftError, match="at its beginning"):
         list(read_tar(tmp_path / "0.tar"))
 

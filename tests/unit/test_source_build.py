@@ -16,7 +16,7 @@ from clipshift.datasets.sources.base import caption
 from clipshift.datasets.sources.build import key_of, unpack
 from clipshift.datasets.sources.render import Undrawable, render
 from clipshift.study.config.data import Rendering
-from tests.conftest import picture, svg
+from tests.conftest import photo, svg
 from tests.unit.packages import RENDERING, pack, run_build, source
 
 
@@ -66,7 +66,7 @@ def test_caption_recipe_with_an_unknown_field(package: Path, tmp_path: Path) -> 
         ("{a}, {b}, {c}", "dog, pet"),
         ("{b}, {a}", "dog"),
         ("{b}, {b}", ""),
-        ("a picture of a {a}", "a picture of a dog"),
+        ("an image of a {a}", "an image of a dog"),
         ("{a} {b}, {c}", "dog, pet"),
     ],
 )
@@ -151,7 +151,7 @@ def test_same_input_gives_the_same_bytes(kind: str) -> None:
     data = (
         svg(body="<text x='2' y='18' font-size='5'>abc</text>")
         if kind == "svg"
-        else picture(1, kind=kind)
+        else photo(1, kind=kind)
     )
     assert render(data, RENDERING) == render(data, RENDERING)
     assert pixels(data).shape == (32, 32, 3)
@@ -160,12 +160,12 @@ def test_same_input_gives_the_same_bytes(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"", "undecodable picture"),
-        (b"\x89PNG\r\n\x1a\n", "undecodable picture"),
-        (picture(0)[:200], "undecodable picture"),
+        (b"", "undecodable image"),
+        (b"\x89PNG\r\n\x1a\n", "undecodable image"),
+        (photo(0)[:200], "undecodable image"),
         (b"<svg><unclosed>", "unrenderable svg"),
         (b"<x/> <svg ", "no svg element"),
-        (b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>', "blank picture"),
+        (b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>', "blank image"),
         (b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 0 0"/>', "unrenderable svg|blank"),
     ],
 )

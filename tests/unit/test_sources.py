@@ -10,7 +10,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.shards import Sample, write_tar
 from clipshift.datasets.sources import openclipart, sidecar
 from clipshift.datasets.sources.base import Item
-from tests.conftest import picture, svg
+from tests.conftest import photo, svg
 from tests.unit.packages import label, pack, run_build, source
 
 LABELS = [
@@ -34,8 +34,8 @@ def emoji_packages(tmp_path: Path) -> dict[str, Path]:
         "package/color/svg/1F468-1F3FB.svg": svg("pink"),
         "package/color/svg/0023-FE0F-20E3.svg": svg("black"),
         "package/color/svg/FFFFF.svg": svg("grey"),
-        "package/color/svg/1F4A9.svg": svg("red"),  # the same picture as the duck
-        "package/color/svg/readme.txt": "not a picture",
+        "package/color/svg/1F4A9.svg": svg("red"),  # the same image as the duck
+        "package/color/svg/readme.txt": "not an image",
     }
     icons = {
         "icons": {
@@ -63,14 +63,14 @@ def test_emoji_from_files(emoji_packages: dict[str, Path], tmp_path: Path) -> No
         "emoji", pictures="files", layout="files", folder="package/color/svg",
         drop=["fam/animals-nature/keycap"], **EMOJI
     )  # fmt: skip
-    ledger, rows = run_build(spec, emoji_packages, tmp_path / "out")
+    step_counts, rows = run_build(spec, emoji_packages, tmp_path / "out")
     # 1F4A9 comes first in the order of locators, so the duck is the copy.
     assert set(rows) == {"1F4A9.svg", "1F9D1-200D-1F373.svg", "1F469-200D-1F373.svg"}
-    assert ledger.rejected == {
+    assert step_counts.rejected == {
         "skin-tone variant": 1,
         "no label for this code point": 1,
         "left out by `drop`": 1,
-        "same picture as an earlier one": 1,
+        "same image as an earlier one": 1,
     }
     cook = rows["1F9D1-200D-1F373.svg"]
     assert cook["concept"] == rows["1F469-200D-1F373.svg"]["concept"] == "1f9d1-1f373"
@@ -81,8 +81,8 @@ def test_emoji_from_files(emoji_packages: dict[str, Path], tmp_path: Path) -> No
 
 def test_emoji_from_iconify(emoji_packages: dict[str, Path], tmp_path: Path) -> None:
     spec = source("emoji", pictures="icons", layout="iconify", **EMOJI)
-    ledger, rows = run_build(spec, emoji_packages, tmp_path / "out")
-    assert ledger.rejected == {
+    step_counts, rows = run_build(spec, emoji_packages, tmp_path / "out")
+    assert step_counts.rejected == {
         "alias of another icon": 1,
         "no label for this code point": 1,
         "unrenderable svg": 1,
@@ -100,25 +100,25 @@ def test_emoji_without_its_labels_table(emoji_packages: dict[str, Path], tmp_pat
 
 def test_sidecar(tmp_path: Path) -> None:
     files: dict[str, Any] = {
-        "p/animals/birds/robin.png": picture(0, kind="PNG"),
+        "p/animals/birds/robin.png": photo(0, kind="PNG"),
         "p/animals/birds/robin.txt": "A robin.\nEin Rotkehlchen.",
-        "p/animals/birds/robin_2.png": picture(1, kind="PNG"),
+        "p/animals/birds/robin_2.png": photo(1, kind="PNG"),
         "p/animals/birds/robin_2.txt": "Another robin",
-        "p/animals/birds/cartoon/robin.png": picture(2, kind="PNG"),
+        "p/animals/birds/cartoon/robin.png": photo(2, kind="PNG"),
         "p/animals/birds/cartoon/robin.txt": "Drawn robin",
         "p/animals/link.png": Path("birds/robin.png"),
-        "p/animals/alone.png": picture(3, kind="PNG"),
-        "p/animals/silent.png": picture(4, kind="PNG"),
+        "p/animals/alone.png": photo(3, kind="PNG"),
+        "p/animals/silent.png": photo(4, kind="PNG"),
         "p/animals/silent.txt": "\n",
-        "p/animals/torn.png": picture(5, kind="PNG")[:60],
+        "p/animals/torn.png": photo(5, kind="PNG")[:60],
         "p/animals/torn.txt": "Torn",
-        "p/animals/text.png": "no picture",
+        "p/animals/text.png": "no image",
         "p/animals/text.txt": "Text",
         "p/animals/white.png": plain(),
         "p/animals/white.txt": "White",
         "p/animals/clear.png": plain((0, 0, 0, 0)),
         "p/animals/clear.txt": "Clear",
-        "p/123.png": picture(6, kind="PNG"),
+        "p/123.png": photo(6, kind="PNG"),
         "p/123.txt": "A number",
         "p/other.svg": svg(),
         "p/other.txt": "Another suffix",
@@ -132,13 +132,13 @@ def test_sidecar(tmp_path: Path) -> None:
         only="^(?!.*/cartoon/)",
     )
     packages = {"p": pack(tmp_path / "p.tgz", files)}
-    ledger, rows = run_build(spec, packages, tmp_path / "out")
-    assert ledger.rejected == {
+    step_counts, rows = run_build(spec, packages, tmp_path / "out")
+    assert step_counts.rejected == {
         "symbolic link": 1,
         "no caption file": 1,
         "no caption": 1,
-        "undecodable picture": 2,
-        "blank picture": 2,
+        "undecodable image": 2,
+        "blank image": 2,
         "left out by `only`": 1,
     }
     assert {name: r["concept"] for name, r in rows.items()} == {
@@ -190,8 +190,8 @@ def test_openclipart(tmp_path: Path) -> None:
     spec = source(
         "openclipart", package="u", folder="u/svg", caption="{category}, {title}, {keywords}"
     )
-    ledger, rows = run_build(spec, {"u": pack(tmp_path / "u.tgz", files)}, tmp_path / "out")
-    assert ledger.rejected == {"symbolic link": 1, "same picture as an earlier one": 1}
+    step_counts, rows = run_build(spec, {"u": pack(tmp_path / "u.tgz", files)}, tmp_path / "out")
+    assert step_counts.rejected == {"symbolic link": 1, "same image as an earlier one": 1}
     (name,) = set(rows) - {"untitled.svg"}
     assert rows[name]["caption"].endswith(", Grey crane, bird, pond life")
     assert rows[name]["author"] == "Ann Author"
@@ -200,7 +200,7 @@ def test_openclipart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("title", ["", "<dc:title/>", '<dc:title id="t" />'])
 def test_openclipart_without_a_title_takes_no_other(tmp_path: Path, title: str) -> None:
-    """The author's name is a `dc:title` too, but not the picture's."""
+    """The author's name is a `dc:title` too, but not the image's."""
     (tmp_path / "crane.svg").write_bytes(svg(body=RDF.format(title=title)))
     spec = source("openclipart", package="u", folder=".", caption="{title}")
     (item,) = openclipart.read(spec, {"u": tmp_path})
@@ -211,22 +211,22 @@ def test_openclipart_without_a_title_takes_no_other(tmp_path: Path, title: str) 
 
 
 def test_table(tmp_path: Path) -> None:
-    pictures: dict[str, Any] = {
-        "package/assets/A001.jpeg": picture(0),
-        "package/assets/B002.jpeg": picture(1),
-        "package/assets/Z999.jpeg": picture(2),
-        "package/assets/A001.png": picture(3),
+    images: dict[str, Any] = {
+        "package/assets/A001.jpeg": photo(0),
+        "package/assets/B002.jpeg": photo(1),
+        "package/assets/Z999.jpeg": photo(2),
+        "package/assets/A001.png": photo(3),
     }
     table = 'code,name,scie\nA001,"Rice, raw",Oryza\nB002,Bean,\nC003,Lost,\n'
     packages = {
-        "pics": pack(tmp_path / "pics.tgz", pictures),
+        "pics": pack(tmp_path / "pics.tgz", images),
         "csv": pack(tmp_path / "csv.tgz", {"package/index.csv": table}),
     }
     keys = {"pictures": "pics", "folder": "package/assets", "suffix": ".jpeg", "table": "csv",
             "csv": "package/index.csv", "code": "code", "concept": "name"}  # fmt: skip
     spec = source("table", caption="{name}, {scie}", **keys)
-    ledger, rows = run_build(spec, packages, tmp_path / "out")
-    assert ledger.rejected == {"no row in the table": 1}
+    step_counts, rows = run_build(spec, packages, tmp_path / "out")
+    assert step_counts.rejected == {"no row in the table": 1}
     rice, bean = rows["A001.jpeg"], rows["B002.jpeg"]
     assert (rice["caption"], bean["caption"]) == ("Rice, raw, Oryza", "Bean")
     assert (rice["category"], bean["category"]) == ("fam/A/rice", "fam/B/bean")
@@ -244,24 +244,29 @@ def test_webdataset(tmp_path: Path) -> None:
         Sample(
             "0",
             {
-                "jpg": picture(0),
+                "jpg": photo(0),
                 "txt": b" a cat ",
                 "json": b'{"category": "x/y", "concept": "cat"}',
             },
         ),
-        Sample("1", {"webp": picture(1, kind="WEBP"), "txt": b"a dog"}),
-        Sample("2", {"txt": b"no picture"}),
+        Sample("1", {"webp": photo(1, kind="WEBP"), "txt": b"a dog"}),
+        Sample("2", {"txt": b"no image"}),
         Sample("3", {"jpg": b"torn", "txt": b"torn"}),
-        Sample("4", {"jpg": picture(4), "json": b"{}"}),
+        Sample("4", {"jpg": photo(4), "json": b"{}"}),
         Sample(
-            "5", {"jpg": picture(5), "txt": b"null", "json": b'{"category": null, "concept": null}'}
+            "5",
+            {
+                "jpg": photo(5),
+                "txt": b"null",
+                "json": b'{"category": null, "concept": null}',
+            },
         ),
     ]
     write_tar(tmp_path / "wds/00000.tar", samples)
     spec = source("webdataset", folder=str(tmp_path / "wds"), caption="{text}")
-    ledger, rows = run_build(spec, {}, tmp_path / "out")
-    assert ledger.rejected == {
-        "no picture in the sample": 1, "undecodable picture": 1, "no caption": 1,
+    step_counts, rows = run_build(spec, {}, tmp_path / "out")
+    assert step_counts.rejected == {
+        "no image in the sample": 1, "undecodable image": 1, "no caption": 1,
     }  # fmt: skip
     assert {k: (r["category"], r["caption"]) for k, r in rows.items()} == {
         "0": ("fam/x/y/cat", "a cat"),
@@ -271,7 +276,7 @@ def test_webdataset(tmp_path: Path) -> None:
 
 
 def test_webdataset_with_damaged_json_names_the_sample(tmp_path: Path) -> None:
-    parts = {"jpg": picture(0), "txt": b"x", "json": b"{"}
+    parts = {"jpg": photo(0), "txt": b"x", "json": b"{"}
     write_tar(tmp_path / "wds/0.tar", [Sample("bad", parts)])
     spec = source("webdataset", folder=str(tmp_path / "wds"), caption="{text}")
     with pytest.raises(ClipshiftError, match="bad"):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_parquet
 from clipshift.datasets.shards import write_table
@@ -131,13 +131,13 @@ def test_exports(study: Study, tmp_path: Path, reference: bool) -> None:
 def test_account_adds_up(study: Study, tmp_path: Path) -> None:
     out = tmp_path / "s.parquet"
     rows = make_split(study, out, "pruned", sets=["sketch"])
-    account = read_json(out.with_suffix(".json"))
-    assert Ledger.from_json(account).came_in == len(rows)
-    assert account["out"] == sum(r["kept"] for r in rows)
-    assert account["points_kept"] == len(kept(rows))
-    assert account["candidates"] == len(candidates(rows))
-    assert set(account["rejected"]) == {"duplicate", "closer than the reference set"}
-    assert account["rejected"]["duplicate"] == 80 - account["candidates"]
+    step_counts = read_json(out.with_suffix(".json"))
+    assert StepCounts.from_json(step_counts).came_in == len(rows)
+    assert step_counts["out"] == sum(r["kept"] for r in rows)
+    assert step_counts["points_kept"] == len(kept(rows))
+    assert step_counts["candidates"] == len(candidates(rows))
+    assert set(step_counts["rejected"]) == {"duplicate", "closer than the reference set"}
+    assert step_counts["rejected"]["duplicate"] == 80 - step_counts["candidates"]
 
 
 def test_same_inputs_give_the_same_bytes_at_size(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from clipshift.study.config.study import Training
 from clipshift.training.clip import claim, copy_split, identity_of, plan, read_losses, train
 
 
-def picture(shade: int) -> bytes:
+def image(shade: int) -> bytes:
     out = io.BytesIO()
     Image.new("RGB", (8, 8), (shade, 0, 0)).save(out, "PNG")
     return out.getvalue()
@@ -27,7 +27,7 @@ def data(tmp_path: Path) -> tuple[Path, list[Path]]:
     keys = [f"k{i:02d}" for i in range(30)]
     tars = [tmp_path / "0.tar", tmp_path / "1.tar"]
     for tar, part in zip(tars, (keys[:17], keys[17:]), strict=True):
-        samples = (Sample(k, {"png": picture(int(k[1:])), "txt": k.encode()}) for k in part)
+        samples = (Sample(k, {"png": image(int(k[1:])), "txt": k.encode()}) for k in part)
         write_tar(tar, samples)
     split = tmp_path / "split.parquet"
     write_parquet(split, pa.table({"key": keys, "kept": [i % 3 > 0 for i in range(30)]}))

@@ -25,7 +25,7 @@ from clipshift.study.config.study import Training
 from clipshift.training import checkpoints, launch
 from clipshift.training.batches import ExactLoader, trained
 from clipshift.training.clip import Filtered, arguments, copy_split, filtered, plan, train
-from tests.conftest import picture
+from tests.conftest import photo
 
 RUN = "s-vit-s0"
 MODEL: dict[str, Any] = {
@@ -49,13 +49,13 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         samples = []
         for i in range(12):
             key = f"k{shard}{i:02d}"
-            samples.append(Sample(key, {"jpg": picture(100 * shard + i), "txt": key.encode()}))
+            samples.append(Sample(key, {"jpg": photo(100 * shard + i), "txt": key.encode()}))
             rows.append({"key": key, "kept": i % 3 > 0, "reason": "kept"})
         write_tar(folder / f"{shard:05d}.tar", samples)
         write_parquet(folder / f"{shard:05d}.parquet", pa.table({"key": [s.key for s in samples]}))
         entry = {"shard": {"name": f"{shard:05d}.tar", "samples": len(samples)}}
         write_json(folder / f"{shard:05d}.json", entry)
-    reference = [Sample(f"r{i}", {"jpg": picture(i), "txt": f"r{i}".encode()}) for i in range(5)]
+    reference = [Sample(f"r{i}", {"jpg": photo(i), "txt": f"r{i}".encode()}) for i in range(5)]
     write_tar(folder / "captioned.tar", reference)
     rows += [{"key": s.key, "kept": True, "reason": "reference"} for s in reference]
     write_parquet(folder / "s.parquet", pa.Table.from_pylist(rows))

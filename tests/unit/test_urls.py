@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, sha256_bytes, sha256_file
 from clipshift.datasets.shards import read_tar, url_hash
@@ -30,13 +30,13 @@ needs_img2dataset = pytest.mark.skipif(
     reason="`make img2dataset` makes its environment; CLIPSHIFT_NEEDS_IMG2DATASET=1 fails instead",
 )
 HOW = Fetching(px=32, timeout=3, threads=8, max_bytes=200_000, block=10, allow=["127.0.0.1/32"])
-# path -> why it gives no picture (None: it does)
+# path -> why it gives no image (None: it does)
 ANSWERS: dict[str, str | None] = (
     {f"photo/{i}.jpg": None for i in range(12)}
     | {f"moved/photo/m{i}.jpg": None for i in range(2)}
     | {f"removed/{i}.jpg": placeholders.REASON for i in range(4)}
     | {f"missing/{i}": "HTTP 404" for i in range(3)}
-    | {"error/500": "HTTP 500", "page/a": "not a picture", "liar/a.jpg": "not a picture"}
+    | {"error/500": "HTTP 500", "page/a": "not an image", "liar/a.jpg": "not an image"}
     | {"short/a.jpg": "truncated", "cut/a.jpg": "truncated", "large/a.jpg": "too large"}
     | {"silent/a.jpg": "timeout", "dribble/a.jpg": "timeout", "loop/a": "redirects without end"}
     | {"elsewhere/photo/e.jpg": "refused: loopback address"}
@@ -71,7 +71,7 @@ def make_list(file: Path, folder: Path, shards: int = 2) -> Path:
 
 
 def download(urls: Path, folder: Path, how: Fetching = HOW, shards: int = 2) -> dict[str, Any]:
-    """The three steps after the list; accounts summed, samples by key."""
+    """The three steps after the list; counts summed, samples by key."""
     for i in range(shards):
         out = folder / f"fetched/{i:05d}.parquet"
         fetch.fetch(urls, i, how, folder / f"work/{i:05d}", out)
@@ -84,8 +84,10 @@ def download(urls: Path, folder: Path, how: Fetching = HOW, shards: int = 2) -> 
         place = folder / f"work/{i:05d}"
         mark = folder / "placeholders.parquet"
         shard.write_shard("web", urls, i, table, mark, place, tar)
-        ledger = Ledger.from_json(read_json(tar.with_suffix(".json"))["account"])
-        total += ledger.rejected + Counter({"in": ledger.came_in, "out": ledger.went_out})
+        step_counts = StepCounts.from_json(read_json(tar.with_suffix(".json"))["account"])
+        total += step_counts.rejected + Counter(
+            {"in": step_counts.came_in, "out": step_counts.went_out}
+        )
         samples |= {s.key: s for s in read_tar(tar)}
     return {"total": total, "samples": samples}
 
@@ -104,7 +106,7 @@ def test_every_url_is_accounted_for(web: Web, tmp_path: Path) -> None:
     expected = Counter(why or "out" for why in ANSWERS.values())
     expected |= Counter({"in": len(ANSWERS) + 1, "refused: private address": 1})
     assert found["total"] == expected
-    # Each picture has the caption of its URL.
+    # Each image has the caption of its URL.
     for path in (path for path, why in ANSWERS.items() if why is None):
         parts = found["samples"][url_hash(web.url(path))].parts
         first = path == "photo/0.jpg"
@@ -225,9 +227,9 @@ def test_a_folder_that_img2dataset_wrote_by_itself_is_a_pool(web: Web, tmp_path:
         check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     tars = [tmp_path / f"web/0000{i}.tar" for i in range(2)]
-    ledger = external_pool.write_group("w", tars, tmp_path / "out/00000.parquet")
-    assert (ledger.came_in, ledger.went_out) == (8, 3)  # one URL is listed twice
-    assert ledger.rejected == {"failed_to_download": 4, "failed_to_resize": 1}
+    step_counts = external_pool.write_group("w", tars, tmp_path / "out/00000.parquet")
+    assert (step_counts.came_in, step_counts.went_out) == (8, 3)  # one URL is listed twice
+    assert step_counts.rejected == {"failed_to_download": 4, "failed_to_resize": 1}
     captions = read_parquet(tmp_path / "out/00000.parquet")["caption"].to_pylist()
     assert sorted(captions) == [
         "a caption before it", "it shows photo/1.jpg", "it shows photo/2.jpg",
@@ -275,7 +277,7 @@ def test_placeholders_are_a_choice(tmp_path: Path) -> None:
         for i in range(6)
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
-    for least, found in ((2, 1), (3, 0), (None, 0)):  # one of the three has no picture
+    for least, found in ((2, 1), (3, 0), (None, 0)):  # one of the three has no image
         placeholders.find([str(tmp_path / "t.parquet")], least, tmp_path / "p.parquet")
         record = read_json(tmp_path / "p.json")
         assert record["found"] == found

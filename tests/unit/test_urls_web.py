@@ -35,7 +35,7 @@ def get(url: str, policy: Policy = LOOPBACK, seconds: float = 5, limit: int = 20
 
 
 def failure(url: str, **how: Any) -> str | None:
-    """The reason that the ledger would give."""
+    """The reason that the counts would give."""
     with pytest.raises((OSError, ValueError, http.client.HTTPException)) as caught:
         get(url, **how)
     return reason("failed_to_download", str(caught.value))

@@ -10,7 +10,7 @@ import pytest
 from clipshift.apps.audit import run
 from clipshift.core.files import read_json
 from tests import audit_case
-from tests.conftest import dump, picture, unit
+from tests.conftest import dump, photo, unit
 from tests.workflow.browser import needs_browser
 
 pytestmark = needs_browser
@@ -19,7 +19,7 @@ EVIL = '<script>document.title="owned"</script><img src=x onerror=alert(1)>"\'&a
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 test items, of which 30 + 20 are on the page, with pictures and a hostile key."""
+    """60 test items, of which 30 + 20 are on the page, with images and a hostile key."""
     root = tmp_path_factory.mktemp("page")
     rng = np.random.default_rng(0)
     train = unit(rng.normal(size=(40, 6)))
@@ -30,7 +30,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for key in keys[1:]:
         path = root / "pictures" / key
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(len(key) + int(key[-6:-4]), kind="PNG"))
+        path.write_bytes(photo(len(key) + int(key[-6:-4]), kind="PNG"))
     given = {
         "train": audit_case.folder(root / "train", {"0": train}),
         "test": audit_case.folder(root / "test", {"0": test}, keys),
@@ -164,7 +164,7 @@ def test_filters_by_keyboard(page: Any, report: Path) -> None:
 
 def test_pictures_have_alternatives_and_load(page: Any) -> None:
     images = page.locator("#rows img")
-    assert images.count() == 9  # the hostile key has no picture
+    assert images.count() == 9  # the hostile key has no image
     assert all(images.nth(i).get_attribute("alt").startswith("Test item") for i in range(9))
     whole = "[...document.images].every(i => i.complete && i.naturalWidth > 0)"
     page.wait_for_function(whole)

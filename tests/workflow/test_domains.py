@@ -1,4 +1,4 @@
-"""Study B as a workflow: what is planned, and the chain on real pictures from end to end."""
+"""Study B as a workflow: what is planned, and the chain on real images from end to end."""
 
 import json
 from pathlib import Path
@@ -36,8 +36,8 @@ def test_scores_and_verdicts_are_on_every_picture(whole: Path) -> None:
 
 
 def test_splits_by_domain_are_trained_and_evaluated(whole: Path) -> None:
-    account = json.loads((whole / "results/splits/test_natural.json").read_text())
-    assert account["out"] == account["points_kept"] == account["kept_natural"] == 40
+    step_counts = json.loads((whole / "results/splits/test_natural.json").read_text())
+    assert step_counts["out"] == step_counts["points_kept"] == step_counts["kept_natural"] == 40
     record = json.loads((whole / "results/models/test_natural-nano-s0/record.json").read_text())
     assert record["split_samples"] == 40 and record["samples_seen"] == 1024
     clean = {}
@@ -64,7 +64,7 @@ def test_the_report_shows_the_study(whole: Path) -> None:
 def test_another_precision_scores_nothing_again(whole: Path, tmp_path: Path) -> None:
     config = changed_config(tmp_path, {"domains.precision": 0.9}, *WHOLE)
     jobs = planned(whole, *TARGETS, config=config)
-    assert jobs["domain_points"] == 2 and jobs["domain_verdicts"] >= 6
+    assert jobs["domain_points"] == 2 and jobs["domain_decisions"] >= 6
     again = {"domain_labels", "domain_fit", "domain_score", "embed", "pool_shard"}
     assert not again & jobs.keys()
 

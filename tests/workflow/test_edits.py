@@ -37,7 +37,7 @@ EVALUATIONS = {"evaluate": 18, "evaluate_and_export": 8}
 REPORTS = EVALUATIONS | {"accuracy_table": 1, "causes_runs": 1, "report_page": 1}
 A_SET = REPORTS | {
     "test_set": 1, "set_prompts": 1, "set_answers": 1, "embed": 1, "logits": 13, "domain_labels": 1,
-    "domain_score": 2, "domain_verdicts": 1, "domain_composition": 1, "table": 1,
+    "domain_score": 2, "domain_decisions": 1, "domain_composition": 1, "table": 1,
 }  # fmt: skip
 # Everything that is drawn from accuracies.
 DRAWN = {"accuracy_vs_similarity": 1, "contrasts_table": 1, "table": 1}
@@ -84,12 +84,12 @@ PLANNED: dict[str, Jobs] = {
     },
     "the least images a class of a clean set": {"clean_set": 1, "figure": 1, "report_page": 1},
     "the precision of the detectors": {
-        "domain_points": 2, "domain_verdicts": 6, "clean_set": 2, "domain_composition": 1,
+        "domain_points": 2, "domain_decisions": 6, "clean_set": 2, "domain_composition": 1,
         "table": 1, "figure": 2, "split": 2, "guard": 2, "split_samples": 2, "train": 2,
         "logits": 4, "evaluate": 2, "evaluate_and_export": 2, "accuracy_table": 1, "report_page": 1,
     },
     "an option of a figure": {"figure": 1, "report_page": 1},
-    # Not of the corpus of pictures alone, and what is trained on it.
+    # Not of the corpus of images alone, and what is trained on it.
     "a caption field": {
         "source_captions": 1, "causes_labels": 1, "corpus": 6, "chosen": 3, "train_captions": 1,
         "train_vision": 1, "logits": 10, "evaluate": 10, "causes_runs": 1,
@@ -106,7 +106,7 @@ PLANNED: dict[str, Jobs] = {
     | {"embed": 3, "margins": 6, "dedup_fit": 1, "dedup_assign": 3, "dedup_score": 2}
     | {"dedup_apply": 2, "dedup_check": 1, "dedup_record": 1, "causes_labels": 1, "corpus": 9}
     | {"domain_labels": 1, "domain_fit": 2, "domain_score": 12, "domain_points": 2}
-    | {"domain_verdicts": 6, "domain_composition": 1, "table": 2, "clean_set": 2}
+    | {"domain_decisions": 6, "domain_composition": 1, "table": 2, "clean_set": 2}
     | {"figure": 11},
 }  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from clipshift.apps.labelling.table import NATURAL, RENDITION
-from tests.conftest import picture
+from tests.conftest import photo
 from tests.label_case import Page, labels, pool
 from tests.workflow.browser import needs_browser
 
@@ -18,7 +18,7 @@ EVIL = "<img src=x onerror=alert(1)>\"'&amp;.png"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Page]:
-    """60 pictures, three pages of them, one that cannot be decoded (p-07)."""
+    """60 images, three pages of them, one that cannot be decoded (p-07)."""
     started = Page(
         pool(tmp_path / "pool", 60, broken=(7,)), tmp_path / "labels.parquet", "--port", 0
     )
@@ -111,7 +111,7 @@ def test_click_moves_to_the_next_label_and_shows_it_without_colour(
 
 def test_keys_label_move_undo_and_turn_the_page(server: Page, opened: Callable[..., Any]) -> None:
     page = opened(server.url)
-    for key in "0n1r2a":  # the first picture has the focus when the page opens
+    for key in "0n1r2a":  # the first image has the focus when the page opens
         page.keyboard.press(key)
     for number, label in enumerate((0, 0, 1, 1, 2, 2)):
         expect(page, number, label)
@@ -274,7 +274,7 @@ def test_two_tabs_see_each_other_and_overwrite_nothing(
 
 def test_undecodable_picture_is_shown_as_such(server: Page, opened: Callable[..., Any]) -> None:
     page = opened(server.url)
-    assert "cannot be shown: undecodable picture" in tile(page, 7).text_content()
+    assert "cannot be shown: undecodable image" in tile(page, 7).text_content()
     assert tile(page, 7).locator("img").count() == 0
     tile(page, 7).click(force=True)  # it says that it is disabled
     assert "gets no label" in page.locator("#notice").text_content()
@@ -331,7 +331,7 @@ def test_two_annotators_disagree_and_a_third_settles(
     ann.locator("[data-view=agreement]").click()
     ann.wait_for_selector("#agreement table")
     text = ann.locator("#agreement").text_content()
-    assert "6 pictures, 6 with several labels, 2 with different ones" in text
+    assert "6 images, 6 with several labels, 2 with different ones" in text
     rows = ann.locator("#agreement tbody tr").all_text_contents()
     # Shares 2 2 2 and 2 3 1 of 6: expected (4 + 6 + 2) / 36; observed 4 / 6: kappa .5.
     assert any(r.startswith("Cohen: ann, ben60.6670.500") for r in rows), rows
@@ -364,7 +364,7 @@ def test_hostile_name_is_text_and_odd_keys_work(tmp_path: Path, opened: Callable
     for number, name in enumerate(names):
         path = tmp_path / "pool" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(number, kind="PNG"))
+        path.write_bytes(photo(number, kind="PNG"))
     server = Page(tmp_path / "pool", tmp_path / "labels.parquet", "--port", 0)
     page = opened(server.url)
     assert shown(page) == sorted(names)

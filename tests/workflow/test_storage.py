@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
     reason="`make storage` installs the plugin; CLIPSHIFT_NEEDS_STORAGE=1 fails instead",
 )
 
-PLACE = "s3://pictures/laion/web"
+PLACE = "s3://images/laion/web"
 POOL = {"storage": PLACE, "tars": 5, "shards": 2, "samples": 14, "gaps": [2]}
 EMBEDDED = "results/embeddings/fold_lite0/fold_pool/account/account_00000.json"
 TABLES = "results/pools/fold_pool/*"

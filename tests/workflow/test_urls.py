@@ -36,14 +36,14 @@ def test_from_urls_to_embeddings(tmp_path: Path) -> None:
     embedded = [
         f"results/embeddings/lite0_64/test_web/account/account_0000{i}.json" for i in range(2)
     ]
-    pictures = sum(why is None for why in ANSWERS.values())
+    images = sum(why is None for why in ANSWERS.values())
     with served() as web:
         web.gone = {"photo/3.jpg"}
         write_urls(web, tmp_path / "data")
         snakemake(tmp_path, MANIFEST, config=config)
-        account = read_json(tmp_path / MANIFEST)["account"]
-        assert (account["in"], account["out"]) == (len(ANSWERS) + 1, pictures - 1)
-        assert account["rejected"]["HTTP 404"] == 4
+        step_counts = read_json(tmp_path / MANIFEST)["account"]
+        assert (step_counts["in"], step_counts["out"]) == (len(ANSWERS) + 1, images - 1)
+        assert step_counts["rejected"]["HTTP 404"] == 4
         assert planned(tmp_path, MANIFEST, config=config) == {}
         # The second run: what failed is asked for again, and nothing else.
         web.gone = set()
@@ -52,8 +52,8 @@ def test_from_urls_to_embeddings(tmp_path: Path) -> None:
         snakemake(tmp_path, *words, config=config)
         assert "photo/3.jpg" in web.asked
         assert not {f"photo/{i}.jpg" for i in range(3)} & web.asked.keys()
-    assert read_json(tmp_path / MANIFEST)["account"]["out"] == pictures
-    assert sum(read_json(tmp_path / file)["out"] for file in embedded) == pictures
+    assert read_json(tmp_path / MANIFEST)["account"]["out"] == images
+    assert sum(read_json(tmp_path / file)["out"] for file in embedded) == images
     log = (tmp_path / "results/logs/urls/test_web.00000.fetch.log").read_text()
     assert "attempt-001:" in log
     # Stored otherwise: from the same answers no more, so all over again, but the old ones stay.

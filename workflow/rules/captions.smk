@@ -51,13 +51,13 @@ rule pool_captions:
 
 
 rule captioned_pool:
-    """One shard of a pool of the user's pictures and a JSON of captions, joined by class and name."""
+    """One shard of a pool of the user's images and a JSON of captions, joined by class and name."""
     input:
         lambda w: ancient(at.inventory(w.pool)),
     output:
         tar="results/pools/{pool}/{shard}.tar",
         table="results/pools/{pool}/{shard}.parquet",
-        account="results/pools/{pool}/{shard}.json",
+        counts="results/pools/{pool}/{shard}.json",
         fields="results/captions/pools/{pool}/{shard}.parquet",
     log:
         "results/logs/pool/{pool}.{shard}.log",
@@ -69,7 +69,7 @@ rule captioned_pool:
         **call(
             "datasets.captions.join.shard",
             captions=lambda w: cfg.pools[w.pool].captions,
-            pictures=lambda w: cfg.pools[w.pool].folder,
+            images=lambda w: cfg.pools[w.pool].folder,
             classes=lambda w: cfg.pools[w.pool].classes,
             shards=lambda w: cfg.pools[w.pool].shards,
         ),
@@ -78,11 +78,9 @@ rule captioned_pool:
 
 
 rule captions_report:
-    """What of the captions found a picture: counts, by reason and by class."""
+    """What of the captions found an image: counts, by reason and by class."""
     input:
-        accounts=lambda w: [
-            f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)
-        ],
+        counts=lambda w: [f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)],
     output:
         "results/captions/{pool}.json",
     log:
@@ -98,7 +96,7 @@ rule captions_report:
 
 
 rule corpus:
-    """Caption and labels of the pictures of a shard, as a corpus asks for them."""
+    """Caption and labels of the images of a shard, as a corpus asks for them."""
     input:
         table=lambda w: at.table(w.dataset, w.shard),
         fields=lambda w: causes.corpus_fields(w.corpus, w.dataset, w.shard),

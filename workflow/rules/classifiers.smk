@@ -24,7 +24,7 @@ rule domain_labels:
         people=dom.label_files(),
     output:
         table=f"{HOME}/labels/{{dataset}}.parquet",
-        account=f"{HOME}/labels/{{dataset}}.json",
+        counts=f"{HOME}/labels/{{dataset}}.json",
     log:
         "results/logs/domains/labels.{dataset}.log",
     resources:
@@ -88,7 +88,7 @@ rule domain_score:
         record=f"{HOME}/classifiers/{{classifier}}/record.json",
     output:
         table=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.parquet",
-        account=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
+        counts=f"{HOME}/scores/{{classifier}}/{{dataset}}/{{shard}}.json",
     log:
         "results/logs/domains/score.{classifier}.{dataset}.{shard}.log",
     wildcard_constraints:
@@ -105,14 +105,14 @@ rule domain_score:
         RUN
 
 
-use rule domain_score as domain_score_pictures with:
+use rule domain_score as domain_score_images with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
         **needs(32000, 240, gpus=1),
     params:
         **call(
-            "classifiers.score.write_picture_scores",
+            "classifiers.score.write_image_scores",
             spec=lambda w: dom.classifier(w.classifier),
             tars=lambda w: [at.tars(w.dataset, w.shard)],
         ),
@@ -139,21 +139,21 @@ rule domain_points:
         RUN
 
 
-rule domain_verdicts:
+rule domain_decisions:
     """The verdicts of the two detectors on a shard's images."""
     input:
         points=[dom.point(c) for c in dom.used],
         scores=lambda w: dom.detector_scores(w.dataset, w.shard),
     output:
         table=f"{HOME}/verdicts/{{dataset}}/{{shard}}.parquet",
-        account=f"{HOME}/verdicts/{{dataset}}/{{shard}}.json",
+        counts=f"{HOME}/verdicts/{{dataset}}/{{shard}}.json",
     log:
         "results/logs/domains/verdicts.{dataset}.{shard}.log",
     resources:
         **needs(2000, 20),
     params:
         **call(
-            "classifiers.decisions.write_verdicts",
+            "classifiers.decisions.write_decisions",
             sides=lambda w: dom.detector_files(w.dataset, w.shard),
         ),
     shell:
@@ -179,7 +179,7 @@ rule domain_composition:
     params:
         **call(
             "classifiers.composition.write_composition",
-            datasets=lambda w: {d: compact(dom.verdicts(d)) for d in dom.datasets},
+            datasets=lambda w: {d: compact(dom.decisions(d)) for d in dom.datasets},
             learned=lambda w: {d: dom.labels(d) for d in dom.labelled},
             measured=lambda w: {d: dom.labels(d) for d in dom.measured},
             parts=lambda w: [dom.parts(c) for c in dom.used],
@@ -193,12 +193,12 @@ rule domain_composition:
 rule clean_set:
     """The images of a test set that are of its domain."""
     input:
-        verdicts=lambda w: dom.verdicts(cfg.domains.clean[w.clean].set)[0],
+        decisions=lambda w: dom.decisions(cfg.domains.clean[w.clean].set)[0],
         samples=lambda w: at.table(cfg.domains.clean[w.clean].set),
         classnames=lambda w: f"results/sets/{cfg.domains.clean[w.clean].set}/classnames.txt",
     output:
         table=f"{HOME}/clean/{{clean}}.parquet",
-        account=f"{HOME}/clean/{{clean}}.json",
+        counts=f"{HOME}/clean/{{clean}}.json",
     log:
         "results/logs/domains/clean.{clean}.log",
     resources:

@@ -66,7 +66,7 @@ rule pool_shard:
     output:
         tar="results/pools/{pool}/{shard}.tar",
         table="results/pools/{pool}/{shard}.parquet",
-        account="results/pools/{pool}/{shard}.json",
+        counts="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
     wildcard_constraints:
@@ -88,9 +88,7 @@ rule pool_shard:
 rule pool_manifest:
     """Sum the shards' counts; refuse a key that occurs twice."""
     input:
-        accounts=lambda w: [
-            f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)
-        ],
+        counts=lambda w: [f"results/pools/{w.pool}/{s}.json" for s in at.shards(w.pool)],
         tables=lambda w: [at.table(w.pool, s) for s in at.shards(w.pool)],
     output:
         "results/pools/{pool}/manifest.json",
@@ -233,7 +231,7 @@ rule folder_pool:
         lambda w: there([at.tars(w.pool, w.shard)], [".parquet", "_stats.json"]),
     output:
         table="results/pools/{pool}/{shard}.parquet",
-        account="results/pools/{pool}/{shard}.json",
+        counts="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
     benchmark:

@@ -143,7 +143,7 @@ rule causes_runs:
     input:
         runs=at.evaluations(ev.controlled()),
         joined=at.evaluations(name for name, _ in asked(cfg.causes)),
-        accounts=causes.accounts(),
+        counts=causes.counts(),
     output:
         of_runs=report("results/tables/causes_runs.csv", category="Accuracy"),
         of_models=report("results/tables/causes_models.csv", category="Accuracy"),
@@ -157,7 +157,7 @@ rule causes_runs:
             "figures.conditions_table.tables",
             # Their order is that of the rows, so they count.
             runs=at.evaluations(ev.controlled()),
-            accounts=causes.accounts(),
+            counts=causes.counts(),
             models=cfg.causes.models,
         ),
     shell:
@@ -214,7 +214,7 @@ rule testbed_table:
             "results/tables/effective_robustness_fits.csv",
             category="Effective robustness",
         ),
-        account="results/tables/effective_robustness_testbed.json",
+        counts="results/tables/effective_robustness_testbed.json",
     log:
         "results/logs/tables/effective_robustness_testbed.log",
     resources:
@@ -250,12 +250,12 @@ rule testbed_figure:
 
 
 # The report: everything above -> one self-contained page.
-#   in   accounts of every step, figures, tables, sample grids
+#   in   counts of every step, figures, tables, sample grids
 #   out  results/report.html
 
 
 rule report_page:
-    """Write the page; refuses when the accounts from source to split do not add up."""
+    """Write the page; refuses when the counts from source to split do not add up."""
     input:
         report_inputs(at),
     output:

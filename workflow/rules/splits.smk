@@ -1,7 +1,7 @@
 # Splits: stored scores -> which pool points are kept, and why the others are not.
 #   in   the pool's sample tables, its duplicates, margins of the driving test sets; for splits
-#        by domain results/domains/{name}/verdicts/ of pool and reference set
-#   out  results/splits/{split}.parquet, {split}.json (account), and exports for other tools:
+#        by domain results/domains/{name}/decisions/ of pool and reference set
+#   out  results/splits/{split}.parquet, {split}.json (counts), and exports for other tools:
 #        {split}.keys.npy, {split}.subset_u8u8.npy (DataComp), {split}.sizes.json (open_clip)
 
 
@@ -12,12 +12,12 @@ rule split:
         embedded=at.embedded(),
         margins=lambda w: at.split_margins(w.split),
         thresholds=lambda w: list(at.split_thresholds(w.split).values()),
-        verdicts=lambda w: dom.split_verdicts(w.split),
+        decisions=lambda w: dom.split_decisions(w.split),
         like=lambda w: at.like(w.split),
         reference=lambda w: at.reference_tables(w.split),
     output:
         "results/splits/{split}.parquet",
-        account="results/splits/{split}.json",
+        counts="results/splits/{split}.json",
         key_list="results/splits/{split}.keys.npy",
         datacomp="results/splits/{split}.subset_u8u8.npy",
         sizes="results/splits/{split}.sizes.json",
@@ -35,7 +35,7 @@ rule split:
             embedded=lambda w: compact(at.embedded()),
             margins=lambda w: at.margin_ranges(at.driving_sets(w.split)),
             thresholds=lambda w: at.split_thresholds(w.split),
-            verdicts=lambda w: compact(dom.split_verdicts(w.split)),
+            decisions=lambda w: compact(dom.split_decisions(w.split)),
             reference=lambda w: at.reference_tables(w.split),
             reference_margins=lambda w: at.margin_ranges(
                 at.reference_driving_sets(w.split), cfg.reference
@@ -61,7 +61,7 @@ rule guard:
         tests=lambda w: at.guard_waits_for(w.split),
     output:
         "results/guard/{split}.parquet",
-        account="results/guard/{split}.json",
+        counts="results/guard/{split}.json",
     log:
         "results/logs/guard/{split}.log",
     resources:
@@ -84,7 +84,7 @@ rule chosen:
         guard="results/guard/{split}.parquet",
     output:
         "results/chosen/{split}-{corpus}.parquet",
-        account="results/chosen/{split}-{corpus}.json",
+        counts="results/chosen/{split}-{corpus}.json",
     log:
         "results/logs/chosen/{split}-{corpus}.log",
     resources:

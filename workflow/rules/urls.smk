@@ -22,7 +22,7 @@ rule url_list:
         files=lambda w: urls.files(w.pool),
     output:
         urls="results/urls/{pool}/list.parquet",
-        account="results/urls/{pool}/list.json",
+        counts="results/urls/{pool}/list.json",
     log:
         "results/logs/urls/{pool}.list.log",
     wildcard_constraints:
@@ -94,7 +94,7 @@ rule url_pool_shard:
     output:
         tar="results/pools/{pool}/{shard}.tar",
         table="results/pools/{pool}/{shard}.parquet",
-        account="results/pools/{pool}/{shard}.json",
+        counts="results/pools/{pool}/{shard}.json",
     log:
         "results/logs/pool/{pool}.{shard}.log",
     wildcard_constraints:

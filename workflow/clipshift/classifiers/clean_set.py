@@ -1,6 +1,6 @@
 """Clean one test set: keep the images that the detector of its own domain accepts.
 
-The table holds `key, class_name, kept, reason` in the order of keys. The account holds the counts,
+The table holds `key, class_name, kept, reason` in the order of keys; the json beside it the counts,
 the classes that are left, in the order of the set's class list, and those that are gone.
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json, write_parquet
 from clipshift.core.step import step
@@ -27,22 +27,22 @@ SCHEMA = pa.schema(
 KEPT = "kept"
 
 
-def clean(spec: Clean, classes: dict[str, str], verdicts: dict[str, str]) -> list[dict[str, Any]]:
+def clean(spec: Clean, classes: dict[str, str], decisions: dict[str, str]) -> list[dict[str, Any]]:
     """One row per image of the set, in the order of keys.
 
     Args:
         classes: key -> class name, of every image of the set.
-        verdicts: key -> verdict, of every image that could be scored.
+        decisions: key -> decision, of every image that could be scored.
     """
     reasons = {}
     for key, name in classes.items():
-        verdict = verdicts.get(key)
-        if verdict is None:
+        decision = decisions.get(key)
+        if decision is None:
             reasons[key] = "not scored"
         elif spec.classes is not None and name not in spec.classes:
             reasons[key] = "class is not asked for"
         else:
-            reasons[key] = KEPT if verdict == spec.domain else f"verdict: {verdict}"
+            reasons[key] = KEPT if decision == spec.domain else f"decision: {decision}"
     counts = Counter(classes[key] for key, why in reasons.items() if why == KEPT)
     for key, why in reasons.items():
         if why == KEPT and counts[classes[key]] < spec.minimum_per_class:
@@ -55,29 +55,30 @@ def clean(spec: Clean, classes: dict[str, str], verdicts: dict[str, str]) -> lis
 
 @step(version=1)
 def write_clean(
-    spec: Clean, samples: Path, classnames: Path, verdicts: Path, table: Path, account: Path
+    spec: Clean, samples: Path, classnames: Path, decisions: Path, table: Path, counts: Path
 ) -> None:
-    """Write the list of a clean set and its account.
+    """Write the list of a clean set and its counts.
 
     Raises:
-        ClipshiftError: nothing is left, or a verdict is on an image that the set does not hold.
+        ClipshiftError: nothing is left, or a decision is on an image that the set does not hold.
     """
     images = read_parquet(samples, ["key", "class_name"])
     classes = dict(zip(images["key"].to_pylist(), images["class_name"].to_pylist(), strict=True))
-    judged = read_parquet(verdicts, ["key", "verdict"])
+    judged = read_parquet(decisions, ["key", "verdict"])
     given = dict(zip(judged["key"].to_pylist(), judged["verdict"].to_pylist(), strict=True))
     if odd := sorted(given.keys() - classes.keys()):
         raise ClipshiftError(
-            f"{verdicts}: {odd[0]!r} is no picture of {samples.parent}; score it again"
+            f"{decisions}: {odd[0]!r} is no image of {samples.parent}; score it again"
         )
     rows = clean(spec, classes, given)
-    ledger = Ledger("clean set", table.stem, came_in=len(rows))
-    ledger.went_out = sum(row["kept"] for row in rows)
-    ledger.rejected = Counter(row["reason"] for row in rows if not row["kept"])
-    if not ledger.went_out:
+    step_counts = StepCounts("clean set", table.stem, came_in=len(rows))
+    step_counts.went_out = sum(row["kept"] for row in rows)
+    step_counts.rejected = Counter(row["reason"] for row in rows if not row["kept"])
+    if not step_counts.went_out:
         raise ClipshiftError(
-            f"the clean set {table.stem} keeps nothing of {len(rows)} pictures "
-            f"({dict(ledger.rejected)}): look at the operating point of the {spec.domain} detector"
+            f"the clean set {table.stem} keeps nothing of {len(rows)} images "
+            f"({dict(step_counts.rejected)}): look at the operating point of the "
+            f"{spec.domain} detector"
         )
     names = classnames.read_text().splitlines()
     left = Counter(row["class_name"] for row in rows if row["kept"])
@@ -85,11 +86,11 @@ def write_clean(
     gone = [name for name in dict.fromkeys(names) if before[name] and not left[name]]
     write_parquet(table, pa.Table.from_pylist(rows, schema=SCHEMA))
     entry = {
-        "account": ledger.as_json(),
+        "account": step_counts.as_json(),
         "set": spec.set,
         "domain": spec.domain,
         "classes": {name: left[name] for name in dict.fromkeys(names) if left[name]},
         "classes_before": sum(1 for name in before if before[name]),
         "classes_gone": {name: before[name] for name in gone},
     }
-    write_json(account, entry)
+    write_json(counts, entry)

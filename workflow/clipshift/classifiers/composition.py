@@ -1,4 +1,4 @@
-"""What every pool and set is made of: verdicts counted, and shares corrected for their error."""
+"""What every pool and set is made of: decisions counted, and shares corrected for their error."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,17 +13,17 @@ from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.prevalence import corrected
 from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import VERDICTS
+from clipshift.study.config.domains import DECISIONS
 
 
 def count(files: Sequence[Path]) -> np.ndarray:
-    """(4,) int: verdicts of a data set, in the order of `VERDICTS`."""
+    """(4,) int: decisions of a data set, in the order of `VERDICTS`."""
     with database() as db:
         rows = db.execute(
             f"SELECT verdict, count(*) FROM read_parquet({listed(files)}) GROUP BY verdict"
         ).fetchall()
     counts = dict(rows)
-    return np.array([counts.get(v, 0) for v in VERDICTS])
+    return np.array([counts.get(v, 0) for v in DECISIONS])
 
 
 def test_part(parts: Sequence[Path]) -> dict[str, int]:
@@ -35,26 +35,26 @@ def test_part(parts: Sequence[Path]) -> dict[str, int]:
     return {key: labels[key] for key in sorted(shared)}
 
 
-def confusion(parts: Sequence[Path], verdicts: Sequence[Path]) -> np.ndarray:
-    """(4, 3) int: verdict against label, over the labelled test part.
+def confusion(parts: Sequence[Path], decisions: Sequence[Path]) -> np.ndarray:
+    """(4, 3) int: decision against label, over the labelled test part.
 
     Args:
-        parts: of the detectors' classifiers; verdicts: of the data sets that they learned from.
+        parts: of the detectors' classifiers; decisions: of the data sets that they learned from.
 
     Raises:
-        ClipshiftError: a label has no image in the test part, or a labelled one no verdict.
+        ClipshiftError: a label has no image in the test part, or a labelled one no decision.
     """
     given: dict[str, str] = {}
-    for file in verdicts:
+    for file in decisions:
         rows = read_parquet(file, ["key", "verdict"])
         given |= dict(zip(rows["key"].to_pylist(), rows["verdict"].to_pylist(), strict=True))
-    table = np.zeros((len(VERDICTS), len(DOMAINS)), int)
+    table = np.zeros((len(DECISIONS), len(DOMAINS)), int)
     for key, label in test_part(parts).items():
         if key not in given:
-            raise ClipshiftError(f"the labelled picture {key!r} has no verdict; score it again")
-        table[VERDICTS.index(given[key]), label] += 1
+            raise ClipshiftError(f"the labelled image {key!r} has no decision; score it again")
+        table[DECISIONS.index(given[key]), label] += 1
     if absent := [d for d, n in zip(DOMAINS, table.sum(0), strict=True) if not n]:
-        raise ClipshiftError(f"the labelled test part has no picture that is {absent}; label some")
+        raise ClipshiftError(f"the labelled test part has no image that is {absent}; label some")
     return table
 
 
@@ -71,10 +71,10 @@ def write_composition(
     datasets: dict[str, Files], learned: dict[str, Path], measured: dict[str, Path],
     parts: list[Path], draws: int, seed: int, out: Path,
 ) -> None:  # fmt: skip
-    """Per data set its size, verdicts, corrected shares with intervals, and labels if known.
+    """Per data set its size, decisions, corrected shares with intervals, and labels if known.
 
     Args:
-        datasets: name -> files of its verdicts.
+        datasets: name -> files of its decisions.
         learned: labels of the data sets that the detectors learned from.
         measured: labels of the other data sets.
         parts: of the detectors' classifiers.
@@ -87,7 +87,7 @@ def write_composition(
         shares, low, high = corrected(counts, matrix, draws, seed)
         found[name] = {
             "n": int(counts.sum()),
-            "verdicts": dict(zip(VERDICTS, counts.tolist(), strict=True)),
+            "verdicts": dict(zip(DECISIONS, counts.tolist(), strict=True)),
             "corrected": {
                 d: {"share": s, "low": a, "high": b}
                 for d, s, a, b in zip(
@@ -98,6 +98,6 @@ def write_composition(
         }
     cells = {
         v: dict(zip(DOMAINS, row, strict=True))
-        for v, row in zip(VERDICTS, matrix.tolist(), strict=True)
+        for v, row in zip(DECISIONS, matrix.tolist(), strict=True)
     }
     write_json(out, {"confusion": cells, "draws": draws, "datasets": found})

@@ -1,4 +1,4 @@
-"""The verdict on every image of a shard: natural, rendition, neither, both.
+"""The decision on every image of a shard: natural, rendition, neither, both.
 
 The table holds `key, natural, rendition, verdict` in the order of keys. An image that both
 detectors accept is of no domain, and counted.
@@ -13,7 +13,7 @@ import pyarrow as pa
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
 from clipshift.core.step import step
-from clipshift.study.config.domains import VERDICTS
+from clipshift.study.config.domains import DECISIONS
 
 
 def accepts(scores: np.ndarray, threshold: float | None) -> np.ndarray:
@@ -24,18 +24,18 @@ def accepts(scores: np.ndarray, threshold: float | None) -> np.ndarray:
     return accepted
 
 
-def verdicts(natural: np.ndarray, rendition: np.ndarray) -> np.ndarray:
+def decisions(natural: np.ndarray, rendition: np.ndarray) -> np.ndarray:
     """(N,) str from what each detector accepts.
 
-    >>> verdicts(np.array([True, False, True]), np.array([False, False, True])).tolist()
+    >>> decisions(np.array([True, False, True]), np.array([False, False, True])).tolist()
     ['natural', 'neither', 'both']
     """
     place = np.where(natural, np.where(rendition, 3, 0), np.where(rendition, 1, 2))
-    return np.array(VERDICTS)[place]
+    return np.array(DECISIONS)[place]
 
 
 def judge(sides: dict[str, tuple[Path, Path]]) -> pa.Table:
-    """The verdicts on a shard, from domain -> (operating point, scores).
+    """The decisions on a shard, from domain -> (operating point, scores).
 
     Raises:
         ClipshiftError: the classifiers scored different images, or one knows no such domain.
@@ -49,21 +49,21 @@ def judge(sides: dict[str, tuple[Path, Path]]) -> pa.Table:
             raise ClipshiftError(f"{file}: this classifier has no score for {domain}")
         if keys is not None and not keys.equals(rows["key"]):
             raise ClipshiftError(
-                f"{file}: other pictures than those that the other detector scored; delete both "
+                f"{file}: other images than those that the other detector scored; delete both "
                 "and run again"
             )
         keys = rows["key"]
         columns[domain] = rows[domain]
         threshold = read_json(point)["domains"][domain]["threshold"]
         accepted[domain] = accepts(rows[domain].to_numpy(), threshold)
-    verdict = verdicts(accepted["natural"], accepted["rendition"])
-    return pa.table({"key": keys, **columns, "verdict": pa.array(verdict.tolist(), pa.string())})
+    decision = decisions(accepted["natural"], accepted["rendition"])
+    return pa.table({"key": keys, **columns, "verdict": pa.array(decision.tolist(), pa.string())})
 
 
 @step(version=1)
-def write_verdicts(sides: dict[str, tuple[Path, Path]], table: Path, account: Path) -> None:
-    """Write the verdicts on a shard, and how many there are of each."""
+def write_decisions(sides: dict[str, tuple[Path, Path]], table: Path, counts: Path) -> None:
+    """Write the decisions on a shard, and how many there are of each."""
     judged = judge(sides)
     write_parquet(table, judged)
-    counts = Counter(judged["verdict"].to_pylist())
-    write_json(account, {v: counts[v] for v in VERDICTS})
+    by_decision = Counter(judged["verdict"].to_pylist())
+    write_json(counts, {v: by_decision[v] for v in DECISIONS})

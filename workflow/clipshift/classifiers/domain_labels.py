@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json, write_parquet
 from clipshift.core.step import step
@@ -123,7 +123,7 @@ def read_labels(tables: Sequence[Path], spec: Labels) -> tuple[pa.Table, int]:
         file = located(spec.file, data_folder())
         if not file.exists():
             raise ClipshiftError(
-                f"{file} (domains.labels.file) is missing: label pictures with `clipshift label`, "
+                f"{file} (domains.labels.file) is missing: label images with `clipshift label`, "
                 "or write a parquet with the columns key, label, concept, source, annotator"
             )
         people = by_people(read_parquet(file, SCHEMA.names), file)
@@ -133,16 +133,16 @@ def read_labels(tables: Sequence[Path], spec: Labels) -> tuple[pa.Table, int]:
 
 
 @step(version=1)
-def write_labels(tables: Files, labels: Labels, table: Path, account: Path) -> None:
-    """Write the labels of a data set and their account.
+def write_labels(tables: Files, labels: Labels, table: Path, counts: Path) -> None:
+    """Write the labels of a data set and their counts.
 
     Args:
         tables: of its samples.
     """
     labelled, samples = read_labels(tables, labels)
-    ledger = Ledger("labels", table.stem, came_in=samples, went_out=len(labelled))
-    ledger.rejected["no label"] = samples - len(labelled)
-    ledger.rejected += Counter()
-    counts = Counter(DOMAINS[v] for v in labelled["label"].to_pylist())
+    step_counts = StepCounts("labels", table.stem, came_in=samples, went_out=len(labelled))
+    step_counts.rejected["no label"] = samples - len(labelled)
+    step_counts.rejected += Counter()
+    by_domain = Counter(DOMAINS[v] for v in labelled["label"].to_pylist())
     write_parquet(table, labelled)
-    write_json(account, {"account": ledger.as_json(), "labels": dict(counts)})
+    write_json(counts, {"account": step_counts.as_json(), "labels": dict(by_domain)})

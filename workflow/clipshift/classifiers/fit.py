@@ -50,7 +50,7 @@ def vectors_of(folders: Sequence[Path], keys: Sequence[str]) -> np.ndarray:
     return np.stack([found[key] for key in keys]).astype(np.float64)
 
 
-def pictures_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
+def images_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
     """The encoded images of some keys, in their order.
 
     Raises:
@@ -66,7 +66,7 @@ def pictures_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
                 Image.open(io.BytesIO(sample.image)).verify()
             except (StopIteration, UnidentifiedImageError, OSError, SyntaxError, ValueError):
                 raise ClipshiftError(
-                    f"the labelled picture {sample.key!r} cannot be decoded; take it out of the "
+                    f"the labelled image {sample.key!r} cannot be decoded; take it out of the "
                     "labels"
                 ) from None
             found[sample.key] = sample.image
@@ -77,7 +77,7 @@ def pictures_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
 def _all_there(wanted: set[str], found: Mapping[str, Any], where: Sequence[Path]) -> None:
     if missing := wanted - found.keys():
         raise ClipshiftError(
-            f"{len(missing)} labelled pictures, e.g. {min(missing)!r}, are not in "
+            f"{len(missing)} labelled images, e.g. {min(missing)!r}, are not in "
             f"{', '.join(map(str, where[:3]))}; label only what the data sets hold"
         )
 
@@ -148,7 +148,7 @@ def features(
     names = {part: [str(key) for key in mine.keys] for part, mine in parts.items()}
     every = [key for keys in names.values() for key in keys]
     if spec.classifier.tunes:
-        found = dict(zip(every, pictures_of(tars, every), strict=True))
+        found = dict(zip(every, images_of(tars, every), strict=True))
         return {part: [found[key] for key in keys] for part, keys in names.items()}
     vectors = vectors_of(folders, every)
     ends = np.cumsum([len(keys) for keys in names.values()])[:-1]

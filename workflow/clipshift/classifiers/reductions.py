@@ -53,7 +53,7 @@ def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem
     absent = [name for i, name in enumerate(DOMAINS) if not (labels == i).any()]
     if (form == "ternary" and absent) or set(absent) & set(DETECTED):
         raise ClipshiftError(
-            f"no labelled picture of the part {part!r} is {' or '.join(absent)}: label more, shift "
+            f"no labelled image of the part {part!r} is {' or '.join(absent)}: label more, shift "
             "the shares of the parts, or use another `form`"
         )
     everyone = np.arange(len(labels))

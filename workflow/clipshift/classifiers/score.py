@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.classifiers import classifier, reductions
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.core.step import step
@@ -24,7 +24,7 @@ from clipshift.study.config.classifier_base import DOMAINS
 
 SCHEMA = pa.schema([("key", pa.string()), *((d, pa.float32()) for d in DOMAINS)])
 # Rows in memory as float64, and images decoded.
-ROWS, PICTURES = 8192, 512
+ROWS, IMAGES = 8192, 512
 T = TypeVar("T")
 
 
@@ -51,19 +51,19 @@ def score_vectors(fitted: classifier.Fitted, folder: Path, shard: str) -> Iterat
         yield table(stored.keys[rows], fitted.scores(stored.vectors[rows]))
 
 
-def score_pictures(
-    fitted: classifier.Fitted, tars: Sequence[Path], ledger: Ledger
+def score_images(
+    fitted: classifier.Fitted, tars: Sequence[Path], step_counts: StepCounts
 ) -> Iterator[pa.Table]:
     """Scores of images by a tuned encoder, some at a time; each model is loaded once."""
-    from clipshift.similarity.embed import pictures  # torch takes seconds; embeddings need none
+    from clipshift.similarity.embed import images  # torch takes seconds; embeddings need none
 
     models = {
         name: fitted.spec.model(fitted.models[name], classes, fitted.encoder)
         for name, classes in reductions.names(fitted.spec.form)
     }
-    for some in batched(pictures(tars, ledger), PICTURES):
-        keys, images = [key for key, _ in some], [image for _, image in some]
-        logits = {n: m(images) / fitted.temperatures[n] for n, m in models.items()}
+    for some in batched(images(tars, step_counts), IMAGES):
+        keys, batch = [key for key, _ in some], [image for _, image in some]
+        logits = {n: m(batch) / fitted.temperatures[n] for n, m in models.items()}
         yield table(keys, reductions.log_odds(fitted.spec.form, logits))
 
 
@@ -90,7 +90,7 @@ def write(parts: Iterator[pa.Table], out: Path) -> int:
 @step(version=1)
 def write_vector_scores(
     spec: classifier.Spec, model: Path, record: Path, vectors: Path, shard: str, table: Path,
-    account: Path,
+    counts: Path,
 ) -> None:  # fmt: skip
     """Write the scores of a shard of embeddings.
 
@@ -98,16 +98,16 @@ def write_vector_scores(
         vectors: embedding folder of the data set.
     """
     rows = write(score_vectors(classifier.load(spec, model, record), vectors, shard), table)
-    write_json(account, Ledger("domain scores", shard, rows, rows).as_json())
+    write_json(counts, StepCounts("domain scores", shard, rows, rows).as_json())
 
 
 @step(version=1)
-def write_picture_scores(
+def write_image_scores(
     spec: classifier.Spec, model: Path, record: Path, tars: list[str], shard: str, table: Path,
-    account: Path,
+    counts: Path,
 ) -> None:  # fmt: skip
     """Write the scores of a shard of images by a tuned encoder."""
-    ledger, fitted = Ledger("domain scores", shard), classifier.load(spec, model, record)
+    step_counts, fitted = StepCounts("domain scores", shard), classifier.load(spec, model, record)
     files = tars_of(tars, data_folder())
-    ledger.went_out = write(score_pictures(fitted, files, ledger), table)
-    write_json(account, ledger.as_json())
+    step_counts.went_out = write(score_images(fitted, files, step_counts), table)
+    write_json(counts, step_counts.as_json())

@@ -76,7 +76,7 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
         found |= dict(zip(rows["key"].to_pylist(), rows[domain].to_pylist(), strict=True))
     if missing := set(keys) - found.keys():
         raise ClipshiftError(
-            f"{len(missing)} labelled pictures, e.g. {min(missing)!r}, have no score in "
+            f"{len(missing)} labelled images, e.g. {min(missing)!r}, have no score in "
             f"{files[0]}; they were not embedded, so take them out of the labels"
         )
     values = [found[key] for key in keys]

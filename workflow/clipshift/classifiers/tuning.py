@@ -20,7 +20,7 @@ from clipshift.core.device import available_cores
 from clipshift.similarity.encoder import Encoder
 
 # Encoded, or decoded already.
-Picture = bytes | Image.Image
+StoredImage = bytes | Image.Image
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Tuned:
         logits: torch.Tensor = self.readout(torch.nn.functional.normalize(features.float(), dim=1))
         return logits
 
-    def logits(self, images: Sequence[Picture]) -> np.ndarray:
+    def logits(self, images: Sequence[StoredImage]) -> np.ndarray:
         """(N, K) float64 logits of images."""
         self.encoder.tower.eval()
         step = self.encoder.batch
@@ -126,14 +126,14 @@ def _width(encoder: Encoder, image: bytes) -> int:
         return int(encoder.forward(pixels).shape[1])
 
 
-def _decode(picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return picture
-    return Image.open(io.BytesIO(picture)).convert("RGB")
+def _decode(image_bytes: StoredImage) -> Image.Image:
+    if isinstance(image_bytes, Image.Image):
+        return image_bytes
+    return Image.open(io.BytesIO(image_bytes)).convert("RGB")
 
 
 def _prepared(
-    images: Sequence[Picture],
+    images: Sequence[StoredImage],
     batches: Iterable[Sequence[int] | np.ndarray | range],
     preprocess: Callable[[Image.Image], torch.Tensor],
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
@@ -146,5 +146,5 @@ def _prepared(
 
 def _pixels(
     preprocess: Callable[[Image.Image], torch.Tensor],
-) -> Callable[[Picture], torch.Tensor]:
-    return lambda picture: preprocess(_decode(picture))
+) -> Callable[[StoredImage], torch.Tensor]:
+    return lambda image_bytes: preprocess(_decode(image_bytes))

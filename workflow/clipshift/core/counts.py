@@ -12,8 +12,8 @@ from clipshift.core.errors import ClipshiftError
 
 
 @dataclass
-class Ledger:
-    """The account of one step. `rejected` maps a reason to its count; reasons are for people."""
+class StepCounts:
+    """The counts of one step. `rejected` maps a reason to its count; reasons are for people."""
 
     step: str
     name: str
@@ -26,12 +26,12 @@ class Ledger:
         lost = self.came_in - self.went_out - sum(self.rejected.values())
         if lost:
             raise ClipshiftError(
-                f"the account of {self.step} {self.name!r} does not add up: {self.came_in} in, "
+                f"the counts of {self.step} {self.name!r} do not add up: {self.came_in} in, "
                 f"{self.went_out} out, {dict(self.rejected)} rejected, {lost} unaccounted for"
             )
 
-    def add(self, part: "Ledger") -> None:
-        """Add the account of a part (a shard) of the same step."""
+    def add(self, part: "StepCounts") -> None:
+        """Add the counts of a part (a shard) of the same step."""
         self.came_in += part.came_in
         self.went_out += part.went_out
         self.rejected += part.rejected
@@ -47,7 +47,7 @@ class Ledger:
         }
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Ledger":
+    def from_json(cls, value: dict[str, Any]) -> "StepCounts":
         entry = cls(
             value["step"], value["name"], value["in"], value["out"], Counter(value["rejected"])
         )

@@ -21,7 +21,7 @@
   const picture = (entry, what) => {
     const box = make("span", "picture");
     if (entry.picture === null) {
-      box.textContent = "no picture";
+      box.textContent = "no image";
       return box;
     }
     const image = make("img");

@@ -180,7 +180,7 @@
       queue.shift();
       trouble("");
       if (!answer.ok) {
-        // What was clicked after it on the same picture rested on it.
+        // What was clicked after it on the same image rested on it.
         for (let i = queue.length - 1; i >= 0; i -= 1) {
           if (queue[i].body.key === entry.body.key) queue.splice(i, 1);
         }
@@ -205,7 +205,7 @@
     const item = items()[number];
     if (!item) return false;
     if (item.broken) {
-      notice(`${item.key}: a picture that cannot be shown gets no label`);
+      notice(`${item.key}: an image that cannot be shown gets no label`);
       return true;
     }
     if (item.label === value) return true;
@@ -267,13 +267,13 @@
       make("h2", "", "Labels"),
       table(["annotator", ...NAMES], Object.entries(found.annotators).map(([name, counts]) => [name, ...NAMES.map((l) => counts[l])])),
       make("h2", "", "Agreement"),
-      make("p", "", `${found.pictures} pictures, ${found.labelled_twice} with several labels, ${found.disagreements} with different ones.`),
-      lines.length ? table(["kappa or alpha", "pictures", "equal", "value", "95 % interval"], lines)
+      make("p", "", `${found.pictures} images, ${found.labelled_twice} with several labels, ${found.disagreements} with different ones.`),
+      lines.length ? table(["kappa or alpha", "images", "equal", "value", "95 % interval"], lines)
         : make("p", "", "One annotator only: no agreement to measure."),
-      make("p", "note", "Intervals: percentile bootstrap over pictures. Fleiss' kappa is over the pictures that all labelled"
+      make("p", "note", "Intervals: percentile bootstrap over images. Fleiss' kappa is over the images that all labelled"
         + (found.fleiss && found.fleiss.labelled_by_some_only ? ` (${found.fleiss.labelled_by_some_only} that only some labelled are left out)` : "")
         + "; Krippendorff's alpha is over those with two labels or more"
-        + ". A dash: not defined, since there is no picture in common or everybody used one label only. Adjudicated labels are no part of this."),
+        + ". A dash: not defined, since there is no image in common or everybody used one label only. Adjudicated labels are no part of this."),
     );
   };
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipshift.core.brace_ranges import spread
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.core.step import step
@@ -33,11 +33,11 @@ SUCCESS = "success"
 def group(pool: str, tars: str, table: Path) -> None:
     """`write_group` of the tars of a word (see `clipshift.datasets.tar_paths`)."""
     paths = spread(str(located(tars, data_folder())))
-    ledger = write_group(pool, paths, table, stored=tars.startswith(STORED))
-    print(json.dumps(ledger.as_json(), indent=2))
+    step_counts = write_group(pool, paths, table, stored=tars.startswith(STORED))
+    print(json.dumps(step_counts.as_json(), indent=2))
 
 
-def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False) -> Ledger:
+def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False) -> StepCounts:
     """Write the table of a group of tars and its counts.
 
     Args:
@@ -48,7 +48,7 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
         ClipshiftError: no tar of the group is there, one is unfinished, or a table is not as
             img2dataset writes it.
     """
-    ledger = Ledger("pool", out.stem)
+    step_counts = StepCounts("pool", out.stem)
     sizes: dict[str, int] = {}
     missing = []
     with (
@@ -63,18 +63,18 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
             _check_finished(tar, stored)
             sizes[tar.stem] = 0
             for batch in _batches(table):
-                ledger.came_in += len(batch)
-                ledger.rejected += _failures(batch)
+                step_counts.came_in += len(batch)
+                step_counts.rejected += _failures(batch)
                 rows = _rows(name, batch.filter(pc.equal(batch["status"], SUCCESS)), table)
                 writer.write_batch(rows)
                 sizes[tar.stem] += len(rows)
-    ledger.went_out = sum(sizes.values())
-    if not ledger.went_out:
+    step_counts.went_out = sum(sizes.values())
+    if not step_counts.went_out:
         out.unlink()
         raise ClipshiftError(f"{tars[0]} to {tars[-1].name}: no sample was downloaded")
-    shard = {"name": out.stem, "samples": ledger.went_out, "tars": sizes, "missing": missing}
-    write_json(out.with_suffix(".json"), {"account": ledger.as_json(), "shard": shard})
-    return ledger
+    shard = {"name": out.stem, "samples": step_counts.went_out, "tars": sizes, "missing": missing}
+    write_json(out.with_suffix(".json"), {"account": step_counts.as_json(), "shard": shard})
+    return step_counts
 
 
 def _check_finished(tar: Path, stored: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, write_json, write_text
 from clipshift.core.step import step
@@ -53,11 +53,11 @@ def build(testset: str, spec: FolderSet, out: Path) -> None:
     _expect(folder, "classes with a sample", spec.classes, len(counts))
     write_text(out / "classnames.txt", "\n".join(names) + "\n")
     write_text(out / "dataset_type.txt", "multiclass\n")
-    ledger = Ledger("set", testset, came_in=len(keys), went_out=len(keys))
+    step_counts = StepCounts("set", testset, came_in=len(keys), went_out=len(keys))
     classes: Counter[str] = Counter()
     for label, class_name in enumerate(names):
         classes[class_name] += counts[label]
-    manifest = {"account": ledger.as_json(), "shards": shards, "classes": dict(classes)}
+    manifest = {"account": step_counts.as_json(), "shards": shards, "classes": dict(classes)}
     write_json(out / "manifest.json", manifest)
     print(json.dumps(manifest["account"], indent=2))
 
@@ -115,7 +115,7 @@ def _rows(
         try:
             image = sample.image
         except StopIteration:
-            raise ClipshiftError(f"{tar}: sample {sample.key!r} has no picture") from None
+            raise ClipshiftError(f"{tar}: sample {sample.key!r} has no image") from None
         locator = f"{name}/{split}/{tar.name}/{sample.key}"
         named = names[int(text)]
         blank = dict.fromkeys(("domain", "licence", "author"), "")

@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_text
 from clipshift.core.step import step
@@ -38,14 +38,14 @@ def build(
         raise ClipshiftError(f"sets.{testset}.classes: no path of {strange} matches its sources")
     names = [c for c in classes if spec.classes is None or c in spec.classes]
     selection = select(read_sources(sources), spec.take, classes, holdout)
-    ledger = Ledger("set", testset, came_in=len(selection.rows) + len(selection.rejected))
-    ledger.rejected = Counter(selection.rejected.values())
+    step_counts = StepCounts("set", testset, came_in=len(selection.rows) + len(selection.rejected))
+    step_counts.rejected = Counter(selection.rejected.values())
     rows = []
     for row in selection.rows:
         if row["class_name"] in names:
             rows.append(row)
         else:
-            ledger.rejected["no class of the set"] += 1
+            step_counts.rejected["no class of the set"] += 1
     counts = Counter(row["class_name"] for row in rows)
     short = {c: counts[c] for c in names if counts[c] < spec.minimum_per_class}
     if short:
@@ -56,7 +56,7 @@ def build(
     tar = out / spec.split / "0.tar"
     index = {c: str(i).encode() for i, c in enumerate(names)}
     labels = {row["key"]: index[row["class_name"]] for row in rows}
-    ledger.went_out = write_tar(
+    step_counts.went_out = write_tar(
         tar,
         (
             Sample(s.key, {"jpg": s.image, "cls": labels[s.key]})
@@ -68,8 +68,8 @@ def build(
     write_text(out / "dataset_type.txt", "multiclass\n")
     write_table(out / "samples.parquet", rows)
     manifest = {
-        "account": ledger.as_json(),
-        "shards": [shard_entry(tar, ledger.went_out)],
+        "account": step_counts.as_json(),
+        "shards": [shard_entry(tar, step_counts.went_out)],
         "classes": {c: counts[c] for c in names},
     }
     write_json(out / "manifest.json", manifest)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import database
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json
@@ -31,18 +31,18 @@ def shard_of(key: str, shards: int) -> int:
 
 def write_shard(
     shard: int, shards: int, selection: Selection, folders: Mapping[str, Path], tar: Path
-) -> Ledger:
+) -> StepCounts:
     """Write one shard of the selection of a whole pool, its table and its counts."""
-    ledger = Ledger("pool", tar.stem)
+    step_counts = StepCounts("pool", tar.stem)
     rows = [r for r in selection.rows if shard_of(r["key"], shards) == shard]
     reasons = [why for key, why in selection.rejected.items() if shard_of(key, shards) == shard]
-    ledger.rejected = Counter(reasons)
-    ledger.came_in = len(rows) + len(reasons)
-    ledger.went_out = write_tar(tar, copy_samples(rows, folders))
+    step_counts.rejected = Counter(reasons)
+    step_counts.came_in = len(rows) + len(reasons)
+    step_counts.went_out = write_tar(tar, copy_samples(rows, folders))
     write_table(tar.with_suffix(".parquet"), rows)
-    entry = {"account": ledger.as_json(), "shard": shard_entry(tar, ledger.went_out)}
+    entry = {"account": step_counts.as_json(), "shard": shard_entry(tar, step_counts.went_out)}
     write_json(tar.with_suffix(".json"), entry)
-    return ledger
+    return step_counts
 
 
 @step(version=2)
@@ -57,8 +57,8 @@ def shard(
         sources: folder of each source.
     """
     selection = select(read_sources(sources), pool.take, classes, holdout)
-    ledger = write_shard(shard, pool.shards, selection, sources, tar)
-    print(json.dumps(ledger.as_json(), indent=2))
+    step_counts = write_shard(shard, pool.shards, selection, sources, tar)
+    print(json.dumps(step_counts.as_json(), indent=2))
 
 
 @step(version=1)
@@ -69,9 +69,9 @@ def sum_shards(pool: str, accounts: list[Path], out: Path) -> None:
         ClipshiftError: a key occurs twice in the pool.
     """
     entries = [read_json(path) for path in accounts]
-    ledger = Ledger("pool", pool)
+    step_counts = StepCounts("pool", pool)
     for entry in entries:
-        ledger.add(Ledger.from_json(entry["account"]))
+        step_counts.add(StepCounts.from_json(entry["account"]))
     tables = [str(path.with_suffix(".parquet")) for path in accounts]
     with database() as db:
         twice = db.execute(
@@ -82,5 +82,5 @@ def sum_shards(pool: str, accounts: list[Path], out: Path) -> None:
     if twice:
         tar = Path(twice[1]).with_suffix(".tar")
         raise ClipshiftError(f"{tar}: the key {twice[0]!r} occurs twice")
-    manifest = {"account": ledger.as_json(), "shards": [entry["shard"] for entry in entries]}
+    manifest = {"account": step_counts.as_json(), "shards": [entry["shard"] for entry in entries]}
     write_json(out, manifest)

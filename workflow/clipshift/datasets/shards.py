@@ -23,7 +23,7 @@ SAMPLE_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
         ("url_hash", pa.string()),  # 128 bits of SHA-256 of the source locator, hex
-        ("sha256", pa.string()),  # of the picture's bytes in the tar
+        ("sha256", pa.string()),  # of the image's bytes in the tar
         ("caption", pa.string()),
         ("source", pa.string()),
         ("family", pa.string()),
@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def image(self) -> bytes:
-        """Bytes of the picture (KeyError where there is none)."""
+        """Bytes of the image (KeyError where there is none)."""
         return next(self.parts[s] for s in IMAGE_SUFFIXES if s in self.parts)
 
 

@@ -18,7 +18,7 @@ from clipshift.study.config.domains import Variant
 
 
 @dataclass(frozen=True)
-class Arm:
+class Condition:
     """A split on some clean sets.
 
     Attributes:
@@ -43,11 +43,11 @@ class Arm:
         return float(np.mean([self.correct[name].mean() for name in self.sets(domain)]))
 
 
-def read_arms(
+def read_conditions(
     predictions: Mapping[str, Mapping[str, Sequence[str]]], cleaned: Mapping[str, str],
     variant: Variant,
-) -> dict[str, Arm]:  # fmt: skip
-    """Arms by split: queries over what their runs said of the whole sets.
+) -> dict[str, Condition]:  # fmt: skip
+    """Conditions by split: queries over what their runs said of the whole sets.
 
     Args:
         predictions: split -> clean set -> the tables of the runs on the whole set.
@@ -60,7 +60,7 @@ def read_arms(
     domains = {
         name: read_json(Path(f).with_suffix(".json"))["domain"] for name, f in cleaned.items()
     }
-    arms: dict[str, Arm] = {}
+    conditions: dict[str, Condition] = {}
     first: dict[str, tuple[list[str], str]] = {}
     for split, sets in predictions.items():
         correct, chance = {}, {}
@@ -74,15 +74,15 @@ def read_arms(
                 rows.append(seen.correct)
                 chance[name] = 1 / len(seen.classes)
             correct[name] = np.stack(rows)
-        arms[split] = Arm(correct, chance, domains)
-    return arms
+        conditions[split] = Condition(correct, chance, domains)
+    return conditions
 
 
 def clean_view(rows: Path, kept: set[str], variant: Variant) -> Predictions:
     """A variant of a clean set: which images of the whole set, and which class names.
 
     Raises:
-        ClipshiftError: the clean set keeps a picture that the set does not hold.
+        ClipshiftError: the clean set keeps an image that the set does not hold.
     """
     whole = read(rows)
     if missing := sorted(kept - set(whole.keys.tolist())):
@@ -97,22 +97,26 @@ def _kept(file: Path) -> set[str]:
     return set(table.filter(table["kept"])["key"].to_pylist())
 
 
-def draw_means(arms: Mapping[str, Arm], domain: str, draws: int, seed: int) -> np.ndarray:
-    """(A, draws) bootstrap means over the sets of a domain, arms in their order."""
+def draw_means(
+    conditions: Mapping[str, Condition], domain: str, draws: int, seed: int
+) -> np.ndarray:
+    """(A, draws) bootstrap means over the sets of a domain, conditions in their order."""
     rng = np.random.default_rng(seed)
-    every = list(arms.values())
-    seeds = [rng.integers(0, arm.seeds, size=(draws, arm.seeds)) for arm in every]
+    every = list(conditions.values())
+    seeds = [rng.integers(0, condition.seeds, size=(draws, condition.seeds)) for condition in every]
     names = every[0].sets(domain)
     total = np.zeros((len(every), draws))
     for name in names:
-        stacked = np.concatenate([arm.correct[name] for arm in every]).astype(float).T  # (N, S)
+        stacked = (
+            np.concatenate([condition.correct[name] for condition in every]).astype(float).T
+        )  # (N, S)
         n = len(stacked)
         step = max(1, DRAWN // n)
         parts = [
             rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)) @ stacked / n
             for start in range(0, draws, step)
         ]
-        ends = np.cumsum([arm.seeds for arm in every])[:-1]
+        ends = np.cumsum([condition.seeds for condition in every])[:-1]
         sides = np.split(np.concatenate(parts), ends, axis=1)  # (draws, S) each
         for place, (side, chosen) in enumerate(zip(sides, seeds, strict=True)):
             total[place] += np.take_along_axis(side, chosen, axis=1).mean(1)

@@ -149,7 +149,7 @@ def scorer(
     """
     if isinstance(head, LinearHead):
         if train is None:
-            raise ClipshiftError("causes.heads: a linear head needs labelled training pictures")
+            raise ClipshiftError("causes.heads: a linear head needs labelled training images")
         return _linear(model, head, batch, train)
     if head is None and model.layer is not None:
         return _own(model)
@@ -228,7 +228,7 @@ def probe_data(
     labels = {key: found[0] for key, found in pairs if len(found) == 1}
     chosen = sorted(labels, key=lambda key: (seeded_order(head.seed, key), key))[: head.most]
     if len({labels[key] for key in chosen}) < 2:
-        raise ClipshiftError(f"{train.chosen}: a linear probe needs pictures of two classes")
+        raise ClipshiftError(f"{train.chosen}: a linear probe needs images of two classes")
     keys, x = features(model, _samples(tars_of(train.tars, data_folder()), set(chosen)), batch)
     order = np.argsort(keys)
     return x[order], np.array([labels[keys[i]] for i in order])

@@ -52,10 +52,10 @@ def condition(name: str, sets: Mapping[str, Mapping[int, Predictions]]) -> Value
 
 
 def read_conditions(files: Mapping[str, Any]) -> dict[str, Value]:
-    """The same per split, from files, with what the split's account says of its points.
+    """The same per split, from files, with the counts of its points.
 
     Args:
-        files: split -> its `account`, and `sets`: test set -> the prediction tables of its runs.
+        files: split -> its `counts`, and `sets`: test set -> the prediction tables of its runs.
     """
     return {
         split: condition(
@@ -67,9 +67,9 @@ def read_conditions(files: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
-def points(account: Path) -> dict[str, int]:
-    """Points of a split, by its account."""
-    split = read_json(account)
+def points(counts: Path) -> dict[str, int]:
+    """Points of a split, by its counts."""
+    split = read_json(counts)
     return {
         "points_kept": split["points_kept"],
         "points_pruned": split["candidates"] - split["points_kept"],
@@ -148,14 +148,14 @@ class Files:
 @step(version=2)
 def write_summary(
     name: str, joined: bool, sets: dict[str, Files], subsets: dict[str, Subset], split: Path,
-    guard: Path, chosen: Path | None, account: Path | None, records: list[Path], result: Path,
+    guard: Path, chosen: Path | None, counts: Path | None, records: list[Path], result: Path,
     clip_benchmark: Path | None = None, open_clip: Path | None = None,
 ) -> None:  # fmt: skip
     """Write what is reported of one evaluation, or of several, joined.
 
     Args:
         split: what the runs were trained on; guard: its list of test images, if it is there;
-            chosen: the part of it that a corpus could use; account: of its points.
+            chosen: the part of it that a corpus could use; counts: of its points.
         records: of the trainings.
         clip_benchmark, open_clip: folder and file of the exports, where they are asked for.
     """
@@ -171,14 +171,14 @@ def write_summary(
         found = (restricted(path, subset) for path in sets[subset.of].rows)
         views[n] = {p.record["seed"]: p for p in found}
     if joined:
-        said = condition(name, views) | (points(account) if account else {})
+        said = condition(name, views) | (points(counts) if counts else {})
     else:
         said = single({n: next(iter(seeds.values())) for n, seeds in views.items()})
     for n, keys in seen.items():
         if keys:
             entry = contaminated(split.stem, views[n], keys)
             said["sets"][n]["trained_on"] = entry
-            print(f"{n}: {entry['images']} images were trained on; to train without them: "
+            print(f"{n}: {entry['pictures']} images were trained on; to train without them: "
                   f"{entry['again']}")  # fmt: skip
     write_json(result, said)
     if clip_benchmark and open_clip:

@@ -68,10 +68,15 @@ def corpus_rows(accounts: Sequence[Path]) -> list[Value]:
     """Per split and corpus: images in, used, and left out by each reason."""
     rows = []
     for path in accounts:
-        account = read_json(path)
+        step_counts = read_json(path)
         split, corpus = path.stem.split("-")
-        same = {"split": split, "corpus": corpus, "points": account["in"], "used": account["out"]}
-        reasons = account["rejected"] or {"": 0}
+        same = {
+            "split": split,
+            "corpus": corpus,
+            "points": step_counts["in"],
+            "used": step_counts["out"],
+        }
+        reasons = step_counts["rejected"] or {"": 0}
         rows += [same | {"reason": why, "left_out": n} for why, n in reasons.items()]
     return rows
 
@@ -86,7 +91,7 @@ def tables(
     Args:
         runs: evaluations of single runs.
         joined: those of all seeds together.
-        accounts: of the images that the trainings read.
+        counts: of the images that the trainings read.
         models: the block `causes.models`.
     """
     write_csv(of_runs, run_rows([read_json(path) for path in runs], models))

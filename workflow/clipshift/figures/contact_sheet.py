@@ -1,4 +1,4 @@
-"""A sheet of pictures and small texts, placed in inches from its upper left corner."""
+"""A sheet of images and small texts, placed in inches from its upper left corner."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Sheet:
         self.axes.set_axis_off()
         self._frame = {"xlim": (0, width), "ylim": (height, 0), "aspect": "auto"}
 
-    def picture(self, x: float, y: float, side: float, pixels: np.ndarray) -> None:
-        """A square picture with a thin frame, its upper left corner at (x, y)."""
+    def image(self, x: float, y: float, side: float, pixels: np.ndarray) -> None:
+        """A square image with a thin frame, its upper left corner at (x, y)."""
         from matplotlib.patches import Rectangle
 
         self.axes.imshow(

@@ -1,4 +1,4 @@
-"""Pictures and captions of a few samples, found by key among the shards of a data set."""
+"""Images and captions of a few samples, found by key among the shards of a data set."""
 
 import io
 from collections.abc import Iterator, Sequence, Set
@@ -17,19 +17,19 @@ from clipshift.datasets.shards import read_tar
 from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.study.layout.figures import Files, leaves
 
-# Side of an embedded picture, pixels: sharp in print at the size of a thumbnail.
+# Side of an embedded image, pixels: sharp in print at the size of a thumbnail.
 SIDE = 112
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A sample: its caption, and its picture as (SIDE, SIDE, 3) uint8."""
+class Thumbnail:
+    """A sample: its caption, and its image as (SIDE, SIDE, 3) uint8."""
 
     caption: str
     pixels: np.ndarray
 
 
-def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Picture]:
+def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Thumbnail]:
     """The wanted samples of some data sets (each: its `tables` and the `tars` of each).
 
     Only the tars of shards that hold a wanted key are opened.
@@ -37,23 +37,23 @@ def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Picture]:
     Raises:
         ClipshiftError: a key is in none of them.
     """
-    found: dict[str, Picture] = {}
+    found: dict[str, Thumbnail] = {}
     for dataset in datasets:
         for table, tar in zip(leaves(dataset["tables"]), leaves(dataset["tars"]), strict=True):
             captions = _captions(Path(table), wanted)
             if captions:
-                for key, image in picture_bytes(tars_of([tar], data_folder()), captions.keys()):
-                    found[key] = Picture(captions[key], thumbnail(image, SIDE))
+                for key, image in image_bytes(tars_of([tar], data_folder()), captions.keys()):
+                    found[key] = Thumbnail(captions[key], thumbnail(image, SIDE))
     if missing := sorted(wanted - found.keys()):
         where = ", ".join(next(leaves(dataset["tables"])) for dataset in datasets)
         raise ClipshiftError(
-            f"{len(missing)} pictures, the first {missing[0]!r}, are not in {where} or the shards "
+            f"{len(missing)} images, the first {missing[0]!r}, are not in {where} or the shards "
             "after it; delete the neighbours of this data and run again"
         )
     return found
 
 
-def pictures(files: Files, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Picture]]:
+def images(files: Files, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Thumbnail]]:
     """Those of rows of neighbours: the test images by test set, and under "" the neighbours."""
     tests = {
         name: fetch([source], {r["test_key"] for r in rows if r["test_set"] == name})
@@ -62,8 +62,8 @@ def pictures(files: Files, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str
     return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in rows})}
 
 
-def picture_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
-    """Key and bytes of the wanted pictures, in the order of the tars."""
+def image_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
+    """Key and bytes of the wanted images, in the order of the tars."""
     for tar in tars:
         for sample in read_tar(tar):
             if sample.key in wanted:
@@ -71,7 +71,7 @@ def picture_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str,
 
 
 def thumbnail(data: bytes, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: the whole picture on a white square."""
+    """(side, side, 3) uint8: the whole image on a white square."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (side, side), "white")

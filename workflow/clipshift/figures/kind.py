@@ -131,7 +131,7 @@ class OfClean(FigureBlock):
     )
     variant: Variant = Field(
         default="clean_restricted",
-        description="`original`: all pictures and class names; `clean`: the pictures of the clean "
+        description="`original`: all images and class names; `clean`: the images of the clean "
         "set; `..._restricted`: only the class names that the clean set has. Fewer names are "
         "easier, so figures of different variants do not compare.",
     )
@@ -210,7 +210,7 @@ def predictions(at: "Layout", splits: Iterable[str], sets: Iterable[str]) -> Fil
 
 
 def evaluations(at: "Layout", splits: Iterable[str], sets: Iterable[str]) -> Files:
-    """Per split its account, and per test set the predictions of its runs."""
+    """Per split its counts, and per test set the predictions of its runs."""
     return {
         split: {"account": f"results/splits/{split}.json", "sets": rows}
         for split, rows in predictions(at, splits, sets).items()

@@ -1,6 +1,6 @@
-"""The report: one self-contained page with figures, tables, accounts, samples and licences.
+"""The report: one self-contained page with figures, tables, counts, samples and licences.
 
-It adds up the accounts from the sources to the splits and refuses when they do not agree.
+It adds up the counts from the sources to the splits and refuses when they do not agree.
 """
 
 import base64
@@ -11,7 +11,7 @@ from typing import Any
 
 from jinja2 import Environment
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_text
 from clipshift.core.step import step
@@ -22,43 +22,43 @@ AGAIN = "snakemake --forcerun guard"
 MIME = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
 
-def accounts(contents: dict[str, Any], results: Path) -> list[Ledger]:
-    """Every account from source to split, in the order of the chain, checked against each other.
+def accounts(contents: dict[str, Any], results: Path) -> list[StepCounts]:
+    """Every counts from source to split, in the order of the chain, checked against each other.
 
     Raises:
         ClipshiftError: a step took in another number than the steps before gave out.
     """
     sources = {
-        name: Ledger.from_json(read_json(results / f"sources/{name}/manifest.json")["account"])
+        name: StepCounts.from_json(read_json(results / f"sources/{name}/manifest.json")["account"])
         for name in contents["sources"]
     }
     folders = dict.fromkeys(contents["pools"], "pools") | dict.fromkeys(contents["sets"], "sets")
     datasets = {
-        name: Ledger.from_json(read_json(results / folder / name / "manifest.json")["account"])
+        name: StepCounts.from_json(read_json(results / folder / name / "manifest.json")["account"])
         for name, folder in folders.items()
     }
-    for name, ledger in datasets.items():
+    for name, step_counts in datasets.items():
         if not contents["datasets"][name]:
-            continue  # a folder of the user's: its account is the first
+            continue  # a folder of the user's: its counts are the first
         given = sum(sources[source].went_out for source in contents["datasets"][name])
-        _same(ledger, given, "its sources gave out")
+        _same(step_counts, given, "its sources gave out")
     embedded = [
-        _embedded(name, ledger, contents, results)
-        for name, ledger in datasets.items()
+        _embedded(name, step_counts, contents, results)
+        for name, step_counts in datasets.items()
         if contents["embedded"] and (name in contents["sets"] or name == contents["pool"])
     ]
     if contents["deduplicated"]:
-        dedup = Ledger.from_json(read_json(_dedup(contents, results) / "record.json"))
-        mine = next(ledger for ledger in embedded if ledger.name == contents["pool"])
+        dedup = StepCounts.from_json(read_json(_dedup(contents, results) / "record.json"))
+        mine = next(step_counts for step_counts in embedded if step_counts.name == contents["pool"])
         _same(dedup, mine.went_out, "the encoder gave out")
         embedded.append(dedup)
     splits = []
     for name, with_reference in contents["splits"].items():
-        ledger = Ledger.from_json(read_json(results / f"splits/{name}.json"))
+        step_counts = StepCounts.from_json(read_json(results / f"splits/{name}.json"))
         given = datasets[contents["pool"]].went_out
         given += datasets[contents["reference"]].went_out if with_reference else 0
-        _same(ledger, given, "pool and reference set gave out")
-        splits.append(ledger)
+        _same(step_counts, given, "pool and reference set gave out")
+        splits.append(step_counts)
     return [*sources.values(), *datasets.values(), *embedded, *splits]
 
 
@@ -66,21 +66,23 @@ def _dedup(contents: dict[str, Any], results: Path) -> Path:
     return results / f"dedup/{contents['pool']}/{contents['encoder']}"
 
 
-def _embedded(name: str, dataset: Ledger, contents: dict[str, Any], results: Path) -> Ledger:
-    """The sum of the accounts of a data set's embedded shards."""
+def _embedded(
+    name: str, dataset: StepCounts, contents: dict[str, Any], results: Path
+) -> StepCounts:
+    """The sum of the counts of a data set's embedded shards."""
     folder = results / f"embeddings/{contents['encoder']}/{name}/account"
-    total = Ledger("embed", name)
+    total = StepCounts("embed", name)
     for shard in contents["pools"].get(name, ["00000"]):
-        total.add(Ledger.from_json(read_json(folder / f"account_{shard}.json")))
+        total.add(StepCounts.from_json(read_json(folder / f"account_{shard}.json")))
     _same(total, dataset.went_out, f"the {dataset.step} gave out")
     return total
 
 
-def _same(ledger: Ledger, given: int, who: str) -> None:
-    if ledger.came_in != given:
+def _same(step_counts: StepCounts, given: int, who: str) -> None:
+    if step_counts.came_in != given:
         raise ClipshiftError(
-            f"the accounts do not add up: {ledger.step} {ledger.name!r} took in {ledger.came_in}, "
-            f"but {who} {given}. Delete its outputs and run again"
+            f"the counts do not add up: {step_counts.step} {step_counts.name!r} took in "
+            f"{step_counts.came_in}, but {who} {given}. Delete its outputs and run again"
         )
 
 
@@ -94,7 +96,7 @@ def _deduplication(contents: dict[str, Any], results: Path) -> dict[str, Any] | 
 
 
 def data_uri(path: Path) -> str:
-    """A picture as the source of an <img>, so that the page needs no other file."""
+    """An image as the source of an <img>, so that the page needs no other file."""
     return f"data:{MIME[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 

@@ -14,7 +14,7 @@ from clipshift.core.files import atomic, read_parquet
 from clipshift.core.step import step
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tar_paths import data_folder, tars_of
-from clipshift.figures.images import picture_bytes
+from clipshift.figures.images import image_bytes
 
 COLUMNS = 12
 THUMB = 72
@@ -28,10 +28,10 @@ def choose(keys: list[str], count: int) -> list[str]:
     return sorted(keys, key=lambda key: (seeded_order(0, key), key))[:count]
 
 
-def pictures(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
+def images(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
     """Thumbnails of the wanted keys."""
     found = {}
-    for key, data in picture_bytes(tars, wanted):
+    for key, data in image_bytes(tars, wanted):
         image = Image.open(io.BytesIO(data)).convert("RGB")
         found[key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
     return found
@@ -40,7 +40,7 @@ def pictures(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
 def grid(groups: dict[str, list[str]], tars: list[Path], rows: int) -> Image.Image:
     """Groups of keys, one under the other, each with its heading."""
     chosen = {title: choose(keys, rows * COLUMNS) for title, keys in groups.items()}
-    found = pictures(tars, {key for keys in chosen.values() for key in keys})
+    found = images(tars, {key for keys in chosen.values() for key in keys})
     lines = {title: -(-len(keys) // COLUMNS) for title, keys in chosen.items()}
     height = sum(HEADER + lines[t] * (THUMB + 2) for t in chosen)
     sheet = Image.new("RGB", (COLUMNS * (THUMB + 2), height), "white")

@@ -41,7 +41,7 @@ SETTINGS: dict[str, Any] = {
     "svg.hashsalt": "clipshift",  # element ids that do not change from run to run
     "svg.fonttype": "none",  # text stays text: to be read aloud, found, and copied
     "pdf.fonttype": 42,  # fonts as such, which publishers ask for
-    "image.composite_image": False,  # pictures stay single
+    "image.composite_image": False,  # images stay single
 }
 
 

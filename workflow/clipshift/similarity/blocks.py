@@ -1,6 +1,6 @@
 """Exact similarity between a pool and test images, by blocks.
 
-The similarity of two pictures is the dot product of their stored embeddings: float16 vectors,
+The similarity of two images is the dot product of their stored embeddings: float16 vectors,
 L2-normalised before rounding. Every float16 is a multiple of 2^-24, so every product is a multiple
 of 2^-48, and a sum of products of two such vectors never exceeds 2^4 in size. A float64 holds all
 multiples of 2^-48 below 2^5 exactly. Hence a float64 product of float16 embeddings has **no

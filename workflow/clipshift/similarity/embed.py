@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.device import available_cores
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json
@@ -37,16 +37,18 @@ AHEAD = 4
 CHECK_TOLERANCE = 1e-3
 
 
-def pictures(tars: Path | Sequence[Path], ledger: Ledger) -> Iterator[tuple[str, Image.Image]]:
+def images(
+    tars: Path | Sequence[Path], step_counts: StepCounts
+) -> Iterator[tuple[str, Image.Image]]:
     """Decoded images of some tars by key, in order; undecodable ones are counted and left out."""
     for key, decoded in _ahead(read_tars(tars)):
-        ledger.came_in += 1
+        step_counts.came_in += 1
         try:
             yield key, decoded.result()
         except StopIteration:
-            ledger.rejected["no picture in the sample"] += 1
+            step_counts.rejected["no image in the sample"] += 1
         except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-            ledger.rejected["undecodable picture"] += 1
+            step_counts.rejected["undecodable image"] += 1
 
 
 def _ahead(samples: Iterator[Sample]) -> Iterator[tuple[str, Future[Image.Image]]]:
@@ -67,13 +69,13 @@ def _decode(sample: Sample) -> Image.Image:
 
 def embed(
     encoder: Encoder, tars: Path | Sequence[Path], table: Path, shard: str, out: Path
-) -> Ledger:
+) -> StepCounts:
     """Embed one shard and return its counts. A large shard is in memory as vectors and keys only.
 
     Raises:
         ClipshiftError: a sample without a row, a row without a sample, or no image at all.
     """
-    ledger = Ledger("embed", shard)
+    step_counts = StepCounts("embed", shard)
     tar = tars if isinstance(tars, Path) else tars[0]
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256"])
     known = set(rows["key"].to_pylist())
@@ -81,7 +83,7 @@ def embed(
     chunks: list[np.ndarray] = []
     batch: list[Image.Image] = []
     progress = tqdm(total=len(known), desc=f"embed {tar}", mininterval=5, file=sys.stderr)
-    for key, image in pictures(tars, ledger):
+    for key, image in images(tars, step_counts):
         if key not in known:
             raise ClipshiftError(f"{tar}: the sample {key!r} has no row in {table}")
         keys.append(key)
@@ -93,20 +95,20 @@ def embed(
     if batch:
         chunks.append(encoder.encode(batch).astype(np.float16))
     if not keys:
-        raise ClipshiftError(f"{tar}: no picture of {ledger.came_in} samples could be embedded")
-    if ledger.came_in < len(known):
+        raise ClipshiftError(f"{tar}: no image of {step_counts.came_in} samples could be embedded")
+    if step_counts.came_in < len(known):
         raise ClipshiftError(
             f"{table} lists {len(known)} samples, but its tars ({tar} ...) hold "
-            f"{ledger.came_in}; get the tars that go with their tables again"
+            f"{step_counts.came_in}; get the tars that go with their tables again"
         )
-    ledger.went_out = len(keys)
+    step_counts.went_out = len(keys)
     image_path = pa.array(keys)
     mine = rows.combine_chunks().take(pc.index_in(image_path, rows["key"]))
     metadata = pa.table({"image_path": image_path, **{c: mine[c] for c in mine.column_names[1:]}})
     write_shard(out, shard, np.concatenate(chunks), metadata)
     verify(encoder, tars, shard, out)
-    write_json(out / "account" / f"account_{shard}.json", ledger.as_json())
-    return ledger
+    write_json(out / "account" / f"account_{shard}.json", step_counts.as_json())
+    return step_counts
 
 
 def verify(encoder: Encoder, tars: Path | Sequence[Path], shard: str, out: Path) -> None:
@@ -114,14 +116,14 @@ def verify(encoder: Encoder, tars: Path | Sequence[Path], shard: str, out: Path)
     stored = read_shard(out, shard)
     rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
     wanted = {stored.keys[row]: row for row in rows}
-    for key, image in pictures(tars, Ledger("verify", shard)):
+    for key, image in images(tars, StepCounts("verify", shard)):
         if key in wanted:
             again = encoder.encode([image])[0]
             similarity = float(again @ stored.vectors[wanted[key]].astype(np.float64))
             if abs(similarity - 1) > CHECK_TOLERANCE:
                 raise ClipshiftError(
                     f"{out} shard {shard}: row {wanted[key]} (key {key!r}) has the similarity "
-                    f"{similarity:.5f} to its own picture; rows and metadata are not aligned"
+                    f"{similarity:.5f} to its own image; rows and metadata are not aligned"
                 )
 
 

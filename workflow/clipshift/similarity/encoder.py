@@ -17,9 +17,9 @@ class Encoder:
     """An image encoder.
 
     Attributes:
-        preprocess: picture -> (3, H, W) float32.
+        preprocess: image -> (3, H, W) float32.
         forward: (B, 3, H, W) float32 on `device` -> (B, D) float32, not normalised.
-        batch: pictures per forward pass; fixed, so that equal inputs give equal bytes.
+        batch: images per forward pass; fixed, so that equal inputs give equal bytes.
         tower: the module whose parameters `forward` uses, for who tunes them.
     """
 

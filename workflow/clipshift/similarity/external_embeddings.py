@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import count, database, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
@@ -130,30 +130,30 @@ def pick(folder: str, listed: Path, table: Path, shard: str, out: Path) -> None:
     about = read_json(listed.with_suffix(".json"))
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator"])
     names = rows[JOINS[about["join"]]].combine_chunks()
-    ledger = Ledger("embed", shard, came_in=len(rows))
+    step_counts = StepCounts("embed", shard, came_in=len(rows))
     part, row = _places(listed, names)
     vectors = [_open(place, name) for name in about["parts"]]
     usable = part >= 0
-    ledger.rejected["no vector in the folder"] = int((~usable).sum())
+    step_counts.rejected["no vector in the folder"] = int((~usable).sum())
     for chunk in _chunks(np.flatnonzero(usable)):
         fault = faults(norms_of(_gather(vectors, part[chunk], row[chunk])))
         for number, what in enumerate(FAULTS):
-            ledger.rejected[what] += int((fault == number).sum())
+            step_counts.rejected[what] += int((fault == number).sum())
         usable[chunk[fault >= 0]] = False
-    ledger.rejected = +ledger.rejected
+    step_counts.rejected = +step_counts.rejected
     kept = np.flatnonzero(usable)
-    ledger.went_out = len(kept)
-    if not ledger.went_out:
+    step_counts.went_out = len(kept)
+    if not step_counts.went_out:
         raise ClipshiftError(
             f"{place}: none of the {len(rows)} samples of {table} has a usable vector there "
-            f"({dict(ledger.rejected)}); rows are joined by {about['join']}"
+            f"({dict(step_counts.rejected)}); rows are joined by {about['join']}"
         )
     image, metadata = shard_paths(out, shard)
     halves = (_gather(vectors, part[c], row[c]).astype(np.float16) for c in _chunks(kept))
     write_npy_parts(image, np.dtype(np.float16), (len(kept), about["dimension"]), halves)
     mine = rows.select(["caption", "url_hash", "sha256"]).take(pa.array(kept))
     write_parquet(metadata, mine.add_column(0, "image_path", rows["key"].take(pa.array(kept))))
-    write_json(out / "account" / f"account_{shard}.json", ledger.as_json())
+    write_json(out / "account" / f"account_{shard}.json", step_counts.as_json())
 
 
 def _places(listed: Path, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -181,7 +181,7 @@ def write_shard(
     _same_dimension(where, rows, tests)
     half = {a.dtype == np.float16 for a in (rows, *(t.columns.vectors for t in tests.values()))}
     bound = 2 * rounding(rows.shape[1], half == {True})
-    account = _Account(names, bound)
+    step_counts = _Account(names, bound)
     with ExitStack() as stack:
         writers = [
             stack.enter_context(
@@ -196,15 +196,15 @@ def write_shard(
                 mine = keys.slice(piece.start, piece.stop - piece.start).combine_chunks()
                 for writer, name, found in zip(writers, names, piece.maxima, strict=True):
                     writer.write_table(rows_table(mine, found, tests[name].keys))
-                    account.add(name, mine, found)
-                account.counts.add(piece.counts)
+                    step_counts.add(name, mine, found)
+                step_counts.counts.add(piece.counts)
                 if progress is not None:
                     progress.update(len(mine))
         except BadVector as error:
             raise ClipshiftError(
                 f"{where}: {error} (key {keys[error.row].as_py()!r}). Embed this shard again"
             ) from error
-    record = account.as_json(scanner, shard, len(rows), tests)
+    record = step_counts.as_json(scanner, shard, len(rows), tests)
     record["inputs"] = {p.name: identity(p) for p in shard_paths(folder, shard)}
     write_json(certificate, record)
     return record

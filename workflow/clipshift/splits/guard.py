@@ -1,7 +1,7 @@
 """Test images among the samples of a split, by their bytes.
 
 The list holds `key, sha256, test_set` in the order of keys: a row per kept sample and test set that
-shows the same bytes. Its account holds the counts. Trainings leave these samples out, or not
+shows the same bytes. The json beside it holds the counts. Trainings leave these samples out, or not
 (`test_images`). The test sets are those that were there when the list was made: one that comes
 later changes no list and no training, and its evaluation says what of it the model was trained on.
 """
@@ -21,7 +21,7 @@ REASON = "same bytes as an image of the test set "
 
 @step(version=1)
 def write_list(split: Path, tests: dict[str, Path], out: Path) -> None:
-    """Write the list of a split and its account.
+    """Write the list of a split and its counts.
 
     Args:
         tests: test set -> its sample table.
@@ -46,8 +46,8 @@ def write_list(split: Path, tests: dict[str, Path], out: Path) -> None:
             db.execute(f"COPY {ordered} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
     found = {name: sets.get(name, 0) for name in tests}
     tables = {name: sha256_file(table) for name, table in tests.items()}
-    account = {"samples": samples, "of_test_sets": found, "tables": tables}
-    write_json(out.with_suffix(".json"), account)
+    step_counts = {"samples": samples, "of_test_sets": found, "tables": tables}
+    write_json(out.with_suffix(".json"), step_counts)
 
 
 def _tests(db: duckdb.DuckDBPyConnection, tests: Mapping[str, Path]) -> None:

@@ -1,6 +1,6 @@
 """Make one split: which pool points are kept for training, and why the others are not.
 
-A split is a query over stored scores (margins, verdicts, de-duplication), never a pass over
+A split is a query over stored scores (margins, decisions, de-duplication), never a pass over
 embeddings. Every pool point is in the table, kept or with its reason; the points of the reference
 set are added with the reason `reference`, or, in a split by domain, drawn like those of the pool.
 """
@@ -14,7 +14,7 @@ import duckdb
 import numpy as np
 
 from clipshift.core.brace_ranges import spread
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import Paths, count, database, listed, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
@@ -37,10 +37,10 @@ class Scores:
         embedded: the points that have an embedding: tables with `key, dropped` of the
             de-duplication, or metadata of the embeddings (`image_path`), where nothing is
             de-duplicated; or the pool's own tables (`key`), where nothing is embedded.
-        margins: of the pool, for the recipe's driving sets; or the verdicts on all points.
+        margins: of the pool, for the recipe's driving sets; or the decisions on all points.
         reference: sample tables of the reference set (empty: not added).
         reference_margins: of the reference set, where the recipe prunes it.
-        like: account of the split to be as large as, where the recipe names one.
+        like: counts of the split to be as large as, where the recipe names one.
     """
 
     pool: Paths
@@ -51,8 +51,8 @@ class Scores:
     like: Path | None = None
 
 
-def make(recipe: Seeded, scores: Scores, out: Path) -> Ledger:
-    """Write `out` (the split's parquet, in the order of keys), its account and its exports.
+def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
+    """Write `out` (the split's parquet, in the order of keys), its counts and its exports.
 
     Raises:
         ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
@@ -67,40 +67,40 @@ def make(recipe: Seeded, scores: Scores, out: Path) -> Ledger:
         candidates = count(db, "FROM pool WHERE dropped IS NULL")
         points_kept = count(db, "FROM pool_chosen WHERE kept")
         parts = ["SELECT * FROM pool JOIN pool_chosen USING (key)"]
-        account = {"candidates": candidates, "points_kept": points_kept}
+        kept = {"candidates": candidates, "points_kept": points_kept}
         if recipe.draws_reference:
-            account["reference_kept"] = count(db, f"{_KEPT} WHERE shard IS NULL")
+            kept["reference_kept"] = count(db, f"{_KEPT} WHERE shard IS NULL")
         elif scores.reference:
             _select_reference(db, recipe, scores, out.stem)
             parts.append("SELECT * FROM reference JOIN reference_chosen USING (key)")
-            account["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
-        account |= _groups_kept(db, recipe.groups(scores.margins))
+            kept["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
+        kept |= _groups_kept(db, recipe.groups(scores.margins))
         db.execute(
             "CREATE TABLE split AS SELECT key, url_hash, sha256, kept, reason, test_set, "
             "test_key AS nearest_test_key, similarity, threshold, margin, shard "
             f"FROM ({' UNION ALL BY NAME '.join(parts)})"
         )
-        return _write(db, account, out)
+        return _write(db, kept, out)
 
 
-def _write(db: duckdb.DuckDBPyConnection, account: dict[str, int], out: Path) -> Ledger:
-    """Write the table `split` of a database: parquet, account and exports.
+def _write(db: duckdb.DuckDBPyConnection, kept: dict[str, int], out: Path) -> StepCounts:
+    """Write the table `split` of a database: parquet, counts and exports.
 
     Args:
-        account: what the account says beside the counts in, out and rejected.
+        kept: candidates, points kept, and those kept of the reference set and of each group.
 
     Raises:
         ClipshiftError: nothing is kept.
     """
-    ledger = _account(db, out.stem)
-    if not ledger.went_out:
+    step_counts = _counts(db, out.stem)
+    if not step_counts.went_out:
         raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
     with atomic_path(out) as part:
         columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
         db.execute(f"COPY {columns} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
     _export(db, out)
-    write_json(out.with_suffix(".json"), ledger.as_json() | account)
-    return ledger
+    write_json(out.with_suffix(".json"), step_counts.as_json() | kept)
+    return step_counts
 
 
 def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
@@ -123,7 +123,7 @@ def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
     """Table `reference`: its points, and why they are no candidates (or null)."""
     table = f"read_parquet({listed(scores.reference)})"
     dropped = "NULL::VARCHAR"
-    files = next(iter(scores.reference_margins.margins.values()), scores.margins.verdicts)
+    files = next(iter(scores.reference_margins.margins.values()), scores.margins.decisions)
     if files:
         scored = f"SELECT key FROM read_parquet({listed(files)})"
         dropped = f"CASE WHEN key NOT IN ({scored}) THEN 'not embedded' END"
@@ -176,16 +176,17 @@ def _size_like(recipe: Seeded, like: Path | None, out: Path) -> int | None:
         return None
     if like is None:
         raise ClipshiftError(
-            f"{out.stem} is to be as large as {recipe.like}, whose account is missing"
+            f"{out.stem} is to be as large as {recipe.like}, whose counts is missing"
         )
     return int(read_json(like)["points_kept"])
 
 
-def _account(db: duckdb.DuckDBPyConnection, name: str) -> Ledger:
-    ledger = Ledger("split", name, count(db, "FROM split"), count(db, "FROM split WHERE kept"))
+def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
+    came_in, kept = count(db, "FROM split"), count(db, "FROM split WHERE kept")
+    step_counts = StepCounts("split", name, came_in, kept)
     dropped = "SELECT reason, count(*) FROM split WHERE NOT kept GROUP BY reason"
-    ledger.rejected.update(dict(db.execute(dropped).fetchall()))
-    return ledger
+    step_counts.rejected.update(dict(db.execute(dropped).fetchall()))
+    return step_counts
 
 
 def _export(db: duckdb.DuckDBPyConnection, out: Path) -> None:
@@ -220,7 +221,7 @@ def _stream_npy(
 @step(version=2)
 def split(
     recipe: Split, pool: list[str], embedded: list[str], margins: dict[str, list[str]],
-    thresholds: dict[str, Path], verdicts: list[str], reference: list[Path],
+    thresholds: dict[str, Path], decisions: list[str], reference: list[Path],
     reference_margins: dict[str, list[str]], like: Path | None, out: Path,
 ) -> None:  # fmt: skip
     """`make` a split, see `Scores`; words may be ranges (`clipshift.core.brace_ranges`)."""
@@ -229,7 +230,7 @@ def split(
     scores = Scores(
         _paths(pool),
         _paths(embedded),
-        Margins(own, thresholds, _paths(verdicts)),
+        Margins(own, thresholds, _paths(decisions)),
         reference,
         Margins(of_reference, thresholds),
         like,

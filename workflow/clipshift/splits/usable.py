@@ -7,7 +7,7 @@ order of keys. Kept is what the split keeps and the corpus can use, less what no
 
 from pathlib import Path
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import count, database, listed, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, atomic_path, write_json
@@ -17,7 +17,7 @@ from clipshift.splits.guard import REASON, left_out
 
 @step(version=2)
 def choose(split: Path, guard: Path | None, corpora: Files, out: Path) -> None:
-    """Write the chosen images of a split and their account.
+    """Write the chosen images of a split and their counts.
 
     Args:
         guard: the list of test images in the split, where trainings leave them out.
@@ -50,16 +50,16 @@ def choose(split: Path, guard: Path | None, corpora: Files, out: Path) -> None:
                 f"{split} keeps {lost} points that its corpus does not know; delete the corpus's "
                 "folder in results/corpora and run again"
             )
-        ledger = Ledger("choice", out.stem, count(db, "FROM chosen"))
-        ledger.went_out = count(db, "FROM chosen WHERE kept")
+        step_counts = StepCounts("choice", out.stem, count(db, "FROM chosen"))
+        step_counts.went_out = count(db, "FROM chosen WHERE kept")
         query = "SELECT reason, count(*) FROM chosen WHERE NOT kept GROUP BY reason"
-        ledger.rejected.update(dict(db.execute(query).fetchall()))
-        if not ledger.went_out:
+        step_counts.rejected.update(dict(db.execute(query).fetchall()))
+        if not step_counts.went_out:
             raise ClipshiftError(
-                f"{out.stem}: the corpus can use none of the split's pictures: "
-                f"{dict(ledger.rejected)}"
+                f"{out.stem}: the corpus can use none of the split's images: "
+                f"{dict(step_counts.rejected)}"
             )
         with atomic_path(out) as part:
             rows = "(SELECT * EXCLUDE (lost) FROM chosen ORDER BY key)"
             db.execute(f"COPY {rows} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
-    write_json(out.with_suffix(".json"), ledger.as_json())
+    write_json(out.with_suffix(".json"), step_counts.as_json())

@@ -3,14 +3,14 @@
 Rogan and Gladen (1978) for one detector; here its form for several classes, the inversion of the
 confusion matrix (Buonaccorsi 2010, chapter 2), as a maximum likelihood estimate, so that no share
 is negative. Intervals draw both sources of chance, as in Lang and Reiczigel (2014): the counts of
-the data set and those of the labelled pictures.
+the data set and those of the labelled images.
 """
 
 import numpy as np
 
 # Iterations of the EM; shares of these few classes settle long before.
 ITERATIONS = 300
-# Jeffreys' prior: a cell that was never seen in a few labelled pictures is not impossible.
+# Jeffreys' prior: a cell that was never seen in a few labelled images is not impossible.
 PRIOR = 0.5
 
 
@@ -18,8 +18,8 @@ def true_shares(observed: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     """Maximum likelihood of the true shares (EM).
 
     Args:
-        observed: (..., V) counts or shares of the verdicts.
-        confusion: (..., V, T) share of each verdict among pictures of each true class.
+        observed: (..., V) counts or shares of the decisions.
+        confusion: (..., V, T) share of each decision among images of each true class.
 
     Returns:
         (..., T) shares, summing to one.
@@ -43,12 +43,12 @@ def corrected(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Corrected shares with 95 % intervals.
 
-    The verdicts on a class are taken to be as likely in the data set as among the labelled
-    pictures; where they are not, the correction is wrong and its interval does not know.
+    The decisions on a class are taken to be as likely in the data set as among the labelled
+    images; where they are not, the correction is wrong and its interval does not know.
 
     Args:
-        counts: (V,) verdicts counted in a data set.
-        labelled: (V, T) verdicts counted among labelled pictures of each true class, each class
+        counts: (V,) decisions counted in a data set.
+        labelled: (V, T) decisions counted among labelled images of each true class, each class
             at least once.
 
     Returns:

@@ -93,7 +93,7 @@ def _pool_shard(cfg: Config, w: Mapping[str, str]) -> Work:
 
 
 def embed_rate(cfg: Config, encoder: str) -> float:
-    """Pictures per second and GPU: the slower of preparing them and of the encoder."""
+    """Images per second and GPU: the slower of preparing them and of the encoder."""
     c = cfg.costs
     if not cfg.encoders[encoder].costs_embed_flops:
         return c.embed_per_second
@@ -218,7 +218,7 @@ def _guard(cfg: Config, w: Mapping[str, str]) -> Work:
 
 
 def _labelled(cfg: Config) -> float:
-    """Pictures of the data sets that domain classifiers learn from."""
+    """Images of the data sets that domain classifiers learn from."""
     return sum(points(cfg, name) for name in cfg.domains.labels.datasets) if cfg.domains else 0
 
 
@@ -233,7 +233,7 @@ def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
                 n * c.picture_bytes)  # fmt: skip
 
 
-def _domain_score_pictures(cfg: Config, w: Mapping[str, str]) -> Work:
+def _domain_score_images(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
     models = 1 if block and block.form == "ternary" else 2
@@ -243,7 +243,7 @@ def _domain_score_pictures(cfg: Config, w: Mapping[str, str]) -> Work:
 
 
 def _domain_rows(cfg: Config, w: Mapping[str, str]) -> Work:
-    """Scores by embeddings, and verdicts, of a shard."""
+    """Scores by embeddings, and decisions, of a shard."""
     n = shard_points(cfg, w["dataset"])
     return Work(_rows(cfg, n), read=_vectors(cfg, n), written=n * cfg.costs.score_bytes)
 
@@ -278,7 +278,7 @@ def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
     gpu = views * block.samples / c.train_samples_per_gpu_hour * 3600
     seen, whole = (n * c.picture_bytes for n in (block.samples, points(cfg, cfg.pool)))
     if block.read == "filter":
-        # A classifier finds its pictures by place; CLIP's filter reads what it does not keep, too.
+        # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
         read = seen / share if spec.objective == "clip" else seen
         return Work(gpu=gpu, read=read)
     return Work(gpu=gpu, read=seen + whole, written=whole * share)
@@ -312,9 +312,9 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "logits": _logits,
     "caption_reference": _caption,
     "domain_tune": _domain_tune,
-    "domain_score_pictures": _domain_score_pictures,
+    "domain_score_images": _domain_score_images,
     "domain_score": _domain_rows,
-    "domain_verdicts": _domain_rows,
+    "domain_decisions": _domain_rows,
     "captioned_pool": _pool_shard,
     "pool_captions": _pool_captions,
     "corpus": _corpus,

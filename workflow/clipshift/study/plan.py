@@ -44,7 +44,7 @@ class Line:
     def add(self, cfg: Config, work: Work) -> None:
         seconds = work.seconds(cfg)
         self.jobs += 1
-        # A GPU that is held counts, whether it computes or waits for pictures.
+        # A GPU that is held counts, whether it computes or waits for images.
         self.gpu += seconds * work.gpus
         self.cpu += max(work.cpu, seconds * work.gpus * cfg.costs.cores_per_gpu)
         self.read += work.read
@@ -169,7 +169,7 @@ def notes(cfg: Config) -> list[str]:
     """What the numbers do not say, and which folders are not there."""
     said = [
         f"Wall-clock: rule after rule, on {cfg.costs.gpus} GPUs and {cfg.costs.jobs} CPU jobs at "
-        "once. GPU-hours count a GPU that waits for pictures."
+        "once. GPU-hours count a GPU that waits for images."
     ]
     if any(not isinstance(b, Outside) for b in {**cfg.pools, **cfg.sets}.values()):
         said.append(

@@ -1,4 +1,4 @@
-"""Training pictures by random access: where each lies in its tar, and the batch of every step.
+"""Training images by random access: where each lies in its tar, and the batch of every step.
 
 Batch and augmentation are functions of (seed, step, place in the batch) alone, so a training that
 continues at a checkpoint sees what the undisturbed one saw, with any number of processes.
@@ -21,13 +21,13 @@ from torch.utils.data import Dataset, Sampler
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.shards import IMAGE_SUFFIXES
 
-# Distinct for up to this many views of pictures in one training.
+# Distinct for up to this many views of images in one training.
 _VIEWS = 2**40
 
 
 @dataclass(frozen=True)
 class Index:
-    """Where N pictures lie, in the order of their keys.
+    """Where N images lie, in the order of their keys.
 
     tar: (N,) int32 index of `tars`; offset, size: (N,) int64 bytes.
     """
@@ -39,7 +39,7 @@ class Index:
 
 
 def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
-    """Find some pictures in uncompressed tars; reads headers only.
+    """Find some images in uncompressed tars; reads headers only.
 
     Args:
         keys: sorted; those wanted.
@@ -61,17 +61,17 @@ def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
     missing = np.flatnonzero(places[:, 0] < 0)
     if len(missing):
         raise ClipshiftError(
-            f"{len(missing)} pictures to train on are in none of {len(tars)} tars, e.g. "
+            f"{len(missing)} images to train on are in none of {len(tars)} tars, e.g. "
             f"{keys[missing[0]]!r}"
         )
     return Index(list(tars), places[:, 0].astype(np.int32), places[:, 1], places[:, 2])
 
 
 class Pictures(Dataset[tuple[Any, int]]):
-    """Views of pictures: item (row, number) is (view, row), the view drawn by its number.
+    """Views of images: item (row, number) is (view, row), the view drawn by its number.
 
     Args:
-        view: from a picture to what the model sees; draws from torch's generator.
+        view: from an image to what the model sees; draws from torch's generator.
         seed: of the training.
     """
 
@@ -97,16 +97,16 @@ class Pictures(Dataset[tuple[Any, int]]):
 
 
 class Batches(Sampler[list[tuple[int, int]]]):
-    """The batches of steps [first, last): pass after pass over all pictures, each in a new order.
+    """The batches of steps [first, last): pass after pass over all images, each in a new order.
 
     With several processes every one gets its part of each batch.
     """
 
     def __init__(
-        self, pictures: int, batch: int, seed: int, first: int, last: int,
+        self, images: int, batch: int, seed: int, first: int, last: int,
         rank: int = 0, ranks: int = 1,
     ):  # fmt: skip
-        self._pictures, self._batch, self._seed = pictures, batch, seed
+        self._images, self._batch, self._seed = images, batch, seed
         self._steps, self._rank, self._ranks = range(first, last), rank, ranks
         self._order: tuple[int, np.ndarray] | None = None
 
@@ -120,8 +120,8 @@ class Batches(Sampler[list[tuple[int, int]]]):
             yield [(self._row(number), number) for number in mine]
 
     def _row(self, number: int) -> int:
-        turn, place = divmod(number, self._pictures)
+        turn, place = divmod(number, self._images)
         if self._order is None or self._order[0] != turn:
             rng = np.random.default_rng([self._seed, turn])
-            self._order = (turn, rng.permutation(self._pictures))
+            self._order = (turn, rng.permutation(self._images))
         return int(self._order[1][place])

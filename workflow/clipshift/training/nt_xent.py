@@ -9,7 +9,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """The mean over all 2B views of -log softmax of their partner among the 2B - 1 others.
 
     Args:
-        first, second: (B, D) projections of two views of the same B pictures, of any length.
+        first, second: (B, D) projections of two views of the same B images, of any length.
 
     Returns:
         () the loss.

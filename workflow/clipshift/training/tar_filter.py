@@ -34,7 +34,7 @@ def prepare(
     """Write the kept keys of each tar of a pool, and of the reference set.
 
     Args:
-        tables: sample tables of the pool's shards, with their accounts (rows of each tar) beside.
+        tables: sample tables of the pool's shards, with their counts (rows of each tar) beside.
         tars: of the pool.
         out: gets `pool/{tar}.npy` and `reference.npy`, sorted keys; where the split's table has
             captions, `pool/{tar}.parquet`, too: `key, caption` of the same keys.

@@ -17,15 +17,15 @@ View = Callable[[Image.Image], Any]
 
 
 class TowerWithHead(nn.Module):
-    """(B, 3, H, W) pictures -> (B, K): the vision tower's features through a head."""
+    """(B, 3, H, W) images -> (B, K): the vision tower's features through a head."""
 
     def __init__(self, visual: nn.Module, head: nn.Module):
         super().__init__()
         self.visual = visual
         self.head = head
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        output: Tensor = self.head(self.visual(pictures))
+    def forward(self, images: Tensor) -> Tensor:
+        output: Tensor = self.head(self.visual(images))
         return output
 
 
@@ -51,7 +51,7 @@ def build(
 
 
 def view_of(training: Training, spec: Controlled, visual: Any) -> View:
-    """What the model sees of a picture: open_clip's training view, or two of SimCLR's.
+    """What the model sees of an image: open_clip's training view, or two of SimCLR's.
 
     SimCLR's augmentations are those of Chen et al. 2020, appendix A, by torchvision.
     """

@@ -43,7 +43,7 @@ from clipshift.training.towers import TowerWithHead, build, groups, view_of
 
 @dataclass(frozen=True)
 class Labels:
-    """Labels of N pictures, in the order of their keys; a picture may have several, or none.
+    """Labels of N images, in the order of their keys; an image may have several, or none.
 
     starts: (N + 1,) int64, the labels of row i are `classes[starts[i]:starts[i + 1]]`, int32.
     """
@@ -53,7 +53,7 @@ class Labels:
     count: int
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
-        """(B, C) float32: equal parts of a picture's labels."""
+        """(B, C) float32: equal parts of an image's labels."""
         found = np.zeros((len(rows), self.count), np.float32)
         for i, row in enumerate(rows):
             mine = self.classes[self.starts[row] : self.starts[row + 1]]
@@ -64,7 +64,7 @@ class Labels:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What is learnt from, and how; index and labels speak of the same pictures."""
+    """What is learnt from, and how; index and labels speak of the same images."""
 
     index: Index
     labels: Labels
@@ -74,7 +74,7 @@ class Lesson:
 
 
 def read_chosen(chosen: Path, classes: int) -> tuple[list[str], Labels]:
-    """Keys, sorted, and labels of the pictures to train on."""
+    """Keys, sorted, and labels of the images to train on."""
     table = read_parquet(chosen, ["key", "kept", "labels"])
     table = table.filter(table["kept"]).sort_by("key")
     labels = table["labels"].combine_chunks()
@@ -138,14 +138,14 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
         scaler.load_state_dict(saved["scaler"])
         losses = saved["losses"]
     parallel = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
-    pictures = Pictures(lesson.index, view_of(training, spec, model.visual), lesson.seed)
+    images = Pictures(lesson.index, view_of(training, spec, model.visual), lesson.seed)
     rate, steps = schedule(training, spec), plan(training)["steps_per_part"]
     for part in range(len(losses), training.checkpoints):
         first, total = part * steps, 0.0
-        batches = Batches(len(pictures), training.batch, lesson.seed, first, first + steps, rank,
+        batches = Batches(len(images), training.batch, lesson.seed, first, first + steps, rank,
                           ranks)  # fmt: skip
         loader = DataLoader(
-            pictures, batch_sampler=batches, num_workers=WORKERS if training.gpus else 0,
+            images, batch_sampler=batches, num_workers=WORKERS if training.gpus else 0,
             pin_memory=device.type == "cuda",
         )  # fmt: skip
         parallel.train()

@@ -1,4 +1,4 @@
-"""Embed a folder of pictures into clip-retrieval's layout, in parts that survive a kill."""
+"""Embed a folder of images into clip-retrieval's layout, in parts that survive a kill."""
 
 import itertools
 import json
@@ -14,14 +14,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from clipshift.apps.audit.images import Listing, Place, Rejected, decode, places, printable
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import write_shard
 from clipshift.similarity.encoder import Encoder
 
-PART = 1024  # pictures per shard; what a kill can cost
+PART = 1024  # images per shard; what a kill can cost
 
 
 def fingerprint(listing: Listing, encoder: dict[str, Any]) -> str:
@@ -36,37 +36,37 @@ def fingerprint(listing: Listing, encoder: dict[str, Any]) -> str:
 
 def embed_folder(
     side: str, listing: Listing, encoder: dict[str, Any], out: Path, device: str
-) -> Ledger:
-    """Embed what is not yet embedded and return the folder's account.
+) -> StepCounts:
+    """Embed what is not yet embedded and return the folder's counts.
 
     Writes `out/img_emb`, `out/metadata` (image_path, sha256) and `out/account`; a part counts as
-    done when its account is there.
+    done when its counts are there.
 
     Raises:
-        ClipshiftError: no picture could be embedded.
+        ClipshiftError: no image could be embedded.
     """
-    total = Ledger("embed", side)
+    total = StepCounts("embed", side)
     loaded: Encoder | None = None
-    progress = tqdm(desc=f"embed {side}", unit=" pictures", mininterval=2, file=sys.stderr)
+    progress = tqdm(desc=f"embed {side}", unit=" images", mininterval=2, file=sys.stderr)
     for number, (_, found) in enumerate(places(listing)):
         for part, chunk in enumerate(_parts(found)):
             shard = f"{number:05d}-{part:05d}"
-            account = out / "account" / f"account_{shard}.json"
-            if not account.exists():
+            step_counts = out / "account" / f"account_{shard}.json"
+            if not step_counts.exists():
                 loaded = loaded or _load(encoder, device)
                 _embed_part(loaded, shard, chunk, out, progress)
-            total.add(Ledger.from_json(read_json(account)["account"]))
+            total.add(StepCounts.from_json(read_json(step_counts)["account"]))
     progress.close()
     if not total.went_out:
         raise ClipshiftError(
-            f"{listing.folder}: none of {total.came_in} pictures could be embedded: "
+            f"{listing.folder}: none of {total.came_in} images could be embedded: "
             f"{dict(total.rejected)}"
         )
     return total
 
 
 def rejections(folder: Path) -> list[Rejected]:
-    """Every picture that `embed_folder` left out, in order."""
+    """Every image that `embed_folder` left out, in order."""
     paths = sorted((folder / "account").glob("account_*.json"))
     return [Rejected(**row) for path in paths for row in read_json(path)["rejected"]]
 
@@ -107,17 +107,19 @@ def _embed_part(
         vectors.append(encoder.encode(batch))
     if kept:
         write_shard(out, shard, np.concatenate(vectors), pa.Table.from_pylist(kept))
-    ledger = Ledger("embed", shard, len(chunk), len(kept), Counter(r.reason for r in rejected))
+    step_counts = StepCounts(
+        "embed", shard, len(chunk), len(kept), Counter(r.reason for r in rejected)
+    )
     write_json(
         out / "account" / f"account_{shard}.json",
-        {"account": ledger.as_json(), "rejected": [vars(r) for r in rejected]},
+        {"account": step_counts.as_json(), "rejected": [vars(r) for r in rejected]},
     )
 
 
 def _open(
     place: Place | Rejected, kept: list[dict[str, str]], rejected: list[Rejected]
 ) -> Image.Image | None:
-    """The picture; its key enters `kept`, or the reason why there is none `rejected`."""
+    """The image; its key enters `kept`, or the reason why there is none `rejected`."""
     if isinstance(place, Rejected):
         rejected.append(place)
         return None

@@ -1,4 +1,4 @@
-"""Pictures of a folder: files and webdataset tars, read one at a time.
+"""Images of a folder: files and webdataset tars, read one at a time.
 
 A file's key is its path relative to the folder. A sample's key is webdataset's `__key__`: the
 member's name up to the first dot of its last part; where two tars of a folder share a key, every
@@ -31,7 +31,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "AVIF", "J
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture's bytes lie: a whole file, or `size` bytes from `offset` of a tar."""
+    """Where an image's bytes lie: a whole file, or `size` bytes from `offset` of a tar."""
 
     key: str
     file: Path
@@ -50,7 +50,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Rejected:
-    """A picture that was left out: its key, where it lies and why."""
+    """An image that was left out: its key, where it lies and why."""
 
     key: str
     place: str
@@ -63,7 +63,7 @@ class Listing:
 
     Attributes:
         files, tars: paths relative to the folder, sorted.
-        other: files that are no pictures, counted by suffix.
+        other: files that are no images, counted by suffix.
     """
 
     folder: Path
@@ -76,7 +76,7 @@ def list_folder(folder: Path) -> Listing:
     """Walk a folder (links to folders are not followed).
 
     Raises:
-        ClipshiftError: there is neither a picture nor a tar, or a folder cannot be read.
+        ClipshiftError: there is neither an image nor a tar, or a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
@@ -94,9 +94,7 @@ def list_folder(folder: Path) -> Listing:
             else:
                 listing.other[printable(suffix) or "no suffix"] += 1
     if not listing.files and not listing.tars:
-        raise ClipshiftError(
-            f"{folder} holds no picture ({', '.join(sorted(SUFFIXES))}) and no tar"
-        )
+        raise ClipshiftError(f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}) and no tar")
     listing.files.sort()
     listing.tars.sort()
     return listing
@@ -108,12 +106,12 @@ def printable(text: str) -> str:
 
 
 def tar_places(tar: Path) -> Iterator[Place | Rejected]:
-    """The first picture of every sample of a tar, from the members' headers alone.
+    """The first image of every sample of a tar, from the members' headers alone.
 
     Raises:
         ClipshiftError: the tar is truncated or damaged.
     """
-    found: dict[str, bool] = {}  # key -> whether it has a picture
+    found: dict[str, bool] = {}  # key -> whether it has an image
     try:
         with tarfile.open(tar, mode="r:", errors="surrogateescape") as archive:
             for member in archive:
@@ -128,7 +126,7 @@ def tar_places(tar: Path) -> Iterator[Place | Rejected]:
                     continue
                 if found[key]:
                     place = f"{printable(str(tar))}#{printable(member.name)}"
-                    yield Rejected(key, place, "second picture of a sample")
+                    yield Rejected(key, place, "second image of a sample")
                     continue
                 found[key] = True
                 yield Place(key, tar, printable(member.name), member.offset_data, member.size)
@@ -139,9 +137,9 @@ def tar_places(tar: Path) -> Iterator[Place | Rejected]:
         raise ClipshiftError(
             f"{tar} is truncated or damaged ({error}); fetch it again or take it out of the folder"
         ) from error
-    for key, has_picture in found.items():
-        if not has_picture:
-            yield Rejected(key, printable(str(tar)), "no picture in the sample")
+    for key, has_image in found.items():
+        if not has_image:
+            yield Rejected(key, printable(str(tar)), "no image in the sample")
 
 
 def shared_tar_keys(listing: Listing) -> bool:
@@ -188,7 +186,7 @@ def _renamed(
 
 
 def decode(data: bytes) -> Image.Image | str:
-    """The RGB picture of these bytes, or why there is none.
+    """The RGB image of these bytes, or why there is none.
 
     Pillow raises nearly every kind of exception on damaged files, hence the broad catch.
     """
@@ -203,4 +201,4 @@ def decode(data: bytes) -> Image.Image | str:
         except (Image.DecompressionBombWarning, Image.DecompressionBombError):
             return f"more than {Image.MAX_IMAGE_PIXELS} pixels"
         except Exception:
-            return "undecodable picture"
+            return "undecodable image"

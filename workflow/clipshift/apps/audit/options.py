@@ -10,7 +10,7 @@ from typer import Option
 
 from clipshift.core.errors import ClipshiftError
 
-# From "same motif" to "same picture" for EfficientNet-Lite0 and CLIP; no universal values.
+# From "same motif" to "same image" for EfficientNet-Lite0 and CLIP; no universal values.
 THRESHOLDS = (0.85, 0.9, 0.95, 0.98)
 SIDES = ("train", "test", "reference")
 LITE0 = {"kind": "efficientnet_lite0"}
@@ -22,7 +22,7 @@ MAX_BLOCK_BYTES = 48 << 20
 
 @dataclass(frozen=True)
 class Where:
-    """Where one side lies: an embedding folder, pictures, or both (then joined by key)."""
+    """Where one side lies: an embedding folder, images, or both (then joined by key)."""
 
     embeddings: Path | None
     images: Path | None
@@ -155,7 +155,7 @@ def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
                 raise ClipshiftError(f"{path} (of --{side}) is no folder")
     if len({where.embeddings is None for where in sides.values()}) > 1 and not encoder:
         raise ClipshiftError(
-            "some sides are embeddings and some are pictures: name the encoder that made the "
+            "some sides are embeddings and some are images: name the encoder that made the "
             "embeddings by --encoder, or vectors of different encoders would be compared"
         )
 

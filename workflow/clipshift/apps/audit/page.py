@@ -1,4 +1,4 @@
-"""The audit's page: one file with pictures, charts and a table that works by keyboard."""
+"""The audit's page: one file with images, charts and a table that works by keyboard."""
 
 import base64
 import json
@@ -33,7 +33,7 @@ def write(
     """Write index.html and return its path."""
     rows, drawn = choose(found.similarity[:, 0], options.items, options.sample, options.seed)
     items = table_items(options, sides, found, reference, rows, drawn)
-    uris = pictures(options, items)
+    uris = images(options, items)
     path = options.out / "index.html"
     write_text(path, render(options.out, summary, items, uris))
     return path
@@ -88,8 +88,8 @@ def _classes(options: Options, keys: list[str]) -> tuple[list[str], list[bool | 
     return (found.labels if any(found.labels) else folders), correct
 
 
-def pictures(options: Options, items: list[dict[str, Any]]) -> list[str]:
-    """Embed the items' pictures: the data URIs, to which `picture` of items and neighbours point
+def images(options: Options, items: list[dict[str, Any]]) -> list[str]:
+    """Embed the items' images: the data URIs, to which `image` of items and neighbours point
     (null where there is none)."""
     uris: list[str] = []
     sides = {"test": items, "train": [near for item in items for near in item["near"]]}

@@ -75,7 +75,7 @@ def audit(options: Options, command: list[str]) -> None:
 
 
 def _folder(options: Options, side: str) -> Path:
-    """The embedding folder of a side: the user's, or where its pictures are embedded."""
+    """The embedding folder of a side: the user's, or where its images are embedded."""
     where = options.sides[side]
     if where.embeddings is not None:
         return where.embeddings
@@ -86,7 +86,7 @@ def _folder(options: Options, side: str) -> Path:
 
 def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str:
     """What the outputs depend on: contents, options, code."""
-    pictures = {
+    images = {
         side: fingerprint(list_folder(where.images), {})
         for side, where in options.sides.items()
         if where.images is not None
@@ -95,7 +95,7 @@ def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str
         {
             "contents": {s: content(f, hashes)["identity"] for s, f in folders.items()},
             "folders": {s: str(f) for s, f in folders.items()},
-            "pictures": pictures,
+            "pictures": images,
             "predictions": hashes.of(options.predictions) if options.predictions else None,
             "options": options.outcome(),
             "encoder": options.embedder,
@@ -128,15 +128,15 @@ def _only(work: Path, kind: str, name: str) -> Path:
 
 
 def _embed(options: Options, side: str, folder: Path) -> dict[str, Any] | None:
-    """Embed a side's pictures where they are what was given; its account."""
+    """Embed a side's images where they are what was given; its counts."""
     where = options.sides[side]
     if where.embeddings is not None:
         return None
     assert where.images is not None and options.embedder is not None
     listing = list_folder(where.images)
     _only(options.out / "work", f"embed-{side}", folder.name.removeprefix(f"embed-{side}-"))
-    ledger = embed_folder(side, listing, options.embedder, folder, options.device)
-    return ledger.as_json() | {"other_files": dict(sorted(listing.other.items()))}
+    step_counts = embed_folder(side, listing, options.embedder, folder, options.device)
+    return step_counts.as_json() | {"other_files": dict(sorted(listing.other.items()))}
 
 
 def _same_dimension(sides: dict[str, Side]) -> None:
@@ -280,7 +280,7 @@ def _removals(
 
 
 def _input(
-    options: Options, side: Side, account: dict[str, Any] | None, files: dict[str, Any]
+    options: Options, side: Side, step_counts: dict[str, Any] | None, files: dict[str, Any]
 ) -> dict[str, Any]:
     where = options.sides[side.name]
     rows: dict[str, Any] = {
@@ -292,10 +292,10 @@ def _input(
         "rounded_to_float16": side.rounded,
         "sha256": files["files"],
     }
-    rows["in"] = account["in"] if account else side.rows
+    rows["in"] = step_counts["in"] if step_counts else side.rows
     rows["out"] = side.rows
-    rows["rejected"] = account["rejected"] if account else {}
-    rows["other_files"] = account["other_files"] if account else {}
+    rows["rejected"] = step_counts["rejected"] if step_counts else {}
+    rows["other_files"] = step_counts["other_files"] if step_counts else {}
     return rows
 
 

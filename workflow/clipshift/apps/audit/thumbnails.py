@@ -1,4 +1,4 @@
-"""Small pictures for the page, found by key."""
+"""Small images for the page, found by key."""
 
 import base64
 import io
@@ -13,7 +13,7 @@ QUALITY = 82
 
 
 def find(folder: Path | None, keys: set[str]) -> dict[str, Place]:
-    """Where the pictures of these keys lie.
+    """Where the images of these keys lie.
 
     In `folder` a key is a path with or without its suffix, or a sample of a tar; a key that is
     itself the path of an existing file is that file.
@@ -37,7 +37,7 @@ def find(folder: Path | None, keys: set[str]) -> dict[str, Place]:
 
 
 def data_uri(place: Place) -> str | None:
-    """The picture as the encoder saw it, made small, or None where it cannot be decoded."""
+    """The image as the encoder saw it, made small, or None where it cannot be decoded."""
     try:
         image = decode(place.read())
     except OSError:

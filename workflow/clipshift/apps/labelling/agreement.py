@@ -27,14 +27,14 @@ def agreement(labels: pa.Table, draws: int = DRAWS, seed: int = 0) -> dict[str, 
     """Agreement of the annotators of a table of labels (see `table.SCHEMA`).
 
     Adjudicated labels are left out: they are made from the others. A kappa or alpha is null where
-    it is not defined (no picture in common, or everybody used one label only).
+    it is not defined (no image in common, or everybody used one label only).
 
     Returns:
-        `annotators`: {name: {"natural": n, ...}}; `pairs`: for every two annotators the pictures
+        `annotators`: {name: {"natural": n, ...}}; `pairs`: for every two annotators the images
         both labelled, their 3 x 3 table, the share of equal labels, kappa and interval; `fleiss`:
-        the same over the pictures that all labelled, null with fewer than two annotators;
-        `krippendorff`: alpha and interval over the pictures with two labels or more, likewise;
-        `pictures`, `labelled_twice` and `disagreements`: how many.
+        the same over the images that all labelled, null with fewer than two annotators;
+        `krippendorff`: alpha and interval over the images with two labels or more, likewise;
+        `images`, `labelled_twice` and `disagreements`: how many.
     """
     names, matrix = label_matrix(labels)
     rng = np.random.default_rng(seed)
@@ -73,7 +73,7 @@ def label_matrix(labels: pa.Table) -> tuple[list[str], np.ndarray]:
 
 
 def cohen(a: np.ndarray, b: np.ndarray, draws: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Agreement of two annotators over the pictures that both labelled.
+    """Agreement of two annotators over the images that both labelled.
 
     Args:
         a, b: (n,) labels, -1 where there is none.
@@ -105,7 +105,7 @@ def cohen_of_tables(tables: np.ndarray) -> np.ndarray:
 
 
 def fleiss(matrix: np.ndarray, draws: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Agreement of all annotators over the pictures that all of them labelled.
+    """Agreement of all annotators over the images that all of them labelled.
 
     Args:
         matrix: (n, m) labels of m annotators, -1 where there is none.
@@ -121,7 +121,7 @@ def fleiss_of_counts(patterns: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
     Args:
         patterns: (P, C) how many annotators gave each of C labels; every row sums to m >= 2.
-        weights: (T, P) how many pictures have each pattern, for T draws.
+        weights: (T, P) how many images have each pattern, for T draws.
 
     >>> fleiss_of_counts(np.array([[2, 0], [0, 2]]), np.array([[3, 4]])).tolist()
     [1.0]
@@ -213,7 +213,7 @@ def _disagree(matrix: np.ndarray) -> np.ndarray:
 def lines(found: dict[str, Any]) -> list[str]:
     """The agreement as text for a terminal."""
     out = [
-        f"{found['pictures']} pictures, {found['labelled_twice']} with several labels, "
+        f"{found['pictures']} images, {found['labelled_twice']} with several labels, "
         f"{found['disagreements']} with different ones"
     ]
     for name, counts in found["annotators"].items():
@@ -226,7 +226,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     left = fleiss_found["labelled_by_some_only"]
     out.append(
         f"Fleiss' kappa of {fleiss_found['annotators']} annotators: {_text(fleiss_found, 'kappa')}"
-        + (f"; {left} pictures that only some of them labelled are left out" if left else "")
+        + (f"; {left} images that only some of them labelled are left out" if left else "")
     )
     text = _text(alpha_found, "alpha")
     return [*out, f"Krippendorff's alpha of {alpha_found['annotators']} annotators: {text}"]
@@ -234,7 +234,7 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def _text(entry: dict[str, Any], name: str) -> str:
     if entry[name] is None:
-        why = "everybody used one label only" if entry["n"] else "no picture in common"
+        why = "everybody used one label only" if entry["n"] else "no image in common"
         return f"not defined, {why} (n = {entry['n']})"
     return (
         f"{entry[name]:.3f} (95 % interval {entry['low']:.3f} to {entry['high']:.3f}, "

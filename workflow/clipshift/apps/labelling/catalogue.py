@@ -1,8 +1,8 @@
-"""The pictures that may be labelled: what a pool holds, in the order of the page.
+"""The images that may be labelled: what a pool holds, in the order of the page.
 
 A pool is a folder of tars (the project's shards, img2dataset's output, CLIP_benchmark's sets) or of
-picture files. Where a tar has its table beside it, keys come from the table and the tar is opened
-only for a picture that is looked at, so that a sample of a large pool costs no pass over its tars.
+image files. Where a tar has its table beside it, keys come from the table and the tar is opened
+only for an image that is looked at, so that a sample of a large pool costs no pass over its tars.
 """
 
 import heapq
@@ -16,24 +16,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.apps.audit.images import Listing, Place, list_folder, printable, tar_places
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.datasets.select import seeded_order
 
 BATCH = 65_536  # rows of a table in memory at a time
-MOST = 2_000_000  # pictures listed without a sample
+MOST = 2_000_000  # images listed without a sample
 OUTSIDE = "leads out of the folder"
-SUCCESS = "success"  # img2dataset's status of a picture that is there
+SUCCESS = "success"  # img2dataset's status of an image that is there
 
 
 class Unreadable(Exception):
-    """A picture cannot be read; the text says why."""
+    """An image cannot be read; the text says why."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One picture: its key, the file or tar that holds it, and what a table says of it."""
+    """One image: its key, the file or tar that holds it, and what a table says of it."""
 
     key: str
     file: Path
@@ -45,16 +45,16 @@ class Item:
 
 @dataclass
 class Catalogue:
-    """The pictures in order.
+    """The images in order.
 
     Attributes:
         root: the folder, resolved; nothing outside it is ever read.
-        account: found, listed, and why the rest is not.
+        counts: found, listed, and why the rest is not.
     """
 
     root: Path
     items: list[Item]
-    account: Ledger
+    step_counts: StepCounts
     position: dict[str, int] = field(default_factory=dict)
     _tars: dict[Path, dict[str, Place]] = field(default_factory=dict)
 
@@ -62,12 +62,12 @@ class Catalogue:
         self.position = {item.key: at for at, item in enumerate(self.items)}
 
     def item(self, key: str) -> Item | None:
-        """The picture of this key; None for anything that is not a key of the pool."""
+        """The image of this key; None for anything that is not a key of the pool."""
         at = self.position.get(key)
         return None if at is None else self.items[at]
 
     def read(self, item: Item) -> bytes:
-        """The picture's bytes.
+        """The image's bytes.
 
         Raises:
             Unreadable: it is gone, or its path leads out of the pool by now.
@@ -88,7 +88,7 @@ class Catalogue:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
 
     def _look_up(self, item: Item) -> Place:
-        """Where in its tar a picture lies; the tar's headers are read once."""
+        """Where in its tar an image lies; the tar's headers are read once."""
         if item.file not in self._tars:
             self._tars[item.file] = {
                 place.key: place
@@ -105,15 +105,15 @@ def open_catalogue(folder: Path, sample: int | None = None, seed: int = 0) -> Ca
     """List a pool by key, or a sample of it.
 
     Args:
-        sample: so many pictures, drawn by a hash of seed and key: the same in whatever order
+        sample: so many images, drawn by a hash of seed and key: the same in whatever order
             they are found, and a larger sample holds a smaller one.
 
     Raises:
-        ClipshiftError: no picture, a key that occurs twice, or too many pictures for no sample.
+        ClipshiftError: no image, a key that occurs twice, or too many images for no sample.
     """
     root = folder.resolve()
-    account = Ledger("label", folder.name)
-    found = _count(_items(list_folder(folder), root, account), account)
+    step_counts = StepCounts("label", folder.name)
+    found = _count(_items(list_folder(folder), root, step_counts), step_counts)
     if sample is None:
         items = sorted(_limited(found, folder), key=lambda item: item.key)
     else:
@@ -125,15 +125,15 @@ def open_catalogue(folder: Path, sample: int | None = None, seed: int = 0) -> Ca
                 f"the key {first.key!r} is in {first.file} and in {second.file}; give a folder "
                 "in which keys are unique"
             )
-    left_out = account.came_in - sum(account.rejected.values()) - len(items)
+    left_out = step_counts.came_in - sum(step_counts.rejected.values()) - len(items)
     if left_out:
-        account.rejected["not in the sample"] = left_out
-    account.went_out = len(items)
+        step_counts.rejected["not in the sample"] = left_out
+    step_counts.went_out = len(items)
     if not items:
         raise ClipshiftError(
-            f"{folder} holds no picture that could be shown: {dict(account.rejected)}"
+            f"{folder} holds no image that could be shown: {dict(step_counts.rejected)}"
         )
-    return Catalogue(root, items, account)
+    return Catalogue(root, items, step_counts)
 
 
 def is_inside(path: Path, root: Path) -> bool:
@@ -141,11 +141,11 @@ def is_inside(path: Path, root: Path) -> bool:
     return path.resolve().is_relative_to(root)
 
 
-def _count(items: Iterable[Item | str], account: Ledger) -> Iterator[Item]:
+def _count(items: Iterable[Item | str], step_counts: StepCounts) -> Iterator[Item]:
     for item in items:
-        account.came_in += 1
+        step_counts.came_in += 1
         if isinstance(item, str):
-            account.rejected[item] += 1
+            step_counts.rejected[item] += 1
         else:
             yield item
 
@@ -154,13 +154,13 @@ def _limited(items: Iterable[Item], folder: Path) -> Iterator[Item]:
     for number, item in enumerate(items):
         if number == MOST:
             raise ClipshiftError(
-                f"{folder} holds more than {MOST:,} pictures; give --sample N to label some of them"
+                f"{folder} holds more than {MOST:,} images; give --sample N to label some of them"
             )
         yield item
 
 
-def _items(listing: Listing, root: Path, account: Ledger) -> Iterator[Item | str]:
-    """Every picture, or the reason why it is none."""
+def _items(listing: Listing, root: Path, step_counts: StepCounts) -> Iterator[Item | str]:
+    """Every image, or the reason why it is none."""
     for name in listing.files:
         path = listing.folder / name
         if printable(name) != name:
@@ -197,7 +197,7 @@ def _about(table: Path) -> dict[str, tuple[str | None, str | None]]:
 
 
 def _table_items(tar: Path, table: Path) -> Iterator[Item | str]:
-    """A tar's pictures by the table beside it."""
+    """A tar's images by the table beside it."""
     for row in table_rows(table, ["key"], ["concept", "source", "status"]):
         status = row.get("status", SUCCESS)
         if status != SUCCESS:

@@ -144,13 +144,13 @@ def released(
         raise ClipshiftError(f"--column: no such role {sorted(unknown)}; roles: {', '.join(ROLES)}")
     meanings = (_pair(word, "--value VALUE=LABEL") for word in value or [])
     values = {name.lower(): join_tables.label_number(meaning) for name, meaning in meanings}
-    account = join_tables.released(
+    step_counts = join_tables.released(
         folder, subsets, pool, out, join=join, columns=columns, values=values,
         annotator=annotator, memory=memory,
     )  # fmt: skip
-    print(f"{out}: {account['pool']['matched']} of {account['pool']['rows']} keys labelled")
+    print(f"{out}: {step_counts['pool']['matched']} of {step_counts['pool']['rows']} keys labelled")
     for side in ("released", "pool", "labels"):
-        counts = (f"{count} {name.replace('_', ' ')}" for name, count in account[side].items())
+        counts = (f"{count} {name.replace('_', ' ')}" for name, count in step_counts[side].items())
         print(f"  {side}: {', '.join(counts)}")
 
 
@@ -201,7 +201,7 @@ def check_host(host: str, allow_remote: bool) -> None:
     """
     if not is_loopback(host) and not allow_remote:
         raise ClipshiftError(
-            f"--host {host} would let other machines see the pictures and label them, without "
+            f"--host {host} would let other machines see the images and label them, without "
             "encryption. From another machine rather use `ssh -L 8421:localhost:8421 THIS`, or "
             "add --allow-remote if you mean it"
         )

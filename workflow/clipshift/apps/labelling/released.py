@@ -3,7 +3,7 @@
 Two data sets on Hugging Face: `brendel-group/LAION-Natural-Rendition` (LAION's metadata in folders
 of parquet, one subset a folder, whose name says what it holds) and
 `brendel-group/ImageNet-DomainNet-NvR` (labelled samples of test sets). Their keys are their own, so
-rows are joined on what both sides know: URL and text, SAMPLE_ID, a file name or the picture's hash.
+rows are joined on what both sides know: URL and text, SAMPLE_ID, a file name or the image's hash.
 Which columns there are is read from the files. Nothing is aligned by position.
 
 The join is duckdb's, within `memory` and on disk (TMPDIR) for what does not fit; only rows that
@@ -47,7 +47,7 @@ def released(
     columns: dict[str, str] | None = None, values: dict[str, int] | None = None,
     annotator: str = "released", memory: float = 4.0,
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the labels of the pool's keys that the released data have; returns the account.
+    """Write the labels of the pool's keys that the released data have; returns the counts.
 
     A key whose rows in the released data have different labels (it lies in two subsets) gets none.
 
@@ -60,16 +60,16 @@ def released(
     with database(f"{int(memory * 1024)}MiB") as db:
         db.execute("SET preserve_insertion_order = false")  # the order is the key's, at the end
         sources = [(s, source_of(s.name, _inside(folder, s.name), db)) for s in subsets]
-        account: dict[str, Any] = {"pool": _read_pool(db, pool, join)}
+        step_counts: dict[str, Any] = {"pool": _read_pool(db, pool, join)}
         tables = [_select(source, subset, join, given, known, db) for subset, source in sources]
-        _join(db, tables, account)
+        _join(db, tables, step_counts)
         _write(db, out, annotator)
-        account["labels"] = _label_counts(db)
-    account["join"] = join
-    account["subsets"] = {s.name: None if s.label is None else LABELS[s.label] for s in subsets}
-    _check(account)
-    write_json(out.with_suffix(".account.json"), account)
-    return account
+        step_counts["labels"] = _label_counts(db)
+    step_counts["join"] = join
+    step_counts["subsets"] = {s.name: None if s.label is None else LABELS[s.label] for s in subsets}
+    _check(step_counts)
+    write_json(out.with_suffix(".account.json"), step_counts)
+    return step_counts
 
 
 def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: Join) -> dict[str, int]:
@@ -172,7 +172,7 @@ def _value(source: Source, role: str, given: dict[str, str]) -> str | None:
     return f"md5_number(CAST({name} AS VARCHAR))"
 
 
-def _join(db: duckdb.DuckDBPyConnection, tables: list[str], account: dict[str, Any]) -> None:
+def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[str, Any]) -> None:
     """Table `matched` (key, label, concept, source), and the counts."""
     union = " UNION ALL ".join(f"({table})" for table in tables)
     rows, unlabelled, nothing = _row(
@@ -216,16 +216,16 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], account: dict[str, A
         "SELECT coalesce(sum(n), 0), coalesce(sum(n - 1), 0) FROM grouped g WHERE EXISTS (SELECT 1 "
         "FROM pool p WHERE p.a = g.a AND (p.b = g.b OR p.b IS NULL OR g.b IS NULL))",
     )
-    pool = account["pool"]
+    pool = step_counts["pool"]
     blank = pool[next(k for k in pool if k.startswith("without_"))]
-    account["pool"] = pool | {
+    step_counts["pool"] = pool | {
         "matched": matched,
         "left_out_for_different_labels": conflicts,
         "only_half_equal": halves,
         "unmatched": pool["rows"] - blank - matched - conflicts - halves,
         "matched_with_equal_values": int(shared),
     }
-    account["released"] = {
+    step_counts["released"] = {
         "rows": rows,
         "without_label": unlabelled,
         "without_value": nothing,
@@ -252,10 +252,10 @@ def _label_counts(db: duckdb.DuckDBPyConnection) -> dict[str, int]:
     return {name: found.get(label, 0) for label, name in enumerate(LABELS)}
 
 
-def _check(account: dict[str, Any]) -> None:
-    pool = account["pool"]
-    if pool["unmatched"] < 0 or sum(account["labels"].values()) != pool["matched"]:
-        raise ClipshiftError(f"the account of the join does not add up: {account}")
+def _check(step_counts: dict[str, Any]) -> None:
+    pool = step_counts["pool"]
+    if pool["unmatched"] < 0 or sum(step_counts["labels"].values()) != pool["matched"]:
+        raise ClipshiftError(f"the counts of the join do not add up: {step_counts}")
 
 
 def _inside(folder: Path, name: str) -> Path:

@@ -50,15 +50,15 @@ def serve(options: Options, images: Path, out: Path) -> None:
 
 
 def open_pool(options: Options, images: Path) -> Catalogue:
-    """The pictures in the page's order; says what was left out."""
+    """The images in the page's order; says what was left out."""
     catalogue = open_catalogue(images, options.sample, options.seed)
-    account = catalogue.account
-    print(f"{images}: {account.came_in} pictures found, {account.went_out} to label")
-    for reason, count in sorted(account.rejected.items()):
+    step_counts = catalogue.step_counts
+    print(f"{images}: {step_counts.came_in} images found, {step_counts.went_out} to label")
+    for reason, count in sorted(step_counts.rejected.items()):
         print(f"  {count} left out: {reason}")
     if options.scores:
         items, unscored = sort_items(catalogue.items, options.scores, options.score_column)
-        catalogue = Catalogue(catalogue.root, items, account)
+        catalogue = Catalogue(catalogue.root, items, step_counts)
         print(f"  sorted by {options.scores}; {unscored} without a score come last")
     return catalogue
 
@@ -72,7 +72,7 @@ def agreement(paths: Sequence[Path], out: Path | None) -> None:
 
 
 def write_consensus(paths: Sequence[Path], out: Path | None, ties: str) -> None:
-    """Write one label per picture."""
+    """Write one label per image."""
     if out is None or out.suffix != ".parquet":
         raise ClipshiftError("--consensus needs --out FILE.parquet, where its labels are written")
     labels = read_all(paths)

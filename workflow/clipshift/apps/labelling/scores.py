@@ -1,4 +1,4 @@
-"""The order of the page by a classifier's scores, so that like pictures stand side by side."""
+"""The order of the page by a classifier's scores, so that like images stand side by side."""
 
 import math
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 Whoever may reach the port is stopped by the token (other users of the machine, pages of other
 origins), by the Host header (a name that an attacker points to 127.0.0.1), and by what is served:
-three documents and the pictures of the catalogue by their keys. No path of a request ever names a
+three documents and the images of the catalogue by their keys. No path of a request ever names a
 file.
 """
 
@@ -120,9 +120,9 @@ class Server(ThreadingHTTPServer):
         self.write_files()
 
     def write_files(self) -> None:
-        """Write the table and its account."""
+        """Write the table and its counts."""
         self.views.store.write()
-        write_json(account_path(self.views.store.out), self.views.account())
+        write_json(account_path(self.views.store.out), self.views.step_counts())
 
     def _write(self) -> None:
         while not self._stop.is_set():
@@ -205,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
             elif what in STATIC:
                 self._send(data_file(what), f"{STATIC[what]}; charset=utf-8")
             elif what == "image":
-                self._send_picture(query["key"], query.get("side", "small"))
+                self._send_image(query["key"], query.get("side", "small"))
             elif what == "api/page":
                 page = int(query.get("page", "0"))
                 found = views.page(query["view"], page, query["annotator"])
@@ -262,12 +262,12 @@ class Handler(BaseHTTPRequestHandler):
             raise Failure(HTTPStatus.BAD_REQUEST, "expected a JSON object")
         return body
 
-    def _send_picture(self, key: str, side: str) -> None:
+    def _send_image(self, key: str, side: str) -> None:
         if self.server.views.catalogue.item(key) is None or side not in SIDES:
-            raise Failure(HTTPStatus.NOT_FOUND, "no picture of this pool has that key")
-        data = self.server.views.pictures.jpeg(key, side)
+            raise Failure(HTTPStatus.NOT_FOUND, "no image of this pool has that key")
+        data = self.server.views.images.jpeg(key, side)
         if data is None:
-            raise Failure(HTTPStatus.UNPROCESSABLE_ENTITY, "the picture cannot be shown")
+            raise Failure(HTTPStatus.UNPROCESSABLE_ENTITY, "the image cannot be shown")
         self._send(data, "image/jpeg", cache="private, max-age=600")
 
     def _send_json(self, value: Any, status: HTTPStatus = HTTPStatus.OK) -> None:
@@ -310,6 +310,6 @@ def render(views: Views, annotator: str | None) -> bytes:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string(data_file("label.html.j2").decode()).render(
         annotator=annotator, annotators=views.annotators, size=SIZE, labels=LABELS,
-        account=views.catalogue.account, pictures=len(views.catalogue.items),
+        step_counts=views.catalogue.step_counts, images=len(views.catalogue.items),
     )  # fmt: skip
     return page.encode()

@@ -31,7 +31,7 @@ from clipshift.core.files import atomic, sha256_bytes, sha256_file
 
 @dataclass(frozen=True)
 class Entry:
-    """A label with what the table says of its picture."""
+    """A label with what the table says of its image."""
 
     label: int
     concept: str | None
@@ -98,7 +98,7 @@ class Store:
         self, key: str, annotator: str, label: int | None, expected: int | None, request: str,
         concept: str | None = None, source: str | None = None,
     ) -> None:  # fmt: skip
-        """Give a picture a label, or take it away (None).
+        """Give an image a label, or take it away (None).
 
         Args:
             expected: what the sender believes the label to be now.

@@ -1,4 +1,4 @@
-"""The table of labels: one row per picture and annotator, and one label per picture made of it."""
+"""The table of labels: one row per image and annotator, and one label per image made of it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence

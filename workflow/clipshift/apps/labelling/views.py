@@ -1,4 +1,4 @@
-"""What the page shows and does: grids of pictures with labels, progress, disagreements."""
+"""What the page shows and does: grids of images with labels, progress, disagreements."""
 
 import io
 from collections import Counter, OrderedDict
@@ -15,23 +15,23 @@ from clipshift.apps.labelling.catalogue import Catalogue, Unreadable
 from clipshift.apps.labelling.store import Store
 from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, consensus
 
-SIZE = 25  # pictures of a page, 5 x 5
+SIZE = 25  # images of a page, 5 x 5
 SIDES = {"small": 224, "large": 900}  # pixels of the longer side
 QUALITY = 88
-CACHED = 512  # pictures
+CACHED = 512  # images
 GRID, DISAGREEMENTS = "label", "disagreements"
 
 
 def place(at: int) -> dict[str, int]:
-    """Page and place on it of a picture's position."""
+    """Page and place on it of an image's position."""
     return {"page": at // SIZE, "at": at % SIZE}
 
 
 class Pictures:
-    """Pictures made small, as JPEG: no byte of a file reaches the browser undecoded.
+    """Images made small, as JPEG: no byte of a file reaches the browser undecoded.
 
     Attributes:
-        broken: {key: why} of the pictures that were asked for and could not be shown.
+        broken: {key: why} of the images that were asked for and could not be shown.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -41,7 +41,7 @@ class Pictures:
         self._lock = Lock()
 
     def jpeg(self, key: str, side: str = "small") -> bytes | None:
-        """The picture, or None where it cannot be shown (then `broken` says why) or is unknown."""
+        """The image, or None where it cannot be shown (then `broken` says why) or is unknown."""
         with self._lock:
             if (key, side) in self._cache:
                 self._cache.move_to_end((key, side))
@@ -74,11 +74,11 @@ class Views:
     catalogue: Catalogue
     store: Store
     annotators: tuple[str, ...]
-    pictures: Pictures = field(init=False)
+    images: Pictures = field(init=False)
     keys: list[str] = field(init=False)  # in the page's order
 
     def __post_init__(self) -> None:
-        self.pictures = Pictures(self.catalogue)
+        self.images = Pictures(self.catalogue)
         self.keys = list(self.catalogue.position)
 
     def writer(self, view: str, annotator: str) -> str:
@@ -104,9 +104,9 @@ class Views:
             progress = self._progress(keys, writer)
             settled = sum(self.store.label_of(key, ADJUDICATED) is not None for key in disputed)
         for item in items:
-            self.pictures.jpeg(item["key"])
-            item["broken"] = self.pictures.broken.get(item["key"])
-        progress["undecodable"] = len(self.pictures.broken)
+            self.images.jpeg(item["key"])
+            item["broken"] = self.images.broken.get(item["key"])
+        progress["undecodable"] = len(self.images.broken)
         return {
             "view": view, "page": page, "pages": pages, "items": items, "progress": progress,
             "disputed": len(disputed), "settled": settled,
@@ -140,7 +140,7 @@ class Views:
         here = self.catalogue.position if keys is self.keys else set(keys)
         labels = Counter(entry.label for key, entry in given.items() if key in here)
         counts = [labels[label] for label in range(len(LABELS))]
-        passed = (given, self.pictures.broken)
+        passed = (given, self.images.broken)
         first = next((at for at, key in enumerate(keys) if not any(key in p for p in passed)), None)
         return {
             "of": len(keys), "labelled": sum(counts), "counts": counts,
@@ -151,10 +151,10 @@ class Views:
         self, view: str, annotator: str, key: str, label: int | None, expected: int | None,
         request: str,
     ) -> str | None:  # fmt: skip
-        """Label a picture.
+        """Label an image.
 
         Returns:
-            why it was not done (no picture of that key, or one that cannot be shown), or None.
+            why it was not done (no image of that key, or one that cannot be shown), or None.
 
         Raises:
             Conflict: the label is not the expected one any more.
@@ -163,9 +163,9 @@ class Views:
         writer = self.writer(view, annotator)
         item = self.catalogue.item(key)
         if item is None:
-            return "no picture of this pool has that key"
-        if label is not None and self.pictures.jpeg(key) is None:
-            return f"a picture that cannot be shown gets no label: {self.pictures.broken[key]}"
+            return "no image of this pool has that key"
+        if label is not None and self.images.jpeg(key) is None:
+            return f"an image that cannot be shown gets no label: {self.images.broken[key]}"
         self.store.set(key, writer, label, expected, request, item.concept, item.source)
         return None
 
@@ -182,7 +182,7 @@ class Views:
     def agreement(self) -> dict[str, Any]:
         return agreement.agreement(self.store.table())
 
-    def account(self) -> dict[str, Any]:
+    def step_counts(self) -> dict[str, Any]:
         """What was found, what was labelled by whom, and what the labels come to."""
         table = self.store.table()
         decided = consensus(table)
@@ -193,9 +193,9 @@ class Views:
             if self.catalogue.item(row["key"]) is None:
                 outside.add(row["key"])
         return {
-            "account": self.catalogue.account.as_json(),
+            "account": self.catalogue.step_counts.as_json(),
             "labels": {name or agreement.UNNAMED: counts for name, counts in labelled.items()},
-            "undecodable": dict(sorted(self.pictures.broken.items())),
+            "undecodable": dict(sorted(self.images.broken.items())),
             "labelled_pictures_not_listed_here": len(outside),
             "consensus": dict(sorted(decided.counts.items())),
             "ties": decided.ties,

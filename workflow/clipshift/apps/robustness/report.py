@@ -3,7 +3,7 @@
     clipshift robustness --results FILE... --out DIR
 
 writes `effective_robustness.csv` (rho of every model and shift with its interval, against each
-baseline), the figure as svg and pdf, and `account.json` (what was read and what was refused, and
+baseline), the figure as svg and pdf, and `counts.json` (what was read and what was refused, and
 why).
 """
 
@@ -155,14 +155,14 @@ def robustness(
     write_csv(out / "effective_robustness.csv", found.rows)
     outputs = [out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
     draw(table, found.shifts, cfg, outputs)
-    account = table.account.as_json() | {"imagenet_from_open_clip": filled}
-    write_json(out / "account.json", account | {"refused": found.refused})
+    step_counts = table.step_counts.as_json() | {"imagenet_from_open_clip": filled}
+    write_json(out / "account.json", step_counts | {"refused": found.refused})
     lines = [_printed(r) for r in found.rows if r["baseline"] == cfg.baseline]
     lines += [
         f"{m}: ImageNet {100 * v:.1f} % from open_clip's own table" for m, v in filled.items()
     ]
     lines += [f"refused: {text}" for text in _refusals(found.refused)]
-    lines += [f"not used: {count} x {r}" for r, count in table.account.rejected.items()]
+    lines += [f"not used: {count} x {r}" for r, count in table.step_counts.rejected.items()]
     return "\n".join([*lines, f"wrote {out}/effective_robustness.csv, .svg, .pdf"])
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.evaluation.robustness.points import Axis
 from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, VAL_A, VAL_OBJECTNET, VAL_R
@@ -77,22 +77,22 @@ def read(files: list[Path]) -> Table:
         ClipshiftError: a file that is none of the formats; an accuracy that is no fraction; a set
             with another number of classes than ImageNet's; two different accuracies of one model.
     """
-    table = Table("your models", account=Ledger("read", "results"))
+    table = Table("your models", step_counts=StepCounts("read", "results"))
     origin: dict[tuple[str, Axis], Path] = {}
     for file in _spread(files):
         for result in _results(file):
-            table.account.came_in += 1
+            table.step_counts.came_in += 1
             _take(table, origin, result, file)
     broken = [m for m, v in table.values.items() if VAL in v and v[VAL].value < BROKEN_BELOW]
     for model in broken:
-        table.account.rejected[BROKEN] += len(table.values.pop(model))
-    table.account.went_out = sum(map(len, table.values.values()))
-    table.account.check()
+        table.step_counts.rejected[BROKEN] += len(table.values.pop(model))
+    table.step_counts.went_out = sum(map(len, table.values.values()))
+    table.step_counts.check()
     if not table.values:
         raise ClipshiftError(
             f"{', '.join(map(str, files))}: no model with an accuracy on ImageNet or a shifted set "
-            f"of it; {table.account.came_in} results, rejected: {dict(table.account.rejected)}. "
-            + OWN
+            f"of it; {table.step_counts.came_in} results, "
+            f"rejected: {dict(table.step_counts.rejected)}. " + OWN
         )
     return table
 
@@ -100,7 +100,7 @@ def read(files: list[Path]) -> Table:
 def _take(table: Table, origin: dict[tuple[str, Axis], Path], result: Result, file: Path) -> None:
     axis = AXES.get(plain(result.dataset))
     if axis is None or result.value is None or math.isnan(result.value):
-        table.account.rejected[OTHER_SET if axis is None else NO_TOP1] += 1
+        table.step_counts.rejected[OTHER_SET if axis is None else NO_TOP1] += 1
         return
     if not 0 <= result.value <= 1:
         raise ClipshiftError(
@@ -119,7 +119,7 @@ def _take(table: Table, origin: dict[tuple[str, Axis], Path], result: Result, fi
         mine[axis] = measured
         origin[result.model, axis] = file
     elif mine[axis].value == measured.value:
-        table.account.rejected[REPEATED] += 1
+        table.step_counts.rejected[REPEATED] += 1
     else:
         raise ClipshiftError(
             f"{file}: {result.model!r} has {measured.value} on {axis.name}, but "

@@ -18,7 +18,7 @@ class Finetune(Trained):
 
     kind: Literal["finetune"] = Field(description=SELECTS)
     frozen: bool = Field(default=False, description="Train the readout only.")
-    epochs: int = Field(default=50, ge=1, description="Passes over the training pictures.")
+    epochs: int = Field(default=50, ge=1, description="Passes over the training images.")
     batch: int = Field(default=256, ge=1, description="Batch size.")
     lr: float = Field(default=0.1, gt=0, description="Learning rate.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @classifier("knn")
 class Knn(Trained):
-    """The labels of the nearest training pictures, by the cosine."""
+    """The labels of the nearest training images, by the cosine."""
 
     kind: Literal["knn"] = Field(description=SELECTS)
     k: int = Field(default=15, ge=1, description="Neighbours.")

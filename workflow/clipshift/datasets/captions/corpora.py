@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import Paths, database, listed
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
@@ -73,7 +73,7 @@ class Reader:
         )
 
     def read(self, row: Row) -> Row:
-        """The corpus's row of a picture."""
+        """The corpus's row of an image."""
         corpus = self._corpus
         labels, reason = self._labels(row)
         caption = None
@@ -127,14 +127,14 @@ def corpus(
         fields: captions of its samples, of sources or of the shard; none where none are asked for.
     """
     reader = Reader(corpus, classes_of(classes), matcher)
-    ledger = Ledger("corpus", out.stem)
+    step_counts = StepCounts("corpus", out.stem)
     reasons: Counter[str] = Counter()
     with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
         for batch in joined(table, fields):
             rows = [reader.read(row) for row in batch]
-            ledger.came_in += len(rows)
+            step_counts.came_in += len(rows)
             reasons.update(row["reason"] for row in rows if row["reason"])
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    ledger.rejected = reasons
-    ledger.went_out = ledger.came_in - sum(reasons.values())
-    write_json(out.with_suffix(".json"), ledger.as_json())
+    step_counts.rejected = reasons
+    step_counts.went_out = step_counts.came_in - sum(reasons.values())
+    write_json(out.with_suffix(".json"), step_counts.as_json())

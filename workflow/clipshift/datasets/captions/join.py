@@ -16,7 +16,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import database
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json, write_parquet
@@ -56,16 +56,16 @@ def entries(captions: Path) -> Iterator[Entry]:
             ) from error
 
 
-def class_folders(pictures: Path, expected: int) -> dict[str, int]:
+def class_folders(images: Path, expected: int) -> dict[str, int]:
     """WordNet id -> label: the class folders in the order of their names.
 
     Raises:
         ClipshiftError: another number of folders, so that labels would shift.
     """
-    names = sorted(entry.name for entry in pictures.iterdir() if entry.is_dir())
+    names = sorted(entry.name for entry in images.iterdir() if entry.is_dir())
     if len(names) != expected:
         raise ClipshiftError(
-            f"{pictures} has {len(names)} class folders, expected {expected}: labels are their "
+            f"{images} has {len(names)} class folders, expected {expected}: labels are their "
             "places in order, so all must be there, also those without captions"
         )
     return {name: label for label, name in enumerate(names)}
@@ -73,34 +73,34 @@ def class_folders(pictures: Path, expected: int) -> dict[str, int]:
 
 @step(version=1)
 def shard(
-    pool: str, captions: Path, pictures: Path, classes: int, shard: int, shards: int, tar: Path,
+    pool: str, captions: Path, images: Path, classes: int, shard: int, shards: int, tar: Path,
     fields: Path,
 ) -> None:  # fmt: skip
     """Write one shard: the entries whose key belongs to it and whose image is there.
 
     Args:
-        captions, pictures: the JSON and the folder, below the folder of the user's data.
+        captions, images: the JSON and the folder, below the folder of the user's data.
         classes: how many class folders there must be.
         tar: to write; table and counts go beside it.
         fields: the table of fields to write.
     """
-    captions, pictures = data_folder() / captions, data_folder() / pictures
-    ledger = Ledger("pool", tar.stem)
-    labels = class_folders(pictures, classes)
+    captions, images = data_folder() / captions, data_folder() / images
+    step_counts = StepCounts("pool", tar.stem)
+    labels = class_folders(images, classes)
     mine: dict[str, Entry] = {}
     for entry in entries(captions):
         filename, wnid = entry["filename"], entry["wnid"]
         if not filename or not wnid:
             # No key says whose shard it is: the first counts it.
-            ledger.came_in += shard == 0
-            ledger.rejected["no file name or class"] += shard == 0
+            step_counts.came_in += shard == 0
+            step_counts.rejected["no file name or class"] += shard == 0
             continue
         key = Path(filename).stem.replace(".", "_")
         if shard_of(key, shards) != shard:
             continue
-        ledger.came_in += 1
-        if reason := _reason(entry, key, mine, labels, pictures):
-            ledger.rejected[reason] += 1
+        step_counts.came_in += 1
+        if reason := _reason(entry, key, mine, labels, images):
+            step_counts.rejected[reason] += 1
         else:
             mine[key] = entry
     rows: list[dict[str, Any]] = []
@@ -111,7 +111,7 @@ def shard(
         for key in sorted(mine):
             entry = mine[key]
             wnid = entry["wnid"]
-            path = pictures / wnid / entry["filename"]
+            path = images / wnid / entry["filename"]
             data = path.read_bytes()
             text = {f: (entry[f] or "").strip() for f in ("title", "description")}
             text["tags"] = ", ".join(filter(None, entry["tags"] or []))
@@ -120,30 +120,30 @@ def shard(
             caption = rows[-1]["caption"].encode()
             yield Sample(key, {"jpg": data, "txt": caption})
 
-    ledger.went_out = write_tar(tar, samples())
-    ledger.rejected = +ledger.rejected
+    step_counts.went_out = write_tar(tar, samples())
+    step_counts.rejected = +step_counts.rejected
     write_table(tar.with_suffix(".parquet"), rows)
     write_parquet(fields, pa.Table.from_pylist(texts, schema=FIELDS))
     counts = Counter(row["category"] for row in rows)
-    account = {
-        "account": ledger.as_json(),
-        "shard": shard_entry(tar, ledger.went_out),
+    entry = {
+        "account": step_counts.as_json(),
+        "shard": shard_entry(tar, step_counts.went_out),
         "classes": dict(sorted(counts.items())),
         "folders": sorted(labels) if shard == 0 else [],
     }
-    write_json(tar.with_suffix(".json"), account)
+    write_json(tar.with_suffix(".json"), entry)
 
 
 def _reason(
-    entry: Entry, key: str, mine: dict[str, Entry], labels: dict[str, int], pictures: Path
+    entry: Entry, key: str, mine: dict[str, Entry], labels: dict[str, int], images: Path
 ) -> str | None:
     if entry["wnid"] not in labels:
         return "no such class folder"
     if key in mine:
         same = (mine[key]["wnid"], mine[key]["filename"]) == (entry["wnid"], entry["filename"])
-        return "listed twice" if same else "another picture of this file name"
-    if not (pictures / entry["wnid"] / entry["filename"]).is_file():
-        return "picture missing"
+        return "listed twice" if same else "another image of this file name"
+    if not (images / entry["wnid"] / entry["filename"]).is_file():
+        return "image missing"
     return None
 
 
@@ -173,12 +173,12 @@ def _row(
 @step(version=1)
 def report(accounts: list[Path], out: Path) -> None:
     """Write what was matched over all shards: the counts, and the images of each class."""
-    total = Ledger("join", accounts[0].parent.name)
+    total = StepCounts("join", accounts[0].parent.name)
     counts: Counter[str] = Counter()
     folders: list[str] = []
     for path in accounts:
         entry = read_json(path)
-        total.add(Ledger.from_json(entry["account"]))
+        total.add(StepCounts.from_json(entry["account"]))
         counts.update(entry["classes"])
         folders += entry["folders"]
     sizes = sorted(counts.values())

@@ -29,7 +29,7 @@ def statistics(
     """Rows of the table; see the module.
 
     Raises:
-        ClipshiftError: no picture has a true label.
+        ClipshiftError: no image has a true label.
     """
     find = finder(matcher, classes).find
     index: dict[str, list[int]] = {}
@@ -53,7 +53,7 @@ def statistics(
         label, why = label_of(find(text_of(row, matcher.fields, "\n")), matcher.multi)
         counts["pseudo-label", why or ("right" if label == truth else "wrong")] += 1
     if not labelled:
-        raise ClipshiftError("no picture has a true label, so no caption can be compared with one")
+        raise ClipshiftError("no image has a true label, so no caption can be compared with one")
     outcomes = sorted(what for field, what in counts if field == "pseudo-label")
     kinds = [(f, w) for f in (*CAPTION_FIELDS, ANY) for w in ("text", "named")]
     kinds += [("pseudo-label", what) for what in outcomes]

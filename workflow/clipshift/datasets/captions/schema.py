@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from clipshift.study.config.causes import CAPTION_FIELDS
 
-# Fields of pictures: texts, empty where there is none, and the label where the data hold one.
+# Fields of images: texts, empty where there is none, and the label where the data hold one.
 FIELDS = pa.schema(
     [("key", pa.string()), *((f, pa.string()) for f in CAPTION_FIELDS), ("label", pa.int32())]
 )

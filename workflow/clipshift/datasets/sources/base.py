@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Item:
-    """One picture with what its source says about it.
+    """One image with what its source says about it.
 
     Attributes:
         locator: path inside the source; unique, stable, independent of where it is unpacked.

@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import sha256_bytes, write_json
 from clipshift.core.step import step
@@ -51,7 +51,7 @@ def build(
         ClipshiftError: two items have one key, no item becomes a sample, or the caption recipe
             names a field that an item lacks.
     """
-    ledger = Ledger("source", source)
+    step_counts = StepCounts("source", source)
     rows: dict[str, dict[str, Any]] = {}
     by_digest: dict[str, str] = {}
 
@@ -61,14 +61,14 @@ def build(
             found = sorted(ADAPTERS[spec.adapter](spec, roots), key=lambda item: item.locator)
         progress = tqdm(found, desc=f"source {source}", mininterval=5, file=sys.stderr)
         for item in progress:
-            ledger.came_in += 1
+            step_counts.came_in += 1
             try:
                 sample, row = _sample(source, spec, rendering, item)
             except Undrawable as reason:
-                ledger.rejected[str(reason)] += 1
+                step_counts.rejected[str(reason)] += 1
                 continue
             if row["sha256"] in by_digest:
-                ledger.rejected["same picture as an earlier one"] += 1
+                step_counts.rejected["same image as an earlier one"] += 1
                 continue
             if sample.key in rows:
                 raise ClipshiftError(
@@ -82,13 +82,13 @@ def build(
     count = write_tar(out / "samples.tar", samples())
     if not count:
         raise ClipshiftError(
-            f"source {source}: none of {ledger.came_in} candidates became a sample: "
-            f"{dict(ledger.rejected)}. Is `folder` right?"
+            f"source {source}: none of {step_counts.came_in} candidates became a sample: "
+            f"{dict(step_counts.rejected)}. Is `folder` right?"
         )
-    ledger.went_out = count
+    step_counts.went_out = count
     write_table(out / "samples.parquet", list(rows.values()))
     manifest = {
-        "account": ledger.as_json(),
+        "account": step_counts.as_json(),
         "shard": shard_entry(out / "samples.tar", count),
         "domain": spec.domain,
         "licence": spec.licence,

@@ -1,7 +1,7 @@
-"""Emoji pictures in one style, from files named by code point or from an iconify set.
+"""Emoji images in one style, from files named by code point or from an iconify set.
 
 Labels come from OpenMoji's table for every style, so that the concept (the code point) is the
-same in all of them. Skin-tone variants are rejected: they are one picture five times.
+same in all of them. Skin-tone variants are rejected: they are one image five times.
 """
 
 import json
@@ -38,8 +38,8 @@ def concept(code: str) -> str:
 
 def read(spec: EmojiSource, packages: Mapping[str, Path]) -> Iterator[Item | Rejected]:
     labels = _labels(packages[spec.labels])
-    pictures = _iconify if spec.layout == "iconify" else _files
-    for place, code, data in pictures(spec, packages[spec.pictures]):
+    images = _iconify if spec.layout == "iconify" else _files
+    for place, code, data in images(spec, packages[spec.pictures]):
         label = labels.get(code)
         if data is None:
             yield Rejected(place, "alias of another icon")

@@ -1,4 +1,4 @@
-"""From a picture file to a square JPEG: rasterise, crop to what is visible, put on a background."""
+"""From an image file to a square JPEG: rasterise, crop to what is visible, put on a background."""
 
 import io
 import re
@@ -14,7 +14,7 @@ from clipshift.study.config.data import Rendering
 
 
 class Undrawable(Exception):
-    """The reason why a file gives no picture; becomes a counted rejection."""
+    """The reason why a file gives no image; becomes a counted rejection."""
 
 
 # Rasterise svg this much larger than needed: the crop to the alpha box enlarges small drawings.
@@ -22,14 +22,14 @@ OVERSAMPLING = 1.5
 # User units of the lengths in svg (CSS: 96 to the inch).
 UNITS = {"": 1, "px": 1, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
 _SIZE = re.compile(r"""\s(width|height)\s*=\s*["']\s*(\d+\.?\d*|\.\d+)\s*([a-z%]*)\s*["']""")
-# A larger picture is refused before its pixels are decoded (decompression bombs).
+# A larger image is refused before its pixels are decoded (decompression bombs).
 MAX_PIXELS = 64_000_000
 
 
 def render(data: bytes, spec: Rendering) -> bytes:
-    """JPEG bytes of one picture, `px` x `px`.
+    """JPEG bytes of one image, `px` x `px`.
 
-    A picture with transparency is cropped to its visible box and padded to a square; an opaque
+    An image with transparency is cropped to its visible box and padded to a square; an opaque
     one is cropped to its central square.
 
     Raises:
@@ -42,7 +42,7 @@ def render(data: bytes, spec: Rendering) -> bytes:
         square = _central(image.convert("RGB"), spec.px)
     pixels = np.asarray(square)
     if np.ptp(pixels.reshape(-1, 3), axis=0).max() <= 2:
-        raise Undrawable("blank picture")
+        raise Undrawable("blank image")
     out = io.BytesIO()
     square.save(out, "JPEG", quality=spec.quality, subsampling=0)
     return out.getvalue()
@@ -58,7 +58,7 @@ def rasterise(data: bytes, side: int) -> Image.Image:
             raise Undrawable(f"larger than {MAX_PIXELS // 1_000_000} megapixels")
         image.load()
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise Undrawable("undecodable picture") from error
+        raise Undrawable("undecodable image") from error
     return image
 
 
@@ -107,7 +107,7 @@ def _font() -> str:
 def _cut_out(image: Image.Image, spec: Rendering) -> Image.Image:
     box = image.getchannel("A").point([0] * 8 + [255] * 248).getbbox()
     if box is None:
-        raise Undrawable("blank picture")
+        raise Undrawable("blank image")
     image = image.crop(box)
     inner = max(1, round(spec.px * (1 - 2 * spec.margin)))
     scale = inner / max(image.size)

@@ -1,4 +1,4 @@
-"""A folder of pictures, each with a `.txt` beside it whose first line is the caption."""
+"""A folder of images, each with a `.txt` beside it whose first line is the caption."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Pictures named by a code, described in a csv."""
+"""Images named by a code, described in a csv."""
 
 import csv
 from collections.abc import Iterator, Mapping

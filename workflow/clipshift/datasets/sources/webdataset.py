@@ -19,7 +19,7 @@ def read(spec: WebdatasetSource, packages: Mapping[str, Path]) -> Iterator[Item 
             place = f"{tar.name}#{sample.key}"
             image = next((sample.parts[s] for s in IMAGE_SUFFIXES if s in sample.parts), None)
             if image is None:
-                yield Rejected(place, "no picture in the sample")
+                yield Rejected(place, "no image in the sample")
                 continue
             try:
                 fields = dict(json.loads(sample.parts.get("json", b"{}")))

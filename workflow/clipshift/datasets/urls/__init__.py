@@ -2,5 +2,5 @@
 
 `listing` reads the list, `fetch` starts img2dataset in its own environment (`fetcher`, with the
 rules of `addresses` and `web`), `reasons` names what failed, `placeholders` finds repeated
-pictures, and `shard` writes a pool's shard.
+images, and `shard` writes a pool's shard.
 """

@@ -75,9 +75,9 @@ def main() -> None:
                 writer.write_batch(batch)
             download.download_shard((block, str(rows)))
             counts = json.loads(stats(folder, block).read_text())
-            pictures = f"{counts['successes']} of {counts['count']} URLs gave a picture"
+            images = f"{counts['successes']} of {counts['count']} URLs gave an image"
             took = f"{counts['end_time'] - counts['start_time']:.0f} s"
-            print(f"block {block + 1} of {blocks}: {pictures}, {took}", flush=True)
+            print(f"block {block + 1} of {blocks}: {images}, {took}", flush=True)
 
 
 if __name__ == "__main__":

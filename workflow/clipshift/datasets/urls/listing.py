@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.database import database, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, write_json
@@ -43,13 +43,13 @@ def write_list(
     Raises:
         ClipshiftError: a file is unreadable, lacks a column, or none holds a URL.
     """
-    ledger = Ledger("urls", pool)
+    step_counts = StepCounts("urls", pool)
     with database(MEMORY) as db:
         parts = " UNION ALL ".join(_rows(db, file, columns) for file in files)
         db.execute(f"CREATE TEMP TABLE given AS SELECT *, {FAULT} AS fault FROM ({parts})")
         counts = db.execute("SELECT fault, count(*) FROM given GROUP BY fault").fetchall()
-        ledger.came_in = sum(n for _, n in counts)
-        ledger.rejected = Counter({fault: n for fault, n in counts if fault})
+        step_counts.came_in = sum(n for _, n in counts)
+        step_counts.rejected = Counter({fault: n for fault, n in counts if fault})
         with atomic_path(urls) as part:
             db.execute(
                 f"""COPY (
@@ -59,14 +59,14 @@ def write_list(
                     ORDER BY shard, key
                 ) TO {literal(part)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"""
             )
-        ledger.went_out = db.execute(f"SELECT count(*) FROM '{urls}'").fetchall()[0][0]
-    if not ledger.went_out:
+        step_counts.went_out = db.execute(f"SELECT count(*) FROM '{urls}'").fetchall()[0][0]
+    if not step_counts.went_out:
         urls.unlink()
         raise ClipshiftError(f"{', '.join(map(str, files))}: no URL in the column {columns[0]!r}")
-    if twice := ledger.came_in - ledger.rejected.total() - ledger.went_out:
-        ledger.rejected["listed twice"] = twice
-    write_json(urls.with_suffix(".json"), ledger.as_json())
-    print(json.dumps(ledger.as_json(), indent=2))
+    if twice := step_counts.came_in - step_counts.rejected.total() - step_counts.went_out:
+        step_counts.rejected["listed twice"] = twice
+    write_json(urls.with_suffix(".json"), step_counts.as_json())
+    print(json.dumps(step_counts.as_json(), indent=2))
 
 
 def _rows(db: duckdb.DuckDBPyConnection, file: Path, columns: tuple[str, str]) -> str:

@@ -11,7 +11,7 @@ _NAMES = [
     (r"HTTP Error 30\d: The HTTP server returned a redirect error", "redirects without end"),
     (r"HTTP Error (?P<name>\d{3})", "HTTP {name}"),
     (r"timed? ?out", "timeout"),
-    (r"IncompleteRead|cut-off picture", "truncated"),
+    (r"IncompleteRead|cut-off image", "truncated"),
     (r"larger than \d+ bytes", "too large"),
     (r"X-Robots-Tag", "disallowed by X-Robots-Tag"),
     (r"Name or service|name resolution|No address associated|nodename nor", "host not found"),
@@ -23,13 +23,13 @@ _NAMES = [
         "no answer",
     ),
     (r"BadStatusLine|LineTooLong|got more than|HTTP/", "no answer"),
-    (r"Image decoding error", "not a picture"),
+    (r"Image decoding error", "not an image"),
     (r"(?P<name>image too small|image area too large|aspect ratio too large)", "{name}"),
 ]
 
 
 def reason(status: str, message: str | None) -> str | None:
-    """Why a URL gave no picture, or None where it did.
+    """Why a URL gave no image, or None where it did.
 
     >>> reason("failed_to_download", "HTTP Error 404: Not Found")
     'HTTP 404'
@@ -42,4 +42,4 @@ def reason(status: str, message: str | None) -> str | None:
     for pattern, name in _NAMES:
         if found := re.search(pattern, message or ""):
             return name.format(**found.groupdict())
-    return "picture could not be resized" if status == "failed_to_resize" else "other failure"
+    return "image could not be resized" if status == "failed_to_resize" else "other failure"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, sha256_bytes, write_json
 from clipshift.core.step import step
@@ -29,22 +29,22 @@ def write_shard(
     Raises:
         ClipshiftError: an image that was fetched is no longer in the work folder.
     """
-    ledger = Ledger("pool", tar.stem)
+    step_counts = StepCounts("pool", tar.stem)
     captions = {row["key"]: row["caption"] for row in read_shard(urls, shard).to_pylist()}
     repeated = set(read_parquet(placeholders, ["sha256"])["sha256"].to_pylist())
     rows = []
     for row in read_parquet(fetched).to_pylist():
-        ledger.came_in += 1
+        step_counts.came_in += 1
         if row["reason"] is not None:
-            ledger.rejected[row["reason"]] += 1
+            step_counts.rejected[row["reason"]] += 1
         elif row["sha256"] in repeated:
-            ledger.rejected[REASON] += 1
+            step_counts.rejected[REASON] += 1
         else:
             rows.append(row | {"caption": captions[row["key"]]})
     table: list[dict[str, Any]] = []
-    ledger.went_out = write_tar(tar, _samples(pool, rows, work, table))
+    step_counts.went_out = write_tar(tar, _samples(pool, rows, work, table))
     write_table(tar.with_suffix(".parquet"), table)
-    entry = {"account": ledger.as_json(), "shard": shard_entry(tar, ledger.went_out)}
+    entry = {"account": step_counts.as_json(), "shard": shard_entry(tar, step_counts.went_out)}
     write_json(tar.with_suffix(".json"), entry)
     print(json.dumps(entry["account"], indent=2))
 
@@ -59,31 +59,31 @@ def _samples(
         if tar not in places:
             places[tar] = _places(tar)
         if row["number"] not in places[tar]:
-            raise ClipshiftError(f"{tar} lacks the picture of {row['url']}; {_remedy(work)}")
+            raise ClipshiftError(f"{tar} lacks the image of {row['url']}; {_remedy(work)}")
         offset, size = places[tar][row["number"]]
         with tar.open("rb") as stream:
             stream.seek(offset)
-            picture = stream.read(size)
+            image = stream.read(size)
         table.append(
             {
                 "key": row["key"],
                 "url_hash": row["key"],
-                "sha256": sha256_bytes(picture),
+                "sha256": sha256_bytes(image),
                 "caption": row["caption"],
                 "source": name,
                 "held_out": False,
                 "locator": row["url"],
             }
         )
-        yield Sample(row["key"], {"jpg": picture, "txt": row["caption"].encode()})
+        yield Sample(row["key"], {"jpg": image, "txt": row["caption"].encode()})
 
 
 def _places(tar: Path) -> dict[str, tuple[int, int]]:
     """Number of a sample -> where the bytes of its image lie in a tar, and how many they are."""
     try:
         with tarfile.open(tar, "r:") as file:
-            pictures = (m for m in file if m.name.endswith(".jpg"))
-            return {m.name.partition(".")[0]: (m.offset_data, m.size) for m in pictures}
+            images = (m for m in file if m.name.endswith(".jpg"))
+            return {m.name.partition(".")[0]: (m.offset_data, m.size) for m in images}
     except (tarfile.TarError, OSError) as error:
         raise ClipshiftError(
             f"{tar} is not readable ({error}); {_remedy(tar.parents[1])}"

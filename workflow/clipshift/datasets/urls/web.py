@@ -15,7 +15,7 @@ from typing import Any
 from clipshift.datasets.urls.addresses import Policy
 
 _CHUNK = 1 << 16
-# Beginning of a picture's file -> bytes that its end holds, where the format has an end.
+# Beginning of an image's file -> bytes that its end holds, where the format has an end.
 _ENDS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 
 
@@ -57,13 +57,13 @@ class _Connection:
         return getattr(self._connection, name)
 
 
-def is_cut_off(picture: bytes) -> bool:
+def is_cut_off(image: bytes) -> bool:
     """Whether a JPEG or PNG lacks its end. A JPEG with a thumbnail may hide it.
 
     >>> is_cut_off(b"\\xff\\xd8\\xff and more"), is_cut_off(b"GIF89a")
     (True, False)
     """
-    return any(picture.startswith(start) and end not in picture for start, end in _ENDS.items())
+    return any(image.startswith(start) and end not in image for start, end in _ENDS.items())
 
 
 def _response(limit: int) -> type[http.client.HTTPResponse]:
@@ -83,7 +83,7 @@ def _response(limit: int) -> type[http.client.HTTPResponse]:
                 raise http.client.IncompleteRead(b"", self.length)
             body = b"".join(parts)
             if is_cut_off(body):
-                raise ValueError("cut-off picture: the file has no end")
+                raise ValueError("cut-off image: the file has no end")
             return body
 
     return Response

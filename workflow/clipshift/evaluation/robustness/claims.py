@@ -182,11 +182,11 @@ def _self_supervised(rows: list[Row]) -> str:
     part = [r for r in rows if r["model"].startswith("resnet50") and r["shift"] in FOUR]
     high, low = (f(part, key=lambda r: r["rho"]) for f in (max, min))
     within = sum(abs(r["rho"]) <= WITHIN for r in part)
-    verdict = "give no" if high["rho"] <= WITHIN else "may give some"
+    decision = "give no" if high["rho"] <= WITHIN else "may give some"
     mean = {m: _mean(_pick(part, model=m)) for m in dict.fromkeys(r["model"] for r in part)}
     names = ", ".join(f"{m} {signed(v)}" for m, v in mean.items())
     return (
-        f"Contrastive losses on ImageNet alone {verdict} effective robustness: of {len(part)} "
+        f"Contrastive losses on ImageNet alone {decision} effective robustness: of {len(part)} "
         f"points of self-supervised ResNet-50s on {_names(FOUR)}, {within} lie within "
         f"{WITHIN:g} points of zero; the highest is {signed(high['rho'])} ({high['model']} on "
         f"{SHIFTS[high['shift']].title}), the lowest {signed(low['rho'])} ({low['model']} on "

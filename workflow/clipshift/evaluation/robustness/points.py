@@ -15,7 +15,7 @@ from clipshift.stats.intervals import clopper_pearson
 
 @dataclass(frozen=True)
 class Axis:
-    """What was measured: a set of pictures, and the classes among which the model chose."""
+    """What was measured: a set of images, and the classes among which the model chose."""
 
     name: str
     classes: str = "its own classes"

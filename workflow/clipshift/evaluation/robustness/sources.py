@@ -7,7 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NamedTuple
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.evaluation.robustness.points import Accuracy, Axis, Points, accuracy, average
 from clipshift.evaluation.robustness.shifts import (
@@ -71,7 +71,7 @@ class Table:
     name: str
     types: dict[str, str] = field(default_factory=dict)
     values: dict[str, dict[Axis, Measured]] = field(default_factory=dict)
-    account: Ledger = field(default_factory=lambda: Ledger("read", ""))
+    step_counts: StepCounts = field(default_factory=lambda: StepCounts("read", ""))
 
     def points(
         self, shift: Shift, level: float, models: Iterable[str] | None = None
@@ -115,7 +115,7 @@ def testbed() -> Table:
     types = {r["model"]: r["model_type"] for r in read_csv("imagenet_testbed_model_types.csv")}
     rows = read_csv("imagenet_testbed_top1.csv")
     sizes = {SHIFTS["objectnet"].axis: TESTBED_OBJECTNET}
-    table = Table("testbed", account=Ledger("read", "testbed", len(rows), len(rows)))
+    table = Table("testbed", step_counts=StepCounts("read", "testbed", len(rows), len(rows)))
     for row in rows:
         model = row["model"]
         if model not in types:
@@ -136,33 +136,33 @@ def testbed() -> Table:
 def open_clip() -> Table:
     """open_clip's zero-shot table, models as `NAME PRETRAINED`; broken rows rejected."""
     rows = read_csv("openclip_results.csv")
-    table = Table("open_clip", account=Ledger("read", "open_clip", len(rows)))
+    table = Table("open_clip", step_counts=StepCounts("read", "open_clip", len(rows)))
     for row in rows:
         values = {
             axis: Measured(float(row[column]), size_of(axis)) for axis, column in OPEN_CLIP.items()
         }
         if values[VAL].value < BROKEN_BELOW:
-            table.account.rejected[BROKEN] += 1
+            table.step_counts.rejected[BROKEN] += 1
             continue
         model = f"{row['name']} {row['pretrained']}"
         table.types[model] = "zero-shot"
         table.values[model] = values
-    table.account.went_out = len(table.values)
-    table.account.check()
+    table.step_counts.went_out = len(table.values)
+    table.step_counts.check()
     return table
 
 
 @cache
 def timm() -> Table:
     """timm's models as `NAME @SIDE` (the input's side): ImageNet-trained or fine-tuned on it."""
-    table = Table("timm", account=Ledger("read", "timm"))
+    table = Table("timm", step_counts=StepCounts("read", "timm"))
     for axis, name in TIMM.items():
         for row in read_csv(f"timm_results_{name}.csv"):
             model = f"{row['model']} @{row['img_size']}"
             table.types[model] = "timm"
             mine = table.values.setdefault(model, {})
             mine[axis] = Measured(float(row["top1"]) / 100, size_of(axis))
-    table.account.came_in = table.account.went_out = len(table.values)
+    table.step_counts.came_in = table.step_counts.went_out = len(table.values)
     return table
 
 

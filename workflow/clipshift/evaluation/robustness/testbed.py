@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv, write_json
 from clipshift.core.step import step
@@ -138,18 +138,18 @@ def line_rows(shift: str, baseline: str, line: Line, left_out: Counter[str]) -> 
     return rows
 
 
-def model_rows(cfg: Robustness, account: Ledger) -> Rows:
+def model_rows(cfg: Robustness, step_counts: StepCounts) -> Rows:
     """One row per model of the testbed and shift, accuracies and rho in %."""
     rows = []
     table = testbed()
     for shift in SHIFTS.values():
-        account.came_in += len(table.values)
+        step_counts.came_in += len(table.values)
         line, _ = line_of(cfg, cfg.baseline, shift)
         found = compare(line, table.points(shift, cfg.level))
-        account.went_out += len(found)
+        step_counts.went_out += len(found)
         for model in table.values:
             if lacking := table.lacks(model, shift):
-                account.rejected[f"{shift.name}: no accuracy on {lacking[0]}"] += 1
+                step_counts.rejected[f"{shift.name}: no accuracy on {lacking[0]}"] += 1
         for r in found:
             rows.append(
                 {"model": r.model, "model_type": table.types[r.model], "shift": shift.name}
@@ -157,7 +157,7 @@ def model_rows(cfg: Robustness, account: Ledger) -> Rows:
                 | {"predicted": 100 * r.predicted, "rho": 100 * r.rho}
                 | {"rho_low": 100 * r.low, "rho_high": 100 * r.high}
             )
-    account.check()
+    step_counts.check()
     return rows
 
 
@@ -177,13 +177,13 @@ def printed(row: dict[str, Any]) -> str:
 
 
 @step(version=1)
-def tables(block: Robustness, models: Path, fits: Path, account: Path) -> None:
+def tables(block: Robustness, models: Path, fits: Path, counts: Path) -> None:
     """Tables of all models and of all fits, and how many models are in and out."""
     lines = fit_rows(block)
-    ledger = Ledger("effective robustness", "testbed")
-    rows = model_rows(block, ledger)
+    step_counts = StepCounts("effective robustness", "testbed")
+    rows = model_rows(block, step_counts)
     for line in lines:
         print(printed(line))
     write_csv(fits, lines)
     write_csv(models, rows)
-    write_json(account, ledger.as_json())
+    write_json(counts, step_counts.as_json())

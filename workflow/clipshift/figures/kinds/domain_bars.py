@@ -27,7 +27,7 @@ from clipshift.study.config.names import TrainedSplit
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
-    from clipshift.evaluation.by_domain import Arm
+    from clipshift.evaluation.by_domain import Condition
 
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "++")
 
@@ -45,27 +45,29 @@ class DomainBars(AgainstBaseline):
     )
 
 
-def rows(block: DomainBars, arms: dict[str, Arm]) -> list[dict[str, Any]]:
+def rows(block: DomainBars, conditions: dict[str, Condition]) -> list[dict[str, Any]]:
     """Per domain one row per split, then its difference to the baseline."""
     from clipshift.evaluation.by_domain import draw_means, interval
 
     found = []
     for domain in DETECTED:
-        names = arms[block.baseline].sets(domain)
+        names = conditions[block.baseline].sets(domain)
         if not names:
             continue
-        drawn = dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
-        n = sum(arms[block.baseline].correct[name].shape[1] for name in names)
+        drawn = dict(
+            zip(conditions, draw_means(conditions, domain, block.draws, block.seed), strict=True)
+        )
+        n = sum(conditions[block.baseline].correct[name].shape[1] for name in names)
         shared = {"domain": domain, "sets": " ".join(names), "variant": block.variant, "n": n}
-        for split, arm in arms.items():
+        for split, condition in conditions.items():
             low, high = interval(drawn[split])
-            values = {"accuracy": arm.mean(domain), "low": low, "high": high}
-            given = {"split": split, "less_split": "", "seeds": arm.seeds}
+            values = {"accuracy": condition.mean(domain), "low": low, "high": high}
+            given = {"split": split, "less_split": "", "seeds": condition.seeds}
             found.append(shared | given | values | _published(block, split, domain))
-        for split in (s for s in arms if s != block.baseline):
+        for split in (s for s in conditions if s != block.baseline):
             low, high = interval(drawn[split] - drawn[block.baseline])
-            less = arms[split].mean(domain) - arms[block.baseline].mean(domain)
-            given = {"split": split, "less_split": block.baseline, "seeds": arms[split].seeds}
+            less = conditions[split].mean(domain) - conditions[block.baseline].mean(domain)
+            given = {"split": split, "less_split": block.baseline, "seeds": conditions[split].seeds}
             values = {"accuracy": less, "low": low, "high": high}
             found.append(shared | given | values | _published(block, "", domain))
     return found
@@ -75,8 +77,8 @@ def _published(block: DomainBars, split: str, domain: str) -> dict[str, Any]:
     """The published columns, empty where there is nothing."""
     if split not in block.published:
         return {"published": "", "published_accuracy": None}
-    arm = published_domains()["arms"][block.published[split]]
-    return {"published": arm["trained_on"], "published_accuracy": arm["means"][domain]}
+    condition = published_domains()["arms"][block.published[split]]
+    return {"published": condition["trained_on"], "published_accuracy": condition["means"][domain]}
 
 
 def draw(block: DomainBars, numbers: list[dict[str, Any]], out: list[Path]) -> None:
@@ -120,9 +122,9 @@ def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
 
 @step(version=4)
 def figure(block: DomainBars, files: Files, study: Study, table: Path, out: list[Path]) -> None:
-    from clipshift.evaluation.by_domain import read_arms
+    from clipshift.evaluation.by_domain import read_conditions
 
-    arms = read_arms(files["predictions"], files["clean"], block.variant)
-    numbers = rows(block, arms)
+    conditions = read_conditions(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, conditions)
     write_csv(table, numbers)
     draw(block, numbers, out)

@@ -48,12 +48,12 @@ def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:
     found = []
     for name in block.clean:
         entry = read_json(Path(files["clean"][name]))
-        account = entry["account"]
-        dropped = "; ".join(f"{n} {why}" for why, n in account["rejected"].items())
+        step_counts = entry["account"]
+        dropped = "; ".join(f"{n} {why}" for why, n in step_counts["rejected"].items())
         theirs = published_domains()["clean"].get(block.published.get(name, ""), {})
         found.append(
             {"clean_set": name, "set": entry["set"], "domain": entry["domain"]}
-            | {"pictures_before": account["in"], "pictures": account["out"]}
+            | {"pictures_before": step_counts["in"], "pictures": step_counts["out"]}
             | {"classes_before": entry["classes_before"], "classes": len(entry["classes"])}
             | {"dropped": dropped, "classes_gone": ", ".join(entry["classes_gone"])}
             | {"published_set": block.published.get(name)}

@@ -15,7 +15,7 @@ from clipshift.core.step import step
 from clipshift.figures.kind import DOMAINS_NOTE, domains, kind
 from clipshift.figures.published import published_domains
 from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import VERDICTS
+from clipshift.study.config.domains import DECISIONS
 from clipshift.study.config.names import DatasetName
 from clipshift.study.layout.figures import FigureBlock, Files, Study
 
@@ -48,7 +48,7 @@ def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str,
     # A file's objects are sorted by name; so is the table.
     for name, entry in composition["datasets"].items():
         row: dict[str, Any] = {"dataset": name, "n": entry["n"]}
-        row |= {f"verdict_{v}": entry["verdicts"][v] for v in VERDICTS}
+        row |= {f"verdict_{v}": entry["verdicts"][v] for v in DECISIONS}
         for domain in DOMAINS:
             numbers = entry["corrected"][domain]
             row |= {f"{domain}_share": numbers["share"]}

@@ -16,7 +16,7 @@ from clipshift.study.config.domains import DETECTED
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
-    from clipshift.evaluation.by_domain import Arm
+    from clipshift.evaluation.by_domain import Condition
 
 
 @kind(
@@ -34,30 +34,30 @@ class DomainMixes(OfClean):
 
 
 def rows(
-    block: DomainMixes, arms: dict[str, Arm], mixes: dict[str, list[int]]
+    block: DomainMixes, conditions: dict[str, Condition], mixes: dict[str, list[int]]
 ) -> list[dict[str, Any]]:
     """One row per split: what it is made of, and both mean accuracies with intervals."""
     from clipshift.evaluation.by_domain import draw_means, interval
 
     found = []
     drawn = {
-        d: dict(zip(arms, draw_means(arms, d, block.draws, block.seed), strict=True))
+        d: dict(zip(conditions, draw_means(conditions, d, block.draws, block.seed), strict=True))
         for d in DETECTED
     }
-    for split, arm in arms.items():
+    for split, condition in conditions.items():
         natural, rendition, random = mixes.get(split, [0, 0, 0])
         row: dict[str, Any] = {"split": split, "natural": natural, "rendition": rendition}
-        row |= {"random": random, "total": natural + rendition + random, "seeds": arm.seeds}
+        row |= {"random": random, "total": natural + rendition + random, "seeds": condition.seeds}
         row |= {"variant": block.variant}
         for domain in DETECTED:
             low, high = interval(drawn[domain][split])
-            row |= {f"{domain}_accuracy": arm.mean(domain)}
+            row |= {f"{domain}_accuracy": condition.mean(domain)}
             row |= {f"{domain}_low": low, f"{domain}_high": high}
         found.append(row)
     for which in block.published:
-        arm = published_domains()["arms"][which]
-        means = arm["means"]
-        row = dict.fromkeys(found[0]) | {"split": f"{MARK_DOMAINS}: {arm['trained_on']}"}
+        condition = published_domains()["arms"][which]
+        means = condition["means"]
+        row = dict.fromkeys(found[0]) | {"split": f"{MARK_DOMAINS}: {condition['trained_on']}"}
         found.append(row | {f"{d}_accuracy": means[d] for d in DETECTED})
     return found
 
@@ -125,9 +125,9 @@ def _text(axis: Any, x: float, y: float, text: str) -> None:
 
 @step(version=4)
 def figure(block: DomainMixes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
-    from clipshift.evaluation.by_domain import read_arms
+    from clipshift.evaluation.by_domain import read_conditions
 
-    arms = read_arms(files["predictions"], files["clean"], block.variant)
-    numbers = rows(block, arms, study.mixes)
+    conditions = read_conditions(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, conditions, study.mixes)
     write_csv(table, numbers)
     draw(block, numbers, out)

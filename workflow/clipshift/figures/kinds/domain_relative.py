@@ -31,7 +31,7 @@ from clipshift.study.layout.figures import Files, Study
 if TYPE_CHECKING:
     import numpy as np
 
-    from clipshift.evaluation.by_domain import Arm
+    from clipshift.evaluation.by_domain import Condition
     from clipshift.evaluation.robustness.lines import Line
     from clipshift.evaluation.robustness.points import Accuracy, Axis
 
@@ -83,7 +83,7 @@ class DomainRelative(AgainstBaseline):
         return self
 
 
-def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
+def rows(block: DomainRelative, compared: dict[str, Condition]) -> list[dict[str, Any]]:
     """Per domain one row per split other than the baseline.
 
     Raises:
@@ -92,22 +92,24 @@ def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
     from clipshift.evaluation.by_domain import interval
 
     found = []
-    base = arms[block.baseline]
-    line = _line(block, arms) if block.correction == "id_line" else None
+    base = compared[block.baseline]
+    line = _line(block, compared) if block.correction == "id_line" else None
     for domain in (d for d in DETECTED if base.sets(d)):
         names = base.sets(domain)
-        means = {split: arm.mean(domain) for split, arm in arms.items()}
-        single = taken_off(line, block.correction, arms, domain, _natural(arms))
+        means = {split: condition.mean(domain) for split, condition in compared.items()}
+        single = taken_off(line, block.correction, compared, domain, _natural(compared))
         off = {split: float(value[0]) for split, value in single.items()}
-        drawn = _draws(block, arms, domain)
-        drawn_off = taken_off(line, block.correction, arms, domain, _draws(block, arms, "natural"))
+        drawn = _draws(block, compared, domain)
+        drawn_off = taken_off(
+            line, block.correction, compared, domain, _draws(block, compared, "natural")
+        )
         if means[block.baseline] <= off[block.baseline]:
             raise ClipshiftError(
                 f"the baseline {block.baseline} is at {means[block.baseline]:.3f} on the {domain} "
                 f"sets, not above the correction {off[block.baseline]:.3f}; take "
                 "`correction: none`"
             )
-        lost = {split: drawn[split] - drawn_off[split] for split in arms}
+        lost = {split: drawn[split] - drawn_off[split] for split in compared}
         # A draw in which the baseline falls to the correction says nothing.
         good = lost[block.baseline] > 0
         for split in (s for s in block.splits if s != block.baseline):
@@ -118,26 +120,26 @@ def rows(block: DomainRelative, arms: dict[str, Arm]) -> list[dict[str, Any]]:
                 | {"sets": " ".join(names), "variant": block.variant}
                 | {"correction": block.correction, "taken_off": off[split]}
                 | {"taken_off_baseline": off[block.baseline]}
-                | {"seeds": arms[split].seeds, "relative": value, "low": low, "high": high}
+                | {"seeds": compared[split].seeds, "relative": value, "low": low, "high": high}
                 | _published(block, split, domain)
             )
     return found
 
 
-def _natural(arms: dict[str, Arm]) -> Means:
+def _natural(compared: dict[str, Condition]) -> Means:
     import numpy as np
 
-    return {split: np.array([arm.mean("natural")]) for split, arm in arms.items()}
+    return {split: np.array([condition.mean("natural")]) for split, condition in compared.items()}
 
 
-def _draws(block: DomainRelative, arms: dict[str, Arm], domain: str) -> Means:
+def _draws(block: DomainRelative, compared: dict[str, Condition], domain: str) -> Means:
     """Split -> (draws,) means on the sets of a domain; two domains share the draws of seeds."""
     from clipshift.evaluation.by_domain import draw_means
 
-    return dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
+    return dict(zip(compared, draw_means(compared, domain, block.draws, block.seed), strict=True))
 
 
-def _line(block: DomainRelative, arms: dict[str, Arm]) -> Line:
+def _line(block: DomainRelative, compared: dict[str, Condition]) -> Line:
     """Mean accuracy on the rendition sets expected at that on the natural ones, by single runs."""
     from clipshift.evaluation.robustness.lines import fit
     from clipshift.evaluation.robustness.points import Axis, Points
@@ -145,24 +147,24 @@ def _line(block: DomainRelative, arms: dict[str, Arm]) -> Line:
     axes = [Axis(domain, block.variant) for domain in ("natural", "rendition")]
     rows = []
     for split in block.line:
-        for seed in range(arms[split].seeds):
-            x, y = (_measured(axis, arms[split], seed, axis.name) for axis in axes)
+        for seed in range(compared[split].seeds):
+            x, y = (_measured(axis, compared[split], seed, axis.name) for axis in axes)
             rows.append((f"{split}-{seed}", [x], y))
     return fit(Points.of(rows), "logit", draws=block.draws, seed=block.seed)
 
 
-def _measured(axis: Axis, arm: Arm, seed: int, domain: str) -> Accuracy:
+def _measured(axis: Axis, condition: Condition, seed: int, domain: str) -> Accuracy:
     import numpy as np
 
     from clipshift.evaluation.robustness.points import accuracy
 
-    correct = [arm.correct[name][seed] for name in arm.sets(domain)]
+    correct = [condition.correct[name][seed] for name in condition.sets(domain)]
     images = sum(map(len, correct))
     return accuracy(axis, float(np.mean([c.mean() for c in correct])), images)
 
 
 def taken_off(
-    line: Line | None, correction: str, arms: dict[str, Arm], domain: str, natural: Means
+    line: Line | None, correction: str, compared: dict[str, Condition], domain: str, natural: Means
 ) -> Means:
     """What a correction takes off the mean accuracy on the sets of a domain, per split.
 
@@ -172,19 +174,21 @@ def taken_off(
     import numpy as np
 
     if correction == "none":
-        return {split: np.zeros_like(natural[split]) for split in arms}
+        return {split: np.zeros_like(natural[split]) for split in compared}
     if line is not None and domain == "rendition":
-        return {split: line.predict(natural[split][:, None]) for split in arms}
+        return {split: line.predict(natural[split][:, None]) for split in compared}
     return {
-        split: np.full_like(natural[split], np.mean([arm.chance[n] for n in arm.sets(domain)]))
-        for split, arm in arms.items()
+        split: np.full_like(
+            natural[split], np.mean([condition.chance[n] for n in condition.sets(domain)])
+        )
+        for split, condition in compared.items()
     }
 
 
 def _published(block: DomainRelative, split: str, domain: str) -> dict[str, Any]:
-    arm = published_domains()["arms"].get(block.published.get(split, ""), {})
-    value = arm.get("relative_corrected", {}).get(domain)
-    confidence = arm["relative_confidence"] if value is not None else ""
+    condition = published_domains()["arms"].get(block.published.get(split, ""), {})
+    value = condition.get("relative_corrected", {}).get(domain)
+    confidence = condition["relative_confidence"] if value is not None else ""
     return {"published": value, "published_confidence": confidence}
 
 
@@ -218,9 +222,9 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
 
 @step(version=4)
 def figure(block: DomainRelative, files: Files, study: Study, table: Path, out: list[Path]) -> None:
-    from clipshift.evaluation.by_domain import read_arms
+    from clipshift.evaluation.by_domain import read_conditions
 
-    arms = read_arms(files["predictions"], files["clean"], block.variant)
-    numbers = rows(block, arms)
+    compared = read_conditions(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, compared)
     write_csv(table, numbers)
     draw(block, numbers, out)

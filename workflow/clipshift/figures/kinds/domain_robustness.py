@@ -16,7 +16,7 @@ from clipshift.figures.style import GREY, house_style, label_below, legend_above
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
-    from clipshift.evaluation.by_domain import Arm
+    from clipshift.evaluation.by_domain import Condition
 
 
 @kind(
@@ -33,22 +33,22 @@ class DomainRobustness(OfClean):
 
 
 def rows(
-    block: DomainRobustness, arms: dict[str, Arm], mixes: dict[str, list[int]]
+    block: DomainRobustness, conditions: dict[str, Condition], mixes: dict[str, list[int]]
 ) -> list[dict[str, Any]]:
     """One row per rendition set and split."""
     from clipshift.evaluation.by_domain import share_name
     from clipshift.stats.intervals import clopper_pearson
 
     found = []
-    for split, arm in arms.items():
-        for name in arm.sets("rendition"):
-            correct = arm.correct[name]
+    for split, condition in conditions.items():
+        for name in condition.sets("rendition"):
+            correct = condition.correct[name]
             n, top1 = correct.shape[1], float(correct.mean())
             low, high = clopper_pearson(min(top1 * n, n), n)
             found.append(
                 {"set": name, "split": split, "made_of": share_name(mixes.get(split))}
-                | {"seeds": arm.seeds, "variant": block.variant}
-                | {"natural_accuracy": arm.mean("natural"), "n": n, "top1": top1}
+                | {"seeds": condition.seeds, "variant": block.variant}
+                | {"natural_accuracy": condition.mean("natural"), "n": n, "top1": top1}
                 | {"top1_low": low, "top1_high": high}
             )
     return found
@@ -83,9 +83,9 @@ def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]
 def figure(
     block: DomainRobustness, files: Files, study: Study, table: Path, out: list[Path]
 ) -> None:
-    from clipshift.evaluation.by_domain import read_arms
+    from clipshift.evaluation.by_domain import read_conditions
 
-    arms = read_arms(files["predictions"], files["clean"], block.variant)
-    numbers = rows(block, arms, study.mixes)
+    conditions = read_conditions(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, conditions, study.mixes)
     write_csv(table, numbers)
     draw(block, numbers, out)

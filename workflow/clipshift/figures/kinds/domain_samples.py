@@ -1,4 +1,4 @@
-"""Pictures of each verdict of the detectors: a row at random, a row by confidence.
+"""Images of each decision of the detectors: a row at random, a row by confidence.
 
 By confidence: equal steps through the order of the score, from the most to the least confident.
 `neither` is ordered by the larger of its distances to the two thresholds.
@@ -17,12 +17,12 @@ from clipshift.core.step import step
 from clipshift.figures.contact_sheet import Sheet
 from clipshift.figures.kind import domains, kind
 from clipshift.figures.style import house_style
-from clipshift.study.config.domains import DETECTED, VERDICTS
+from clipshift.study.config.domains import DECISIONS, DETECTED
 from clipshift.study.config.names import DatasetName
 from clipshift.study.layout.figures import FigureBlock, Files, Study
 
 if TYPE_CHECKING:
-    from clipshift.figures.images import Picture
+    from clipshift.figures.images import Thumbnail
     from clipshift.study.layout.study import Layout
 
 SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
@@ -35,10 +35,10 @@ SIDE, GAP, LEFT, TOP = 0.62, 0.04, 1.15, 0.1
     "most to the least confident.",
 )
 class DomainSamples(FigureBlock):
-    """Pictures of each verdict: some at random, some from the most to the least confident."""
+    """Images of each decision: some at random, some from the most to the least confident."""
 
     datasets: list[DatasetName] = Field(min_length=1, description="Pools and sets to choose from.")
-    shown: int = Field(default=10, ge=2, description="Pictures per row.")
+    shown: int = Field(default=10, ge=2, description="Images per row.")
     seed: int = Field(default=0, description="Seed of the random rows.")
 
     def files(self, at: Layout) -> Files:
@@ -47,7 +47,7 @@ class DomainSamples(FigureBlock):
             "points": {d: dom.point(c) for d, c in dom.detectors.items()},
             "datasets": {
                 d: {
-                    "verdicts": dom.verdicts(d),
+                    "verdicts": dom.decisions(d),
                     "tables": dom.tables(d),
                     "tars": dom.dataset_tars(d),
                 }
@@ -57,55 +57,55 @@ class DomainSamples(FigureBlock):
 
 
 def choose(block: DomainSamples, files: Files) -> list[dict[str, Any]]:
-    """One row per picture: verdict, how it was chosen, place in its row, and its scores."""
+    """One row per image: decision, how it was chosen, place in its row, and its scores."""
     import numpy as np
 
     from clipshift.datasets.select import seeded_order
 
     limits = {d: read_json(Path(f))["domains"][d]["threshold"] for d, f in files["points"].items()}
-    pool: dict[str, list[dict[str, Any]]] = {v: [] for v in VERDICTS}
+    pool: dict[str, list[dict[str, Any]]] = {v: [] for v in DECISIONS}
     for name, dataset in files["datasets"].items():
         for file in dataset["verdicts"]:
             for row in read_parquet(Path(file)).to_pylist():
                 pool[row["verdict"]].append(row | {"dataset": name})
     found = []
-    for verdict, rows in pool.items():
+    for decision, rows in pool.items():
         by_hash = sorted(rows, key=lambda r: (seeded_order(block.seed, r["key"]), r["key"]))
-        ranked = sorted(rows, key=lambda r: (-_confidence(r, verdict, limits), r["key"]))
+        ranked = sorted(rows, key=lambda r: (-_confidence(r, decision, limits), r["key"]))
         steps = np.unique(np.linspace(0, len(rows) - 1, min(block.shown, len(rows))).astype(int))
         spread = [ranked[i] for i in steps] if rows else []
         for how, chosen in (("random", by_hash[: block.shown]), ("by confidence", spread)):
             found += [
-                {"verdict": verdict, "of": len(rows), "chosen": how, "place": i, "key": r["key"]}
+                {"verdict": decision, "of": len(rows), "chosen": how, "place": i, "key": r["key"]}
                 | {"dataset": r["dataset"], "natural": r["natural"], "rendition": r["rendition"]}
                 for i, r in enumerate(chosen)
             ]
     return found
 
 
-def _confidence(row: dict[str, Any], verdict: str, limits: dict[str, float | None]) -> float:
-    """How far a picture is on the verdict's side of the thresholds."""
+def _confidence(row: dict[str, Any], decision: str, limits: dict[str, float | None]) -> float:
+    """How far an image is on the decision's side of the thresholds."""
     above = [row[d] - (limits[d] if limits[d] is not None else inf) for d in DETECTED]
-    if verdict in DETECTED:
-        return float(row[verdict])
-    return float(min(above)) if verdict == "both" else float(-max(above))
+    if decision in DETECTED:
+        return float(row[decision])
+    return float(min(above)) if decision == "both" else float(-max(above))
 
 
 def draw(
-    block: DomainSamples, rows: list[dict[str, Any]], pictures: dict[str, Picture], out: list[Path]
+    block: DomainSamples, rows: list[dict[str, Any]], images: dict[str, Thumbnail], out: list[Path]
 ) -> None:
-    """Two rows of pictures per verdict."""
+    """Two rows of images per decision."""
     groups = list(dict.fromkeys((r["verdict"], r["chosen"]) for r in rows))
     height = TOP + len(groups) * (SIDE + GAP) + GAP
     with house_style(arranged=False):
         sheet = Sheet(LEFT + block.shown * (SIDE + GAP) + GAP, height)
-        for line, (verdict, how) in enumerate(groups):
+        for line, (decision, how) in enumerate(groups):
             y = TOP + line * (SIDE + GAP)
-            mine = [r for r in rows if (r["verdict"], r["chosen"]) == (verdict, how)]
-            title = f"{verdict}\n{how}" + (f"\n(of {mine[0]['of']:,})" if how == "random" else "")
+            mine = [r for r in rows if (r["verdict"], r["chosen"]) == (decision, how)]
+            title = f"{decision}\n{how}" + (f"\n(of {mine[0]['of']:,})" if how == "random" else "")
             sheet.text(LEFT - 0.08, y + SIDE / 2, title, ha="right", va="center")
             for r in mine:
-                sheet.picture(LEFT + r["place"] * (SIDE + GAP), y, SIDE, pictures[r["key"]].pixels)
+                sheet.image(LEFT + r["place"] * (SIDE + GAP), y, SIDE, images[r["key"]].pixels)
         sheet.save(out, block.caption)
 
 
@@ -115,6 +115,6 @@ def figure(block: DomainSamples, files: Files, study: Study, table: Path, out: l
 
     rows = choose(block, files)
     wanted = {r["key"] for r in rows}
-    pictures = fetch(list(files["datasets"].values()), wanted)
+    images = fetch(list(files["datasets"].values()), wanted)
     write_csv(table, rows)
-    draw(block, rows, pictures, out)
+    draw(block, rows, images, out)

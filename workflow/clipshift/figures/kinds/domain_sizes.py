@@ -21,7 +21,7 @@ from clipshift.study.config.domains import DETECTED
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
-    from clipshift.evaluation.by_domain import Arm
+    from clipshift.evaluation.by_domain import Condition
 
 
 @kind(
@@ -46,22 +46,24 @@ def line_name(mix: list[int]) -> str:
 
 
 def rows(
-    block: DomainSizes, arms: dict[str, Arm], mixes: dict[str, list[int]]
+    block: DomainSizes, conditions: dict[str, Condition], mixes: dict[str, list[int]]
 ) -> list[dict[str, Any]]:
     """One row per domain and split, those of a line by size."""
     from clipshift.evaluation.by_domain import draw_means, interval
 
     found = []
     for domain in DETECTED:
-        drawn = dict(zip(arms, draw_means(arms, domain, block.draws, block.seed), strict=True))
-        for split, arm in arms.items():
+        drawn = dict(
+            zip(conditions, draw_means(conditions, domain, block.draws, block.seed), strict=True)
+        )
+        for split, condition in conditions.items():
             mix = mixes.get(split, [0, 0, 0])
             low, high = interval(drawn[split])
             found.append(
                 {"domain": domain, "line": line_name(mix), "split": split, "total": sum(mix)}
                 | {"natural": mix[0], "rendition": mix[1], "random": mix[2]}
-                | {"variant": block.variant, "seeds": arm.seeds}
-                | {"accuracy": arm.mean(domain), "low": low, "high": high}
+                | {"variant": block.variant, "seeds": condition.seeds}
+                | {"accuracy": condition.mean(domain), "low": low, "high": high}
             )
     return sorted(found, key=lambda r: (r["domain"], _rank(r), r["total"], r["split"]))
 
@@ -101,9 +103,9 @@ def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
 
 @step(version=4)
 def figure(block: DomainSizes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
-    from clipshift.evaluation.by_domain import read_arms
+    from clipshift.evaluation.by_domain import read_conditions
 
-    arms = read_arms(files["predictions"], files["clean"], block.variant)
-    numbers = rows(block, arms, study.mixes)
+    conditions = read_conditions(files["predictions"], files["clean"], block.variant)
+    numbers = rows(block, conditions, study.mixes)
     write_csv(table, numbers)
     draw(numbers, out)

@@ -1,4 +1,4 @@
-"""Example test pictures with their nearest neighbours in each base, with their similarities.
+"""Example test images with their nearest neighbours in each base, with their similarities.
 
 The examples are spread over the similarities: the test images, in the order of their similarity to
 the bases together, are cut into equal parts, and a seeded hash picks one of each.
@@ -22,11 +22,11 @@ from clipshift.study.layout.figures import Files, Study
 if TYPE_CHECKING:
     import numpy as np
 
-    from clipshift.figures.images import Picture
+    from clipshift.figures.images import Thumbnail
 
 Rows = list[dict[str, Any]]
 
-SIDE, GAP, LETTERS = 0.72, 0.08, 0.40  # inches: picture, space between, texts below
+SIDE, GAP, LETTERS = 0.72, 0.08, 0.40  # inches: image, space between, texts below
 GROUP = 0.16  # more space between the query and the groups of neighbours
 HEAD = 0.44
 
@@ -37,12 +37,12 @@ HEAD = 0.44
     caption="Example test images, spread over the similarities, with their nearest neighbours.",
 )
 class Examples(Shown):
-    """Example pictures with their nearest neighbours in each base."""
+    """Example images with their nearest neighbours in each base."""
 
     queries: int = Field(
         default=5,
         ge=1,
-        description="Test pictures per set, one from each of as many equal parts of the order "
+        description="Test images per set, one from each of as many equal parts of the order "
         "of similarity.",
     )
     shown: int = Field(default=3, ge=1, description="Neighbours per base.")
@@ -90,7 +90,7 @@ def rows(block: Examples, files: Files) -> Rows:
 
 
 def draw(
-    block: Examples, numbers: Rows, found: dict[str, dict[str, Picture]], reference: str,
+    block: Examples, numbers: Rows, found: dict[str, dict[str, Thumbnail]], reference: str,
     out: list[Path],
 ) -> None:  # fmt: skip
     """A block of rows per test set: the query, then the neighbours of each base."""
@@ -109,7 +109,7 @@ def draw(
             top += HEAD
             for key in keys:
                 query = found[name][key]
-                sheet.picture(GAP, top, SIDE, query.pixels)
+                sheet.image(GAP, top, SIDE, query.pixels)
                 sheet.text(GAP + SIDE / 2, top + SIDE + 0.03, short(query.caption, 17, 3), 5.2)
                 for r in numbers:
                     if (r["test_set"], r["test_key"]) == (name, key):
@@ -135,18 +135,18 @@ def _head(sheet: Sheet, top: float, block: Examples, name: str, reference: str) 
         sheet.line([left, right], [top + 0.385] * 2)
 
 
-def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], picture: Picture) -> None:
-    sheet.picture(x, y, SIDE, picture.pixels)
+def _neighbour(sheet: Sheet, x: float, y: float, r: dict[str, Any], image: Thumbnail) -> None:
+    sheet.image(x, y, SIDE, image.pixels)
     middle = x + SIDE / 2
     sheet.text(middle, y + SIDE + 0.025, f"{r['similarity']:.3f}", 6.5, weight="bold")
-    sheet.text(middle, y + SIDE + 0.145, short(picture.caption, 17), 5.2, color=GREY)
+    sheet.text(middle, y + SIDE + 0.145, short(image.caption, 17), 5.2, color=GREY)
 
 
 @step(version=4)
 def figure(block: Examples, files: Files, study: Study, table: Path, out: list[Path]) -> None:
-    from clipshift.figures.images import pictures
+    from clipshift.figures.images import images
 
     numbers = rows(block, files)
-    found = pictures(files, numbers)
+    found = images(files, numbers)
     write_csv(table, numbers)
     draw(block, numbers, found, study.reference, out)

@@ -59,14 +59,14 @@ def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
     results = read_conditions(files["evaluations"])
     for split in block.splits:
         result = results[split]
-        account = read_json(Path(files["accounts"][split]))
-        removed = account["candidates"] - account["points_kept"]
+        step_counts = read_json(Path(files["accounts"][split]))
+        removed = step_counts["candidates"] - step_counts["points_kept"]
         for name in block.sets:
             entry = result["sets"][name]
             found.append(
-                {"split": split, "reference_added": account["out"] - account["points_kept"]}
-                | {"pool_points": account["candidates"], "points_removed": removed}
-                | {"share_removed": removed / account["candidates"]}
+                {"split": split, "reference_added": step_counts["out"] - step_counts["points_kept"]}
+                | {"pool_points": step_counts["candidates"], "points_removed": removed}
+                | {"share_removed": removed / step_counts["candidates"]}
                 | {"test_set": name, "seeds": len(result["runs"])}
                 | {key: entry[key] for key in ("n", "top1", "top1_low", "top1_high")}
                 | published_cells(block, split, name)

@@ -1,4 +1,4 @@
-"""The similarity ruler: pairs of a test picture and a neighbour, from most to least similar.
+"""The similarity ruler: pairs of a test image and a neighbour, from most to least similar.
 
 What does a similarity of 0.7 look like? Pairs are chosen at equal distances between the largest and
 the lowest similarity that the neighbours hold.
@@ -20,11 +20,11 @@ from clipshift.figures.style import GREY, house_style
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
-    from clipshift.figures.images import Picture
+    from clipshift.figures.images import Thumbnail
 
 Rows = list[dict[str, Any]]
 
-SIDE, GAP, LEFT = 0.74, 0.07, 0.62  # inches: picture, space between, names of the rows
+SIDE, GAP, LEFT = 0.74, 0.07, 0.62  # inches: image, space between, names of the rows
 TICK = 0.05
 
 
@@ -34,7 +34,7 @@ TICK = 0.05
     caption="The similarity ruler: pairs of a test image and one of its neighbours.",
 )
 class Ruler(Shown):
-    """Pairs of a test picture and a neighbour, from the most to the least similar."""
+    """Pairs of a test image and a neighbour, from the most to the least similar."""
 
     steps: int = Field(
         default=9, ge=2, description="Pairs, at equal distances between the ends of the ruler."
@@ -42,7 +42,7 @@ class Ruler(Shown):
 
 
 def choose(candidates: Rows, steps: int) -> Rows:
-    """Per point of the ruler the pair that is nearest to it, each picture at most once.
+    """Per point of the ruler the pair that is nearest to it, each image at most once.
 
     Ties go to the lowest keys, so the choice does not depend on the order of the rows. Fewer pairs
     than points give a shorter ruler.
@@ -73,7 +73,7 @@ def rows(block: Ruler, files: Files) -> Rows:
     return choose(candidates, block.steps)
 
 
-def draw(numbers: Rows, found: dict[str, dict[str, Picture]], out: list[Path]) -> None:
+def draw(numbers: Rows, found: dict[str, dict[str, Thumbnail]], out: list[Path]) -> None:
     step = SIDE + GAP
     width = LEFT + step * len(numbers) + 0.25
     first, second = 0.36, 0.36 + SIDE + 0.08
@@ -89,9 +89,9 @@ def draw(numbers: Rows, found: dict[str, dict[str, Picture]], out: list[Path]) -
             x = LEFT + step * i
             middle, exact = x + SIDE / 2, left + (high - r["similarity"]) * scale
             sheet.text(middle, 0.14, f"{r['similarity']:.3f}", 7.5, weight="bold")
-            sheet.picture(x, first, SIDE, found[r["test_set"]][r["test_key"]].pixels)
+            sheet.image(x, first, SIDE, found[r["test_set"]][r["test_key"]].pixels)
             neighbour = found[""][r["key"]]
-            sheet.picture(x, second, SIDE, neighbour.pixels)
+            sheet.image(x, second, SIDE, neighbour.pixels)
             sheet.text(
                 middle, second + SIDE + 0.03, short(neighbour.caption, 17, 2), 5.2, color=GREY
             )
@@ -122,9 +122,9 @@ def _scale(
 
 @step(version=4)
 def figure(block: Ruler, files: Files, study: Study, table: Path, out: list[Path]) -> None:
-    from clipshift.figures.images import pictures
+    from clipshift.figures.images import images
 
     numbers = rows(block, files)
-    found = pictures(files, numbers)
+    found = images(files, numbers)
     write_csv(table, numbers)
     draw(numbers, found, out)

@@ -1,4 +1,4 @@
-"""Accuracy over seeds: trainings of one arm (split and model) that differ in nothing else.
+"""Accuracy over seeds: trainings of one condition (split and model) that differ in nothing else.
 
 Mean, sample standard deviation and Student's t interval over the seeds. It speaks of the chance of
 training, the Clopper-Pearson interval beside it of the choice of test images.

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from clipshift.core.counts import Ledger
+from clipshift.core.counts import StepCounts
 from clipshift.core.files import read_parquet, write_csv, write_json
 from clipshift.core.step import step
 from clipshift.similarity.dedup.rules import decide
@@ -58,9 +58,9 @@ def record(
             tally.add(decide(table, close, rule, threshold), sample)
     rows = [_row(rule, t, points, tally, check) for (rule, t), tally in sweep.items()]
     chosen = next(r for r in rows if (r["rule"], r["threshold"]) == (block.rule, block.threshold))
-    account = Ledger("dedup", name, points, points - chosen["dropped"])
-    account.rejected["duplicate"] = chosen["dropped"]
-    return account.as_json() | {
+    step_counts = StepCounts("dedup", name, points, points - chosen["dropped"])
+    step_counts.rejected["duplicate"] = chosen["dropped"]
+    return step_counts.as_json() | {
         "rule": block.rule,
         "threshold": block.threshold,
         "clusters": _sizes(np.concatenate(sizes), block.clusters),

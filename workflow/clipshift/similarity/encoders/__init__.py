@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from clipshift.study.config.encoder_base import EncoderBlock
 
 SELECTS = "Selects this kind of encoder."
-BATCH = "Pictures per forward pass."
+BATCH = "Images per forward pass."
 
 
 def load(spec: "EncoderBlock", device: str = "auto") -> "Encoder":

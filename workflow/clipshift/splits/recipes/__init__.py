@@ -1,7 +1,7 @@
 """Recipes of splits, one a module: a block of the configuration, and its SQL over stored scores.
 
 One function, `select`, serves the pool and the reference set. It never reads embeddings: margins
-hold, per point and test set, all that a recipe asks for, and verdicts hold each point's domain.
+hold, per point and test set, all that a recipe asks for, and decisions hold each point's domain.
 What a recipe answers is in `clipshift.study.config.recipe_base`; docs/extending.md adds one.
 """
 

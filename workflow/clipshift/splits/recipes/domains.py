@@ -36,7 +36,7 @@ class Mix(Seeded):
     classes: list[ClassName] | None = Field(
         default=None,
         description="Draw only points of these classes, where the pool's points have one: then "
-        "arms differ in their domain and not in what they show. Null: all points.",
+        "conditions differ in their domain and not in what they show. Null: all points.",
     )
     seed: int = Field(default=0, description="Seed of the order in which points are drawn.")
     reference: bool = Field(
@@ -78,7 +78,7 @@ class Mix(Seeded):
         return *self.parts, self.random
 
     def score(self, points: str, scores: Margins) -> str:
-        source = f"{parquet(scores.verdicts)} WHERE verdict IS NOT NULL"
+        source = f"{parquet(scores.decisions)} WHERE verdict IS NOT NULL"
         return f"SELECT key, verdict, {EMPTY} FROM {source}"
 
     def kept(self, candidates: Candidates) -> str:
@@ -120,4 +120,4 @@ class Mix(Seeded):
         return "class is not asked for", f"key NOT IN ({own})"
 
     def groups(self, scores: Margins) -> str:
-        return f"SELECT key, verdict AS name FROM {parquet(scores.verdicts)}"
+        return f"SELECT key, verdict AS name FROM {parquet(scores.decisions)}"

@@ -33,7 +33,7 @@ LabelledCorpus = Annotated[Name, Ref("labelled corpus")]
 
 
 class Fields(Block):
-    """Which of a source's own fields are title, description and tags of its pictures.
+    """Which of a source's own fields are title, description and tags of its images.
 
     Recipes as `sources.*.caption`: `{field}` placeholders; empty: the source has no such text.
     """
@@ -86,9 +86,9 @@ class English(Block):
 
 
 class Corpus(Block):
-    """What a training reads of each picture: a caption, and a label where one is asked for.
+    """What a training reads of each image: a caption, and a label where one is asked for.
 
-    Pictures that lack what is asked for are left out, counted by reason.
+    Images that lack what is asked for are left out, counted by reason.
     """
 
     fields: list[CaptionField] = Field(
@@ -102,14 +102,14 @@ class Corpus(Block):
     labels: Literal["table"] | MatcherName | None = Field(
         default=None,
         description="Labels of the data themselves (`table`), or found in captions: the name of a "
-        "matcher. A picture without one is left out. A CLIP model reads no label, but trains on "
-        "the same pictures.",
+        "matcher. An image without one is left out. A CLIP model reads no label, but trains on "
+        "the same images.",
     )
     language: English | None = Field(default=None, description="Keep English captions only.")
     banned: str | None = Field(
         default=None,
         description="File of banned words or phrases, one a line (case-blind, whole words): "
-        "pictures with one in any field are left out. None is shipped.",
+        "images with one in any field are left out. None is shipped.",
     )
 
     @model_validator(mode="after")
@@ -151,7 +151,7 @@ class Controlled(Block):
 
     objective: Literal["clip", "cross_entropy", "simclr"] = Field(
         description="`clip`: open_clip's trainer; `cross_entropy`: the same vision tower and a "
-        "linear layer on labels; `simclr`: the same tower, two views of each picture, no text."
+        "linear layer on labels; `simclr`: the same tower, two views of each image, no text."
     )
     base: ModelName = Field(description="Model of `models` whose towers and settings it shares.")
     corpus: CorpusName = Field(description="What it reads: a corpus of `causes.corpora`.")
@@ -200,18 +200,18 @@ class PromptHead(Block):
 
 
 class LinearHead(Block):
-    """A linear probe: logistic regression on the features of labelled training pictures."""
+    """A linear probe: logistic regression on the features of labelled training images."""
 
     kind: Literal["linear"] = Field(description="Selects this kind of head.")
     corpus: LabelledCorpus = Field(
-        description="Corpus with labels; its pictures of the split are used."
+        description="Corpus with labels; its images of the split are used."
     )
     most: int = Field(
-        default=100_000, ge=2, description="At most this many pictures, by a seeded hash."
+        default=100_000, ge=2, description="At most this many images, by a seeded hash."
     )
     c: float = Field(default=1.0, gt=0, description="Inverse strength of the L2 penalty.")
     iterations: int = Field(default=1000, ge=1, description="Most iterations of L-BFGS.")
-    seed: int = Field(default=0, description="Seed of the choice of pictures.")
+    seed: int = Field(default=0, description="Seed of the choice of images.")
 
 
 Head = Annotated[PromptHead | LinearHead, Field(discriminator="kind")]
@@ -222,7 +222,7 @@ Published = Literal["imagenet_a", "imagenet_r"]
 
 
 class Subset(Block):
-    """A test set restricted to some classes: pictures and answers. An axis for the same classes."""
+    """A test set restricted to some classes: images and answers. An axis for the same classes."""
 
     of: TestSetName = Field(description="The test set.")
     classes: Published | Annotated[list[str], Field(min_length=2)] = Field(

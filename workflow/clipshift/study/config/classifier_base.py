@@ -53,7 +53,7 @@ class ClassifierBase(Block):
     form: Form = Field(
         default="ternary",
         description="`ternary`: one model of three classes; `one_vs_rest`: a binary model per "
-        "detected domain; `density_ratio`: a binary model per detected domain, of its pictures "
+        "detected domain; `density_ratio`: a binary model per detected domain, of its images "
         "against the whole labelled population, whose logit estimates the log ratio of densities.",
     )
 
@@ -86,10 +86,10 @@ class Trained(ClassifierBase):
     """What every classifier that learns from the labels declares."""
 
     size: int | None = Field(
-        default=None, ge=3, description="Training pictures at most, by a seeded hash."
+        default=None, ge=3, description="Training images at most, by a seeded hash."
     )
     balanced: bool = Field(
-        default=False, description="As many training pictures of each label as of the rarest."
+        default=False, description="As many training images of each label as of the rarest."
     )
 
     @property

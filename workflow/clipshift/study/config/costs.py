@@ -15,7 +15,7 @@ class Costs(Block):
     """Constants of `clipshift plan`. Published ones say where; the others are rules of thumb."""
 
     picture_bytes: float = _assumed(
-        25_000, "Bytes of a stored picture with its caption (LAION-400M: 10 TB / 407M)."
+        25_000, "Bytes of a stored image with its caption (LAION-400M: 10 TB / 407M)."
     )
     row_bytes: float = _assumed(
         200, "Bytes of a row of a sample table, compressed (URL, caption, hashes). Assumed."
@@ -34,17 +34,17 @@ class Costs(Block):
     )
     embed_per_second: float = _assumed(
         2500,
-        "Pictures embedded per second and A100, bound by decoding and resizing (published for "
+        "Images embedded per second and A100, bound by decoding and resizing (published for "
         "clip-retrieval with ViT-B/32).",
     )
     embed_flops: float = _assumed(
         5.4e10,
-        "Operations per picture of the encoder (ViT-B-16-plus-240: 2 x 116M weights x 226 tokens, "
+        "Operations per image of the encoder (ViT-B-16-plus-240: 2 x 116M weights x 226 tokens, "
         "and attention).",
     )
     tuned_flops: float = _assumed(
         1.6e11,
-        "Operations per picture of a tuned encoder (ViT-L/14: 2 x 304M weights x 257 tokens).",
+        "Operations per image of a tuned encoder (ViT-L/14: 2 x 304M weights x 257 tokens).",
     )
     gpu_flops: float = _assumed(3.12e14, "Operations per second at an A100's float16 peak.")
     encoder_share: float = _assumed(0.4, "Share of the peak that the encoder reaches. Assumed.")
@@ -72,7 +72,7 @@ class Costs(Block):
         "second (measured: 5,900 texts of 230 letters searched, on one core of a laptop).",
     )
     cpu_pictures_per_second: float = _assumed(
-        400, "Pictures that a core decodes, copies or hashes per second. Assumed."
+        400, "Images that a core decodes, copies or hashes per second. Assumed."
     )
     disk_bytes_per_second: float = _assumed(
         5e8, "Bytes per second that one job reads or writes on a shared file system. Assumed."

@@ -34,8 +34,8 @@ class SourceBase(Block):
         "It is also the first part of every category path of this source."
     )
     domain: str = Field(description="Visual domain, e.g. photo, drawing, line drawing, rendering.")
-    licence: str = Field(description="Licence of the pictures, kept per sample and reported.")
-    origin: str = Field(description="Where the pictures come from, for the report.")
+    licence: str = Field(description="Licence of the images, kept per sample and reported.")
+    origin: str = Field(description="Where the images come from, for the report.")
     caption: str = Field(
         description="Caption recipe: `{field}` placeholders filled from the source's fields. "
         "Empty fields and the separators around them vanish."
@@ -56,15 +56,15 @@ class EmojiSource(SourceBase):
 
     adapter: Literal["emoji"] = Field(description="Selects this kind of source.")
     labels: PackageName = Field(description="Package with `data/openmoji.json`.")
-    pictures: PackageName = Field(description="Package with the pictures.")
+    pictures: PackageName = Field(description="Package with the images.")
     layout: Literal["files", "iconify"] = Field(
         description="`files`: one file per code point; `iconify`: one icons.json and chars.json."
     )
-    folder: str = Field(default="package", description="Folder of the pictures inside the package.")
+    folder: str = Field(default="package", description="Folder of the images inside the package.")
 
 
 class SidecarSource(SourceBase):
-    """A folder of pictures with the caption in the first line of a `.txt` beside each.
+    """A folder of images with the caption in the first line of a `.txt` beside each.
 
     Caption fields: `title` (that line), `category` (the path as words), `kind` (its last part).
     """
@@ -72,7 +72,7 @@ class SidecarSource(SourceBase):
     adapter: Literal["sidecar"] = Field(description="Selects this kind of source.")
     package: PackageName = Field(description="Package with the folder.")
     folder: str = Field(description="Folder inside the unpacked package.")
-    suffix: Literal[".png", ".svg", ".jpg"] = Field(description="Pictures to take.")
+    suffix: Literal[".png", ".svg", ".jpg"] = Field(description="Images to take.")
 
 
 class OpenclipartSource(SourceBase):
@@ -87,18 +87,18 @@ class OpenclipartSource(SourceBase):
 
 
 class TableSource(SourceBase):
-    """Pictures named by a code, described by a csv of another package (or the same).
+    """Images named by a code, described by a csv of another package (or the same).
 
     Caption fields: the columns of the csv, and `category`.
     """
 
     adapter: Literal["table"] = Field(description="Selects this kind of source.")
-    pictures: PackageName = Field(description="Package with the pictures.")
-    folder: str = Field(description="Folder of the pictures.")
+    pictures: PackageName = Field(description="Package with the images.")
+    folder: str = Field(description="Folder of the images.")
     suffix: str = Field(description="Their suffix, e.g. `.jpeg`.")
     table: PackageName = Field(description="Package with the csv.")
     csv: str = Field(description="Path of the csv inside its package.")
-    code: str = Field(description="Column that names the picture.")
+    code: str = Field(description="Column that names the image.")
     concept: str = Field(
         description="Column that holds the concept: its text up to the first comma, lower-cased."
     )
@@ -114,7 +114,7 @@ class WebdatasetSource(SourceBase):
     """
 
     adapter: Literal["webdataset"] = Field(description="Selects this kind of source.")
-    folder: str = Field(description="Folder with `*.tar`: picture, `.txt` caption, `.json` fields.")
+    folder: str = Field(description="Folder with `*.tar`: image, `.txt` caption, `.json` fields.")
     category: str = Field(
         default="category", description="json field that holds the category path."
     )
@@ -128,11 +128,11 @@ Source = Annotated[
 
 
 class Rendering(Block):
-    """How pictures become pixels: the same for every source of a study."""
+    """How images become pixels: the same for every source of a study."""
 
-    px: int = Field(default=160, ge=16, description="Side of the stored square picture, pixels.")
+    px: int = Field(default=160, ge=16, description="Side of the stored square image, pixels.")
     background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = Field(
-        default="#ffffff", description="Colour behind transparent pictures."
+        default="#ffffff", description="Colour behind transparent images."
     )
     margin: float = Field(
         default=0.04, ge=0, lt=0.5, description="Border around a cut-out, as a share of the side."
@@ -141,7 +141,7 @@ class Rendering(Block):
 
 
 class Holdout(Block):
-    """Which concepts are kept for testing: whole concepts, never single pictures."""
+    """Which concepts are kept for testing: whole concepts, never single images."""
 
     fraction: float = Field(gt=0, lt=1, description="Share of the classed concepts held out.")
     seed: int = Field(default=0, description="Seed of the split of concepts.")

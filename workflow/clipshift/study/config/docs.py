@@ -25,7 +25,7 @@ names the file, the key and the nearest valid one; `clipshift check FILE` says s
 | `mini-domains.yaml` | study B on the same data: `config/mini.yaml config/mini-domains.yaml` |
 | `mini-causes.yaml` | study C on the mini data, on top of `mini.yaml` in the same way |
 | `imagenet_captions.yaml`, `yfcc15m.yaml` | study C at the paper's scale |
-| `domains-more.yaml` | as many seeds as would part its arms; on top of both |
+| `domains-more.yaml` | as many seeds as would part its conditions; on top of both |
 | `laion400m.yaml` | studies A and B at the papers' scale; the default of `--profile slurm` |
 | `rehearsal.yaml` | everything but training, on synthetic pools: `make rehearsal` |
 | `test.yaml` | the same rules in about two minutes, for the tests |

@@ -14,8 +14,8 @@ from clipshift.study.config.names import ClassifierName, ClassName, DatasetName,
 
 # The domains that a detector can be asked for.
 DETECTED: tuple[Literal["natural", "rendition"], ...] = ("natural", "rendition")
-# What the two detectors say of a picture together.
-VERDICTS = ("natural", "rendition", "neither", "both")
+# What the two detectors say of an image together.
+DECISIONS = ("natural", "rendition", "neither", "both")
 # Of a clean set: which of its images, and which class names.
 Variant = Literal["original", "original_restricted", "clean", "clean_restricted"]
 
@@ -25,7 +25,7 @@ class Labels(Block):
 
     datasets: list[DatasetName] = Field(
         min_length=1,
-        description="Pools and sets whose labelled pictures the classifiers learn from. Labels of "
+        description="Pools and sets whose labelled images the classifiers learn from. Labels of "
         "test sets are only measured on.",
     )
     table: dict[str, Domain] = Field(
@@ -40,7 +40,7 @@ class Labels(Block):
         default=None,
         description="Table of labels by people (parquet: `key`, `label` 0 natural, 1 rendition, "
         "2 ambiguous, `concept`, `source`, `annotator`). A relative path is below `data` if it "
-        "begins with `data:`. The majority of the annotators counts; without one a picture is "
+        "begins with `data:`. The majority of the annotators counts; without one an image is "
         "ambiguous.",
     )
 
@@ -52,7 +52,7 @@ class Labels(Block):
 
 
 class Parts(Block):
-    """Labelled concepts are shared out: all pictures of a concept are in one part."""
+    """Labelled concepts are shared out: all images of a concept are in one part."""
 
     validation: float = Field(
         default=0.25, gt=0, lt=1, description="Share of the concepts that thresholds are chosen on."
@@ -77,7 +77,7 @@ else:
 
 
 class Clean(Block):
-    """A test set without the pictures that are not of its domain."""
+    """A test set without the images that are not of its domain."""
 
     set: SetName = Field(description="The labelled set.")
     domain: Literal["natural", "rendition"] = Field(
@@ -87,12 +87,12 @@ class Clean(Block):
         default=None, description="Restrict it to these classes (default: all that are left)."
     )
     minimum_per_class: int = Field(
-        default=1, ge=1, description="Classes with fewer pictures left are dropped whole."
+        default=1, ge=1, description="Classes with fewer images left are dropped whole."
     )
 
 
 class Domains(Block):
-    """Study B: domains of pictures, and test sets cleaned by them."""
+    """Study B: domains of images, and test sets cleaned by them."""
 
     name: Name = Field(description="Folder of the results: `results/domains/{name}`.")
     labels: Labels = Field(description="Labels.")

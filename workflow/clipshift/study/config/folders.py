@@ -114,7 +114,7 @@ Outside = Folder | StoredPool
 
 
 class CaptionedPool(Folder):
-    """Pictures as `FOLDER/{class}/{file}`, with captions in a JSON that names class and file.
+    """Images as `FOLDER/{class}/{file}`, with captions in a JSON that names class and file.
 
     As ImageNet-Captions is released: a list of `{filename, wnid, title, description, tags}`. What
     is in both becomes the pool; the rest is counted. `samples` is an estimate, for the preview.

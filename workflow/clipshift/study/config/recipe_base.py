@@ -26,12 +26,12 @@ class Margins:
     """Scores of some points: per driving test set their margins and its thresholds.
 
     Attributes:
-        verdicts: tables with `key, verdict`, for splits by domain.
+        decisions: tables with `key, verdict`, for splits by domain.
     """
 
     margins: Mapping[str, Sequence[Path]]
     thresholds: Mapping[str, Path]
-    verdicts: Sequence[Path] = ()
+    decisions: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)

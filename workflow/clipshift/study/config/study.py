@@ -88,7 +88,7 @@ class Training(Block):
     )
     cache_px: int | None = Field(
         default=None,
-        description="Store the training copy of the pictures at this size (faster decoding).",
+        description="Store the training copy of the images at this size (faster decoding).",
     )
     read: Literal["copy", "filter"] = Field(
         default="copy",
@@ -126,7 +126,7 @@ class Training(Block):
                 * (self.accumulation > 1)
             )
         if self.read == "filter" and self.cache_px is not None:
-            raise ValueError("`read: filter` makes no copy whose pictures could be `cache_px` wide")
+            raise ValueError("`read: filter` makes no copy whose images could be `cache_px` wide")
         return self
 
     @model_serializer(mode="wrap")
@@ -191,7 +191,7 @@ class Config(Block):
     )
     packages: dict[Name, Package] = Field(default={}, description="Files to fetch, by short name.")
     sources: dict[Name, Source] = Field(default={}, description="Sources of image-caption pairs.")
-    rendering: Rendering = Field(default=Rendering(), description="How pictures become pixels.")
+    rendering: Rendering = Field(default=Rendering(), description="How images become pixels.")
     classes: dict[str, list[str]] = Field(
         default={},
         description="Class name -> category paths (`family/category[/concept]`); the longest match "
@@ -207,7 +207,7 @@ class Config(Block):
     reference: SetName = Field(description="The reference set of the similarity gap.")
     reference_caption: str = Field(
         default="a photo of a {class}",
-        description="Caption of the reference set's pictures in the training data; `{caption}` is "
+        description="Caption of the reference set's images in the training data; `{caption}` is "
         "the source's own.",
     )
     test_images: Literal["drop", "keep"] | None = Field(

@@ -9,15 +9,15 @@ from clipshift.study.config.data import Block
 
 
 class Fetching(Block):
-    """How pictures are downloaded and stored, by img2dataset."""
+    """How images are downloaded and stored, by img2dataset."""
 
     px: int = Field(
-        default=256, ge=16, description="Larger pictures are stored at this size, pixels."
+        default=256, ge=16, description="Larger images are stored at this size, pixels."
     )
     resize: Literal["keep_ratio", "keep_ratio_largest", "center_crop", "border", "no"] = Field(
         default="keep_ratio", description="img2dataset's `resize_mode`."
     )
-    min_px: int = Field(default=0, ge=0, description="Pictures with a smaller side are refused.")
+    min_px: int = Field(default=0, ge=0, description="Images with a smaller side are refused.")
     timeout: float = Field(
         default=10, gt=0, description="Seconds for a whole answer; each redirect has them anew."
     )
@@ -57,7 +57,7 @@ class UrlPool(Block):
     placeholder_urls: int | None = Field(
         default=10,
         ge=2,
-        description="A picture whose very bytes come from at least so many URLs is a placeholder "
+        description="An image whose very bytes come from at least so many URLs is a placeholder "
         "(“image removed”) and enters no shard; null: none is.",
     )
 

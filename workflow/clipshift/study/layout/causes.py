@@ -34,7 +34,7 @@ class Causes:
         return {n: self.cfg.packages[n] for n in source_packages(self.cfg.sources[source])}
 
     def fields(self, dataset: str, shard: str) -> list[str]:
-        """Tables of the captions of a shard's pictures; none for a set that is a folder."""
+        """Tables of the captions of a shard's images; none for a set that is a folder."""
         block = self.cfg.pools.get(dataset)
         if isinstance(block, CaptionedPool | Tars):
             return [f"results/captions/pools/{dataset}/{shard}.parquet"]
@@ -66,7 +66,7 @@ class Causes:
         return pool + [(self.cfg.reference, "00000")] * bool(self.cfg.splits[split].reference)
 
     def corpus_fields(self, corpus: str, dataset: str, shard: str) -> list[str]:
-        """Tables of captions that a corpus reads: none where it asks for pictures alone."""
+        """Tables of captions that a corpus reads: none where it asks for images alone."""
         block = self.block.corpora[corpus]
         reads = block.fields or block.labels or block.banned
         return self.fields(dataset, shard) if reads else []
@@ -95,7 +95,7 @@ class Causes:
         return f"results/chosen/{split}-{self.spec(model).corpus}.parquet"
 
     def tars(self, split: str) -> list[str]:
-        """Words of the pictures that a split chooses among."""
+        """Words of the images that a split chooses among."""
         pool, reference = self.at.pool_tars(), self.at.tars(self.cfg.reference)
         return pool + [reference] * bool(self.cfg.splits[split].reference)
 
@@ -118,7 +118,7 @@ class Causes:
     # Tables ------------------------------------------------------------------------------------
 
     def accounts(self) -> list[str]:
-        """Accounts of the pictures that the trainings read."""
+        """Counts of the images that the trainings read."""
         files = [
             self.chosen(r.split, r.model).replace(".parquet", ".json")
             for r in self.block.runs

@@ -49,8 +49,8 @@ class DomainLayout:
     def measured(self) -> list[str]:
         """Test sets whose labels, if any, are only measured on.
 
-        They are an axis: no rule before the verdicts on them may have a parameter, or an input that
-        triggers, that names more of them than its own.
+        They are an axis: no rule before the decisions on them may have a parameter, or an input
+        that triggers, that names more of them than its own.
         """
         return [n for n in self.datasets if n not in [*self.cfg.pools, *self.labelled]]
 
@@ -124,7 +124,7 @@ class DomainLayout:
     def point(self, classifier: str) -> str:
         return f"{self.home}/points/{classifier}.json"
 
-    def verdicts(self, dataset: str) -> list[str]:
+    def decisions(self, dataset: str) -> list[str]:
         folder = f"{self.home}/verdicts/{dataset}"
         return [f"{folder}/{shard}.parquet" for shard in self.at.shards(dataset)]
 
@@ -194,12 +194,12 @@ class DomainLayout:
         }
 
     def composition_inputs(self) -> list[str]:
-        verdicts = [f for d in self.datasets for f in self.verdicts(d)]
+        decisions = [f for d in self.datasets for f in self.decisions(d)]
         labels = [self.labels(d) for d in [*self.labelled, *self.measured]]
-        return [*verdicts, *labels, *(self.parts(c) for c in self.used)]
+        return [*decisions, *labels, *(self.parts(c) for c in self.used)]
 
-    def split_verdicts(self, split: str) -> list[str]:
-        """Verdicts on the points that a split by domain chooses among; other splits read none."""
+    def split_decisions(self, split: str) -> list[str]:
+        """Decisions on the points that a split by domain chooses among; other splits read none."""
         recipe = self.cfg.splits[split]
         datasets = [self.cfg.pool, *[self.cfg.reference] * bool(recipe.reference)]
-        return [f for d in datasets * recipe.by_domain for f in self.verdicts(d)]
+        return [f for d in datasets * recipe.by_domain for f in self.decisions(d)]

@@ -21,7 +21,7 @@ def compared_sets(at: Layout) -> list[str]:
 
 
 def sampled(at: Layout) -> list[str]:
-    """Splits of which the report shows pictures: none where the pool is too large to search."""
+    """Splits of which the report shows images: none where the pool is too large to search."""
     outside = isinstance(at.cfg.pools[at.pool], Outside)
     return [] if outside else list(at.cfg.splits)
 

@@ -31,7 +31,7 @@ class Layout:
         return [f"{i:05d}" for i in range(count)]
 
     def tars(self, dataset: str, shard: str = "00000") -> str:
-        """The pictures of a shard, as a word (see `clipshift.datasets.tar_paths`)."""
+        """The images of a shard, as a word (see `clipshift.datasets.tar_paths`)."""
         block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
         if isinstance(block, Tars):
             first, last = block.group(int(shard))
@@ -49,7 +49,7 @@ class Layout:
         return f"results/sets/{dataset}/samples.parquet"
 
     def pool_tars(self) -> list[str]:
-        """The pictures of the whole pool, as words."""
+        """The images of the whole pool, as words."""
         block = self.cfg.pools[self.pool]
         if isinstance(block, Tars):
             return [f"{block.place}/{{00000..{block.tars - 1:05d}}}.tar"]
@@ -72,7 +72,7 @@ class Layout:
         return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, Tars))
 
     def captioned_pattern(self) -> str:
-        """Wildcard pattern of the pools that are made of pictures and a JSON of captions."""
+        """Wildcard pattern of the pools that are made of images and a JSON of captions."""
         return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, CaptionedPool))
 
     def model_pattern(self) -> str:
@@ -282,7 +282,7 @@ class Layout:
         return {name: compact(self.margins(name, dataset)) for name in testsets}
 
     def like(self, split: str) -> list[str]:
-        """Account of the split that this one is to be as large as, if any."""
+        """Counts of the split that this one is to be as large as, if any."""
         like = self.cfg.splits[split].like
         return [f"results/splits/{like}.json"] if like else []
 
@@ -315,7 +315,7 @@ class Layout:
         return [] if self.listed(split) else [self.table(s) for s in self.cfg.test_sets]
 
     def split_tars(self, split: str) -> list[str]:
-        """Pictures that a split chooses among."""
+        """Images that a split chooses among."""
         chosen = self.cfg.splits[split].chooses_reference
         return self.pool_tars() + ([self.tars(self.reference)] if chosen else [])
 
