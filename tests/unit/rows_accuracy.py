@@ -32,7 +32,7 @@ def evaluations(folder: Path) -> Row:
     }
     return {
         split: {
-            "account": accounts[split],
+            "counts": accounts[split],
             "sets": {"sketch": [answers(folder, f"{split}-m-s{i}", c) for i, c in enumerate(said)]},
         }
         for split, said in runs.items()
@@ -45,11 +45,11 @@ FULL, NEAR = exact(5, 8), exact(2, 8)  # means over both seeds
 @case("pruned")
 def pruned(folder: Path) -> None:
     files = evaluations(folder)
-    accounts = {split: entry["account"] for split, entry in files.items()}
+    accounts = {split: entry["counts"] for split, entry in files.items()}
     found = drawn(
         "pruned",
         folder,
-        {"evaluations": files, "accounts": accounts},
+        {"evaluations": files, "counts": accounts},
         {"splits": ["full", "near"], "sets": ["sketch"], "published": {"near": "sketch"},
          "published_sets": {"sketch": "sketch"}},
     )  # fmt: skip

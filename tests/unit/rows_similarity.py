@@ -154,7 +154,7 @@ def candidates(folder: Path) -> dict[str, object]:
 @case("tolerance")
 def tolerance(folder: Path) -> None:
     split = {
-        "account": step_counts(folder, "pruned", 5, 2, 2),
+        "counts": step_counts(folder, "pruned", 5, 2, 2),
         "sets": {
             name: [answers(folder / name, "pruned-m-s0", said)]
             for name, said in (("sketch", "1100"), ("val", "1000"))

@@ -62,17 +62,17 @@ def shard(
 
 
 @step(version=1)
-def sum_shards(pool: str, accounts: list[Path], out: Path) -> None:
+def sum_shards(pool: str, counts: list[Path], out: Path) -> None:
     """Sum the shards' counts.
 
     Raises:
         ClipshiftError: a key occurs twice in the pool.
     """
-    entries = [read_json(path) for path in accounts]
+    entries = [read_json(path) for path in counts]
     step_counts = StepCounts("pool", pool)
     for entry in entries:
         step_counts.add(StepCounts.from_json(entry["account"]))
-    tables = [str(path.with_suffix(".parquet")) for path in accounts]
+    tables = [str(path.with_suffix(".parquet")) for path in counts]
     with database() as db:
         twice = db.execute(
             "SELECT key, max(filename) FROM read_parquet($1, filename = true) "

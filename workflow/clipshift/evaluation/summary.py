@@ -62,7 +62,7 @@ def read_conditions(files: Mapping[str, Any]) -> dict[str, Value]:
             split,
             {s: seeds_of([Path(p) for p in paths]) for s, paths in own["sets"].items()},
         )
-        | points(Path(own["account"]))
+        | points(Path(own["counts"]))
         for split, own in files.items()
     }
 
@@ -178,7 +178,7 @@ def write_summary(
         if keys:
             entry = contaminated(split.stem, views[n], keys)
             said["sets"][n]["trained_on"] = entry
-            print(f"{n}: {entry['pictures']} images were trained on; to train without them: "
+            print(f"{n}: {entry['images']} images were trained on; to train without them: "
                   f"{entry['again']}")  # fmt: skip
     write_json(result, said)
     if clip_benchmark and open_clip:

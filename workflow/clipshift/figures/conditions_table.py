@@ -64,10 +64,10 @@ def model_rows(results: Sequence[Value], models: Mapping[str, Value]) -> list[Va
     ]
 
 
-def corpus_rows(accounts: Sequence[Path]) -> list[Value]:
+def corpus_rows(counts: Sequence[Path]) -> list[Value]:
     """Per split and corpus: images in, used, and left out by each reason."""
     rows = []
-    for path in accounts:
+    for path in counts:
         step_counts = read_json(path)
         split, corpus = path.stem.split("-")
         same = {
@@ -83,7 +83,7 @@ def corpus_rows(accounts: Sequence[Path]) -> list[Value]:
 
 @step(version=2)
 def tables(
-    runs: list[Path], joined: list[Path], accounts: list[Path], models: dict[str, Value],
+    runs: list[Path], joined: list[Path], counts: list[Path], models: dict[str, Value],
     of_runs: Path, of_models: Path, of_corpora: Path,
 ) -> None:  # fmt: skip
     """The three tables.
@@ -96,4 +96,4 @@ def tables(
     """
     write_csv(of_runs, run_rows([read_json(path) for path in runs], models))
     write_csv(of_models, model_rows([read_json(path) for path in joined], models))
-    write_csv(of_corpora, corpus_rows(accounts))
+    write_csv(of_corpora, corpus_rows(counts))

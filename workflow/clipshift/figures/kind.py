@@ -212,7 +212,7 @@ def predictions(at: "Layout", splits: Iterable[str], sets: Iterable[str]) -> Fil
 def evaluations(at: "Layout", splits: Iterable[str], sets: Iterable[str]) -> Files:
     """Per split its counts, and per test set the predictions of its runs."""
     return {
-        split: {"account": f"results/splits/{split}.json", "sets": rows}
+        split: {"counts": f"results/splits/{split}.json", "sets": rows}
         for split, rows in predictions(at, splits, sets).items()
     }
 

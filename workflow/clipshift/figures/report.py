@@ -22,7 +22,7 @@ AGAIN = "snakemake --forcerun guard"
 MIME = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
 
-def accounts(contents: dict[str, Any], results: Path) -> list[StepCounts]:
+def steps(contents: dict[str, Any], results: Path) -> list[StepCounts]:
     """Every counts from source to split, in the order of the chain, checked against each other.
 
     Raises:
@@ -123,7 +123,7 @@ def page(contents: dict[str, Any], results: Path) -> str:
     accuracy = read_table(tables / "accuracy.csv") if records else []
     return environment.from_string(template).render(
         contents=contents,
-        accounts=accounts(contents, results),
+        steps=steps(contents, results),
         accuracy=accuracy_matrix(accuracy),
         trained_on=AGAIN if any(row["images_trained_on"] != "0" for row in accuracy) else "",
         controlled={

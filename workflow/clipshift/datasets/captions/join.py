@@ -171,21 +171,21 @@ def _row(
 
 
 @step(version=1)
-def report(accounts: list[Path], out: Path) -> None:
-    """Write what was matched over all shards: the counts, and the images of each class."""
-    total = StepCounts("join", accounts[0].parent.name)
-    counts: Counter[str] = Counter()
+def report(counts: list[Path], out: Path) -> None:
+    """Write what was matched over all shards: counts, and the images of each class."""
+    total = StepCounts("join", counts[0].parent.name)
+    by_class: Counter[str] = Counter()
     folders: list[str] = []
-    for path in accounts:
+    for path in counts:
         entry = read_json(path)
         total.add(StepCounts.from_json(entry["account"]))
-        counts.update(entry["classes"])
+        by_class.update(entry["classes"])
         folders += entry["folders"]
-    sizes = sorted(counts.values())
+    sizes = sorted(by_class.values())
     found = {
         "account": total.as_json(),
-        "classes": len(counts),
-        "classes_without_pictures": [wnid for wnid in folders if wnid not in counts],
+        "classes": len(by_class),
+        "classes_without_pictures": [wnid for wnid in folders if wnid not in by_class],
         "pictures_per_class": {
             "min": sizes[0] if sizes else 0,
             "mean": round(sum(sizes) / len(sizes), 1) if sizes else 0,

@@ -47,7 +47,7 @@ class PrunedTable(OfSplits):
     def files(self, at: Layout) -> Files:
         return {
             "evaluations": evaluations(at, self.splits, self.sets),
-            "accounts": {split: f"results/splits/{split}.json" for split in self.splits},
+            "counts": {split: f"results/splits/{split}.json" for split in self.splits},
         }
 
 
@@ -59,7 +59,7 @@ def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
     results = read_conditions(files["evaluations"])
     for split in block.splits:
         result = results[split]
-        step_counts = read_json(Path(files["accounts"][split]))
+        step_counts = read_json(Path(files["counts"][split]))
         removed = step_counts["candidates"] - step_counts["points_kept"]
         for name in block.sets:
             entry = result["sets"][name]

@@ -55,7 +55,7 @@ def select(
     number = count(db, f"FROM {points} WHERE dropped IS NULL")
     scored = f"FROM {points} JOIN score USING (key) WHERE dropped IS NULL"
     if (there := count(db, scored)) != number:
-        what = "verdicts" if rule.by_domain else "margins"
+        what = "decisions" if rule.by_domain else "margins"
         raise ClipshiftError(
             f"{name}: {number - there} of {number} points have no {what}; delete the "
             f"{what} of this data set and run again"

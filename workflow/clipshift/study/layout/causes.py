@@ -117,7 +117,7 @@ class Causes:
 
     # Tables ------------------------------------------------------------------------------------
 
-    def accounts(self) -> list[str]:
+    def counts(self) -> list[str]:
         """Counts of the images that the trainings read."""
         files = [
             self.chosen(r.split, r.model).replace(".parquet", ".json")

@@ -191,7 +191,7 @@ class Evaluations:
             "records": list(dict.fromkeys(f"results/models/{r.run}/record.json" for r in runs)),
             "split": f"results/splits/{split}.parquet",
             "chosen": [self.causes.chosen(split, model)] if controlled else [],
-            "account": [f"results/splits/{name}.json"] * (name in self.cfg.splits),
+            "counts": [f"results/splits/{name}.json"] * (name in self.cfg.splits),
         }
 
     def report_sets(self, name: str) -> dict[str, dict[str, Any]]:
