@@ -16,7 +16,8 @@ from hypothesis import settings
 from PIL import Image
 
 from clipshift.core.files import sha256_bytes
-from clipshift.datasets.shards import Sample, url_hash, write_table, write_tar
+from clipshift.datasets.shards import url_hash, write_table, write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.similarity.embeddings import Embeddings
 
 # The same examples in every run: a red test must mean a changed program.

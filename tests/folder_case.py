@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.files import sha256_bytes, write_json, write_text
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample
 from tests.conftest import photo
 
 # img2dataset's words for what failed.

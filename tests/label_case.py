@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from clipshift.apps.labelling.table import read_labels
-from clipshift.datasets.shards import Sample, write_table, write_tar
+from clipshift.datasets.shards import write_table, write_tar
+from clipshift.datasets.tars import Sample
 from tests.conftest import photo, row
 
 

@@ -13,10 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
-from clipshift.apps.audit import embed, images, run, thumbnails
+from clipshift.apps.audit import embed, run, thumbnails
 from clipshift.apps.audit.options import Options
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
+from clipshift.datasets.listing import list_folder, places
+from clipshift.datasets.tars import image_places
 from clipshift.similarity.encoder import Encoder
 from tests import audit_case
 from tests.conftest import photo
@@ -102,7 +104,7 @@ def test_tars_of_samples(tmp_path: Path) -> None:
             "4.cls": b"1", "4.jpg": b"broken",
         },
     )  # fmt: skip
-    listing = images.list_folder(tmp_path / "train")
+    listing = list_folder(tmp_path / "train")
     step_counts = embed.embed_folder("train", listing, {}, tmp_path / "w", "cpu")
     assert step_counts.went_out == 3
     assert dict(step_counts.rejected) == {
@@ -118,7 +120,7 @@ def test_tars_of_samples(tmp_path: Path) -> None:
 def test_keys_shared_by_two_tars_get_the_tars_name(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         write_tar(tmp_path / f"{name}.tar", {"1.jpg": photo(0)})
-    found = [p.key for _, unit in images.places(images.list_folder(tmp_path)) for p in unit]
+    found = [p.key for _, unit in places(list_folder(tmp_path)) for p in unit]
     assert found == ["cat/1", "dog/1"]
 
 
@@ -126,15 +128,15 @@ def test_truncated_tar_is_refused(tmp_path: Path) -> None:
     tar = write_tar(tmp_path / "0.tar", {f"{i}.jpg": photo(i) for i in range(9)})
     tar.write_bytes(tar.read_bytes()[:3000])
     with pytest.raises(ClipshiftError, match=r"0\.tar is truncated or damaged"):
-        list(images.tar_places(tar))
+        list(image_places(tar))
 
 
 def test_empty_folder_and_folder_without_a_good_picture(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="holds no image"):
-        images.list_folder(tmp_path)
+        list_folder(tmp_path)
     (tmp_path / "x.jpg").write_bytes(b"x")
     with pytest.raises(ClipshiftError, match="none of 1 images"):
-        embed.embed_folder("test", images.list_folder(tmp_path), {}, tmp_path / "w", "cpu")
+        embed.embed_folder("test", list_folder(tmp_path), {}, tmp_path / "w", "cpu")
 
 
 def test_embedding_continues_after_a_kill_with_the_same_bytes(

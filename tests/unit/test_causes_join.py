@@ -12,7 +12,7 @@ from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets.captions.fields import pool_fields
 from clipshift.datasets.captions.join import entries, report, shard
 from clipshift.datasets.external_check import take_stock
-from clipshift.datasets.shards import read_tar
+from clipshift.datasets.tars import read_tar
 from clipshift.study.config.causes import Fields
 from clipshift.study.config.folders import CaptionedPool
 from tests.conftest import photo

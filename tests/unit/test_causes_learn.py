@@ -14,7 +14,8 @@ import torch
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
 from clipshift.core.step import Job
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.evaluation.protocols import columns
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training

@@ -17,7 +17,8 @@ from clipshift.classifiers.methods.linear import Linear
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.similarity import encoders
 from clipshift.similarity.encoder import Encoder
 from clipshift.similarity.encoders.efficientnet_lite0 import EfficientNetLiteEncoder

@@ -12,7 +12,8 @@ from PIL import Image
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_npy
 from clipshift.datasets.package import fetch
-from clipshift.datasets.shards import Sample, write_table, write_tar
+from clipshift.datasets.shards import write_table, write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.similarity import embed, encoders
 from clipshift.similarity.embeddings import read_shard, shard_paths
 from clipshift.similarity.encoder import Encoder

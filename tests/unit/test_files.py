@@ -94,7 +94,8 @@ def test_npy_is_never_pickled(tmp_path: Path) -> None:
 
 WRITERS = {
     "tar": """
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample
 import os
 samples = (Sample(f"k{i}", {"jpg": os.urandom(20_000)}) for i in range(40))
 write = lambda out: write_tar(out, samples)

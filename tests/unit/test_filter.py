@@ -10,7 +10,7 @@ import pytest
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_parquet
 from clipshift.datasets import external_pool
-from clipshift.datasets.shards import read_tar
+from clipshift.datasets.tars import read_tar
 from clipshift.study.config.study import Training
 from clipshift.training.clip import Filtered, arguments, copy_split, filtered
 from clipshift.training.launch import copy_shards

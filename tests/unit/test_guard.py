@@ -9,7 +9,7 @@ import pytest
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_parquet
-from clipshift.datasets.shards import read_tar
+from clipshift.datasets.tars import read_tar
 from clipshift.evaluation.summary import contaminated
 from clipshift.evaluation.views import measure, read
 from clipshift.splits.guard import left_out, trained_on, write_list

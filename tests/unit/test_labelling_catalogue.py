@@ -10,7 +10,8 @@ from clipshift.apps.labelling.catalogue import Unreadable, open_catalogue
 from clipshift.apps.labelling.scores import sort_items
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_parquet
-from clipshift.datasets.shards import Sample, write_table, write_tar
+from clipshift.datasets.shards import write_table, write_tar
+from clipshift.datasets.tars import Sample
 from tests.conftest import photo, row
 
 

@@ -10,7 +10,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets.pool import sum_shards, write_shard
 from clipshift.datasets.select import Selection, class_of, select
-from clipshift.datasets.shards import read_tar
+from clipshift.datasets.tars import read_tar
 from clipshift.study.config.data import Holdout, Take
 from tests.conftest import row, write_source
 

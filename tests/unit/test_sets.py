@@ -12,7 +12,8 @@ from clipshift.core.step import call
 from clipshift.datasets import labelled_set
 from clipshift.datasets.captions.template import captioned
 from clipshift.datasets.labels import check_labels
-from clipshift.datasets.shards import Sample, read_tar, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.data import Holdout, Take, TestSet
 from tests.conftest import row, write_source
 

@@ -10,7 +10,8 @@ import webdataset
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_parquet
-from clipshift.datasets.shards import SAMPLE_SCHEMA, Sample, read_tar, write_table, write_tar
+from clipshift.datasets.shards import SAMPLE_SCHEMA, write_table, write_tar
+from clipshift.datasets.tars import Sample, read_tar
 from tests.conftest import photo, row
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
-from clipshift.datasets.shards import read_tar
 from clipshift.datasets.sources.base import caption
 from clipshift.datasets.sources.build import key_of, unpack
 from clipshift.datasets.sources.render import Undrawable, render
+from clipshift.datasets.tars import read_tar
 from clipshift.study.config.data import Rendering
 from tests.conftest import photo, svg
 from tests.unit.packages import RENDERING, pack, run_build, source

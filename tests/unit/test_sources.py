@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
 from clipshift.datasets.sources import openclipart, sidecar
 from clipshift.datasets.sources.base import Item
+from clipshift.datasets.tars import Sample
 from tests.conftest import photo, svg
 from tests.unit.packages import label, pack, run_build, source
 

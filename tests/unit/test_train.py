@@ -10,7 +10,8 @@ from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
-from clipshift.datasets.shards import Sample, read_tar, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.study import Training
 from clipshift.training.clip import claim, copy_split, identity_of, plan, read_losses, train
 

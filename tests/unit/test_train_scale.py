@@ -20,7 +20,8 @@ from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_file, write_json, write_parquet
 from clipshift.core.step import Job
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.study.config.study import Training
 from clipshift.training import checkpoints, launch
 from clipshift.training.batches import ExactLoader, trained

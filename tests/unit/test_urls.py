@@ -19,7 +19,8 @@ import pytest
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, sha256_bytes, sha256_file
-from clipshift.datasets.shards import read_tar, url_hash
+from clipshift.datasets.shards import url_hash
+from clipshift.datasets.tars import read_tar
 from clipshift.datasets.urls import fetch, listing, placeholders, shard
 from clipshift.study.config.urls import Fetching, UrlPool
 from tests.web_case import REMOVED, Web, served

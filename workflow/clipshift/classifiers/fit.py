@@ -4,7 +4,6 @@
 used for.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from clipshift.classifiers.folds import (
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
 from clipshift.core.step import step
+from clipshift.datasets.images import Undecodable, decode
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity.embeddings import read_all
 from clipshift.study.config.classifier_base import DOMAINS, Examples
@@ -56,18 +56,16 @@ def images_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
     Raises:
         ClipshiftError: a key has no image, or one that cannot be decoded.
     """
-    from PIL import Image, UnidentifiedImageError
-
     wanted = set(keys)
     found: dict[str, bytes] = {}
     for sample in read_tars(tars):
         if sample.key in wanted:
             try:
-                Image.open(io.BytesIO(sample.image)).verify()
-            except (StopIteration, UnidentifiedImageError, OSError, SyntaxError, ValueError):
+                decode(sample.image)
+            except Undecodable as reason:
                 raise ClipshiftError(
-                    f"the labelled image {sample.key!r} cannot be decoded; take it out of the "
-                    "labels"
+                    f"the labelled image {sample.key!r} cannot be shown ({reason}); take "
+                    "it out of the labels"
                 ) from None
             found[sample.key] = sample.image
     _all_there(wanted, found, tars)

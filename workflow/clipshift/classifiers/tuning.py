@@ -5,7 +5,6 @@ loss on the validation part.
 """
 
 import copy
-import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from PIL import Image
 
 from clipshift.classifiers.methods.finetune import Finetune
 from clipshift.core.device import available_cores
+from clipshift.datasets.images import decode
 from clipshift.similarity.encoder import Encoder
 
 # Encoded, or decoded already.
@@ -129,7 +129,7 @@ def _width(encoder: Encoder, image: bytes) -> int:
 def _decode(image_bytes: StoredImage) -> Image.Image:
     if isinstance(image_bytes, Image.Image):
         return image_bytes
-    return Image.open(io.BytesIO(image_bytes)).convert("RGB")
+    return decode(image_bytes)
 
 
 def _prepared(

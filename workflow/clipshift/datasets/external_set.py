@@ -18,8 +18,9 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, write_json, write_text
 from clipshift.core.step import step
 from clipshift.datasets import prompts
-from clipshift.datasets.shards import SAMPLE_SCHEMA, read_tar, url_hash
+from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
 from clipshift.datasets.tar_paths import data_folder, set_tars
+from clipshift.datasets.tars import read_tar
 from clipshift.study.config.folders import FolderSet
 
 # Share of the class names that must have a word in common with ImageNet's of the same index.

@@ -14,7 +14,8 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_text
 from clipshift.core.step import step
 from clipshift.datasets.select import copy_samples, read_sources, select
-from clipshift.datasets.shards import Sample, shard_entry, write_table, write_tar
+from clipshift.datasets.shards import shard_entry, write_table, write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.study.config.data import Holdout, TestSet
 
 

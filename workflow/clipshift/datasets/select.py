@@ -11,7 +11,8 @@ from typing import Any
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
-from clipshift.datasets.shards import SAMPLE_SCHEMA, Sample, read_tar
+from clipshift.datasets.shards import SAMPLE_SCHEMA
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.data import Holdout, Take
 
 Row = dict[str, Any]

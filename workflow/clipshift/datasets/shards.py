@@ -6,8 +6,7 @@ one `manifest.json`; row r of the parquet is sample r of the tar.
 
 import io
 import tarfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,7 @@ import pyarrow as pa
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, sha256_file, write_parquet
-
-IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
+from clipshift.datasets.tars import Sample
 
 # One row per sample; `key` is the identity inside the data set, never the row number.
 SAMPLE_SCHEMA = pa.schema(
@@ -37,19 +35,6 @@ SAMPLE_SCHEMA = pa.schema(
         ("locator", pa.string()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One sample of a tar: its key and its parts by suffix."""
-
-    key: str
-    parts: dict[str, bytes]
-
-    @property
-    def image(self) -> bytes:
-        """Bytes of the image (KeyError where there is none)."""
-        return next(self.parts[s] for s in IMAGE_SUFFIXES if s in self.parts)
 
 
 def url_hash(locator: str) -> str:
@@ -85,52 +70,6 @@ def write_tar(path: Path, samples: Iterable[Sample]) -> int:
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
     return len(seen)
-
-
-def read_tar(path: Path) -> Iterator[Sample]:
-    """Samples of a tar, in order, one in memory at a time.
-
-    Raises:
-        ClipshiftError: the tar is truncated or damaged (named with the last whole sample).
-    """
-    key: str | None = None
-    parts: dict[str, bytes] = {}
-    try:
-        with tarfile.open(path, mode="r:") as tar:
-            for member in tar:
-                if not member.isfile():
-                    continue
-                stream = tar.extractfile(member)
-                data = stream.read() if stream else b""
-                if len(data) != member.size:
-                    raise tarfile.ReadError("unexpected end of data")
-                stem, _, suffix = Path(member.name).name.partition(".")
-                if key is not None and stem != key:
-                    yield Sample(key, parts)
-                    parts = {}
-                key = stem
-                if suffix in parts:
-                    raise tarfile.ReadError(f"{member.name} occurs twice")
-                parts[suffix] = data
-            if not is_terminated(path, tar.offset):
-                raise tarfile.ReadError("no end-of-archive mark")
-    except (tarfile.TarError, EOFError) as error:
-        after = f"after the sample {key!r}" if key else "at its beginning"
-        raise ClipshiftError(
-            f"{path} is truncated or damaged {after} ({error}); delete it and run again, "
-            "or fetch it again if it is yours"
-        ) from error
-    if key is not None:
-        yield Sample(key, parts)
-
-
-def is_terminated(path: Path, end: int) -> bool:
-    """Whether nothing but zeros, two blocks at least, follows the last member's end."""
-    with path.open("rb") as stream:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(end)
-        blank = all(not any(chunk) for chunk in iter(lambda: stream.read(1 << 20), b""))
-    return blank and size - end >= 1024
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:

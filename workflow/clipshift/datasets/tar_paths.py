@@ -13,7 +13,7 @@ from pathlib import Path
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.shards import Sample, read_tar
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.folders import DATA_VARIABLE, EXTERNAL, STORAGE_VARIABLE, STORED
 
 

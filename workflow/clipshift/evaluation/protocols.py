@@ -4,7 +4,6 @@ A CLIP model by prompts, a classifier by its own layer, and either, or a SimCLR 
 probe on features of labelled training images.
 """
 
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -20,10 +19,11 @@ from torch import Tensor
 from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
+from clipshift.datasets.images import decode
 from clipshift.datasets.prompts import OPENAI_IMAGENET, templates
 from clipshift.datasets.select import seeded_order
-from clipshift.datasets.shards import Sample
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
+from clipshift.datasets.tars import Sample
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
 from clipshift.study.config.causes import Controlled, LinearHead, PromptHead
@@ -81,7 +81,7 @@ def features(model: Model, samples: Iterator[Sample], batch: int) -> tuple[list[
     with torch.inference_mode():
         while some := list(islice(samples, batch)):
             keys += [sample.key for sample in some]
-            images = (Image.open(io.BytesIO(s.image)).convert("RGB") for s in some)
+            images = (decode(s.image) for s in some)
             stacked = torch.stack([model.preprocess(image) for image in images])  # (B, 3, H, W)
             parts.append(model.features(stacked.to(model.device)).float().cpu().numpy())
     return keys, np.concatenate(parts)

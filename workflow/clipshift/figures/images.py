@@ -1,6 +1,5 @@
 """Images and captions of a few samples, found by key among the shards of a data set."""
 
-import io
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,9 @@ from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
-from clipshift.datasets.shards import read_tar
+from clipshift.datasets.images import decode
 from clipshift.datasets.tar_paths import data_folder, tars_of
+from clipshift.datasets.tars import read_tar
 from clipshift.study.layout.figures import Files, leaves
 
 # Side of an embedded image, pixels: sharp in print at the size of a thumbnail.
@@ -72,7 +72,7 @@ def image_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, b
 
 def thumbnail(data: bytes, side: int) -> np.ndarray:
     """(side, side, 3) uint8: the whole image on a white square."""
-    image = Image.open(io.BytesIO(data)).convert("RGB")
+    image = decode(data)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (side, side), "white")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))

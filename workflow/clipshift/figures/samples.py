@@ -4,7 +4,6 @@ Samples are chosen by a hash of their key, so the grid is the same every time. T
 the kept ones above and the removed ones below, by reason (duplicates left aside).
 """
 
-import io
 from collections.abc import Set
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from clipshift.core.files import atomic, read_parquet
 from clipshift.core.step import step
+from clipshift.datasets.images import decode
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.figures.images import image_bytes
@@ -32,7 +32,7 @@ def images(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
     """Thumbnails of the wanted keys."""
     found = {}
     for key, data in image_bytes(tars, wanted):
-        image = Image.open(io.BytesIO(data)).convert("RGB")
+        image = decode(data)
         found[key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
     return found
 

@@ -5,7 +5,6 @@ which is the key, `caption, url_hash, sha256`) belong together. `account_{shard}
 images. A few rows are embedded again, alone, and compared.
 """
 
-import io
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from clipshift.core.counts import StepCounts
@@ -23,8 +22,9 @@ from clipshift.core.device import available_cores
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json
 from clipshift.core.step import step
-from clipshift.datasets.shards import Sample
+from clipshift.datasets.images import Undecodable, decode
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
+from clipshift.datasets.tars import Sample
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import read_shard, write_shard
 from clipshift.similarity.encoder import Encoder
@@ -45,10 +45,8 @@ def images(
         step_counts.came_in += 1
         try:
             yield key, decoded.result()
-        except StopIteration:
-            step_counts.rejected["no image in the sample"] += 1
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
-            step_counts.rejected["undecodable image"] += 1
+        except Undecodable as reason:
+            step_counts.rejected[str(reason)] += 1
 
 
 def _ahead(samples: Iterator[Sample]) -> Iterator[tuple[str, Future[Image.Image]]]:
@@ -64,7 +62,7 @@ def _ahead(samples: Iterator[Sample]) -> Iterator[tuple[str, Future[Image.Image]
 
 
 def _decode(sample: Sample) -> Image.Image:
-    return Image.open(io.BytesIO(sample.image)).convert("RGB")
+    return decode(sample.image)
 
 
 def embed(

@@ -32,9 +32,11 @@ from clipshift.core.files import (
     write_json,
 )
 from clipshift.core.step import step
+from clipshift.datasets.images import decode
 from clipshift.datasets.select import seeded_order
-from clipshift.datasets.shards import Sample, read_tar, write_tar
+from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tar_paths import data_folder, located, tars_of
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.splits.guard import left_out
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.folders import EXTERNAL
@@ -153,7 +155,7 @@ def _training_sample(sample: Sample, cache_px: int | None, caption: str | None) 
         sample = Sample(sample.key, sample.parts | {"txt": caption.encode()})
     if cache_px is None:
         return sample
-    image = Image.open(io.BytesIO(sample.image)).convert("RGB")
+    image = decode(sample.image)
     small = io.BytesIO()
     image.resize((cache_px, cache_px), Image.Resampling.BICUBIC).save(small, "PNG")
     return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts.get("txt", b"")})

@@ -4,14 +4,12 @@ Batch and augmentation are functions of (seed, step, place in the batch) alone, 
 continues at a checkpoint sees what the undisturbed one saw, with any number of processes.
 """
 
-import io
 import os
-import tarfile
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,7 +17,9 @@ from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.shards import IMAGE_SUFFIXES
+from clipshift.datasets.images import decode
+from clipshift.datasets.records import Rejected
+from clipshift.datasets.tars import image_places, open_tar
 
 # Distinct for up to this many views of images in one training.
 _VIEWS = 2**40
@@ -39,7 +39,7 @@ class Index:
 
 
 def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
-    """Find some images in uncompressed tars; reads headers only.
+    """Find some images in tars; reads headers only.
 
     Args:
         keys: sorted; those wanted.
@@ -49,15 +49,14 @@ def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
     """
     places = np.full((len(keys), 3), -1, np.int64)  # tar, offset, size
     for number, path in enumerate(tars):
-        with tarfile.open(path, "r:") as tar:
-            while member := tar.next():
-                tar.members = []  # type: ignore[attr-defined]  # they would fill the memory
-                stem, _, suffix = Path(member.name).name.partition(".")
-                row = bisect_left(keys, stem) if suffix in IMAGE_SUFFIXES else len(keys)
-                if row < len(keys) and keys[row] == stem:
-                    if places[row, 0] >= 0:
-                        raise ClipshiftError(f"{path}: the key {stem!r} is there twice")
-                    places[row] = number, member.offset_data, member.size
+        for record in image_places(path):
+            if isinstance(record, Rejected):
+                continue
+            row = bisect_left(keys, record.key)
+            if row < len(keys) and keys[row] == record.key:
+                if places[row, 0] >= 0:
+                    raise ClipshiftError(f"{path}: the key {record.key!r} is there twice")
+                places[row] = number, record.place.offset, record.place.size
     missing = np.flatnonzero(places[:, 0] < 0)
     if len(missing):
         raise ClipshiftError(
@@ -77,23 +76,23 @@ class Pictures(Dataset[tuple[Any, int]]):
 
     def __init__(self, index: Index, view: Callable[[Image.Image], Any], seed: int):
         self._index, self._view, self._seed = index, view, seed
-        self._open: dict[int, int] = {}
+        self._open: dict[int, BinaryIO] = {}
 
     def __len__(self) -> int:
         return len(self._index.tar)
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Any, int]:
         row, number = place
-        image = Image.open(io.BytesIO(self._read(row))).convert("RGB")
+        image = decode(self._read(row))
         torch.manual_seed(self._seed * _VIEWS + number)
         return self._view(image), row
 
     def _read(self, row: int) -> bytes:
         number = int(self._index.tar[row])
         if number not in self._open:
-            self._open[number] = os.open(self._index.tars[number], os.O_RDONLY)
+            self._open[number] = open_tar(self._index.tars[number])
         size, offset = int(self._index.size[row]), int(self._index.offset[row])
-        return os.pread(self._open[number], size, offset)
+        return os.pread(self._open[number].fileno(), size, offset)
 
 
 class Batches(Sampler[list[tuple[int, int]]]):

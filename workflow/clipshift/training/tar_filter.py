@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from clipshift.core.database import database
 from clipshift.core.errors import ClipshiftError, run
 from clipshift.core.files import read_json, read_parquet, write_json, write_npy, write_parquet
-from clipshift.datasets.shards import Sample, read_tar
+from clipshift.datasets.tars import Sample, read_tar
 
 
 def prepare(

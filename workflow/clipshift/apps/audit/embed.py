@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import pyarrow as pa
 from PIL import Image
 from tqdm import tqdm
 
-from clipshift.apps.audit.images import Listing, Place, Rejected, decode, places, printable
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json
+from clipshift.datasets.images import Undecodable, decode
+from clipshift.datasets.listing import Listing, places
+from clipshift.datasets.records import Record, Rejected, printable
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import write_shard
 from clipshift.similarity.encoder import Encoder
@@ -79,7 +82,7 @@ def _load(encoder: dict[str, Any], device: str) -> Encoder:
     return encoders.load(TypeAdapter(EncoderBlock).validate_python(encoder), device)
 
 
-def _parts(found: Iterator[Place | Rejected]) -> Iterator[list[Place | Rejected]]:
+def _parts(found: Iterator[Record | Rejected]) -> Iterator[list[Record | Rejected]]:
     while chunk := list(itertools.islice(found, PART)):
         yield chunk
 
@@ -87,7 +90,7 @@ def _parts(found: Iterator[Place | Rejected]) -> Iterator[list[Place | Rejected]
 def _embed_part(
     encoder: Encoder,
     shard: str,
-    chunk: list[Place | Rejected],
+    chunk: list[Record | Rejected],
     out: Path,
     progress: "tqdm[Any]",
 ) -> None:
@@ -95,8 +98,8 @@ def _embed_part(
     rejected: list[Rejected] = []
     vectors: list[Any] = []
     batch: list[Image.Image] = []
-    for place in chunk:
-        image = _open(place, kept, rejected)
+    for record in chunk:
+        image = _open(record, kept, rejected)
         if image is not None:
             batch.append(image)
         if len(batch) == encoder.batch:
@@ -112,24 +115,25 @@ def _embed_part(
     )
     write_json(
         out / "account" / f"account_{shard}.json",
-        {"account": step_counts.as_json(), "rejected": [vars(r) for r in rejected]},
+        {"account": step_counts.as_json(), "rejected": [asdict(r) for r in rejected]},
     )
 
 
 def _open(
-    place: Place | Rejected, kept: list[dict[str, str]], rejected: list[Rejected]
+    record: Record | Rejected, kept: list[dict[str, str]], rejected: list[Rejected]
 ) -> Image.Image | None:
     """The image; its key enters `kept`, or the reason why there is none `rejected`."""
-    if isinstance(place, Rejected):
-        rejected.append(place)
+    if isinstance(record, Rejected):
+        rejected.append(record)
         return None
     try:
-        data = place.read()
+        data = record.place.read()
         image = decode(data)
-    except OSError as error:
-        image = f"unreadable file: {error.strerror}"
-    if isinstance(image, str):
-        rejected.append(Rejected(place.key, printable(str(place)), image))
+    except (OSError, Undecodable) as error:
+        reason = str(error)
+        if isinstance(error, OSError):
+            reason = f"unreadable file: {error.strerror}"
+        rejected.append(Rejected(record.key, str(record.place), reason))
         return None
-    kept.append({"image_path": place.key, "sha256": sha256_bytes(data)})
+    kept.append({"image_path": record.key, "sha256": sha256_bytes(data)})
     return image

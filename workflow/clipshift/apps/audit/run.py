@@ -11,7 +11,6 @@ import numpy as np
 from clipshift.apps.audit import accuracy, page, tables
 from clipshift.apps.audit.embed import embed_folder, fingerprint, rejections
 from clipshift.apps.audit.hashes import Hashes, identity
-from clipshift.apps.audit.images import list_folder
 from clipshift.apps.audit.inputs import Side, content, open_side
 from clipshift.apps.audit.nearest import Tests, sweep
 from clipshift.apps.audit.options import (
@@ -24,6 +23,7 @@ from clipshift.apps.audit.options import (
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_csv, write_json, write_text
 from clipshift.core.step import step, version_of
+from clipshift.datasets.listing import list_folder
 
 # Of the step `audit`: results of another one are not taken up again.
 VERSION = version_of("apps.audit.run.audit")

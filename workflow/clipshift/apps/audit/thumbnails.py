@@ -6,7 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipshift.apps.audit.images import Place, decode, list_folder, places
+from clipshift.datasets.images import Undecodable, decode
+from clipshift.datasets.listing import list_folder, places
+from clipshift.datasets.records import Place, Record
 
 SIDE = 112  # pixels
 QUALITY = 82
@@ -22,15 +24,15 @@ def find(folder: Path | None, keys: set[str]) -> dict[str, Place]:
     if folder is not None:
         listing = list_folder(folder)
         for _, unit in places(listing):
-            for place in unit:
-                if isinstance(place, Place):
-                    for name in (place.key, place.key.rpartition(".")[0]):
+            for record in unit:
+                if isinstance(record, Record):
+                    for name in (record.key, record.key.rpartition(".")[0]):
                         if name in keys:
-                            found.setdefault(name, place)
+                            found.setdefault(name, record.place)
     for key in keys - set(found):
         try:
             if Path(key).is_file():
-                found[key] = Place(key, Path(key))
+                found[key] = Place(Path(key))
         except (OSError, ValueError):  # too long, or a NUL in it: no path
             continue
     return found
@@ -40,9 +42,7 @@ def data_uri(place: Place) -> str | None:
     """The image as the encoder saw it, made small, or None where it cannot be decoded."""
     try:
         image = decode(place.read())
-    except OSError:
-        return None
-    if isinstance(image, str):
+    except (OSError, Undecodable):
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)
     out = io.BytesIO()

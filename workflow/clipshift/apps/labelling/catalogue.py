@@ -15,11 +15,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from clipshift.apps.audit.images import Listing, Place, list_folder, printable, tar_places
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
+from clipshift.datasets.listing import Listing, list_folder
+from clipshift.datasets.records import Place, Record, printable
 from clipshift.datasets.select import seeded_order
+from clipshift.datasets.tars import image_places
 
 BATCH = 65_536  # rows of a table in memory at a time
 MOST = 2_000_000  # images listed without a sample
@@ -37,10 +39,9 @@ class Item:
 
     key: str
     file: Path
+    place: Place | None = None  # None: in a tar, not looked up yet
     concept: str | None = None
     source: str | None = None
-    offset: int | None = None  # in a tar; None: a file of its own, or not looked up yet
-    size: int = -1
 
 
 @dataclass
@@ -74,14 +75,8 @@ class Catalogue:
         """
         if not is_inside(item.file, self.root):
             raise Unreadable(OUTSIDE)
-        offset, size = item.offset, item.size
         try:
-            if item.file.suffix.lower() == ".tar" and offset is None:
-                place = self._look_up(item)
-                offset, size = place.offset, place.size
-            with item.file.open("rb") as stream:
-                stream.seek(offset or 0)
-                return stream.read(size)
+            return (item.place or self._look_up(item)).read()
         except ClipshiftError as error:
             raise Unreadable(str(error)) from error
         except OSError as error:
@@ -91,9 +86,9 @@ class Catalogue:
         """Where in its tar an image lies; the tar's headers are read once."""
         if item.file not in self._tars:
             self._tars[item.file] = {
-                place.key: place
-                for place in tar_places(item.file)
-                if isinstance(place, Place) and place.key in self.position
+                record.key: record.place
+                for record in image_places(item.file)
+                if isinstance(record, Record) and record.key in self.position
             }
         place = self._tars[item.file].get(item.key)
         if place is None:
@@ -170,7 +165,7 @@ def _items(listing: Listing, root: Path, step_counts: StepCounts) -> Iterator[It
         elif not path.is_file():
             yield "no regular file"
         else:
-            yield Item(name, path)
+            yield Item(name, path, Place(path))
     whole = root / "samples.parquet"
     about = _about(whole) if whole.exists() and is_inside(whole, root) else {}
     for name in listing.tars:
@@ -182,12 +177,12 @@ def _items(listing: Listing, root: Path, step_counts: StepCounts) -> Iterator[It
         if table.exists() and is_inside(table, root):
             yield from _table_items(tar, table)
             continue
-        for place in tar_places(tar):
-            if isinstance(place, Place):
-                concept, source = about.get(place.key, (None, None))
-                yield Item(place.key, tar, concept, source, place.offset, place.size)
+        for record in image_places(tar):
+            if isinstance(record, Record):
+                concept, source = about.get(record.key, (None, None))
+                yield Item(record.key, tar, record.place, concept, source)
             else:
-                yield place.reason
+                yield record.reason
 
 
 def _about(table: Path) -> dict[str, tuple[str | None, str | None]]:
@@ -205,7 +200,7 @@ def _table_items(tar: Path, table: Path) -> Iterator[Item | str]:
         elif not isinstance(row["key"], str):
             raise ClipshiftError(f"{table}: a key is {row['key']!r}, no text")
         else:
-            yield Item(row["key"], tar, row.get("concept"), row.get("source"))
+            yield Item(row["key"], tar, None, row.get("concept"), row.get("source"))
 
 
 def table_rows(table: Path, needed: list[str], wanted: list[str]) -> Iterator[dict[str, Any]]:

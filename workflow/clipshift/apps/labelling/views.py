@@ -9,11 +9,11 @@ from typing import Any
 
 from PIL import Image
 
-from clipshift.apps.audit.images import decode
 from clipshift.apps.labelling import agreement
 from clipshift.apps.labelling.catalogue import Catalogue, Unreadable
 from clipshift.apps.labelling.store import Store
 from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, consensus
+from clipshift.datasets.images import Undecodable, decode
 
 SIZE = 25  # images of a page, 5 x 5
 SIDES = {"small": 224, "large": 900}  # pixels of the longer side
@@ -51,10 +51,8 @@ class Pictures:
             return None
         try:
             image = decode(self._catalogue.read(item))
-        except Unreadable as error:
-            image = str(error)
-        if isinstance(image, str):
-            self.broken[key] = image
+        except (Unreadable, Undecodable) as reason:
+            self.broken[key] = str(reason)
             return None
         image.thumbnail((SIDES[side], SIDES[side]), Image.Resampling.BICUBIC)
         out = io.BytesIO()

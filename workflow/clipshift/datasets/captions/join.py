@@ -24,8 +24,9 @@ from clipshift.core.step import step
 from clipshift.datasets.captions.schema import FIELDS
 from clipshift.datasets.pool import shard_of
 from clipshift.datasets.prompts import imagenet_names
-from clipshift.datasets.shards import Sample, shard_entry, url_hash, write_table, write_tar
+from clipshift.datasets.shards import shard_entry, url_hash, write_table, write_tar
 from clipshift.datasets.tar_paths import data_folder
+from clipshift.datasets.tars import Sample
 
 IMAGENET = 1000
 _COLUMNS = {

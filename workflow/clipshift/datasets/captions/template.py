@@ -6,8 +6,9 @@ from pathlib import Path
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.core.step import step
-from clipshift.datasets.shards import Sample, write_tar
+from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
+from clipshift.datasets.tars import Sample
 
 
 def captioned(

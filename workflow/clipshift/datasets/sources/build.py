@@ -22,10 +22,11 @@ from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import sha256_bytes, write_json
 from clipshift.core.step import step
-from clipshift.datasets.shards import Sample, shard_entry, url_hash, write_table, write_tar
+from clipshift.datasets.shards import shard_entry, url_hash, write_table, write_tar
 from clipshift.datasets.sources import emoji, openclipart, sidecar, table, webdataset
 from clipshift.datasets.sources.base import Adapter, Item, Rejected, caption
 from clipshift.datasets.sources.render import Undrawable, render
+from clipshift.datasets.tars import Sample
 from clipshift.study.config.data import Rendering, Source
 
 ADAPTERS: dict[str, Adapter] = {

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.shards import IMAGE_SUFFIXES, read_tar
+from clipshift.datasets.images import Undecodable
 from clipshift.datasets.sources.base import Item, Rejected
+from clipshift.datasets.tars import read_tar
 from clipshift.study.config.data import WebdatasetSource
 
 
@@ -17,9 +18,10 @@ def read(spec: WebdatasetSource, packages: Mapping[str, Path]) -> Iterator[Item 
     for tar in tars:
         for sample in read_tar(tar):
             place = f"{tar.name}#{sample.key}"
-            image = next((sample.parts[s] for s in IMAGE_SUFFIXES if s in sample.parts), None)
-            if image is None:
-                yield Rejected(place, "no image in the sample")
+            try:
+                image = sample.image
+            except Undecodable as reason:
+                yield Rejected(place, str(reason))
                 continue
             try:
                 fields = dict(json.loads(sample.parts.get("json", b"{}")))

@@ -14,7 +14,8 @@ from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, sha256_bytes, write_json
 from clipshift.core.step import step
-from clipshift.datasets.shards import Sample, shard_entry, write_table, write_tar
+from clipshift.datasets.shards import shard_entry, write_table, write_tar
+from clipshift.datasets.tars import Sample
 from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import tar_of
 from clipshift.datasets.urls.placeholders import REASON

@@ -1,0 +1,36 @@
+"""What a file really is, by its first bytes: for errors that name the remedy."""
+
+from pathlib import Path
+
+_LFS = b"version https://git-lfs"
+_MARKS = (
+    (_LFS, "is a git-lfs pointer, not the file itself: run `git lfs pull` in its repository"),
+    (b"\x1f\x8b", "is compressed with gzip: `gunzip` it, or give it its right suffix (.gz)"),
+    (b"\x28\xb5\x2f\xfd", "is compressed with zstd: decompress it with `zstd -d`"),
+    (b"PK\x03\x04", "is a zip archive: `unzip` it"),
+    (b"BZh", "is compressed with bzip2: decompress it with `bunzip2`"),
+    (b"\xfd7zXZ\x00", "is compressed with xz: decompress it with `unxz`"),
+    (b"PAR1", "is a parquet file"),
+    (b"\x93NUMPY", "is an npy file"),
+)
+_PAGE = (b"<!doctype html", b"<html", b"<?xml")
+
+
+def explain(path: Path) -> str | None:
+    """What is wrong with a file that could not be read as what it should be; None: nothing known.
+
+    The answer continues a sentence that begins with the file's name.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return "is empty: get it again"
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    for mark, what in _MARKS:
+        if head.startswith(mark):
+            return what
+    if head.lstrip().lower().startswith(_PAGE):
+        return "is a web page or XML, as a failed download leaves it: get the file again"
+    return None

@@ -1,0 +1,128 @@
+"""What a folder holds: image files and tars, links followed, and everything else counted."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.datasets.images import SUFFIXES
+from clipshift.datasets.records import Place, Record, Rejected, printable
+from clipshift.datasets.tars import SUFFIXES_OF_TARS, image_places
+
+
+@dataclass
+class Listing:
+    """What a folder holds.
+
+    Attributes:
+        files, tars: paths relative to the folder, sorted.
+        other: files that are neither, counted by suffix; and what could not be followed.
+    """
+
+    folder: Path
+    files: list[str] = field(default_factory=list)
+    tars: list[str] = field(default_factory=list)
+    other: Counter[str] = field(default_factory=Counter)
+
+
+def list_folder(folder: Path) -> Listing:
+    """Walk a folder. Links are followed, but for those to a folder that they lie in.
+
+    Raises:
+        ClipshiftError: there is neither an image nor a tar, or a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise ClipshiftError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+    listing = Listing(folder)
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        here = os.path.realpath(place)
+        for name in list(folders):
+            path = os.path.join(place, name)  # noqa: PTH118
+            if os.path.islink(path) and _contains(os.path.realpath(path), here):  # noqa: PTH114
+                folders.remove(name)
+                listing.other["link to a folder above it"] += 1
+        for name in names:
+            full = os.path.join(place, name)  # noqa: PTH118
+            path = os.path.relpath(full, folder)
+            suffix = Path(name).suffix.lower().removeprefix(".")
+            if name.startswith("._") or name == ".DS_Store":
+                listing.other["macOS's own file"] += 1
+            elif not os.path.isfile(full):  # noqa: PTH113
+                broken = os.path.islink(full)  # noqa: PTH114
+                listing.other["broken link" if broken else "no regular file"] += 1
+            elif name.lower().endswith(SUFFIXES_OF_TARS):
+                listing.tars.append(path)
+            elif suffix in SUFFIXES:
+                listing.files.append(path)
+            else:
+                listing.other[printable(suffix) or "no suffix"] += 1
+    if not listing.files and not listing.tars:
+        raise ClipshiftError(
+            f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}) and no tar; it holds "
+            f"{dict(sorted(listing.other.items())) or 'nothing'}"
+        )
+    listing.files.sort()
+    listing.tars.sort()
+    return listing
+
+
+def places(listing: Listing) -> Iterator[tuple[str, Iterator[Record | Rejected]]]:
+    """The folder's units of work: one for all files, one for each tar, named and in order.
+
+    A file's key is its path relative to the folder. Where two tars of the folder share a key,
+    every key of the folder's tars is `TAR/KEY`.
+    """
+    if listing.files:
+        yield "files", file_places(listing)
+    prefix = _shared_keys(listing)
+    for name in listing.tars:
+        stem = printable(name)[: -len(tar_suffix(name))]
+        yield printable(name), _renamed(image_places(listing.folder / name), stem, prefix)
+
+
+def tar_suffix(name: str) -> str:
+    """The suffix of a tar's name, compression included."""
+    return max((s for s in SUFFIXES_OF_TARS if name.lower().endswith(s)), key=len, default="")
+
+
+def file_places(listing: Listing) -> Iterator[Record | Rejected]:
+    """A record for every image file of the folder."""
+    for name in listing.files:
+        path = listing.folder / name
+        if printable(name) == name:
+            yield Record(name, Place(path))
+        else:
+            yield Rejected(printable(name), printable(str(path)), "name is not UTF-8")
+
+
+def _contains(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _shared_keys(listing: Listing) -> bool:
+    """Whether two tars of the folder hold the same key."""
+    if len(listing.tars) < 2:
+        return False
+    seen: set[int] = set()
+    for tar in listing.tars:
+        records = image_places(listing.folder / tar)
+        keys = {hash(r.key) for r in records if isinstance(r, Record)}
+        if seen & keys:
+            return True
+        seen |= keys
+    return False
+
+
+def _renamed(
+    found: Iterator[Record | Rejected], stem: str, prefix: bool
+) -> Iterator[Record | Rejected]:
+    for record in found:
+        key = f"{stem}/{record.key}" if prefix else record.key
+        if isinstance(record, Rejected):
+            yield Rejected(key, record.place, record.reason)
+        else:
+            yield Record(key, record.place)
