@@ -1,4 +1,4 @@
-"""What a format of a data set is: recognised by what lies there, read as records, a unit at a time."""
+"""A format of data sets: recognised by what lies there, read as records, a unit at a time."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
