@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import database
+from clipshift.core.database import database, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json
 from clipshift.core.step import step
@@ -72,15 +72,14 @@ def sum_shards(pool: str, counts: list[Path], out: Path) -> None:
     step_counts = StepCounts("pool", pool)
     for entry in entries:
         step_counts.add(StepCounts.from_json(entry["account"]))
-    tables = [str(path.with_suffix(".parquet")) for path in counts]
+    tables = [path.with_suffix(".parquet") for path in counts]
     with database() as db:
         twice = db.execute(
-            "SELECT key, max(filename) FROM read_parquet($1, filename = true) "
-            "GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1",
-            [tables],
+            f"SELECT key, max(file_index) FROM {parquet(tables)} "
+            "GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
         ).fetchone()
     if twice:
-        tar = Path(twice[1]).with_suffix(".tar")
+        tar = tables[twice[1]].with_suffix(".tar")
         raise ClipshiftError(f"{tar}: the key {twice[0]!r} occurs twice")
     manifest = {"account": step_counts.as_json(), "shards": [entry["shard"] for entry in entries]}
     write_json(out, manifest)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import count, database, literal
+from clipshift.core.database import count, database, literal, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     atomic_path,
@@ -83,11 +83,11 @@ def index(folder: str, join: str, out: Path) -> None:
             ) from error
         twice = db.execute(
             f"SELECT name FROM (SELECT name, lag(name) OVER (ORDER BY name) AS before"
-            f" FROM read_parquet({literal(path)})) WHERE name = before OR name IS NULL LIMIT 1"
+            f" FROM {parquet([path])}) WHERE name = before OR name IS NULL LIMIT 1"
         ).fetchone()
         if twice:
             raise ClipshiftError(f"{place}/metadata: {join} {twice[0]!r} occurs twice, or is null")
-        rows = count(db, f"FROM read_parquet({literal(path)})")
+        rows = count(db, f"FROM {parquet([path])}")
     write_json(
         out.with_suffix(".json"),
         {"parts": parts, "vectors": rows, "dimension": dimensions[parts[0]], "join": join},
@@ -164,7 +164,7 @@ def _places(listed: Path, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         db.register("mine", mine)
         low, high = db.execute("SELECT min(name), max(name) FROM mine").fetchall()[0]
         reader = db.execute(
-            f"SELECT place, part, row FROM read_parquet('{listed}') JOIN mine USING (name)"
+            f"SELECT place, part, row FROM {parquet([listed])} JOIN mine USING (name)"
             " WHERE name BETWEEN $1 AND $2",
             [low, high],
         ).fetchnumpy()

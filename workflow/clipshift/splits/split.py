@@ -15,7 +15,7 @@ import numpy as np
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import Paths, count, database, listed, literal
+from clipshift.core.database import Paths, count, database, literal, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
 from clipshift.core.step import step
@@ -105,27 +105,28 @@ def _write(db: duckdb.DuckDBPyConnection, kept: dict[str, int], out: Path) -> St
 
 def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
     """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
-    source = f"read_parquet({listed(embedded)})"
+    source = parquet(embedded)
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
     key = "image_path AS key" if "image_path" in columns else "key"
     known = "key, dropped" if "dropped" in columns else f"{key}, false AS dropped"
+    names = f"[{', '.join(literal(table.stem) for table in tables)}]"
     db.execute(
         f"""CREATE TABLE pool AS
-        SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,
+        SELECT p.key, p.url_hash, p.sha256, {names}[p.file_index::INTEGER + 1] AS shard,
             CASE WHEN d.key IS NULL THEN 'not embedded'
                  WHEN d.dropped THEN 'duplicate' END AS dropped
-        FROM read_parquet({listed(tables)}, filename = true) p
+        FROM {parquet(tables)} p
         LEFT JOIN (SELECT {known} FROM {source}) d USING (key)"""
     )
 
 
 def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
     """Table `reference`: its points, and why they are no candidates (or null)."""
-    table = f"read_parquet({listed(scores.reference)})"
+    table = parquet(scores.reference)
     dropped = "NULL::VARCHAR"
     files = next(iter(scores.reference_margins.margins.values()), scores.margins.decisions)
     if files:
-        scored = f"SELECT key FROM read_parquet({listed(files)})"
+        scored = f"SELECT key FROM {parquet(files)}"
         dropped = f"CASE WHEN key NOT IN ({scored}) THEN 'not embedded' END"
     db.execute(
         "CREATE TABLE reference AS SELECT key, url_hash, sha256, NULL::VARCHAR AS shard, "
@@ -140,7 +141,7 @@ def _gather(db: duckdb.DuckDBPyConnection, recipe: Seeded, scores: Scores) -> No
     """Table `pool`, of all that a split draws from; what its recipe refuses is no candidate."""
     if recipe.draws_reference and scores.reference:
         db.execute("INSERT INTO pool BY NAME SELECT * FROM reference")
-    samples = f"read_parquet({listed([*scores.pool, *scores.reference])})"
+    samples = parquet([*scores.pool, *scores.reference])
     if refused := recipe.refused(samples):
         reason, condition = refused
         db.execute(f"UPDATE pool SET dropped = ? WHERE dropped IS NULL AND {condition}", [reason])
