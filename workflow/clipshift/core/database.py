@@ -93,7 +93,8 @@ def parquet(paths: Paths, options: str = "") -> str:
 
 
 def listed(paths: Paths) -> str:
-    """Paths to read from as a list of SQL; see `parquet`."""
+    """Paths to read from as a list of SQL (see `parquet`), for a reader that is told
+    `hive_partitioning = false`."""
     return f"[{', '.join(literal(_plain(path)) for path in paths)}]"
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from clipshift.core.database import count, database, identifier
 from clipshift.core.errors import ClipshiftError
@@ -36,6 +37,12 @@ def is_url(text: str) -> bool:
     (True, False)
     """
     return bool(_URL.match(text))
+
+
+def urls_of(samples: pa.Table) -> pa.Array:
+    """The URLs of a sample table; null where an image has another origin."""
+    places = samples["locator"].combine_chunks()
+    return pc.if_else(pc.match_substring_regex(places, r"(?i)^\s*https?://"), places, None)
 
 
 def form(kind: str, column: str) -> str:
@@ -108,7 +115,8 @@ def join(
     ]
     with database() as db:
         for side, table in (("left_given", left), ("right_given", right)):
-            db.register(side, table.append_column("row", pa.array(np.arange(len(table)))))
+            known = table.select([by, *witnesses])
+            db.register(side, known.append_column("row", pa.array(np.arange(len(table)))))
             made = {"left_given": (), "right_given": digests}[side]
             columns = [f"{form(by, identifier(by))} AS joined"]
             columns += [

@@ -20,14 +20,12 @@ import pyarrow.parquet as pq
 from clipshift.apps.labelling.import_table import (
     WORDS,
     Source,
-    identifier,
     label_of,
-    quoted,
     source_of,
 )
 from clipshift.apps.labelling.options import JOINS, Join
 from clipshift.apps.labelling.table import LABELS, SCHEMA
-from clipshift.core.database import database
+from clipshift.core.database import database, identifier, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 
@@ -132,7 +130,7 @@ def _label_sql(
                 f"{source.files[0]}: the value {value!r} of the column {column!r} is no known "
                 f"label ({', '.join(WORDS)}, 0, 1, 2); say what it means: --value {value}=natural"
             )
-        cases.append(f"WHEN {quoted(str(value))} THEN {label}")
+        cases.append(f"WHEN {literal(str(value))} THEN {label}")
     whens = " ".join(cases)
     return f"CASE CAST({name} AS VARCHAR) {whens} ELSE -1 END" if cases else "-1"
 
@@ -238,7 +236,7 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[st
 def _write(db: duckdb.DuckDBPyConnection, out: Path, annotator: str) -> None:
     """Stream the labels by key; keys are compared as bytes."""
     reader: Any = db.sql(
-        f"SELECT key, label::TINYINT AS label, concept, source, {quoted(annotator)} AS annotator "
+        f"SELECT key, label::TINYINT AS label, concept, source, {literal(annotator)} AS annotator "
         "FROM matched ORDER BY key"
     ).to_arrow_reader(BATCH)
     with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:
