@@ -172,7 +172,7 @@ def write_fit(
         rule: `domains.labels`, by which the concepts of test sets are found.
         tested: sample tables of the test sets whose concepts are kept out.
     """
-    outside, _ = read_labels(tested, rule)
+    outside, *_ = read_labels(tested, rule, agree=0)
     labelled = read_labelled(labels, concepts(outside.to_pylist()), spec.parts)
     arrays, entry = fit(spec, labelled, vectors, tars_of(tars, data_folder()))
     entry["test_sets_kept_out"] = sorted(file.parent.name for file in tested)

@@ -19,6 +19,7 @@ from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.core.step import step
+from clipshift.datasets.keys import refuse_repeats
 from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
 from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.study.config.folders import STORED
@@ -45,8 +46,8 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
         stored: only the tables were fetched; the tars stay in object storage.
 
     Raises:
-        ClipshiftError: no tar of the group is there, one is unfinished, or a table is not as
-            img2dataset writes it.
+        ClipshiftError: no tar of the group is there, one is unfinished, a table is not as
+            img2dataset writes it, or a key occurs twice.
     """
     step_counts = StepCounts("pool", out.stem)
     sizes: dict[str, int] = {}
@@ -74,6 +75,7 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
         raise ClipshiftError(f"{tars[0]} to {tars[-1].name}: no sample was downloaded")
     shard = {"name": out.stem, "samples": step_counts.went_out, "tars": sizes, "missing": missing}
     write_json(out.with_suffix(".json"), {"account": step_counts.as_json(), "shard": shard})
+    refuse_repeats([out])
     return step_counts
 
 

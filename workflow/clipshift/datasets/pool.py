@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import database, parquet
-from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json
 from clipshift.core.step import step
+from clipshift.datasets.keys import refuse_repeats
 from clipshift.datasets.select import (
     Selection,
     copy_samples,
@@ -72,14 +71,6 @@ def sum_shards(pool: str, counts: list[Path], out: Path) -> None:
     step_counts = StepCounts("pool", pool)
     for entry in entries:
         step_counts.add(StepCounts.from_json(entry["account"]))
-    tables = [path.with_suffix(".parquet") for path in counts]
-    with database() as db:
-        twice = db.execute(
-            f"SELECT key, max(file_index) FROM {parquet(tables)} "
-            "GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
-        ).fetchone()
-    if twice:
-        tar = tables[twice[1]].with_suffix(".tar")
-        raise ClipshiftError(f"{tar}: the key {twice[0]!r} occurs twice")
+    refuse_repeats([path.with_suffix(".parquet") for path in counts])
     manifest = {"account": step_counts.as_json(), "shards": [entry["shard"] for entry in entries]}
     write_json(out, manifest)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_npy, write_parquet
+from clipshift.datasets.keys import first_fault
 
 # float16 rounding moves a unit vector's norm by less than this.
 NORM_TOLERANCE = 2e-3
@@ -98,8 +99,8 @@ def open_rows(folder: Path, shard: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     vectors = _load(image, mmap=True)
     keys = read_parquet(table, ["image_path"])["image_path"].cast(pa.string())
     check_layout(vectors, len(keys), image)
-    if len(keys.unique()) < len(keys):
-        _unique(keys.to_pylist(), image)
+    if keys.null_count or len(keys.unique()) < len(keys):
+        _unique(keys.to_pylist(), table)
     return vectors, keys
 
 
@@ -114,7 +115,8 @@ def read_all(folder: Path, shards: list[str] | None = None) -> Embeddings:
     if len(dimensions) > 1:
         raise ClipshiftError(f"{folder} mixes vectors of the dimensions {sorted(dimensions)}")
     keys = [key for part in parts for key in part.keys]
-    _unique(keys, folder)
+    if len(set(keys)) < len(keys):
+        refuse_repeats(folder, shards or list_shards(folder))
     return Embeddings(np.concatenate([part.vectors for part in parts]), keys)
 
 
@@ -174,9 +176,24 @@ def norms_of(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate(norms) if norms else np.zeros(0, np.float32)
 
 
+def refuse_repeats(folder: Path, shards: list[str]) -> None:
+    """Raise `ClipshiftError` where a key is null or occurs twice, in one shard or in two."""
+    tables = [shard_paths(folder, shard)[1] for shard in shards]
+    if fault := first_fault(tables, "image_path"):
+        key, places = fault
+        files = " and ".join(dict.fromkeys(str(table) for table, _ in places))
+        what = "is null" if key is None else f"{key!r} occurs twice"
+        raise ClipshiftError(
+            f"{files}: the key (image_path) {what} (rows {places[0][1]} and {places[-1][1]}); "
+            "each vector needs one of its own"
+        )
+
+
 def _unique(keys: list[str], where: Path) -> None:
     seen: set[str] = set()
-    for key in keys:
+    for row, key in enumerate(keys):
+        if not isinstance(key, str):
+            raise ClipshiftError(f"{where}: image_path of row {row} is {key!r}, no text")
         if key in seen:
             raise ClipshiftError(f"{where}: the key {key!r} occurs twice")
         seen.add(key)

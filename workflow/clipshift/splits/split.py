@@ -19,6 +19,7 @@ from clipshift.core.database import Paths, count, database, literal, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
 from clipshift.core.step import step
+from clipshift.datasets.keys import refuse_repeats
 from clipshift.splits.recipes import select
 from clipshift.splits.recipes.full import Full
 from clipshift.study.config.recipe_base import Margins, Seeded
@@ -55,8 +56,8 @@ def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
     """Write `out` (the split's parquet, in the order of keys), its counts and its exports.
 
     Raises:
-        ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
-            candidate has no score.
+        ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, a
+            candidate has no score, or a key occurs twice.
     """
     with database() as db:
         _create_pool(db, scores.pool, scores.embedded)
@@ -105,6 +106,7 @@ def _write(db: duckdb.DuckDBPyConnection, kept: dict[str, int], out: Path) -> St
 
 def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
     """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
+    refuse_repeats(tables)
     source = parquet(embedded)
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
     key = "image_path AS key" if "image_path" in columns else "key"

@@ -21,6 +21,7 @@ from clipshift.similarity.embeddings import (
     list_shards,
     open_rows,
     read_all,
+    refuse_repeats,
     shard_paths,
 )
 from clipshift.similarity.engine.exact import rounding
@@ -77,6 +78,7 @@ def margins(
     sides = _sides(at, embedded, reference, device)
     shards = list_shards(pool)
     rows = {shard: len(open_rows(pool, shard)[0]) for shard in shards}
+    refuse_repeats(pool, shards)
     scanner = prepare(pool, shards, sides, device, screen)
     record: dict[str, Any] = {"rows": 0, "above_threshold": dict.fromkeys(tests, 0)}
     with tqdm(
