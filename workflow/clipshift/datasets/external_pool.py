@@ -27,10 +27,11 @@ from clipshift.study.config.folders import STORED
 # Rows in memory at a time.
 ROWS = 65_536
 COLUMNS = ["key", "status", "url", "caption", "sha256"]
+OPTIONAL = ["uid"]
 SUCCESS = "success"
 
 
-@step(version=1)
+@step(version=2)
 def group(pool: str, tars: str, table: Path) -> None:
     """`write_group` of the tars of a word (see `clipshift.datasets.tar_paths`)."""
     paths = spread(str(located(tars, data_folder())))
@@ -99,7 +100,8 @@ def _batches(table: Path) -> Iterator[pa.RecordBatch]:
                     "img2dataset writes sha256 with --compute_hash sha256 (its default), and url "
                     "and caption with --url_col and --caption_col"
                 )
-            yield from file.iter_batches(ROWS, columns=COLUMNS)
+            own = [c for c in OPTIONAL if c in file.schema_arrow.names]
+            yield from file.iter_batches(ROWS, columns=[*COLUMNS, *own])
     except (pa.ArrowException, OSError) as error:
         raise ClipshiftError(
             f"{table} is not a readable parquet file ({error}); download its tar again"
@@ -132,6 +134,7 @@ def _rows(name: str, batch: pa.RecordBatch, table: Path) -> pa.RecordBatch:
         "held_out": [False] * len(batch),
         "locator": text["url"],
     }
+    filled |= {c: batch[c].cast(pa.string()) for c in OPTIONAL if c in batch.schema.names}
     arrays = [
         pa.array(filled[f.name], f.type)
         if isinstance(filled.get(f.name), list)
