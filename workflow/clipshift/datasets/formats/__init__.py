@@ -37,12 +37,18 @@ def recognise(path: Path) -> tuple[type[Dataset], str]:
     """The format of what lies at a path, and why.
 
     Raises:
-        ClipshiftError: nothing is there, or no format recognises it.
+        ClipshiftError: nothing is there, no format recognises it, or tars are mixed with images.
     """
     if not path.exists():
         raise ClipshiftError(f"{path} is not there")
     for kind in FORMATS:
         if why := kind.recognise(path):
+            also = ImageFolder.recognise(path) if kind is Webdataset else None
+            if also:
+                raise ClipshiftError(
+                    f"{path} holds {why} and {also}; name the format that is read, {kind.name} or "
+                    f"{ImageFolder.name}: the other is left out"
+                )
             return kind, why
     if path.is_dir():
         list_folder(path)  # says what it holds
