@@ -356,6 +356,27 @@ def test_save_to_disk(tmp_path: Path) -> None:
         read(one)
 
 
+def test_damaged_tables_are_errors(tmp_path: Path) -> None:
+    folder = save_to_disk(tmp_path / "disk", ["data-00000-of-00001.arrow"])
+    file = folder / "data-00000-of-00001.arrow"
+    data = file.read_bytes()
+    at = data.index(b"t0t1")  # the texts; their offsets (0, 2, 4) lie before
+    offsets = data.rindex(bytes([0, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0]), 0, at)
+    wild = (1 << 30).to_bytes(4, "little")
+    for damaged in (
+        data[: offsets + 4] + wild + data[offsets + 8 :],
+        data[:at] + b"\xff\xfe" + data[at + 2 :],
+        data[: len(data) // 2],
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(ClipshiftError, match="not a readable arrow file"):
+            read(folder)
+    text = pa.array([b"t0", b"\xff\xfe"]).view(pa.string())
+    pq.write_table(pa.table({"path": ["1.jpg", "2.jpg"], "text": text}), tmp_path / "x.parquet")
+    with pytest.raises(ClipshiftError, match="not a readable parquet file"):
+        read(tmp_path / "x.parquet")
+
+
 def coco(folder: Path, part: str = "images/train2017") -> Path:
     """Ids out of order, five captions, one image without a caption, one without a file."""
     ids = [12, 3, 101, 7]

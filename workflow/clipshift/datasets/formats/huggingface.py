@@ -224,7 +224,7 @@ def _arrow(file: Path) -> Iterator[pa.RecordBatchReader]:
             else:
                 source.seek(0)
                 yield pa.ipc.open_stream(source)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         why = explain(file)
         raise ClipshiftError(f"{file} {why or f'is not a readable arrow file: {error}'}") from error
 
@@ -267,9 +267,11 @@ def _table_rows(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str,
     number = 0
     if file.suffix.lower() == ".arrow":
         with _arrow(file) as reader:
-            for batch in reader:
+            for whole in reader:
+                batch = whole.select(columns)
+                batch.validate(full=True)  # offsets of a damaged file lead out of its memory
                 for start in range(0, len(batch), IMAGES):
-                    for row in batch.slice(start, IMAGES).select(columns).to_pylist():
+                    for row in batch.slice(start, IMAGES).to_pylist():
                         yield number, row
                         number += 1
         return
