@@ -316,7 +316,7 @@ def test_img2dataset_tables_and_tars_that_disagree(tmp_path: Path) -> None:
     img2dataset(folder, {1: 1})
     data, records, _ = read(folder)
     assert len(records) == 1
-    assert data.left_out == {"table without its tar": 1}
+    assert data.left_out == {"table without its images": 1}
     img2dataset(folder, {2: 1}, form="files")
     with pytest.raises(ClipshiftError, match="mixes the forms"):
         read(folder)
