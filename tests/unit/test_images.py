@@ -1,5 +1,6 @@
 """The one decoder: every kind of file gives the right pixels, or a reason."""
 
+import contextlib
 import io
 import random
 import struct
@@ -278,10 +279,8 @@ def test_bombs() -> None:
     blank = zlib.compress(bytes(300_000_000))
     for kind, head in ((b"zTXt", b"a\0\0"), (b"iCCP", b"a\0\0"), (b"iTXt", b"a\0\1\0\0\0")):
         start = time.process_time()
-        try:
+        with contextlib.suppress(Undecodable):
             decode(png(1, 8, 2, bytes(3), chunk(kind, head + blank)))
-        except Undecodable:
-            pass
         assert time.process_time() - start < 2, kind
     tile = tiff(2, 2, 8, 1, zlib.compress(bytes(100_000)), tile=30_000, compression=8)
     with pytest.raises(Undecodable, match="tiles"):

@@ -111,7 +111,7 @@ def decode(data: bytes, background: Colour = WHITE) -> Image.Image:
 
 
 def check(data: bytes) -> None:
-    """Raise `Undecodable` where `decode` would; a plain JPEG is decoded at an eighth of its size."""
+    """Raise `Undecodable` where `decode` would; of a plain JPEG an eighth of the pixels is made."""
     try:
         plain = is_plain(data)
         with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
@@ -203,7 +203,7 @@ def _deep_grey(image: Image.Image, background: Colour) -> Image.Image:
     low, high = values.min(), values.max()
     if not (np.isfinite(low) and np.isfinite(high)):
         raise Undecodable("grey values infinite or NaN")
-    scales = _RANGES[2:]  # 16 bits, which Pillow may widen to 32
+    scales: tuple[float, ...] = _RANGES[2:]  # 16 bits, which Pillow may widen to 32
     if image.mode == "F":
         scales = _RANGES
     elif image.format == "TIFF":
