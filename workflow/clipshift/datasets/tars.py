@@ -70,6 +70,10 @@ class Sample:
         return self.parts[self.image_suffix]
 
     @property
+    def has_image(self) -> bool:
+        return any(suffix.rpartition(".")[2] in SUFFIXES for suffix in self.parts)
+
+    @property
     def image_suffix(self) -> str:
         """Suffix of its first image; raises as `image`."""
         for suffix in self.parts:
