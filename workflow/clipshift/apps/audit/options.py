@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from clipshift.apps.verbs import pair
 from clipshift.core.errors import ClipshiftError
 
 # From "same motif" to "same image" for EfficientNet-Lite0 and CLIP; no universal values.
@@ -64,7 +65,11 @@ class Options:
     )] = None  # fmt: skip
     predictions: Annotated[Path | None, _input(
         metavar="FILE",
-        help="Parquet or csv: key (or test_key), and correct, or label and predicted.",
+        help="csv, tsv, json, jsonl or parquet: key, and correct, or label and predicted.",
+    )] = None  # fmt: skip
+    column: Annotated[list[str] | None, _input(
+        metavar="FIELD=NAME...", help="Columns of --predictions that are not found by themselves: "
+        "key, label, predicted, correct, class_name, test_set; e.g. label=TARGET.",
     )] = None  # fmt: skip
     test_set: Annotated[str | None, _input(
         metavar="NAME", help="Rows of --predictions with this in column test_set.",
@@ -109,6 +114,9 @@ class Options:
                 raise ClipshiftError(f"--{name} must be at least {low}")
         if self.test_set and not self.predictions:
             raise ClipshiftError("--test-set chooses rows of --predictions, which is not given")
+        if self.column and not self.predictions:
+            raise ClipshiftError("--column names columns of --predictions, which is not given")
+        _ = self.columns  # checks --column
         if self.predictions and not self.predictions.is_file():
             raise ClipshiftError(f"{self.predictions} (of --predictions) is no file")
         if self.memory_bytes < BASE_BYTES + (64 << 20):
@@ -120,6 +128,11 @@ class Options:
         """The sides that are given."""
         every = {s: Where(getattr(self, s), getattr(self, f"{s}_images")) for s in SIDES}
         return {side: where for side, where in every.items() if where != Where(None, None)}
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Field of the predictions -> the file's name of it."""
+        return dict(pair(word, "--column FIELD=NAME") for word in self.column or [])
 
     @property
     def main(self) -> float:
@@ -142,7 +155,8 @@ class Options:
     def outcome(self) -> dict[str, Any]:
         """The options that the outputs depend on."""
         names = ("thresholds", "neighbours", "test_set", "items", "sample", "seed")
-        return {name: getattr(self, name) for name in names} | {"main_threshold": self.main}
+        found = {name: getattr(self, name) for name in names} | {"main_threshold": self.main}
+        return found | ({"columns": self.columns} if self.columns else {})
 
 
 def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
