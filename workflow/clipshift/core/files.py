@@ -140,7 +140,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
 def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:
     """The error of a file that is not of its kind: what it is instead, where that is known."""
     if (why := explain(path)) and f"{kind} file" not in why:
-        return ClipshiftError(f"{path} is not a {kind} file; it {why}")
+        return ClipshiftError(f"{path} is not a readable {kind} file; it {why}")
     said = str(error).splitlines()[0] if str(error) else type(error).__name__
     return ClipshiftError(f"{path} is not a readable {kind} file: {said}; get it again")
 

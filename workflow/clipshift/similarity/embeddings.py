@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_npy, write_parquet
-from clipshift.similarity.vector_files import key_text, load_npy
+from clipshift.similarity.vector_files import key_text, load_npy, no_metadata
 
 # float16 rounding moves a unit vector's norm by less than this.
 NORM_TOLERANCE = 2e-3
@@ -62,10 +62,7 @@ def read_keys(table: Path) -> pa.ChunkedArray:
         ClipshiftError: the table is missing or unreadable, or a key is missing or no text.
     """
     if not table.exists():
-        raise ClipshiftError(
-            f"{table} is missing: a shard is an npy file and its metadata, so every "
-            "img_emb_*.npy needs one with the column image_path; get it, too"
-        )
+        raise no_metadata(table)
     return key_text(read_parquet(table, ["image_path"])["image_path"], table)
 
 

@@ -8,7 +8,7 @@ embedding folder stays where it is.
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,10 @@ from clipshift.similarity.vector_files import (
     is_plain_shard,
     key_text,
     load_npy,
+    no_metadata,
 )
+
+__all__ = ["Given", "Made", "Names", "as_folder"]
 
 # A path, maybe `VECTORS::IDS`; or (N, D) vectors with N keys.
 Given = Path | tuple[np.ndarray, Sequence[str]]
@@ -48,6 +51,7 @@ class Part:
     dtype: np.dtype
     keys: pa.ChunkedArray
     chunks: Callable[[], Iterable[np.ndarray]]
+    shard: str = ""  # its name, where it has one
 
 
 @dataclass
@@ -92,7 +96,7 @@ def as_folder(given: Given, out: Path, normalise: bool = False, names: Names | N
     else:
         parts = _parts(path, listed, names, made.said)
     for number, part in enumerate(parts):
-        _write(out, f"{number:05d}", part, normalise)
+        _write(out, part.shard or f"{number:05d}", part, normalise)
     write_json(mark, identity)
     return made
 
@@ -170,11 +174,9 @@ def _parts(path: Path, ids: Path | None, names: Names, said: list[str]) -> Itera
         for shard in list_shards(path):
             image, table = shard_paths(path, shard)
             if not table.exists():
-                raise ClipshiftError(
-                    f"{table} is missing: every img_emb_*.npy needs its metadata, in the same "
-                    "order; get it, too"
-                )
-            yield _of_array(image, load_npy(image), ids_of(table, None, names, said))
+                raise no_metadata(table)
+            part = _of_array(image, load_npy(image), ids_of(table, None, names, said))
+            yield replace(part, shard=shard)
         return
     files = [path] if path.is_file() else _files(path)
     if ids is not None and len(files) > 1:

@@ -53,9 +53,13 @@ def load_npy(path: Path) -> np.ndarray:
 
 
 def is_plain_shard(image: Path, table: Path) -> bool:
-    """Whether a shard of clip-retrieval's layout is read as it is; so is what is to be refused."""
+    """Whether a shard of clip-retrieval's layout is read as it is; so is what is to be refused.
+
+    Raises:
+        ClipshiftError: it has no metadata, or a file cannot be read.
+    """
     if not table.exists():
-        return True
+        raise no_metadata(table)
     vectors = load_npy(image)
     native = vectors.dtype in (np.float16, np.float32) and vectors.dtype.isnative
     plain = vectors.ndim != 2 or vectors.dtype.kind != "f"
@@ -64,6 +68,13 @@ def is_plain_shard(image: Path, table: Path) -> bool:
         return plain and "image_path" in pq.read_schema(table).names
     except (pa.ArrowException, OSError) as error:
         raise unreadable(table, "parquet", error) from error
+
+
+def no_metadata(table: Path) -> ClipshiftError:
+    return ClipshiftError(
+        f"{table} is missing: every img_emb_*.npy needs its metadata, with the column image_path "
+        "and rows in the same order; get it, too, or give it the name of its npy file"
+    )
 
 
 def find_column(

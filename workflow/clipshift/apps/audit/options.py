@@ -36,7 +36,9 @@ _computation = partial(Option, rich_help_panel="Computation")
 
 def _embeddings(what: str) -> Any:
     return _input(
-        metavar="EMB_DIR", help=f"Embeddings of the {what} set (clip-retrieval's layout)."
+        metavar="EMB",
+        help=f"Embeddings of the {what} set: a folder in clip-retrieval's layout, "
+        "an npy (NPY::IDS), npz or h5, or a parquet with a column of lists.",
     )
 
 
@@ -58,6 +60,18 @@ class Options:
     test_images: Annotated[Path | None, _images("test")] = None
     reference: Annotated[Path | None, _embeddings("reference")] = None
     reference_images: Annotated[Path | None, _images("reference")] = None
+    normalise: Annotated[bool, _input(
+        "--normalise", help="Divide each row of the embeddings by its norm."
+    )] = False  # fmt: skip
+    vectors: Annotated[str | None, _input(
+        metavar="NAME", help="Array or column of the embeddings that holds the vectors."
+    )] = None  # fmt: skip
+    keys: Annotated[str | None, _input(
+        metavar="NAME", help="Column of the embeddings that holds the keys."
+    )] = None  # fmt: skip
+    background: Annotated[str, _input(
+        metavar="#RRGGBB", help="Colour behind transparent pixels of images."
+    )] = "#ffffff"  # fmt: skip
     encoder: Annotated[str | None, _input(
         metavar="NAME|JSON", help="efficientnet_lite0 (default), MODEL:PRETRAINED of open_clip, "
         "or an encoder block of the configuration, e.g. "
@@ -116,7 +130,9 @@ class Options:
             raise ClipshiftError("--test-set chooses rows of --predictions, which is not given")
         if self.column and not self.predictions:
             raise ClipshiftError("--column names columns of --predictions, which is not given")
-        _ = self.columns  # checks --column
+        from clipshift.datasets.images import colour
+
+        _ = self.columns, colour(self.background)  # check --column and --background
         if self.predictions and not self.predictions.is_file():
             raise ClipshiftError(f"{self.predictions} (of --predictions) is no file")
         if self.memory_bytes < BASE_BYTES + (64 << 20):
@@ -156,7 +172,8 @@ class Options:
         """The options that the outputs depend on."""
         names = ("thresholds", "neighbours", "test_set", "items", "sample", "seed")
         found = {name: getattr(self, name) for name in names} | {"main_threshold": self.main}
-        return found | ({"columns": self.columns} if self.columns else {})
+        found |= {"columns": self.columns} if self.columns else {}
+        return found | ({"background": self.background} if self.background != "#ffffff" else {})
 
 
 def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
@@ -164,9 +181,10 @@ def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
         if side not in sides:
             raise ClipshiftError(f"give --{side} EMB_DIR or --{side}-images DIR")
     for side, where in sides.items():
-        for path in (where.embeddings, where.images):
-            if path is not None and not path.is_dir():
-                raise ClipshiftError(f"{path} (of --{side}) is no folder")
+        if where.embeddings and not Path(str(where.embeddings).partition("::")[0]).exists():
+            raise ClipshiftError(f"{where.embeddings} (of --{side}) is no folder and no file")
+        if where.images and not where.images.exists():
+            raise ClipshiftError(f"{where.images} (of --{side}-images) is no folder and no file")
     if len({where.embeddings is None for where in sides.values()}) > 1 and not encoder:
         raise ClipshiftError(
             "some sides are embeddings and some are images: name the encoder that made the "

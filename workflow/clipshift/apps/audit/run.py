@@ -79,7 +79,15 @@ def _folder(options: Options, side: str) -> Path:
     """The embedding folder of a side: the user's, or where its images are embedded."""
     where = options.sides[side]
     if where.embeddings is not None:
-        return where.embeddings
+        from clipshift.similarity.given import Names, as_folder
+
+        names = Names(options.vectors, options.keys)
+        made = as_folder(
+            where.embeddings, options.out / f"work/given-{side}", options.normalise, names
+        )
+        for line in made.said:
+            print(f"{where.embeddings}: {line}", file=sys.stderr)
+        return made.folder
     assert where.images is not None and options.embedder is not None
     name = fingerprint(list_folder(where.images), options.embedder)
     return options.out / f"work/embed-{side}-{name}-v{VERSION}"
