@@ -136,5 +136,5 @@ def test_margins_of_keys_that_are_none_or_twice(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match=r"metadata_0\.parquet and .*metadata_1\.parquet.*'a'"):
         margins(twice, {"t": good}, good, tmp_path / "one", device="cpu")
     for name, pool_, test in (("two", good, null), ("three", null, good)):
-        with pytest.raises(ClipshiftError, match=r"_0\.(npy|parquet).*row 1 is None"):
+        with pytest.raises(ClipshiftError, match=r"_0\.(npy|parquet).*row 1"):
             margins(pool_, {"t": test}, good, tmp_path / name, device="cpu")

@@ -10,8 +10,7 @@ import numpy as np
 
 from clipshift.apps.audit.hashes import Hashes, identity
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet
-from clipshift.similarity.embeddings import list_shards, read_shard, shard_paths
+from clipshift.similarity.embeddings import list_shards, read_keys, read_shard, shard_paths
 
 PIECE = 32_768  # rows, at most, of one piece
 
@@ -49,8 +48,7 @@ class Side:
         return loaded
 
     def keys(self, shard: Shard) -> list[str]:
-        table = read_parquet(shard_paths(self.folder, shard.name)[1], ["image_path"])
-        found: list[str] = table["image_path"].to_pylist()
+        found: list[str] = read_keys(shard_paths(self.folder, shard.name)[1]).to_pylist()
         return found
 
     def all_keys(self) -> list[str]:
@@ -100,13 +98,8 @@ def open_side(name: str, folder: Path) -> Side:
     dimensions: dict[int, str] = {}
     rounded, row = False, 0
     for shard in list_shards(folder):
-        if not shard_paths(folder, shard)[1].exists():
-            raise ClipshiftError(
-                f"{shard_paths(folder, shard)[1]} is missing: every img_emb_*.npy needs its "
-                "metadata with the column image_path"
-            )
         part = read_shard(folder, shard, mmap=True)
-        digests.append(_digests(part.keys, shard_paths(folder, shard)[1]))
+        digests.append(_digests(part.keys))
         shards.append(Shard(shard, row, row + len(part.keys)))
         row += len(part.keys)
         dimensions[part.vectors.shape[1]] = shard
@@ -133,11 +126,8 @@ def content(side_folder: Path, hashes: Hashes) -> dict[str, Any]:
     return {"files": files, "identity": identity(files)}
 
 
-def _digests(keys: list[Any], where: Path) -> np.ndarray:
+def _digests(keys: list[str]) -> np.ndarray:
     """(n,) 128-bit digests of the keys: a set of all keys would not fit for a large side."""
-    for row, key in enumerate(keys):
-        if not isinstance(key, str):
-            raise ClipshiftError(f"{where}: image_path of row {row} is {key!r}, no text")
     joined = b"".join(hashlib.blake2b(k.encode(), digest_size=16).digest() for k in keys)
     return np.frombuffer(joined, dtype=[("a", "<u8"), ("b", "<u8")])
 

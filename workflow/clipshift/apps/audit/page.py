@@ -12,10 +12,10 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from clipshift.apps.audit import svg, thumbnails
-from clipshift.apps.audit.accuracy import read_predictions
 from clipshift.apps.audit.inputs import Side
 from clipshift.apps.audit.nearest import Tests
 from clipshift.apps.audit.options import Options
+from clipshift.apps.audit.predictions import read_predictions
 from clipshift.core.files import write_text
 
 # A list up to this size is part of the page; a longer one is linked as the file beside it.
@@ -83,7 +83,7 @@ def _classes(options: Options, keys: list[str]) -> tuple[list[str], list[bool | 
     folders = [key.rpartition("/")[0].rpartition("/")[2] for key in keys]
     if options.predictions is None:
         return folders, [None] * len(keys)
-    found = read_predictions(options.predictions, keys, options.test_set)
+    found = read_predictions(options.predictions, keys, options.test_set, options.columns)
     correct = [bool(c) if k else None for c, k in zip(found.correct, found.known, strict=True)]
     return (found.labels if any(found.labels) else folders), correct
 

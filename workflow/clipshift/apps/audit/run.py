@@ -20,6 +20,7 @@ from clipshift.apps.audit.options import (
     SIDES,
     Options,
 )
+from clipshift.apps.audit.predictions import read_predictions
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_csv, write_json, write_text
 from clipshift.core.step import step, version_of
@@ -78,7 +79,15 @@ def _folder(options: Options, side: str) -> Path:
     """The embedding folder of a side: the user's, or where its images are embedded."""
     where = options.sides[side]
     if where.embeddings is not None:
-        return where.embeddings
+        from clipshift.similarity.given import Names, as_folder
+
+        names = Names(options.vectors, options.keys)
+        made = as_folder(
+            where.embeddings, options.out / f"work/given-{side}", options.normalise, names
+        )
+        for line in made.said:
+            print(f"{where.embeddings}: {line}", file=sys.stderr)
+        return made.folder
     assert where.images is not None and options.embedder is not None
     name = fingerprint(list_folder(where.images), options.embedder)
     return options.out / f"work/embed-{side}-{name}-v{VERSION}"
@@ -229,7 +238,9 @@ def _write(
             "histogram": tables.histogram(reference[0]),
         }
     if options.predictions is not None:
-        predictions = accuracy.read_predictions(options.predictions, keys, options.test_set)
+        predictions = read_predictions(options.predictions, keys, options.test_set, options.columns)
+        for line in predictions.said:
+            print(line, file=sys.stderr)
         summary["accuracy"] = accuracy.by_threshold(predictions, top, thresholds) | {
             "file": str(options.predictions),
             "sha256": hashes.of(options.predictions),
@@ -317,6 +328,12 @@ def _say(options: Options, summary: dict[str, Any]) -> None:
             f"{page.percent(row['low'])} to {page.percent(row['high'])}) have a training item more "
             f"similar than {row['threshold']:g}"
         )
+    if "accuracy" in summary:
+        rows = summary["accuracy"]
+        left_out = rows["rows_left_out"]
+        left_out |= {"no test item": rows["unused"]} if rows["unused"] else {}
+        print(f"predictions: {rows['used']} used, left out {left_out or 'none'}; "
+              f"{rows['test_items_without']} test items without one")  # fmt: skip
     for name, side in summary["inputs"].items():
         if side["rejected"]:
             print(f"{name}: left out {side['rejected']}, named in {options.out / 'rejected.csv'}")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, BadParameter, Option
 
+from clipshift.apps.verbs import pair
 from clipshift.core.errors import ClipshiftError
 
 # How rows find each other: the value that must be equal, and one that must be equal, too, where
@@ -144,10 +145,10 @@ def released(
 
     require_parquet(out)
     subsets = [join_tables.subset_of(word) for word in subset]
-    columns = dict(_pair(word, "--column ROLE=NAME") for word in column or [])
+    columns = dict(pair(word, "--column ROLE=NAME") for word in column or [])
     if unknown := set(columns) - set(ROLES):
         raise ClipshiftError(f"--column: no such role {sorted(unknown)}; roles: {', '.join(ROLES)}")
-    meanings = (_pair(word, "--value VALUE=LABEL") for word in value or [])
+    meanings = (pair(word, "--value VALUE=LABEL") for word in value or [])
     values = {name.lower(): join_tables.label_number(meaning) for name, meaning in meanings}
     step_counts = join_tables.released(
         folder, subsets, pool, out, join=join, columns=columns, values=values,
@@ -157,13 +158,6 @@ def released(
     for side in ("released", "pool", "labels"):
         counts = (f"{count} {name.replace('_', ' ')}" for name, count in step_counts[side].items())
         print(f"  {side}: {', '.join(counts)}")
-
-
-def _pair(word: str, form: str) -> tuple[str, str]:
-    left, mark, right = word.partition("=")
-    if not (left and mark and right):
-        raise ClipshiftError(f"{word!r}: expected {form}")
-    return left, right
 
 
 def require_parquet(out: Path) -> None:

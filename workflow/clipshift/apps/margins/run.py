@@ -6,6 +6,7 @@ certificate fits its input is not computed again, so a killed run continues.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from clipshift.similarity.embeddings import (
 )
 from clipshift.similarity.engine.exact import rounding
 from clipshift.similarity.engine.scan import Maxima, scan
+from clipshift.similarity.given import Given, Names, as_folder
 from clipshift.similarity.margins import (
     Tests,
     identity,
@@ -60,12 +62,15 @@ class Folder:
 
 
 def margins(
-    pool: Path, tests: dict[str, Path], reference: Path, out: Path, device: str = "auto",
-    screen: Any = "auto", k: int = 0, grid: list[float] | None = None,
+    pool: Given, tests: Mapping[str, Given], reference: Given, out: Path, device: str = "auto",
+    screen: Any = "auto", k: int = 0, grid: list[float] | None = None, normalise: bool = False,
+    names: Names | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Margins of all shards of `pool`; the record of the run.
 
     Args:
+        pool, tests, reference: paths, or arrays: (N, D) vectors with N keys
+            (`similarity.given.as_folder`, which takes `normalise` and `names`, too).
         k, grid: also write the k nearest points of each test image, and how many lie above each
             similarity of the grid, to `OUT/{test}.neighbours.parquet` and `.density.parquet`.
 
@@ -73,9 +78,12 @@ def margins(
         ClipshiftError: an input cannot be read; or `out` holds a run of other inputs.
     """
     at = Folder(out)
-    _claim(at, {"pool": pool, "reference": reference, **{f"test {n}": p for n, p in tests.items()}})
-    embedded = {name: read_all(path) for name, path in tests.items()}
-    sides = _sides(at, embedded, reference, device)
+    given = {"pool": pool, "reference": reference, **{f"test {n}": g for n, g in tests.items()}}
+    inputs = {name: _opened(at, name, one, normalise, names) for name, one in given.items()}
+    _claim(at, inputs)
+    embedded = {name: read_all(inputs[f"test {name}"]) for name in tests}
+    sides = _sides(at, embedded, inputs["reference"], device)
+    pool = inputs["pool"]
     shards = list_shards(pool)
     rows = {shard: len(open_rows(pool, shard)[0]) for shard in shards}
     refuse_repeats(pool, shards)
@@ -100,6 +108,14 @@ def margins(
     if k or grid:
         _neighbours(pool, shards, embedded, at, max(k, 1), grid or [], device)
     return record
+
+
+def _opened(at: Folder, name: str, given: Given, normalise: bool, names: Names | None) -> Path:
+    """The embedding folder of an input; one of ours where the user's is none."""
+    made = as_folder(given, at.out / "given" / name.replace(" ", "-"), normalise, names)
+    for line in made.said:
+        print(f"{name}: {line}", file=sys.stderr)
+    return made.folder
 
 
 def _claim(at: Folder, inputs: dict[str, Path]) -> None:
