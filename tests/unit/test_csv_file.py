@@ -1,7 +1,9 @@
 """Tables of text as people have them: every row is read as it means, or counted."""
 
+import bz2
 import codecs
 import gzip
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ def test_forms(tmp_path: Path, text: str, cells: list[str]) -> None:
 
 
 @pytest.mark.parametrize("mark", [codecs.BOM_UTF8, b""])
-@pytest.mark.parametrize("pack", [gzip.compress, bytes])
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, bytes])
 def test_marks_and_compression(tmp_path: Path, mark: bytes, pack: Any) -> None:
     data = pack(mark + "url,caption\nhttp://a,é\n".encode())
     assert read(tmp_path / "a.csv", data) == (["url", "caption"], [["http://a", "é"]])
@@ -74,7 +76,7 @@ def test_a_bad_row_costs_its_own_line(tmp_path: Path) -> None:
     text = 'url,caption\nhttp://1,"open\nhttp://2,b\nhttp://3\nhttp://4,a,b\nhttp://5,"a"b\n'
     file = tmp_path / "a.csv"
     _, rows = read(file, text + 'http://6,"good\none"\nhttp://7,"end\n')
-    wrong = "row without the 2 cells of the first one"
+    wrong = "row has not the 2 fields of the header"
     assert rows == [
         QUOTES, ["http://2", "b"], wrong, wrong, QUOTES, ["http://6", "good\none"], QUOTES,
     ]  # fmt: skip

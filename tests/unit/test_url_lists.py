@@ -43,11 +43,11 @@ def test_rows_that_are_none_are_counted_with_their_numbers(tmp_path: Path) -> No
     found, counts = make(tmp_path, text(tmp_path, data))
     assert found == {"http://1": "a", "http://4": "caf\\xe9"}
     assert counts["rejected"] == {
-        "row without the 2 cells of the first one": 2, "URL is not UTF-8": 1,
+        "row has not the 2 fields of the header": 2, "URL is not UTF-8": 1,
     }  # fmt: skip
     assert (counts["in"], counts["captions_with_escaped_bytes"]) == (5, 1)
     assert counts["first_rows_left_out"] == {
-        "row without the 2 cells of the first one": [2, 3], "URL is not UTF-8": [5],
+        "row has not the 2 fields of the header": [2, 3], "URL is not UTF-8": [5],
     }  # fmt: skip
 
 

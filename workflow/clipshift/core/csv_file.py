@@ -4,9 +4,11 @@ What separates cells, and whether there is a header, follows from the file. A ro
 costs its own line and none after it. Bytes that are not UTF-8 are kept (`surrogateescape`).
 """
 
+import bz2
 import csv
 import gzip
 import io
+import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -25,7 +27,7 @@ CELL = 1 << 22
 # Lines from which the separator is taken.
 SAMPLE = 200
 _EXCEL = "sep="  # Excel's first line, before the header
-_GZIP = b"\x1f\x8b"
+_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -62,6 +64,7 @@ class CsvFile:
     def _records(self, lines: "_Lines") -> Iterator[list[str] | str]:
         csv.field_size_limit(CELL)
         width = len(self.columns)
+        short = f"row has not the {width} fields of the {'header' if self.header else 'first row'}"
         while True:
             # Anew after each fault: the reader's state is lost with it.
             reader = csv.reader(
@@ -85,7 +88,7 @@ class CsvFile:
                 if len(row) != width:
                     several = len(lines.taken) > 1
                     lines.give_back()
-                    yield QUOTES if several else f"row without the {width} cells of the first one"
+                    yield QUOTES if several else short
                     if several:
                         break
                     continue
@@ -175,12 +178,13 @@ def _text(path: Path) -> Iterator[TextIO]:
     try:
         with ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
-            packed = file.peek(2).startswith(_GZIP)
-            if not packed and (what := explain(path)):
+            start = file.peek(8)
+            unpack = next((f for mark, f in _PACKED.items() if start.startswith(mark)), None)
+            if not unpack and (what := explain(path)):
                 raise ClipshiftError(f"{path} is no table of text; it {what}")
-            stream = stack.enter_context(gzip.open(file)) if packed else file
+            stream = stack.enter_context(unpack(file)) if unpack else file
             buffered = io.BufferedReader(cast(io.RawIOBase, stream), 1 << 20)
             encoding = "utf-16" if buffered.peek(2)[:2] in _UTF_16 else "utf-8-sig"
             yield io.TextIOWrapper(buffered, encoding, "surrogateescape", newline="")
-    except (EOFError, OSError, UnicodeError, zlib.error) as error:
+    except (EOFError, OSError, UnicodeError, lzma.LZMAError, zlib.error) as error:
         raise ClipshiftError(f"{path} cannot be read ({error}); get it again") from error
