@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from clipshift.datasets.tar_paths import tars_of
 from clipshift.datasets.tars import read_tar
 from clipshift.datasets.urls.listing import read_shard, write_list
 from clipshift.similarity.external_embeddings import index, pick
+from clipshift.study.config.urls import UrlPool
+from clipshift.study.layout.urls import Urls
 from clipshift.training.tar_filter import prepare, shard_url, write_settings
 from tests.conftest import unit
 from tests.folder_case import write_pool
@@ -153,3 +156,12 @@ def test_ranges_are_of_names_of_files(home: Path) -> None:
     assert sharded(pattern) == [str(home / "00000.npy"), str(home / "00001.npy")]
     write_json(home / "{00000..00001}.tar", {})
     assert tars_of([str(home / "{00000..00001}.tar")], home) == [home / "{00000..00001}.tar"]
+
+
+def test_lists_with_braces_are_no_inputs_of_snakemake() -> None:
+    """It takes braces for wildcards, also in what an input function returns."""
+    pools = {"p": UrlPool(urls=["a.csv", "{b}.csv"], shards=1)}
+    at: Any = SimpleNamespace(cfg=SimpleNamespace(data="data", pools=pools))
+    urls = Urls(at)
+    assert urls.files("p") == ["data/a.csv", "data/{b}.csv"]
+    assert urls.inputs("p") == ["data/a.csv"]

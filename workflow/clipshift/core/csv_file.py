@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TextIO, cast
+from typing import Any, BinaryIO, TextIO, cast
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.sniff import explain
@@ -27,7 +27,11 @@ CELL = 1 << 22
 # Lines from which the separator is taken.
 SAMPLE = 200
 _EXCEL = "sep="  # Excel's first line, before the header
-_PACKED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
+_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
