@@ -159,3 +159,19 @@ def test_a_key_in_two_parts_names_both_files(tmp_path: Path) -> None:
     write_parquet(shard_paths(tmp_path / "e", "1")[1], pa.table({"image_path": [None]}))
     with pytest.raises(ClipshiftError, match=r"metadata_1\.parquet: image_path is null"):
         index(str(tmp_path / "e"), "image_path", tmp_path / "index.parquet")
+
+
+def test_a_uid_is_a_witness(tmp_path: Path) -> None:
+    """DataComp's: of the same keys in two downloads it knows which is which."""
+    folder = one_part(tmp_path / "e", VECTORS, image_path=KEYS, uid=[f"{i:032x}" for i in range(N)])
+    index(str(folder), "image_path", tmp_path / "index.parquet")
+    table = pq.read_table(write_table(tmp_path / "table.parquet", KEYS)).drop_columns(["uid"])
+    for shift, fine in ((0, True), (1, False)):
+        uids = pa.array([f"{i + shift:032X}" for i in range(N)])
+        write_parquet(tmp_path / "table.parquet", table.append_column("uid", uids))
+        files = (tmp_path / "index.parquet", tmp_path / "table.parquet")
+        if fine:
+            pick(str(folder), *files, "00000", tmp_path / "out")
+            continue
+        with pytest.raises(ClipshiftError, match="only 0 have the same uid"):
+            pick(str(folder), *files, "00000", tmp_path / "out")

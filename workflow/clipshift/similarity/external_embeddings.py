@@ -168,7 +168,8 @@ def pick(
     """
     place = located(folder, data_folder())
     about = read_json(listed.with_suffix(".json"))
-    rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator"])
+    own = ["uid"] if "uid" in pq.read_schema(table).names else []
+    rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator", *own])
     step_counts = StepCounts("embed", shard, came_in=len(rows))
     part, row, joined = _places(listed, rows, about, agree)
     vectors = [_open(place, name) for name in about["parts"]]
@@ -202,7 +203,7 @@ def _places(
 ) -> tuple[np.ndarray, np.ndarray, Joined]:
     """(N,) part and row of each sample's vector, -1 where it has none; and how they were found."""
     kind = JOINS[about["join"]]
-    mine = rows.select(["key", "caption", "sha256"]).append_column("url", urls_of(rows))
+    mine = rows.drop_columns(["url_hash", "locator"]).append_column("url", urls_of(rows))
     with database() as db:
         db.register("mine", mine)
         name = form(kind, kind)
