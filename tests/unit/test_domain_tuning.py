@@ -148,7 +148,9 @@ def test_a_labelled_picture_that_cannot_be_decoded_is_named(tmp_path: Path) -> N
         tmp_path / "a.tar", [Sample("good", {"png": IMAGES[0]}), Sample("bad", {"jpg": b"x"})]
     )
     assert fit.images_of([tmp_path / "a.tar"], ["good"]) == IMAGES[:1]
-    with pytest.raises(ClipshiftError, match=r"'bad' cannot be shown .undecodable image.; take it out"):
+    with pytest.raises(
+        ClipshiftError, match=r"'bad' cannot be shown .undecodable image.; take it out"
+    ):
         fit.images_of([tmp_path / "a.tar"], ["good", "bad"])
     with pytest.raises(ClipshiftError, match=r"1 labelled images, e.g. 'gone'"):
         fit.images_of([tmp_path / "a.tar"], ["gone"])

@@ -127,6 +127,31 @@ def plan(
     print(preview(targets or [], configfile, data, directory, gpus))
 
 
+@verb(
+    "inspect", "clipshift inspect my/photos",
+    "clipshift inspect pairs.csv --column caption=TEXT --page pairs.html",
+)  # fmt: skip
+def inspect(
+    path: Annotated[Path, Argument(help="A folder or a file, in any format that is read.")],
+    format: Annotated[str | None, Option(
+        metavar="NAME", help="Its format; default: the one that recognises it."
+    )] = None,
+    column: Annotated[list[str] | None, Option(
+        metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."
+    )] = None,
+    seconds: Annotated[float, Option(help="Read so long; the first part is read whole.")] = 5,
+    page: Annotated[Path | None, Option(metavar="FILE", help="Write a page with images.")] = None,
+) -> None:  # fmt: skip
+    """What a path holds: format, samples, classes, captions, sizes, and what would read it."""
+    from clipshift.apps.inspect import look, report
+    from clipshift.datasets.formats.base import columns_of
+
+    found = look.look(path, format, columns_of(column or []), seconds)
+    print(report.text(found, colours=sys.stdout.isatty()), end="")
+    if page:
+        report.write_page(found, page)
+
+
 def audit(options: Audit) -> None:
     from clipshift.apps.audit import run
 

@@ -2,17 +2,35 @@
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.records import Record, Rejected
 
 # What a column or a field may be read as.
 FIELDS = ("key", "image", "caption", "label", "url", "uid", "sha256", "md5")
 # From a field to the name that the data use for it: `--column caption=TEXT`.
 Columns = Mapping[str, str]
+
+
+def columns_of(words: Sequence[str]) -> dict[str, str]:
+    """The columns that words such as `caption=TEXT` name.
+
+    Raises:
+        ClipshiftError: no such field, or no name after it.
+    """
+    columns: dict[str, str] = {}
+    for word in words:
+        field_, _, name = word.partition("=")
+        if field_ not in FIELDS or not name:
+            raise ClipshiftError(
+                f"{word!r}: expected FIELD=NAME, where FIELD is one of {', '.join(FIELDS)}"
+            )
+        columns[field_] = name
+    return columns
 
 
 @dataclass(frozen=True)
