@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
@@ -138,10 +139,11 @@ def page(contents: dict[str, Any], results: Path) -> str:
         sets={n: read_json(results / f"sets/{n}/manifest.json") for n in contents["sets"]},
         samples=results / "figures/samples",
         version=version("clipshift"),
+        script=Markup(files("clipshift").joinpath("data/tables.js").read_text()),
     )
 
 
-@step(version=5)
+@step(version=6)
 def report(contents: dict[str, Any], results: Path, out: Path) -> None:
     """Write the page; `contents` is what to show, by name."""
     write_text(out, page(contents, results))
