@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.workflow.browser import needs_browser
 
 pytestmark = needs_browser
-ROWS = (("split 10", "9.5<br>8.0 – 11.0"), ("split 9", "12.5<br>10 – 15"), ('a "b", c', ""))
+ROWS = (("split 10", "9.5<br>8.0 to 11.0"), ("split 9", "12.5<br>10 to 15"), ('a "b", c', ""))
 
 
 @pytest.fixture
@@ -51,5 +51,5 @@ def test_saves_the_table_as_csv(page: Any) -> None:
         page.locator("a.save").click()
     assert started.value.suggested_filename == "table-1.csv"
     lines = unquote(Path(started.value.path()).read_text()).splitlines()
-    assert lines[:2] == ['"split","top1"', '"split 10","9.5 8.0 – 11.0"']
+    assert lines[:2] == ['"split","top1"', '"split 10","9.5 8.0 to 11.0"']
     assert lines[3] == '"a ""b"", c",""'
