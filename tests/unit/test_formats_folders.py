@@ -39,6 +39,15 @@ def test_class_folders_as_torchvision_reads_them(tmp_path: Path) -> None:
     assert data.said == ["labels: folder 1 of the path, 3 names"]
 
 
+def test_links_between_two_folders_end(tmp_path: Path) -> None:
+    files(tmp_path, "a/1.jpg", "b/2.jpg")
+    (tmp_path / "a/b").symlink_to(tmp_path / "b")
+    (tmp_path / "b/a").symlink_to(tmp_path / "a")
+    data, records, _ = read(tmp_path)
+    assert [r.key for r in records] == ["a/1.jpg", "a/b/2.jpg", "b/2.jpg", "b/a/1.jpg"]
+    assert data.left_out == {"link to a folder above it": 2}
+
+
 def test_flat_folder_and_labels_of_a_file(tmp_path: Path) -> None:
     files(tmp_path, "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG", "3.JPEG")
     data, records, _ = read(tmp_path)
@@ -126,13 +135,34 @@ def test_metadata_of_hugging_face_beside_images(tmp_path: Path, suffix: str) -> 
     assert data.classes() is None
 
 
+def test_columns_and_tables_that_are_not_used_are_said(tmp_path: Path) -> None:
+    files(tmp_path, "a/1.png")
+    (tmp_path / "photos.csv").write_text("photo_url\nhttp://x/1\n")
+    with pytest.raises(ClipshiftError, match=r"no columns \{'caption': 'text'\}"):
+        read(tmp_path, caption="text")
+    (tmp_path / "metadata.csv").write_text("id,licence\n1,CC0\n")
+    data, records, _ = read(tmp_path)
+    assert [(r.key, r.label) for r in records] == [("a/1.png", "a")]
+    assert data.left_out == {"csv": 2}
+    assert data.said == [
+        "metadata.csv has no column file_name (image=COLUMN)",
+        "labels: folder 1 of the path, 1 names",
+        "metadata.csv is not read: give its path to read it as a table",
+        "photos.csv is not read: give its path to read it as a table",
+    ]
+
+
 def test_folders_that_hold_something_else(tmp_path: Path) -> None:
     (tmp_path / "x.zip").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ClipshiftError, match=r"'zip': 1"):
+    with pytest.raises(ClipshiftError, match=r"x\.zip is a zip archive: `unzip` it"):
+        open_dataset(tmp_path)
+    (tmp_path / "x.zip").rename(tmp_path / "x.tfrecord")
+    (tmp_path / "x.tfrecord").write_bytes(b"1234")
+    with pytest.raises(ClipshiftError, match=r"'tfrecord': 1"):
         open_dataset(tmp_path)
     files(tmp_path / "a", "1.jpg", "2.jpg")
     tar(tmp_path / "a/0.tar", [("9.jpg", photo(9))])
-    with pytest.raises(ClipshiftError, match="1 tars and 2 image files; name the format"):
+    with pytest.raises(ClipshiftError, match=r"1 tars and image files, e\.g\. 1\.jpg; name"):
         open_dataset(tmp_path / "a")
     data, records, _ = read(tmp_path / "a", "image_folder")
     assert (data.name, len(records), data.left_out) == ("image_folder", 2, {"tar": 1})

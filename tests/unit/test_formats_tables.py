@@ -135,6 +135,19 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes, error: str) 
         read(tmp_path / "x.csv")
 
 
+def test_array_of_json_and_captions_txt(tmp_path: Path) -> None:
+    files(tmp_path, "1.jpg", "2.jpg")
+    rows = [{"image": "1.jpg", "caption": ["a", "b"]}, {"image": "2.jpg", "caption": "c"}, 3]
+    (tmp_path / "x.json").write_text(json.dumps(rows, indent=1))
+    _, records, rejected = read(tmp_path / "x.json")
+    assert [(r.key, r.caption) for r in records] == [("1.jpg", "a"), ("2.jpg", "c")]
+    assert rejected == {"x.json#row 3": "row is no JSON object"}
+    (tmp_path / "captions.txt").write_text("image,caption\n1.jpg,a\n1.jpg,b\n")  # Flickr8k
+    _, records, rejected = read(tmp_path / "captions.txt")
+    assert [(r.key, r.caption) for r in records] == [("1.jpg", "a")]
+    assert rejected == {"1.jpg": "key occurs twice"}
+
+
 def test_lists_of_urls_say_how_they_are_downloaded(tmp_path: Path) -> None:
     rows = [{"URL": "http://x/1.jpg", "TEXT": "IMG_1.jpg", "SAMPLE_ID": 1}]
     (tmp_path / "laion").mkdir()
@@ -272,6 +285,16 @@ def test_hugging_face_columns_that_are_not_certain(tmp_path: Path) -> None:
         read(tmp_path, image="id")
 
 
+def test_columns_of_bytes_are_images_by_name_or_content(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"URL": ["http://x/1"], "hash": [b"1234"]}), tmp_path / "urls.parquet")
+    pq.write_table(pa.table({"photo": [None, photo(1)]}), tmp_path / "photos.parquet")
+    assert open_dataset(tmp_path / "photos.parquet").name == "huggingface"
+    assert recognise(tmp_path / "urls.parquet")[0].name != "huggingface"
+    _, (record,), rejected = read(tmp_path / "photos.parquet")
+    assert (record.key, record.place.read()) == ("photos-1", photo(1))
+    assert rejected == {"photos-0": "no image in the row"}
+
+
 def test_keys_of_files_with_one_name_hold_their_folder(tmp_path: Path) -> None:
     for split in ("test", "train"):
         (tmp_path / split).mkdir()
@@ -331,6 +354,27 @@ def test_save_to_disk(tmp_path: Path) -> None:
     (one / "state.json").write_text('{"_indices_data_files": [{"filename": "i.arrow"}]}')
     with pytest.raises(ClipshiftError, match="flatten_indices"):
         read(one)
+
+
+def test_damaged_tables_are_errors(tmp_path: Path) -> None:
+    folder = save_to_disk(tmp_path / "disk", ["data-00000-of-00001.arrow"])
+    file = folder / "data-00000-of-00001.arrow"
+    data = file.read_bytes()
+    at = data.index(b"t0t1")  # the texts; their offsets (0, 2, 4) lie before
+    offsets = data.rindex(bytes([0, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0]), 0, at)
+    wild = (1 << 30).to_bytes(4, "little")
+    for damaged in (
+        data[: offsets + 4] + wild + data[offsets + 8 :],
+        data[:at] + b"\xff\xfe" + data[at + 2 :],
+        data[: len(data) // 2],
+    ):
+        file.write_bytes(damaged)
+        with pytest.raises(ClipshiftError, match="not a readable arrow file"):
+            read(folder)
+    text = pa.array([b"t0", b"\xff\xfe"]).view(pa.string())
+    pq.write_table(pa.table({"path": ["1.jpg", "2.jpg"], "text": text}), tmp_path / "x.parquet")
+    with pytest.raises(ClipshiftError, match="not a readable parquet file"):
+        read(tmp_path / "x.parquet")
 
 
 def coco(folder: Path, part: str = "images/train2017") -> Path:
@@ -410,9 +454,14 @@ def test_coco_troubles(tmp_path: Path) -> None:
     file.write_text('{"images": [1]')
     with pytest.raises(ClipshiftError, match="is not JSON"):
         read(file)
-    file.write_text('{"images": [1]}')
+    file.write_text('{"images": [{"file_name": "x"}, 1]}')
     with pytest.raises(ClipshiftError, match="no list of objects"):
         read(file)
+    file.write_text('{"images": [{"filename": "x", "sentences": []}]}')  # Karpathy's form
+    with pytest.raises(ClipshiftError, match="have no `file_name`"):
+        read(file)
+    with pytest.raises(ClipshiftError, match="'caption' is not named"):
+        read(file, caption="x")
 
 
 def test_a_tar_beside_tables_is_no_list_of_urls(tmp_path: Path) -> None:

@@ -22,8 +22,13 @@ class TarDataset(Dataset):
     def read(self, unit: Unit) -> Iterator[Record | Rejected]:
         (tar,) = unit.files
         places = places_of(self.columns)
+        asked = {f for f in self.columns if f in places and f != "key"}
         for sample in tar_samples(tar, suffixes_of(places), self.columns.get("image")):
-            yield sample if isinstance(sample, Rejected) else record_of(sample, places)
+            found = sample if isinstance(sample, Rejected) else record_of(sample, places)
+            asked -= {f for f in asked if isinstance(found, Record) and getattr(found, f)}
+            yield found
+        for name in sorted(asked):
+            self.tell(f"{unit.name}: no sample has {name} = {self.columns[name]}")
 
 
 class Webdataset(TarDataset):
