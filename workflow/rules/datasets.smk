@@ -95,7 +95,11 @@ rule pool_manifest:
     log:
         "results/logs/pool/{pool}.manifest.log",
     params:
-        **call("datasets.pool.sum_shards"),
+        **call(
+            "datasets.pool.sum_shards",
+            # It is compared, and makes nothing again.
+            samples=lambda w, input: getattr(cfg.pools[w.pool], "samples", None),
+        ),
     shell:
         RUN
 
@@ -260,7 +264,7 @@ rule folder_set:
     benchmark:
         "results/benchmarks/sets/{testset}.tsv"
     wildcard_constraints:
-        testset=at.folder_pattern(cfg.sets),
+        testset=at.folder_sets(True, "test", "domain", "reference"),
     resources:
         **needs(4000, 240),
     params:

@@ -23,7 +23,7 @@ def note(text: str) -> None:
 
 
 def told(logs: Path, since: float) -> str:
-    """Notes, tracebacks, then errors for people, of the logs that were written since a time; "" where there are none.
+    """Notes, tracebacks, then errors for people, of the logs that were written since a time.
 
     Equal ones are said once, with the first log that has them.
 

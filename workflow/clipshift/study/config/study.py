@@ -27,10 +27,7 @@ from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
     AnyPool,
     AnySet,
-    CaptionedPool,
     Folder,
-    FolderPool,
-    FolderSet,
     takes,
 )
 from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
@@ -245,13 +242,13 @@ class Config(Block):
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
-    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+    def folders(self) -> dict[str, Folder]:
         """Pools and sets that the user already has, by name."""
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
 
     @property
-    def domain_folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+    def domain_folders(self) -> dict[str, Folder]:
         """Those of the folders that only study B reads."""
         ours = {self.pool, self.reference, *self.test_sets}
         return {name: block for name, block in self.folders.items() if name not in ours}
