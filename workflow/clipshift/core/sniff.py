@@ -10,6 +10,8 @@ _MARKS = (
     (b"PK\x03\x04", "is a zip archive: `unzip` it"),
     (b"BZh", "is compressed with bzip2: decompress it with `bunzip2`"),
     (b"\xfd7zXZ\x00", "is compressed with xz: decompress it with `unxz`"),
+    (b"\x89HDF\r\n\x1a\n", "is an HDF5 file: write its images out as files or tars"),
+    (b"7z\xbc\xaf", "is a 7z archive: unpack it"),
     (b"PAR1", "is a parquet file"),
     (b"\x93NUMPY", "is an npy file"),
 )

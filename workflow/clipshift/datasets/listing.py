@@ -1,10 +1,12 @@
 """What a folder holds: image files and tars, links followed, and everything else counted."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import digits as DIGITS
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.images import SUFFIXES
@@ -27,39 +29,70 @@ class Listing:
     other: Counter[str] = field(default_factory=Counter)
 
 
-def list_folder(folder: Path) -> Listing:
-    """Walk a folder. Links are followed, but for those to a folder that they lie in.
+def walk(folder: Path, other: Counter[str]) -> Iterator[str]:
+    """Paths of all regular files below a folder, relative to it, in no order.
+
+    Links are followed, but for those to a folder that they lie in.
+
+    Args:
+        other: counts what is no regular file, and what macOS leaves beside files.
 
     Raises:
-        ClipshiftError: there is neither an image nor a tar, or a folder cannot be read.
+        ClipshiftError: a folder cannot be read.
     """
 
     def refuse(error: OSError) -> None:
         raise ClipshiftError(f"{error.filename} cannot be read: {error.strerror}") from error
 
-    listing = Listing(folder)
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         here = os.path.realpath(place)
         for name in list(folders):
             path = os.path.join(place, name)  # noqa: PTH118
             if os.path.islink(path) and _contains(os.path.realpath(path), here):  # noqa: PTH114
                 folders.remove(name)
-                listing.other["link to a folder above it"] += 1
+                other["link to a folder above it"] += 1
         for name in names:
             full = os.path.join(place, name)  # noqa: PTH118
-            path = os.path.relpath(full, folder)
-            suffix = Path(name).suffix.lower().removeprefix(".")
             if name.startswith("._") or name == ".DS_Store":
-                listing.other["macOS's own file"] += 1
+                other["macOS's own file"] += 1
             elif not os.path.isfile(full):  # noqa: PTH113
                 broken = os.path.islink(full)  # noqa: PTH114
-                listing.other["broken link" if broken else "no regular file"] += 1
-            elif name.lower().endswith(SUFFIXES_OF_TARS):
-                listing.tars.append(path)
-            elif suffix in SUFFIXES:
-                listing.files.append(path)
+                other["broken link" if broken else "no regular file"] += 1
             else:
-                listing.other[printable(suffix) or "no suffix"] += 1
+                yield os.path.relpath(full, folder)
+
+
+def kind_of(name: str) -> str:
+    """What a file is counted as that is not read: its suffix."""
+    return printable(Path(name).suffix.lower().removeprefix(".")) or "no suffix"
+
+
+def natural(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Key of the natural order: numbers in names by their value.
+
+    >>> sorted(["10.tar", "2.tar", "a/1.tar"], key=natural)
+    ['2.tar', '10.tar', 'a/1.tar']
+    """
+    parts = re.findall(r"[0-9]+|[^0-9]+", name)
+    return (*((0, int(p)) if p[0] in DIGITS else (1, p) for p in parts), (1, name))
+
+
+def list_folder(folder: Path) -> Listing:
+    """The images and tars of a folder (see `walk`).
+
+    Raises:
+        ClipshiftError: there is neither an image nor a tar, or a folder cannot be read.
+    """
+
+    listing = Listing(folder)
+    for path in walk(folder, listing.other):
+        suffix = Path(path).suffix.lower().removeprefix(".")
+        if path.lower().endswith(SUFFIXES_OF_TARS):
+            listing.tars.append(path)
+        elif suffix in SUFFIXES:
+            listing.files.append(path)
+        else:
+            listing.other[kind_of(path)] += 1
     if not listing.files and not listing.tars:
         raise ClipshiftError(
             f"{folder} holds no image ({', '.join(sorted(SUFFIXES))}) and no tar; it holds "

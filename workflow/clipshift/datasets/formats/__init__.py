@@ -6,12 +6,31 @@ In: a path of the user's. Out: a `Dataset` whose units give `Record`s.
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.formats.base import Columns, Dataset
+from clipshift.core.sniff import explain
+from clipshift.datasets.formats.base import FIELDS, Columns, Dataset
+from clipshift.datasets.formats.clip_benchmark import ClipBenchmark
+from clipshift.datasets.formats.coco import Coco
+from clipshift.datasets.formats.huggingface import HuggingFace
 from clipshift.datasets.formats.image_folder import ImageFolder
+from clipshift.datasets.formats.img2dataset import Img2dataset
+from clipshift.datasets.formats.table import Table
+from clipshift.datasets.formats.timm_webdataset import TimmWebdataset
+from clipshift.datasets.formats.url_list import UrlList
 from clipshift.datasets.formats.webdataset import Webdataset
+from clipshift.datasets.listing import list_folder
 
 # In the order in which they are tried: the first that recognises a path reads it.
-FORMATS: tuple[type[Dataset], ...] = (Webdataset, ImageFolder)
+FORMATS: tuple[type[Dataset], ...] = (
+    ClipBenchmark,
+    TimmWebdataset,
+    Img2dataset,
+    HuggingFace,
+    Coco,
+    UrlList,
+    Table,
+    Webdataset,
+    ImageFolder,
+)
 
 
 def recognise(path: Path) -> tuple[type[Dataset], str]:
@@ -25,8 +44,11 @@ def recognise(path: Path) -> tuple[type[Dataset], str]:
     for kind in FORMATS:
         if why := kind.recognise(path):
             return kind, why
+    if path.is_dir():
+        list_folder(path)  # says what it holds
     raise ClipshiftError(
-        f"{path} is in none of the formats that are read: {', '.join(f.name for f in FORMATS)}"
+        f"{path} {explain(path) or 'is in none of the formats that are read'}; formats: "
+        f"{', '.join(f.name for f in FORMATS)}"
     )
 
 
@@ -35,15 +57,20 @@ def open_dataset(path: Path, name: str | None = None, columns: Columns | None = 
 
     Args:
         name: of its format; None: the one that recognises it.
+        columns: names of `FIELDS` in the data (see docs/formats.md for each format).
 
     Raises:
-        ClipshiftError: as `recognise`; or no format of this name.
+        ClipshiftError: as `recognise`; no format or no field of this name; not this format.
     """
+    if unknown := sorted(set(columns or {}) - set(FIELDS)):
+        raise ClipshiftError(f"there is no field {unknown[0]!r}; fields: {', '.join(FIELDS)}")
     if name is None:
         kind, _ = recognise(path)
-    else:
-        kinds = {kind.name: kind for kind in FORMATS}
-        if name not in kinds:
-            raise ClipshiftError(f"there is no format {name!r}; formats: {', '.join(kinds)}")
-        kind = kinds[name]
-    return kind(path, columns or {})
+        return kind(path, columns or {})
+    kinds = {kind.name: kind for kind in FORMATS}
+    if name not in kinds:
+        raise ClipshiftError(f"there is no format {name!r}; formats: {', '.join(kinds)}")
+    if not path.exists() or not kinds[name].recognise(path):
+        found, why = recognise(path)
+        raise ClipshiftError(f"{path} is not {name}; it looks like {found.name}: {why}")
+    return kinds[name](path, columns or {})
