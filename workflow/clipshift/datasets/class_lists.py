@@ -55,10 +55,11 @@ def openai_names(own: list[str], where: Path) -> list[str]:
     Raises:
         ClipshiftError: they are neither.
     """
-    from timm.data import ImageNetInfo
+    from timm.data.imagenet_info import ImageNetInfo
 
     names = imagenet_names()
-    ids = {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}
+    listed: list[str] = ImageNetInfo().label_names()  # type: ignore[no-untyped-call]
+    ids = {wnid: i for i, wnid in enumerate(listed)}
     if all(name in ids for name in own):
         return [names[ids[name]] for name in own]
     if len(own) != len(names):

@@ -49,8 +49,9 @@ def pool_shard(pool: str, spec: ConvertedPool, shard: int, tar: Path) -> None:
     dataset = opened(spec, data)
     units = chosen_units(dataset, spec.units)
     classes = None
-    if spec.class_names or dataset.classes():
-        classes = classes_of(dataset, units, spec.class_names and data / spec.class_names)
+    names = data / spec.class_names if spec.class_names else None
+    if names or dataset.classes():
+        classes = classes_of(dataset, units, names)
     counts = StepCounts("pool", tar.stem)
     rows: Rows = []
 
@@ -109,7 +110,7 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
     data = data_folder()
     dataset = opened(spec, data)
     units = chosen_units(dataset, spec.units)
-    names = spec.class_names and data / spec.class_names
+    names = data / spec.class_names if spec.class_names else None
     classes = classes_of(dataset, units, names, spec.names == "openai_imagenet")
     if classes is None:
         raise ClipshiftError(f"{dataset.path}: no sample has a label; give `columns: {{label: X}}`")

@@ -72,7 +72,7 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
         )
     for tar in there:
         _check_finished(tar, stored)
-    columns = [_columns(tar.with_suffix(".parquet")) for tar in there]
+    columns = [columns_of(tar.with_suffix(".parquet")) for tar in there]
     of_images = [not stored and _hashes_are_of_images(tar) for tar in there]
     schema = SAMPLE_SCHEMA
     for column, wanted in (
@@ -106,7 +106,7 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
 def _hashes_are_of_images(tar: Path) -> bool:
     """Whether the table's `sha256` is that of the tar's images, as far as the first ones tell."""
     table = tar.with_suffix(".parquet")
-    if "sha256" not in _columns(table):
+    if "sha256" not in columns_of(table):
         return True
     images = islice((r for r in image_places(tar) if isinstance(r, Record)), PROBED)
     found = {r.key: sha256_bytes(r.place.read()) for r in images}
@@ -145,7 +145,7 @@ def _check_finished(tar: Path, stored: bool) -> None:
             raise ClipshiftError(f"{file} is missing; {remedy}")
 
 
-def _columns(table: Path) -> list[str]:
+def columns_of(table: Path) -> list[str]:
     """The columns of a table that we read.
 
     Raises:

@@ -251,6 +251,9 @@ class FolderSet(Readable):
         return self
 
 
+AnyFolder = FolderPool | CaptionedPool | ConvertedPool | FolderSet
+
+
 def _kind(value: Any) -> str:
     keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
     if "urls" in keys:
