@@ -30,7 +30,7 @@ class Listing:
 
 
 def walk(folder: Path, other: Counter[str]) -> Iterator[str]:
-    """Paths of all regular files below a folder, relative to it, in no order.
+    """Paths of all regular files below a folder, relative to it; each folder's in order.
 
     Links are followed, but for those to a folder that they lie in.
 
@@ -40,26 +40,37 @@ def walk(folder: Path, other: Counter[str]) -> Iterator[str]:
     Raises:
         ClipshiftError: a folder cannot be read.
     """
+    yield from _walk(str(folder), "", (os.path.realpath(folder),), other)
 
-    def refuse(error: OSError) -> None:
+
+def _walk(folder: str, prefix: str, above: tuple[str, ...], other: Counter[str]) -> Iterator[str]:
+    """The files of one folder, then those of its folders.
+
+    Args:
+        prefix: begins the names that are given.
+        above: where the folder and those on the way to it really are.
+    """
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
         raise ClipshiftError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        here = os.path.realpath(place)
-        for name in list(folders):
-            path = os.path.join(place, name)  # noqa: PTH118
-            if os.path.islink(path) and _contains(os.path.realpath(path), here):  # noqa: PTH114
-                folders.remove(name)
-                other["link to a folder above it"] += 1
-        for name in names:
-            full = os.path.join(place, name)  # noqa: PTH118
-            if name.startswith("._") or name == ".DS_Store":
-                other["macOS's own file"] += 1
-            elif not os.path.isfile(full):  # noqa: PTH113
-                broken = os.path.islink(full)  # noqa: PTH114
-                other["broken link" if broken else "no regular file"] += 1
-            else:
-                yield os.path.relpath(full, folder)
+    folders = []
+    for entry in entries:
+        if entry.is_dir():
+            folders.append(entry)
+        elif entry.name.startswith("._") or entry.name == ".DS_Store":
+            other["macOS's own file"] += 1
+        elif entry.is_file():
+            yield prefix + entry.name
+        else:
+            other["broken link" if entry.is_symlink() else "no regular file"] += 1
+    for entry in folders:
+        real = os.path.realpath(entry.path)
+        if entry.is_symlink() and any(_contains(real, place) for place in above):
+            other["link to a folder above it"] += 1
+        else:
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, real), other)
 
 
 def kind_of(name: str) -> str:

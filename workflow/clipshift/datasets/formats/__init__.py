@@ -3,6 +3,7 @@
 In: a path of the user's. Out: a `Dataset` whose units give `Record`s.
 """
 
+from collections import Counter
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
@@ -17,7 +18,7 @@ from clipshift.datasets.formats.table import Table
 from clipshift.datasets.formats.timm_webdataset import TimmWebdataset
 from clipshift.datasets.formats.url_list import UrlList
 from clipshift.datasets.formats.webdataset import Webdataset
-from clipshift.datasets.listing import list_folder
+from clipshift.datasets.listing import list_folder, walk
 
 # In the order in which they are tried: the first that recognises a path reads it.
 FORMATS: tuple[type[Dataset], ...] = (
@@ -32,19 +33,30 @@ FORMATS: tuple[type[Dataset], ...] = (
     ImageFolder,
 )
 
+LOOKED_AT = 20  # files of a folder without anything that is read
+
 
 def recognise(path: Path) -> tuple[type[Dataset], str]:
     """The format of what lies at a path, and why.
 
     Raises:
-        ClipshiftError: nothing is there, or no format recognises it.
+        ClipshiftError: nothing is there, no format recognises it, or tars are mixed with images.
     """
     if not path.exists():
         raise ClipshiftError(f"{path} is not there")
     for kind in FORMATS:
         if why := kind.recognise(path):
+            also = ImageFolder.recognise(path) if kind is Webdataset else None
+            if also:
+                raise ClipshiftError(
+                    f"{path} holds {why} and {also}; name the format that is read, {kind.name} or "
+                    f"{ImageFolder.name}: the other is left out"
+                )
             return kind, why
     if path.is_dir():
+        for name in sorted(walk(path, Counter()))[:LOOKED_AT]:
+            if what := explain(path / name):
+                raise ClipshiftError(f"{path / name} {what}; nothing else there is read")
         list_folder(path)  # says what it holds
     raise ClipshiftError(
         f"{path} {explain(path) or 'is in none of the formats that are read'}; formats: "

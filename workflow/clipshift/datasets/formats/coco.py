@@ -18,6 +18,7 @@ from clipshift.datasets.listing import kind_of, natural, walk
 from clipshift.datasets.records import Place, Record, Rejected, printable
 
 _HEAD = re.compile(r'\s*\{\s*"(info|images|annotations|licenses|categories|type)"\s*:')
+_MOST = 1_000  # JSON files of a folder of annotations
 _TRIED = 20  # images that are looked for in a folder before the next is tried
 
 
@@ -40,6 +41,10 @@ class Coco(Dataset):
 
     @cached_property
     def _files(self) -> list[Path]:
+        if unused := sorted(set(self.columns) - {"image", "key"}):
+            raise ClipshiftError(
+                f"{self.path}: COCO's fields are fixed, {unused[0]!r} is not named"
+            )
         found = [self.path] if self.path.is_file() else _annotations(self.path)
         for begin in ("captions", "instances"):
             if chosen := [f for f in found if f.name.startswith(begin)]:
@@ -146,6 +151,8 @@ def _is_annotations(file: Path) -> bool:
 
 def _annotations(folder: Path) -> list[Path]:
     found = [*folder.glob("*.json"), *folder.glob("annotations/*.json")]
+    if len(found) > _MOST:
+        return []  # one for each image
     return sorted(
         (f for f in found if f.is_file() and _is_annotations(f)), key=lambda f: natural(f.name)
     )
@@ -169,6 +176,8 @@ def _load(file: Path, changed: int) -> dict[str, Any]:
         raise ClipshiftError(f"{file} {why or f'is not JSON ({error})'}") from error
     if not isinstance(value, dict) or not isinstance(value.get("images"), list):
         raise ClipshiftError(f"{file} has no list of images; it is no file of annotations")
+    if not any("file_name" in image for image in value["images"] if isinstance(image, dict)):
+        raise ClipshiftError(f"{file}: its images have no `file_name`, as COCO's have")
     for name in ("images", "annotations", "categories"):
         entries = value.get(name, [])
         if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):

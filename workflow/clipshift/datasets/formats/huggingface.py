@@ -1,14 +1,17 @@
 """Data sets of Hugging Face: parquet files with the images, and folders of `save_to_disk`."""
 
+import io
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
@@ -18,11 +21,13 @@ from clipshift.datasets.formats.base import FIELDS, KEY_OF_UNIT, Dataset, Unit
 from clipshift.datasets.formats.class_labels import class_labels
 from clipshift.datasets.formats.table import locate
 from clipshift.datasets.formats.tar_samples import fields_of
+from clipshift.datasets.images import FORMATS
 from clipshift.datasets.listing import kind_of, natural, walk
 from clipshift.datasets.records import Place, Record, Rejected, printable
 
 SUFFIXES = (".parquet", ".arrow")
 IMAGES = 64  # rows of images in memory at a time
+HEAD = 20  # rows in which a column of bytes is looked at
 # Files that describe the data set.
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json")
 # Of several columns of one kind, the first of these.
@@ -110,7 +115,7 @@ class HuggingFace(Dataset):
                 label = None  # Hugging Face's mark of a label that is not published
             if isinstance(row.get(fields.get("caption", "")), list):
                 self.tell(f"of the captions in {fields['caption']!r} the first")
-            if label and layout.names and not _is_index(label, len(layout.names)):
+            if label and layout.names and not _is_class(label, layout.names):
                 yield Rejected(key, where, "label is none of the classes")
                 continue
             place = self._place(file, number, row[image])
@@ -179,8 +184,10 @@ class HuggingFace(Dataset):
         return Layout(found, labels.get(found.get("label", "")))
 
 
-def _is_index(label: str, classes: int) -> bool:
-    return label.isascii() and label.isdigit() and int(label) < classes
+def _is_class(label: str, names: list[str]) -> bool:
+    if label.isascii() and label.isdigit():
+        return int(label) < len(names)
+    return label in names
 
 
 def _stored(folder: Path) -> set[str] | None:
@@ -231,7 +238,21 @@ def _schema(file: Path) -> pa.Schema:
 
 
 def _holds_images(file: Path) -> bool:
-    return any(tables.holds_bytes(f.type) for f in _schema(file))
+    """Whether a column is Hugging Face's struct, is called as images are, or holds some."""
+    held = [f for f in _schema(file) if tables.holds_bytes(f.type)]
+    if any(pa.types.is_struct(f.type) or f.name in PREFERRED["image"] for f in held):
+        return True
+    names = [f.name for f in held]
+    rows = (row for _, row in islice(_table_rows(file, names), HEAD)) if names else ()
+    return any(_is_image(cell) for row in rows for cell in row.values())
+
+
+def _is_image(cell: bytes | None) -> bool:
+    try:
+        with Image.open(io.BytesIO(cell or b""), formats=FORMATS):
+            return True
+    except Exception:
+        return False
 
 
 def _rows(file: Path) -> int | None:

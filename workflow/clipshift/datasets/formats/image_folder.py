@@ -9,12 +9,14 @@ from pathlib import Path
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.sniff import explain
 from clipshift.datasets.formats import side_tables
-from clipshift.datasets.formats.base import Dataset, Unit
+from clipshift.datasets.formats.base import KEY_OF_UNIT, Dataset, Unit
 from clipshift.datasets.images import SUFFIXES
 from clipshift.datasets.listing import Listing, file_places, kind_of, list_folder, natural, walk
 from clipshift.datasets.records import Record, Rejected, printable
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
+_TABLES = {".csv", ".tsv", ".jsonl"}
+_NAMED = 3  # tables that are named one by one
 _LEVEL = re.compile(r"folder:([1-9])")
 
 
@@ -36,8 +38,9 @@ class ImageFolder(Dataset):
     def recognise(cls, path: Path) -> str | None:
         if not path.is_dir():
             return None
-        count = sum(kind_of(name) in SUFFIXES for name in walk(path, Counter()))
-        return f"{count:,} image files" if count else None
+        names = walk(path, Counter())
+        first = next((name for name in names if kind_of(name) in SUFFIXES), None)
+        return f"image files, e.g. {printable(first)}" if first else None
 
     @cached_property
     def _listing(self) -> Listing:
@@ -68,6 +71,9 @@ class ImageFolder(Dataset):
                 self.tell(f"{loose:,} image files lie in no class folder: they have no label")
             if min(depths) > level:
                 self.tell(f"there are folders below: label=folder:{level + 1} takes the next level")
+        beside = [p.name for p in sorted(self.path.iterdir()) if p.suffix.lower() in _TABLES]
+        for name in [n for n in beside if n not in self._metadata.files][:_NAMED]:
+            self.tell(f"{printable(name)} is not read: give its path to read it as a table")
         if self._metadata.files:
             self.tell(f"captions or labels: {', '.join(self._metadata.files)}")
 
@@ -78,6 +84,11 @@ class ImageFolder(Dataset):
         tables = side_tables.metadata(self.path, columns)
         for line in tables.said:
             self.tell(line)
+        unused = {f: c for f, c in columns.items() if (f, c) != ("key", KEY_OF_UNIT)}
+        if unused and not tables.files:
+            raise ClipshiftError(
+                f"{self.path} has no metadata.csv or .jsonl with file_name: no columns {unused}"
+            )
         return tables
 
     @cached_property

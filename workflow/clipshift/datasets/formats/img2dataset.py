@@ -129,7 +129,7 @@ class Img2dataset(Dataset):
             yield from self._parquet(images)
             return
         places = places_of(self.columns)
-        found = self._samples(images, places)
+        found = self._samples(images, set() if table else suffixes_of(places))
         if not table:
             yield from (s if isinstance(s, Rejected) else record_of(s, places) for s in found)
             return
@@ -153,12 +153,10 @@ class Img2dataset(Dataset):
         if none:
             self.tell(f"{images.name} has no downloaded image")
 
-    def _samples(
-        self, images: Path, places: dict[str, tuple[str, ...]]
-    ) -> Iterator[TarSample | Rejected]:
+    def _samples(self, images: Path, suffixes: set[str]) -> Iterator[TarSample | Rejected]:
         if images.suffix == ".tar":
-            return tar_samples(images, suffixes_of(places), self.columns.get("image"))
-        return _file_samples(images, suffixes_of(places))
+            return tar_samples(images, suffixes, self.columns.get("image"))
+        return _file_samples(images, suffixes)
 
     def _layout(self, table: Path) -> tuple[dict[str, str], str]:
         """Columns of the fields, and that of the keys by which a row is found."""

@@ -36,20 +36,22 @@ class SideTables:
 def metadata(folder: Path, columns: Columns) -> SideTables:
     """The tables named `metadata` in a folder and below; each names files below its own folder.
 
+    A table without the column `file_name` is somebody's own, and `said`.
+
     Raises:
-        ClipshiftError: a table without the column `file_name`, or a damaged one.
+        ClipshiftError: a damaged table, or one without a column that the user names.
     """
     found = SideTables()
-    found.files = sorted(
-        (n for n in walk(folder, Counter()) if Path(n).name.lower() in NAMES), key=natural
-    )
-    for name in found.files:
+    tables_there = (n for n in walk(folder, Counter()) if Path(n).name.lower() in NAMES)
+    for name in sorted(tables_there, key=natural):
         file = folder / name
         named, said = tables.guess(tables.columns_of(file), columns, FIELDS, file)
         if columns.get("key") in (None, KEY_OF_UNIT):
             named.pop("key", None)
         if "image" not in named:
-            raise ClipshiftError(f"{file} has no column file_name; name it, image=COLUMN")
+            found.said.append(f"{name} has no column file_name (image=COLUMN)")
+            continue
+        found.files.append(name)
         found.said += [f"{name}: {line}" for line in said]
         for number, row in tables.rows_of(file, list(named.values())):
             where = f"{printable(str(file))}#row {number}"

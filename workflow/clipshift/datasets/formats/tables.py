@@ -10,6 +10,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO, cast
 
@@ -21,7 +22,7 @@ from clipshift.core.sniff import explain
 from clipshift.datasets.formats.base import KEY_OF_UNIT, Columns
 from clipshift.datasets.images import SUFFIXES
 
-TEXT = (".csv", ".tsv", ".jsonl", ".ndjson")
+TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 # Names of columns, in lower case, in the order of preference.
 NAMES = {
@@ -78,8 +79,8 @@ def rows_of(path: Path, wanted: Sequence[str] | None = None) -> Iterator[tuple[i
         return
     with _text(path) as stream:
         try:
-            rows = _json_rows(stream) if "json" in str(kind(path)) else _csv_rows(path, stream)
-            yield from rows
+            parse = _json_rows if "json" in str(kind(path)) else _csv_rows
+            yield from parse(path, stream)
         except UnicodeDecodeError as error:
             raise ClipshiftError(
                 f"{path}: not UTF-8 ({error.reason}); convert it, e.g. `iconv -f latin1 -t utf-8`"
@@ -184,9 +185,18 @@ def _text(path: Path) -> Iterator[TextIO]:
         yield io.TextIOWrapper(buffered, encoding, newline="")
 
 
-def _json_rows(stream: TextIO) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, Row]]:
     number = 0
-    for line in stream:
+    first = stream.readline()
+    if first.lstrip()[:1] == "[":  # one array, in memory whole
+        try:
+            values = json.loads(first + stream.read())
+        except ValueError as error:
+            raise ClipshiftError(f"{path} is neither JSON nor lines of JSON: {error}") from error
+        for number, value in enumerate(values, 1):
+            yield number, value if isinstance(value, dict) else "row is no JSON object"
+        return
+    for line in chain([first], stream):
         if not line.strip():
             continue
         number += 1
@@ -205,7 +215,7 @@ def _csv_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, Row]]:
     separator = max("\t;|,", key=lambda c: (head.count(c), c == ",")) if head else ","
     if ".tsv" in [s.lower() for s in path.suffixes]:
         separator = "\t"
-    reader = csv.reader(_again(head, stream), delimiter=separator, strict=True)
+    reader = csv.reader(chain([head] if head else [], stream), delimiter=separator, strict=True)
     header: list[str] | None = None
     number = 0
     try:
@@ -243,9 +253,3 @@ def is_place(cell: Any) -> bool:
     if URL.match(text) or text.startswith("file://"):
         return True
     return Path(text).suffix.lower().removeprefix(".") in SUFFIXES and len(text) < 4096
-
-
-def _again(line: str, stream: TextIO) -> Iterator[str]:
-    if line:
-        yield line
-    yield from stream

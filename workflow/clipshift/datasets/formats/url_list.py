@@ -1,5 +1,6 @@
 """Lists of URLs, whose images are not here yet."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +9,12 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import Dataset, Unit
 from clipshift.datasets.formats.tables import is_place
+from clipshift.datasets.images import SUFFIXES
 from clipshift.datasets.listing import kind_of, natural, walk
 from clipshift.datasets.records import Record, Rejected, printable
+from clipshift.datasets.tars import SUFFIXES_OF_TARS
+
+_LISTS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".txt")
 
 
 class UrlList(Dataset):
@@ -23,8 +28,8 @@ class UrlList(Dataset):
         if path.is_file():
             column = _url_column(path)
             return f"the column {column!r} holds URLs and none holds files" if column else None
-        names = sorted(p.name for p in path.iterdir() if tables.kind(p) and p.is_file())
-        if names and not any(path.glob("*.tar")) and _url_column(path / names[0]):
+        names = sorted(p.name for p in path.iterdir() if tables.kind(p) in _LISTS and p.is_file())
+        if names and _url_column(path / names[0]) and not _holds_images(path):
             return f"tables of URLs, {names[0]} is the first of {len(names):,}"
         return None
 
@@ -33,7 +38,7 @@ class UrlList(Dataset):
         if self.path.is_file():
             return [self.path]
         names = sorted(walk(self.path, self.left_out), key=natural)
-        found = [n for n in names if "/" not in n and tables.kind(Path(n))]
+        found = [n for n in names if "/" not in n and tables.kind(Path(n)) in _LISTS]
         self.left_out.update(kind_of(n) for n in names if n not in set(found))
         return [self.path / name for name in found]
 
@@ -52,9 +57,14 @@ class UrlList(Dataset):
         )
 
 
+def _holds_images(folder: Path) -> bool:
+    names = walk(folder, Counter())
+    return any(kind_of(n) in SUFFIXES or n.lower().endswith(SUFFIXES_OF_TARS) for n in names)
+
+
 def _url_column(path: Path) -> str | None:
     """The column of URLs of a table that holds neither images nor paths of files."""
-    if not tables.kind(path) or path.stat().st_size == 0:
+    if tables.kind(path) not in _LISTS or path.stat().st_size == 0:
         return None
     if tables.kind(path) == ".parquet":
         with tables.parquet_file(path) as file:

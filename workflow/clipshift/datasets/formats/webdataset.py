@@ -9,8 +9,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.formats import class_names
 from clipshift.datasets.formats.base import Dataset, Unit
 from clipshift.datasets.formats.tar_samples import places_of, record_of, suffixes_of, tar_samples
-from clipshift.datasets.images import SUFFIXES
-from clipshift.datasets.listing import Listing, kind_of, list_folder, natural, walk
+from clipshift.datasets.listing import Listing, list_folder, natural, walk
 from clipshift.datasets.records import Record, Rejected, printable
 from clipshift.datasets.tars import SUFFIXES_OF_TARS
 
@@ -23,8 +22,13 @@ class TarDataset(Dataset):
     def read(self, unit: Unit) -> Iterator[Record | Rejected]:
         (tar,) = unit.files
         places = places_of(self.columns)
+        asked = {f for f in self.columns if f in places and f != "key"}
         for sample in tar_samples(tar, suffixes_of(places), self.columns.get("image")):
-            yield sample if isinstance(sample, Rejected) else record_of(sample, places)
+            found = sample if isinstance(sample, Rejected) else record_of(sample, places)
+            asked -= {f for f in asked if isinstance(found, Record) and getattr(found, f)}
+            yield found
+        for name in sorted(asked):
+            self.tell(f"{unit.name}: no sample has {name} = {self.columns[name]}")
 
 
 class Webdataset(TarDataset):
@@ -40,11 +44,8 @@ class Webdataset(TarDataset):
     def recognise(cls, path: Path) -> str | None:
         if path.is_file():
             return "a tar" if path.name.lower().endswith(SUFFIXES_OF_TARS) else None
-        tars = images = 0
-        for name in walk(path, Counter()):
-            tars += name.lower().endswith(SUFFIXES_OF_TARS)
-            images += kind_of(name) in SUFFIXES
-        return f"{tars:,} tars" if tars > images else None
+        tars = sum(name.lower().endswith(SUFFIXES_OF_TARS) for name in walk(path, Counter()))
+        return f"{tars:,} tars" if tars else None
 
     @cached_property
     def _listing(self) -> Listing:
