@@ -50,15 +50,31 @@ def clipshift(
     """Which training data makes CLIP robust to distribution shift? Verbs around the workflow."""
 
 
-@verb("check", "clipshift check config/mini.yaml config/mini-full.yaml")
-def check(files: Annotated[list[Path], Argument(help="Configurations.")]) -> None:
-    """Validate a configuration; several files are merged."""
+@verb(
+    "check", "clipshift check config/mini.yaml config/mini-full.yaml",
+    "clipshift check my.yaml --data /somewhere",
+)  # fmt: skip
+def check(
+    files: Annotated[list[Path], Argument(help="Configurations; several are merged.")],
+    data: Annotated[Path | None, Option(
+        metavar="DIR", help="Folder of the data, as --config data=DIR."
+    )] = None,
+    keys_only: Annotated[bool, Option(
+        "--keys-only", help="The configuration alone, where the data are elsewhere."
+    )] = False,
+) -> None:  # fmt: skip
+    """Validate a configuration, and open the data that it names: all faults in one message."""
     from clipshift.study.config.load import load
 
     config = load(*files)
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
+    if config.folders and not keys_only:
+        from clipshift.datasets.external_check import described, take_stock
+
+        found = take_stock(config.folders, data or Path(config.data), config.sizes)
+        print("\n".join(described(found)))
 
 
 @verb("config-docs", "clipshift config-docs --out config/README.md")

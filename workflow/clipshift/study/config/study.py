@@ -25,12 +25,10 @@ from clipshift.study.config.domains import Domains
 from clipshift.study.config.encoders import Encoder
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
+    AnyFolder,
     AnyPool,
     AnySet,
-    CaptionedPool,
     Folder,
-    FolderPool,
-    FolderSet,
     takes,
 )
 from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
@@ -245,16 +243,22 @@ class Config(Block):
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
-    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+    def folders(self) -> dict[str, AnyFolder]:
         """Pools and sets that the user already has, by name."""
         every = {**self.pools, **self.sets}
         return {name: block for name, block in every.items() if isinstance(block, Folder)}
 
     @property
-    def domain_folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+    def domain_folders(self) -> dict[str, AnyFolder]:
         """Those of the folders that only study B reads."""
         ours = {self.pool, self.reference, *self.test_sets}
         return {name: block for name, block in self.folders.items() if name not in ours}
+
+    @property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Pool -> configuration's key -> points that a split keeps of it, where it is a count."""
+        sizes = {f"splits.{name}": split.size for name, split in self.splits.items()}
+        return {self.pool: {key: size for key, size in sizes.items() if isinstance(size, int)}}
 
     def class_paths(self, *blocks: Any) -> dict[str, list[str]]:
         """Those of the class paths that the sources of some data sets can match, by class.
