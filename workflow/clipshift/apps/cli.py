@@ -168,6 +168,43 @@ def inspect(
         report.write_page(found, page)
 
 
+@verb(
+    "init", "clipshift init my/photos --out my-study.yaml",
+    "clipshift init domains --column label=folder:2 --test sketch=domains/sketch --out sketch.yaml",
+    "clipshift init pairs.csv --reference photos --test val=val --out pairs.yaml",
+)  # fmt: skip
+def init(
+    pool: Annotated[Path, Argument(help="Training data, in any format that is read.")],
+    out: Annotated[Path, Option(metavar="FILE", help="The configuration to write.")],
+    test: Annotated[list[str] | None, Option(
+        metavar="NAME=PATH...", help="Labelled test sets; default: a part of the pool is held out."
+    )] = None,
+    reference: Annotated[Path | None, Option(
+        metavar="PATH", help="Labelled training data whose similarity to the test sets is the "
+        "limit; default: a part of the pool.",
+    )] = None,
+    format: Annotated[str | None, Option(
+        metavar="NAME", help="Format of the data; default: the one that recognises them."
+    )] = None,
+    column: Annotated[list[str] | None, Option(
+        metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."
+    )] = None,
+    template: Annotated[str | None, Option(
+        metavar="TEXT", help="Captions of labelled data, e.g. 'a photo of a {class}'."
+    )] = None,
+    hold_out: Annotated[float, Option(help="Share of each class that is held out.")] = 0.2,
+) -> None:  # fmt: skip
+    """Write a small whole study of your own data, ready to run."""
+    from clipshift.apps.inspect import init as inspect_init
+    from clipshift.datasets.formats.base import columns_of
+
+    asked = inspect_init.Asked(
+        pool, inspect_init.named(test or []), reference, format, columns_of(column or []),
+        template, hold_out,
+    )  # fmt: skip
+    print("\n".join(inspect_init.write(asked, out)))
+
+
 def audit(options: Audit) -> None:
     from clipshift.apps.audit import run
 

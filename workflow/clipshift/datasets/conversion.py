@@ -11,6 +11,7 @@ from clipshift.core.files import sha256_bytes
 from clipshift.datasets.formats import open_dataset
 from clipshift.datasets.formats.base import KEY_OF_UNIT, Dataset, Unit, label_index
 from clipshift.datasets.images import SUFFIXES, Undecodable
+from clipshift.datasets.parts import Part
 from clipshift.datasets.pool import shard_of
 from clipshift.datasets.records import Record, Rejected
 from clipshift.datasets.shards import url_hash
@@ -65,7 +66,7 @@ def safe_key(key: str) -> str:
 
 
 def find(
-    dataset: Dataset, units: Sequence[Unit], shard: int = 0, shards: int = 1
+    dataset: Dataset, units: Sequence[Unit], part: Part, shard: int = 0, shards: int = 1
 ) -> Iterator[Found | Rejected]:
     """The samples of a shard in the order of the data, and what is none with its reason.
 
@@ -80,6 +81,8 @@ def find(
                 continue
             if isinstance(record, Rejected):
                 yield record
+            elif reason := part.refused(record):
+                yield Rejected(record.key, str(record.place), reason)
             elif key in seen:
                 raise ClipshiftError(
                     f"{dataset.path}: {seen[key].name} and {unit.name} share the key "

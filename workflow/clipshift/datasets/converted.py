@@ -30,6 +30,7 @@ from clipshift.datasets.conversion import (
 )
 from clipshift.datasets.external_set import expect
 from clipshift.datasets.images import Undecodable
+from clipshift.datasets.parts import Part
 from clipshift.datasets.shards import SAMPLE_SCHEMA, shard_entry, write_tar
 from clipshift.datasets.tar_paths import data_folder
 from clipshift.datasets.tars import Sample
@@ -48,6 +49,7 @@ def pool_shard(pool: str, spec: ConvertedPool, shard: int, tar: Path) -> None:
     data = data_folder()
     dataset = opened(spec, data)
     units = chosen_units(dataset, spec.units)
+    part = Part(spec, dataset, units)
     classes = None
     names = data / spec.class_names if spec.class_names else None
     if names or dataset.classes():
@@ -56,7 +58,7 @@ def pool_shard(pool: str, spec: ConvertedPool, shard: int, tar: Path) -> None:
     rows: Rows = []
 
     def samples() -> Iterator[Sample]:
-        for found in find(dataset, units, shard, spec.shards):
+        for found in find(dataset, units, part, shard, spec.shards):
             counts.came_in += 1
             try:
                 if not isinstance(found, Found):
@@ -115,12 +117,13 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
     if classes is None:
         raise ClipshiftError(f"{dataset.path}: no sample has a label; give `columns: {{label: X}}`")
     expect(dataset.path, "classes", spec.classes, len(classes.names))
+    part = Part(spec, dataset, units)
     counts = StepCounts("set", testset)
     rows: Rows = []
     by_class: Counter[int] = Counter()
 
     def samples() -> Iterator[Sample]:
-        for found in find(dataset, units):
+        for found in find(dataset, units, part):
             counts.came_in += 1
             try:
                 if not isinstance(found, Found):
@@ -140,7 +143,7 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
             rows.append(row_of(testset, found, image, name, name))
             yield Sample(found.key, {"jpg": image, "cls": str(label).encode()})
 
-    tar = out / spec.part / "0.tar"
+    tar = out / spec.written_split / "0.tar"
     counts.went_out = write_tar(tar, samples())
     left = f" (left out: {dict(counts.rejected)})" if counts.rejected else ""
     expect(dataset.path, f"samples{left}", spec.samples, counts.went_out)
@@ -159,7 +162,7 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
         "format": dataset.name,
         "not_read": dict(sorted(dataset.left_out.items())),
     }
-    for line in dataset.said:
+    for line in [*dataset.said, *([f"part of each class: {part}"] if spec.part else [])]:
         note(f"sets.{testset}: {line}")
     write_json(out / "manifest.json", manifest)
     print(json.dumps(manifest["account"], indent=2))

@@ -19,6 +19,7 @@ from clipshift.datasets.formats.base import Dataset, Unit
 from clipshift.datasets.formats.class_names import read_class_names
 from clipshift.datasets.formats.image_folder import ImageFolder
 from clipshift.datasets.images import Undecodable, decode
+from clipshift.datasets.parts import Part
 from clipshift.datasets.records import Record, Rejected
 from clipshift.datasets.tars import image_places
 from clipshift.study.config.folders import ConvertedPool, FolderSet
@@ -99,6 +100,8 @@ def look(block: ConvertedPool | FolderSet, place: Path, data: Path) -> Look:
         "not_read": dict(sorted(dataset.left_out.items())),
     }
     faults = first_image(records)
+    if block.part or block.exclude:
+        known = _in_part(block, dataset, units)
     if known is not None:
         entry["samples"] = known
     if isinstance(block, FolderSet):
@@ -108,6 +111,13 @@ def look(block: ConvertedPool | FolderSet, place: Path, data: Path) -> Look:
     else:
         faults += _captions(block, dataset, records, data)
     return entry, faults
+
+
+def _in_part(block: ConvertedPool | FolderSet, dataset: Dataset, units: list[Unit]) -> int:
+    """Samples that the block reads."""
+    part = Part(block, dataset, units)
+    records = (r for r in _records(dataset, units) if isinstance(r, Record))
+    return sum(part.refused(record) is None for record in records)
 
 
 def _records(dataset: Dataset, units: list[Unit]) -> Iterator[Record | Rejected]:

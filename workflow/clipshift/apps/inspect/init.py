@@ -1,6 +1,5 @@
 """A small whole study from paths: a pool, a reference set, test sets, splits and a model."""
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from clipshift.core.files import write_text
 from clipshift.study.config.names import as_name
 
 TEMPLATE = "a photo of a {class}"
+WHOLE = 1e9  # seconds: sets state their exact number of samples
 PASSES = 20  # over the pool, in training
 BATCH = 128
 PER_SHARD = 100_000  # images of a shard: 10 to 30 minutes of embedding
@@ -46,35 +46,54 @@ class Asked:
     held_out: float = 0.2
 
 
+def named(words: Sequence[str]) -> dict[str, Path]:
+    """Paths by name, of words such as `sketch=PATH`.
+
+    Raises:
+        ClipshiftError: a word without a name, or a name twice.
+    """
+    paths: dict[str, Path] = {}
+    for word in words:
+        name, equals, path = word.partition("=")
+        if not (name and equals and path):
+            raise ClipshiftError(f"{word!r}: expected NAME=PATH")
+        if as_name(name) in paths:
+            raise ClipshiftError(f"{word!r}: the name {as_name(name)} is given twice")
+        paths[as_name(name)] = Path(path)
+    return paths
+
+
 def study(asked: Asked, name: str) -> str:
     """The configuration, as text; at most 40 lines.
 
     Raises:
         ClipshiftError: a path cannot be read, or nothing gives labels or captions.
     """
-    pool = look(asked.pool, asked.format, asked.columns)
-    tests = {as_name(test): look(path) for test, path in asked.tests.items()}
+    exclude = _inside(asked)
+    pool = look(asked.pool, asked.format, asked.columns, WHOLE, exclude)
+    tests = {test: look(path, seconds=WHOLE) for test, path in asked.tests.items()}
     sets: dict[str, dict[str, Any]] = {}
     first = 0.0  # where the pool's own part begins
     if not tests:
         _labelled(pool, "hold some of it out for testing; give --test NAME=PATH")
-        sets["held_out"] = _set(pool, "test", [0.0, asked.held_out])
+        sets["held_out"] = _set(pool, "test", [0.0, asked.held_out], exclude)
         first = asked.held_out
     for test, found in tests.items():
         _labelled(found, "test a classifier on it")
         sets[test] = _set(found, "test")
     if asked.reference:
-        reference = look(asked.reference)
+        reference = look(asked.reference, seconds=WHOLE)
         _labelled(reference, "be the reference set")
         sets["reference"] = _set(reference, "reference")
     else:
         _labelled(pool, "take the reference set from it; give --reference PATH")
-        sets["reference"] = _set(pool, "reference", [first, round(first + asked.held_out, 6)])
+        part = [first, round(first + asked.held_out, 6)]
+        sets["reference"] = _set(pool, "reference", part, exclude)
         first = round(first + asked.held_out, 6)
-    count = round(_about(pool) * (1 - first))
+    count = _in_part(pool, first, 1.0) if first else _about(pool)
     names = [test for test, block in sets.items() if block["role"] == "test"]
     config = {
-        "pools": {"own": _pool(pool, asked, first, count)},
+        "pools": {"own": _pool(pool, asked, first, count, exclude)},
         "sets": sets,
         "encoders": {"lite0": {"kind": "efficientnet_lite0"}},
         "splits": {
@@ -104,6 +123,12 @@ def _about(found: Found) -> int:
     return found.samples if found.whole else round(found.samples / found.read * found.units)
 
 
+def _in_part(found: Found, low: float, high: float) -> int:
+    """Samples of a part, as `clipshift.datasets.parts` takes them of each class."""
+    sizes = [*found.labels.values(), found.samples - found.labels.total()]
+    return sum(round(high * n) - round(low * n) for n in sizes)
+
+
 def _data(found: Found) -> dict[str, Any]:
     block: dict[str, Any] = {
         "folder": str(found.dataset.path.resolve()), "format": found.dataset.name
@@ -111,24 +136,28 @@ def _data(found: Found) -> dict[str, Any]:
     return block | ({"columns": dict(found.dataset.columns)} if found.dataset.columns else {})
 
 
-def _set(found: Found, role: str, part: list[float] | None = None) -> dict[str, Any]:
-    samples = _about(found)
-    if part:
-        # As the step takes them: ranks from round(low * n) to round(high * n) of each class.
-        low, high = part
-        samples = sum(round(high * n) - round(low * n) for n in found.labels.values())
+def _set(
+    found: Found, role: str, part: list[float] | None = None, exclude: Sequence[str] = ()
+) -> dict[str, Any]:
+    samples = _in_part(found, *part) if part else _about(found)
     block = {"role": role} | _data(found) | ({"part": part} if part else {})
+    if exclude:
+        block["exclude"] = list(exclude)
     return block | {"classes": len(found.labels), "samples": samples}
 
 
-def _pool(found: Found, asked: Asked, first: float, count: int) -> dict[str, Any]:
+def _inside(asked: Asked) -> list[str]:
+    """Patterns of the pool's keys that lie in a test set or the reference set."""
+    pool = asked.pool.resolve()
+    paths = [path.resolve() for path in (*asked.tests.values(), asked.reference) if path]
+    return [f"{p.relative_to(pool)}/*" for p in paths if p.is_relative_to(pool) and p.is_dir()]
+
+
+def _pool(
+    found: Found, asked: Asked, first: float, count: int, exclude: list[str]
+) -> dict[str, Any]:
     block = _data(found)
-    inside = [path for path in (*asked.tests.values(), asked.reference) if path]
-    if exclude := [
-        f"{os.path.relpath(path, asked.pool)}/*"
-        for path in inside
-        if path.resolve().is_relative_to(asked.pool.resolve()) and path.is_dir()
-    ]:
+    if exclude:
         block["exclude"] = exclude
     if first:
         block["part"] = [first, 1.0]

@@ -3,8 +3,9 @@
 import heapq
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from PIL import Image
@@ -54,13 +55,14 @@ class Found:
 
 def look(
     path: Path, name: str | None = None, columns: Mapping[str, str] | None = None,
-    seconds: float = 5,
+    seconds: float = 5, exclude: Sequence[str] = (),
 ) -> Found:  # fmt: skip
     """Read a data set, unit after unit, for some seconds; the first unit is read to its end.
 
     Args:
         name: of the format; None: the one that recognises the path.
         columns: the user's names of fields.
+        exclude: patterns of keys that are not counted.
 
     Raises:
         ClipshiftError: no format reads it.
@@ -75,6 +77,8 @@ def look(
         if found.read and time.monotonic() > until:
             break
         for record in found.dataset.records(unit):
+            if any(fnmatchcase(record.key, pattern) for pattern in exclude):
+                continue
             _count(found, record)
             if isinstance(record, Record):
                 entry = (-seeded_order(0, record.key), record.key, record)

@@ -66,6 +66,21 @@ class Readable(Folder):
         "path is below the key `data`). Default: those that the data name.",
     )
 
+    part: tuple[float, float] | None = Field(
+        default=None,
+        description="A range of every class in a seeded order, such as `[0, 0.2]`: blocks of the "
+        "same folder with ranges that do not overlap share no sample. Default: all.",
+    )
+    exclude: list[str] = Field(
+        default=[], description="Patterns of keys that are not read, such as `sketch/*`."
+    )
+
+    @model_validator(mode="after")
+    def _part_is_a_range(self) -> "Readable":
+        if self.part and not 0 <= self.part[0] < self.part[1] <= 1:
+            raise ValueError(f"`part` is a range within [0, 1], found {list(self.part)}")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Keys that came later are left out at their default: what was made before them stays."""
@@ -232,7 +247,7 @@ class FolderSet(Readable):
         return self.format == CLIP_BENCHMARK
 
     @property
-    def part(self) -> str:
+    def written_split(self) -> str:
         """The folder of the tars that are written of it, as CLIP_benchmark names them."""
         return "train" if self.role == "reference" else "test"
 
@@ -243,10 +258,12 @@ class FolderSet(Readable):
                 "`split` is a folder of CLIP_benchmark's layout; give the `folder` (or file) of "
                 "the split, or the `units` (tars, tables) that belong to it"
             )
-        if self.in_place and (self.columns or self.class_names or self.units != "*"):
+        if self.in_place and (
+            self.columns or self.class_names or self.units != "*" or self.part or self.exclude
+        ):
             raise ValueError(
-                "`columns`, `units` and `class_names` are of other formats than CLIP_benchmark's; "
-                "add `format: any`, or the name of the format"
+                "`columns`, `units`, `part`, `exclude` and `class_names` are of other formats "
+                "than CLIP_benchmark's; add `format: any`, or the name of the format"
             )
         return self
 

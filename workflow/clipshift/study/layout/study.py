@@ -45,7 +45,7 @@ class Layout:
         if isinstance(block, FolderSet):
             if block.in_place:
                 return f"{EXTERNAL}{block.folder}/{block.split}"
-            return f"results/sets/{dataset}/{block.part}/0.tar"
+            return f"results/sets/{dataset}/{block.written_split}/0.tar"
         if dataset in self.cfg.pools:
             return f"results/pools/{dataset}/{shard}.tar"
         return f"results/sets/{dataset}/{self.cfg.sets[dataset].split}/{int(shard)}.tar"
