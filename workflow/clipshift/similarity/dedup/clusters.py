@@ -54,8 +54,8 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, device: str = "auto") -> 
     """(N,) int32: the nearest centroid of each row; of equals the first."""
     if not len(vectors):
         return np.empty(0, dtype=np.int32)
-    (found,), _ = scan(vectors, [ColumnSet(centroids)], device)
-    return found.index.astype(np.int32)
+    (maxima,), _ = scan(vectors, [ColumnSet(centroids)], device)
+    return maxima.index.astype(np.int32)
 
 
 @step(version=1)
