@@ -20,6 +20,7 @@ def accepts(scores: np.ndarray, threshold: float | None) -> np.ndarray:
     """(N,) bool; a detector that did not attain its precision accepts nothing."""
     if threshold is None:
         return np.zeros(len(scores), bool)
+    # In float32, as scores are stored, whatever NumPy promotes a Python float to.
     accepted: np.ndarray = scores >= np.float32(threshold)
     return accepted
 
