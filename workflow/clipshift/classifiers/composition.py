@@ -17,7 +17,7 @@ from clipshift.study.config.domains import DECISIONS
 
 
 def count(files: Sequence[Path]) -> np.ndarray:
-    """(4,) int: decisions of a data set, in the order of `VERDICTS`."""
+    """(4,) int: decisions of a data set, in the order of `DECISIONS`."""
     with database() as db:
         rows = db.execute(
             f"SELECT verdict, count(*) FROM read_parquet({listed(files)}) GROUP BY verdict"

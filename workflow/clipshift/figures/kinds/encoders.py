@@ -76,22 +76,26 @@ def rows(block: Encoders, pairs: Pairs) -> list[dict[str, Any]]:
 
     from clipshift.stats.correlation import bootstrap, spearman
 
-    found = []
+    records = []
     for (base, name), (one, other) in pairs.items():
 
         def drawn(
-            images: np.ndarray, _: Any, x: np.ndarray = one, y: np.ndarray = other
+            # Defaults bind this pair; a closure would see the last one.
+            images: np.ndarray,
+            _: Any,
+            x: np.ndarray = one,
+            y: np.ndarray = other,
         ) -> float | None:
             return spearman(x[images], y[images])
 
         low, high = bootstrap(drawn, len(one), block.draws, block.seed) or (None, None)
-        found.append(
+        records.append(
             {"base": base, "test_set": name, "encoder": block.encoders[0]}
             | {"other_encoder": block.encoders[1], "n": len(one), "rho": spearman(one, other)}
             | {"rho_low": low, "rho_high": high, "median": float(np.median(one))}
             | {"other_median": float(np.median(other))}
         )
-    return found
+    return records
 
 
 def draw(block: Encoders, pairs: Pairs, numbers: list[dict[str, Any]], out: list[Path]) -> None:
