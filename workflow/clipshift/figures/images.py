@@ -74,7 +74,6 @@ def thumbnail(data: bytes, side: int) -> np.ndarray:
     """(side, side, 3) uint8: the whole image on a white square."""
     image = decode(data)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    # Padded, not cropped: what lies at the border may be what the image is about.
     square = Image.new("RGB", (side, side), "white")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return np.asarray(square)
