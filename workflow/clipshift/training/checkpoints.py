@@ -27,6 +27,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 def parts_done(checkpoint: Path) -> int:
     """Parts of a training that a whole checkpoint holds."""
+    # Mapped: the weights, gigabytes of them, are not read for one number.
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return int(saved["epoch"])
 
