@@ -31,6 +31,7 @@ def decisions(natural: np.ndarray, rendition: np.ndarray) -> np.ndarray:
     >>> decisions(np.array([True, False, True]), np.array([False, False, True])).tolist()
     ['natural', 'neither', 'both']
     """
+    # Places in DECISIONS: natural, rendition, neither, both.
     place = np.where(natural, np.where(rendition, 3, 0), np.where(rendition, 1, 2))
     return np.array(DECISIONS)[place]
 

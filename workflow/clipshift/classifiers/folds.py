@@ -118,6 +118,7 @@ def training(labelled: Labelled, size: int | None, balanced: bool, seed: int) ->
         counts = np.bincount(part.labels, minlength=len(DOMAINS))
         least = int(counts[counts > 0].min())
         taken = [i for d in range(len(DOMAINS)) for i in _first(order, part.labels, d, least)]
+        # By their hashes again, so that `size` cuts all domains alike.
         order = sorted(taken, key=lambda i: (seeded_order(seed, names[i]), i))
     chosen = np.sort(np.array(order[:size] if size else order, dtype=int))
     return Labelled(part.keys[chosen], part.labels[chosen], part.parts[chosen], {})

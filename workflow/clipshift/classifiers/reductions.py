@@ -89,6 +89,7 @@ def log_odds(form: str, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     if form == "ternary":
         z = logits[WHOLE]
+        # log p - log(1 - p): the softmax's normaliser cancels.
         rest = {d: logsumexp(np.delete(z, i, axis=1), axis=1) for i, d in enumerate(DOMAINS)}
         return {d: (z[:, i] - rest[d]).astype(np.float32) for i, d in enumerate(DOMAINS)}
     return {name: (z[:, 1] - z[:, 0]).astype(np.float32) for name, z in logits.items()}

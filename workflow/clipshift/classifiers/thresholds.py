@@ -74,6 +74,7 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
     wanted = pa.array(sorted(keys), pa.string())
     for file in files:
         rows = read_parquet(file, ["key", domain])
+        # File by file: the scores of a whole pool are never in memory.
         rows = rows.filter(pa.compute.is_in(rows["key"], value_set=wanted))
         score_of |= dict(zip(rows["key"].to_pylist(), rows[domain].to_pylist(), strict=True))
     if missing := set(keys) - score_of.keys():

@@ -103,6 +103,7 @@ def draw_means(
     """(A, draws) bootstrap means over the sets of a domain, conditions in their order."""
     rng = np.random.default_rng(seed)
     ordered = list(conditions.values())
+    # (draws, S) each, drawn once: in a draw the sets of a domain share their seeds.
     seeds = [rng.integers(0, c.seeds, size=(draws, c.seeds)) for c in ordered]
     names = ordered[0].sets(domain)
     total = np.zeros((len(ordered), draws))  # (A, draws)

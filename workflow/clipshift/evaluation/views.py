@@ -121,6 +121,7 @@ def measure(p: Predictions) -> Value:
     """Top-1, top-5, mean per-class recall, with n and the Clopper-Pearson interval of top-1."""
     n, correct = len(p.keys), int(p.correct.sum())
     low, high = clopper_pearson(correct, n)
+    # Classes without images have no recall, and no part in its mean.
     _, place, counts = np.unique(p.label, return_inverse=True, return_counts=True)
     right = np.bincount(place, weights=p.correct, minlength=len(counts))
     return {

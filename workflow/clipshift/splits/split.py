@@ -192,6 +192,7 @@ def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
 def _export(db: duckdb.DuckDBPyConnection, out: Path) -> None:
     """Kept points for other tools: key list, DataComp's subset, open_clip's sizes per shard."""
     kept = count(db, "FROM split WHERE kept")
+    # All strings of an npy array have one width: that of the longest key.
     width = count(db, "max(length(key)) FROM split WHERE kept", "")
     _stream_npy(db, "key", kept, f"<U{width}", out.with_suffix(".keys.npy"))
     _stream_npy(db, "url_hash", kept, "u8,u8", out.with_suffix(".subset_u8u8.npy"))

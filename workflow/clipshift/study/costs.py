@@ -132,7 +132,7 @@ def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
 def _dedup_assign(cfg: Config, w: Mapping[str, str]) -> Work:
     n = shard_points(cfg, w["pool"])
     gpu = _products(cfg, n * cfg.dedup.clusters)
-    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n)
+    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n)  # an int32 a row
 
 
 def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:

@@ -47,6 +47,7 @@ def settle(folder: Path) -> int | None:
         if part <= have:
             break
         if is_whole(numbered[part]):
+            # Through a file beside it and a rename: a kill leaves the old one or the new one.
             with numbered[part].open("rb") as stream, atomic(latest) as copy:
                 shutil.copyfileobj(stream, copy, 1 << 20)
             return part

@@ -127,6 +127,7 @@ def fit(
         inside = (kept.x[:, 0] > low) & (kept.x[:, 0] <= high)
         rng = np.random.default_rng([seed, number])
         pieces.append(_piece(kept.only(inside), space, low, high, draws, rng))
+    # + leaves out reasons that no model has.
     return Line(space, points.axes, points.shift, tuple(pieces), +left_out, level)
 
 

@@ -87,6 +87,7 @@ class Points:
             raise ClipshiftError("there are no models to make points of")
         first, x, y = ordered[0]
         axes, shift = tuple(a.axis for a in x), y.axis
+        # Sorted by name, so that a model that comes twice is its own neighbour.
         for before, (model, accuracies, under) in zip([None, *ordered], ordered, strict=False):
             if before and before[0] == model:
                 raise ClipshiftError(f"the model {model!r} is there twice; name them apart")

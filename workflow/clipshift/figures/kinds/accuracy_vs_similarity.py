@@ -150,10 +150,7 @@ def rho_rows(similarity: np.ndarray, correct: np.ndarray, block: Binned) -> Rows
     for over, statistic in (("bins", over_bins), ("images", spearman)):
 
         def drawn(
-            # A default binds this statistic; a closure would see the last one.
-            images: np.ndarray,
-            rng: np.random.Generator,
-            statistic: Any = statistic,
+            images: np.ndarray, rng: np.random.Generator, statistic: Any = statistic
         ) -> float | None:
             chosen = correct[rng.integers(0, seeds, seeds)].mean(0)
             value: float | None = statistic(similarity[images], chosen[images])

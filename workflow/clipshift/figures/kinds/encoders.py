@@ -80,11 +80,7 @@ def rows(block: Encoders, pairs: Pairs) -> list[dict[str, Any]]:
     for (base, name), (one, other) in pairs.items():
 
         def drawn(
-            # Defaults bind this pair; a closure would see the last one.
-            images: np.ndarray,
-            _: Any,
-            x: np.ndarray = one,
-            y: np.ndarray = other,
+            images: np.ndarray, _: Any, x: np.ndarray = one, y: np.ndarray = other
         ) -> float | None:
             return spearman(x[images], y[images])
 

@@ -58,6 +58,7 @@ def choose(keys: list[str], similarity: np.ndarray, count: int, seed: int) -> li
 
     from clipshift.datasets.select import seeded_order
 
+    # By falling similarity, equal ones by key.
     order = np.lexsort((np.array(keys), -similarity))
     parts = [part for part in np.array_split(order, count) if len(part)]
     return [

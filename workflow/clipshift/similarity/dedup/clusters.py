@@ -40,6 +40,8 @@ def fit(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.nd
     gpu = getattr(faiss, "get_num_gpus", int)() > 0
     if not gpu:
         faiss.omp_set_num_threads(1)
+    # Without these bounds faiss draws a sample of its own from many points per centroid, and
+    # complains of few.
     kmeans = faiss.Kmeans(
         vectors.shape[1], clusters, niter=iterations, seed=seed, spherical=True, gpu=gpu,
         min_points_per_centroid=1, max_points_per_centroid=len(vectors),

@@ -92,6 +92,7 @@ def gather(
                 shape, dtype = (len(keys), part.vectors.shape[1]), part.vectors.dtype
         labels = np.concatenate(cluster)
         if not keys:
+            # An empty file cannot be mapped.
             yield Group(np.empty(shape, dtype), np.empty(0, dtype="U1"), labels)
             return
         names = np.array(keys)

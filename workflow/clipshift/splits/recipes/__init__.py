@@ -86,6 +86,7 @@ def first(order: str, keep: Keep, candidates: Candidates) -> str:
             f"the split {candidates.split} wants to keep {size} points, but the de-duplicated pool "
             f"has only {candidates.number}; lower `keep`, or give a share of the pool"
         )
+    # Partitioned, so that candidates are ranked among themselves.
     return f"row_number() OVER (PARTITION BY dropped IS NULL ORDER BY {order}) <= {size}"
 
 

@@ -88,7 +88,7 @@ class Layout:
         return f"results/external/{dataset}.json"
 
     def inventories(self, words: Iterable[str]) -> list[str]:
-        """The records of the user's folders among some words."""
+        """The records of the user's folders that some paths lie in."""
         outside = [f"{word}/" for word in words if word.startswith(EXTERNAL)]
         return [
             self.inventory(name)
@@ -107,7 +107,7 @@ class Layout:
         return [group for group in groups if len(group) > 1]
 
     def folder_word(self, dataset: str) -> str:
-        """How every word of a folder begins."""
+        """How every path of a folder begins."""
         return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
 
     # Sources -------------------------------------------------------------------------------------
