@@ -192,6 +192,7 @@ def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
 def _export(db: duckdb.DuckDBPyConnection, out: Path) -> None:
     """Kept points for other tools: key list, DataComp's subset, open_clip's sizes per shard."""
     kept = count(db, "FROM split WHERE kept")
+    # All strings of an npy array have one width: that of the longest key.
     width = count(db, "max(length(key)) FROM split WHERE kept", "")
     _stream_npy(db, "key", kept, f"<U{width}", out.with_suffix(".keys.npy"))
     _stream_npy(db, "url_hash", kept, "u8,u8", out.with_suffix(".subset_u8u8.npy"))
@@ -212,6 +213,7 @@ def _stream_npy(
         while batch := db.fetchmany(100_000):
             values: list[Any] = [value for (value,) in batch]
             if dtype == "u8,u8":
+                # DataComp's subsets: a hash of 128 bits as two numbers of 64.
                 values = [(int(v[:16], 16), int(v[16:32], 16)) for v in values]
             yield np.array(values, dtype=np.dtype(dtype))
 
@@ -224,19 +226,21 @@ def split(
     thresholds: dict[str, Path], decisions: list[str], reference: list[Path],
     reference_margins: dict[str, list[str]], like: Path | None, out: Path,
 ) -> None:  # fmt: skip
-    """`make` a split, see `Scores`; words may be ranges (`clipshift.core.brace_ranges`)."""
-    own = {name: _paths(words) for name, words in margins.items()}
-    of_reference = {name: _paths(words) for name, words in reference_margins.items()}
+    """`make` a split, see `Scores`; its files come as path patterns (`core.brace_ranges`)."""
+    pool_margins = {name: _paths(patterns) for name, patterns in margins.items()}
+    reference_margin_files = {
+        name: _paths(patterns) for name, patterns in reference_margins.items()
+    }
     scores = Scores(
         _paths(pool),
         _paths(embedded),
-        Margins(own, thresholds, _paths(decisions)),
+        Margins(pool_margins, thresholds, _paths(decisions)),
         reference,
-        Margins(of_reference, thresholds),
+        Margins(reference_margin_files, thresholds),
         like,
     )
     make(recipe, scores, out)
 
 
-def _paths(words: list[str]) -> list[Path]:
-    return [path for word in words for path in spread(word)]
+def _paths(patterns: list[str]) -> list[Path]:
+    return [path for pattern in patterns for path in spread(pattern)]

@@ -245,8 +245,8 @@ class Config(Block):
     @property
     def folders(self) -> dict[str, AnyFolder]:
         """Pools and sets that the user already has, by name."""
-        every = {**self.pools, **self.sets}
-        return {name: block for name, block in every.items() if isinstance(block, Folder)}
+        blocks = {**self.pools, **self.sets}
+        return {name: block for name, block in blocks.items() if isinstance(block, Folder)}
 
     @property
     def domain_folders(self) -> dict[str, AnyFolder]:
@@ -276,8 +276,8 @@ class Config(Block):
         """Words of the classes that a set has; those of others are none of its parameters."""
         if not takes(block):
             return self.evaluation.words
-        own = block.classes or self.class_paths(block)
-        return {name: texts for name, texts in self.evaluation.words.items() if name in own}
+        class_names = block.classes or self.class_paths(block)
+        return {name: texts for name, texts in self.evaluation.words.items() if name in class_names}
 
     @property
     def guard(self) -> str:
@@ -286,13 +286,13 @@ class Config(Block):
 
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""
-        own = self.splits[split].seeds if split in self.splits else None
-        return self.seeds if own is None else own
+        split_seeds = self.splits[split].seeds if split in self.splits else None
+        return self.seeds if split_seeds is None else split_seeds
 
     def model_of(self, split: str) -> str:
         """The model whose evaluations stand for a split."""
-        own = self.splits[split].model if split in self.splits else None
-        return own or self.model
+        split_model = self.splits[split].model if split in self.splits else None
+        return split_model or self.model
 
     @property
     def trained(self) -> list[str]:
@@ -334,8 +334,8 @@ class Config(Block):
     @model_validator(mode="after")
     def _built_or_outside(self) -> "Config":
         built = [n for n, b in {**self.pools, **self.sets}.items() if takes(b)]
-        for key, given in (("classes", self.classes), ("holdout", self.holdout)):
-            if built and not given:
+        for key, value in (("classes", self.classes), ("holdout", self.holdout)):
+            if built and not value:
                 raise ValueError(f"{key}: needed by what is taken from sources: {built}")
         return self
 

@@ -107,7 +107,7 @@ class Layout:
         return f"results/external/{dataset}.json"
 
     def inventories(self, words: Iterable[str]) -> list[str]:
-        """The records of the user's folders among some words."""
+        """The records of the user's folders that some paths lie in."""
         outside = [f"{word}/" for word in words if word.startswith(EXTERNAL)]
         return [
             self.inventory(name)
@@ -126,7 +126,7 @@ class Layout:
         return [group for group in groups if len(group) > 1]
 
     def folder_word(self, dataset: str) -> str:
-        """How every word of a folder begins."""
+        """How every path of a folder begins."""
         return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
 
     # Sources -------------------------------------------------------------------------------------
@@ -165,8 +165,8 @@ class Layout:
 
     def encoder_pattern(self, folders: bool) -> str:
         """Wildcard pattern of the encoders whose embeddings the user has, or of the others."""
-        every = self.cfg.encoders.items()
-        return pattern(n for n, e in every if (e.vectors is not None) == folders)
+        encoders = self.cfg.encoders.items()
+        return pattern(n for n, e in encoders if (e.vectors is not None) == folders)
 
     def embedding_folder(self, encoder: str, dataset: str) -> str:
         """The folder of the user's embeddings of a data set, as a word."""
@@ -188,8 +188,8 @@ class Layout:
     def dedup_record(self) -> list[str]:
         """Record and sweep of the de-duplication; none where nothing is dropped."""
         folder = f"results/dedup/{self.pool}/{self.cfg.encoder}"
-        there = self.cfg.dedup.rule != "none"
-        return [f"{folder}/{name}" for name in ("record.json", "sweep.csv") if there]
+        deduplicates = self.cfg.dedup.rule != "none"
+        return [f"{folder}/{name}" for name in ("record.json", "sweep.csv") if deduplicates]
 
     def embedded(self) -> list[str]:
         """Which points have an embedding, and are no duplicates: what splits choose from."""
@@ -231,10 +231,12 @@ class Layout:
         splits and figures of the study read.
         """
         read: dict[tuple[str, str], list[str]] = {}
-        own = self.cfg.encoder
+        study_encoder = self.cfg.encoder
         for split in self.cfg.splits:
-            read.setdefault((own, self.pool), []).extend(self.driving_sets(split))
-            read.setdefault((own, self.reference), []).extend(self.reference_driving_sets(split))
+            read.setdefault((study_encoder, self.pool), []).extend(self.driving_sets(split))
+            read.setdefault((study_encoder, self.reference), []).extend(
+                self.reference_driving_sets(split)
+            )
         for _, _, figure in self.cfg.figures.blocks():
             for encoder, sets in figure.margins(self):
                 read.setdefault((encoder, self.pool), []).extend(sets)
@@ -380,8 +382,8 @@ class Layout:
         clean = self.cfg.domains.clean if self.cfg.domains else {}
         for _, _, figure in self.cfg.figures.blocks():
             for split, names in figure.on_clean().items():
-                own = [clean[name].set for name in names if name in clean]
-                sets[split] = list(dict.fromkeys([*sets.get(split, []), *own]))
+                labelled_sets = [clean[name].set for name in names if name in clean]
+                sets[split] = list(dict.fromkeys([*sets.get(split, []), *labelled_sets]))
         return sets
 
     def clean_sets(self, split: str) -> list[str]:
