@@ -13,6 +13,7 @@ from scipy.stats import fisher_exact
 from clipshift.apps.audit import accuracy, nearest, run, svg, tables
 from clipshift.apps.audit.inputs import open_side
 from clipshift.apps.audit.page import choose
+from clipshift.apps.audit.predictions import read_predictions
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
 from tests import audit_case
@@ -100,7 +101,7 @@ def test_outputs_equal_brute_force(tmp_path: Path) -> None:
     ).read_bytes()
     nearest = pq.read_table(tmp_path / "out/nearest.parquet").to_pylist()
     value, row = brute_top(s, 3)
-    assert [n["similarity"] for n in nearest] == value.ravel().tolist()
+    assert [n["similarity"] for n in nearest] == value.clip(max=1).ravel().tolist()
     assert [n["train_key"] for n in nearest] == [train[i] for i in row.ravel()]
     assert [n["closer_than_reference"] for n in nearest] == (
         (value > r.max(1)[:, None]).ravel().tolist()
@@ -254,7 +255,7 @@ def test_accuracy_of_subsets_and_tests(tmp_path: Path) -> None:
     correct = np.arange(40) % 3 == 0
     lines = [f"k{i},{i % 3},0" for i in range(39)] + ["stranger,1,1"]
     path = predictions(tmp_path, "key,label,predicted\n" + "\n".join(lines) + "\n")
-    found = accuracy.read_predictions(path, keys, None)
+    found = read_predictions(path, keys, None)
     assert (found.rows, found.unused, int(found.known.sum())) == (40, 1, 39)
     report = accuracy.by_threshold(found, similarity, (0.25, 0.5, 2.0))
     over = similarity[:39] > 0.5
@@ -291,13 +292,13 @@ def test_holm_is_the_definition(p: list[float]) -> None:
 )
 def test_unfit_predictions_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ClipshiftError, match=message):
-        accuracy.read_predictions(predictions(tmp_path, text), ["a"], None)
+        read_predictions(predictions(tmp_path, text), ["a"], None)
 
 
 def test_test_set_chooses_rows(tmp_path: Path) -> None:
     path = predictions(tmp_path, "test_key,test_set,correct\na,x,True\na,y,False\n")
-    assert accuracy.read_predictions(path, ["a"], "x").correct.tolist() == [True]
-    assert accuracy.read_predictions(path, ["a"], "y").correct.tolist() == [False]
+    assert read_predictions(path, ["a"], "x").correct.tolist() == [True]
+    assert read_predictions(path, ["a"], "y").correct.tolist() == [False]
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 20), st.integers(0, 9))

@@ -12,8 +12,9 @@ from clipshift.core.files import read_parquet, write_parquet
 from clipshift.datasets import external_pool
 from clipshift.datasets.tars import read_tar
 from clipshift.study.config.study import Training
-from clipshift.training.clip import Filtered, arguments, copy_split, filtered
+from clipshift.training.clip import Filtered, arguments, filtered
 from clipshift.training.launch import copy_shards
+from clipshift.training.local_copy import copy_split
 from clipshift.training.tar_filter import prepare
 from tests.folder_case import write_pool, write_set
 

@@ -13,7 +13,7 @@ from clipshift.datasets.tars import read_tar
 from clipshift.evaluation.summary import contaminated
 from clipshift.evaluation.views import measure, read
 from clipshift.splits.guard import left_out, trained_on, write_list
-from clipshift.training.clip import copy_split
+from clipshift.training.local_copy import copy_split
 from clipshift.training.tar_filter import prepare
 from tests.conftest import row, write_source
 from tests.unit.logits_case import said

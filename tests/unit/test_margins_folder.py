@@ -208,12 +208,10 @@ def scaled(factor: float) -> np.ndarray:
         (spoiled(8, np.inf), "row 8 is NaN or infinite"),
         (spoiled(9, 0), "row 9 is of norm zero"),
         (scaled(1.5), "row 0 is not L2-normalised"),
-        (clip_like(50, 41).astype(np.float64), "float64"),
-        (clip_like(50, 41).astype(">f2"), ">f2"),
-        (np.asfortranarray(clip_like(50, 41)), "Fortran order"),
+        (clip_like(50, 41).astype(np.float64) + 1e-9, "float64 values that float32 cannot hold"),
         (clip_like(50, 41, 64), "dimension 64, those of the test set val have 128"),
         (clip_like(50, 41)[0], "expected \\(N, D\\)"),
-        (np.array([[None, "x"]], dtype=object), "not a readable npy file"),
+        (np.array([[None, "x"]], dtype=object), "Python objects"),
     ],
     ids=[
         "nan",
@@ -221,8 +219,6 @@ def scaled(factor: float) -> np.ndarray:
         "zero",
         "norm",
         "float64",
-        "big-endian",
-        "fortran",
         "dimension",
         "one-dimension",
         "object",
@@ -235,6 +231,16 @@ def test_hostile_vectors_are_refused(case: dict[str, Any], vectors: Any, message
     assert "img_emb_1.npy" in str(error.value)
     assert not (case["out"] / "certificates/1.json").exists()
     assert not list(case["out"].rglob("*.part"))
+
+
+@pytest.mark.parametrize("order", ["float64", ">f2", "fortran"])
+def test_other_ways_to_store_the_same_vectors(case: dict[str, Any], order: str) -> None:
+    same = margins_folder.margins(**case | {"out": case["out"].with_name("plain")})
+    image, _ = shard_paths(case["pool"], "1")
+    rows = np.load(image)
+    np.save(image, np.asfortranarray(rows) if order == "fortran" else rows.astype(order))
+    assert margins_folder.margins(**case) == same
+    assert (case["out"] / "val/10.parquet").exists()
 
 
 def test_truncated_files_and_wrong_keys_are_refused(case: dict[str, Any]) -> None:
@@ -252,7 +258,7 @@ def test_truncated_files_and_wrong_keys_are_refused(case: dict[str, Any]) -> Non
         with pytest.raises(ClipshiftError, match=message):
             margins_folder.margins(**case)
     write_parquet(table, pa.table({"key": ["a"]}))
-    with pytest.raises(ClipshiftError, match="lacks the columns"):
+    with pytest.raises(ClipshiftError, match="151 vectors, but 1 keys"):
         margins_folder.margins(**case)
     table.unlink()
     with pytest.raises(ClipshiftError, match="is missing"):

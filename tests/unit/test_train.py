@@ -13,7 +13,8 @@ from clipshift.core.files import write_json, write_parquet
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.study import Training
-from clipshift.training.clip import claim, copy_split, identity_of, plan, read_losses, train
+from clipshift.training.clip import claim, identity_of, plan, read_losses, train
+from clipshift.training.local_copy import copy_split
 
 
 def image(shade: int) -> bytes:
@@ -59,7 +60,7 @@ def test_the_copy_depends_on_the_seed_and_not_on_memory_or_order(
     split, tars = data
     copy_split(split, tars, 4, 0, tmp_path / "a")
     copy_split(split, tars, 4, 1, tmp_path / "other")
-    monkeypatch.setattr("clipshift.training.clip.COPY_BYTES", 1)  # one shard in each pass
+    monkeypatch.setattr("clipshift.training.local_copy.COPY_BYTES", 1)  # one shard in each pass
     copy_split(split, tars[::-1], 4, 0, tmp_path / "b")
     assert copied(tmp_path / "a") == copied(tmp_path / "b") != copied(tmp_path / "other")
     assert Image.open(io.BytesIO(next(read_tar(tmp_path / "a/00000.tar")).image)).size == (4, 4)

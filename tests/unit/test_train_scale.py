@@ -25,7 +25,8 @@ from clipshift.datasets.tars import Sample
 from clipshift.study.config.study import Training
 from clipshift.training import checkpoints, launch
 from clipshift.training.batches import ExactLoader, trained
-from clipshift.training.clip import Filtered, arguments, copy_split, filtered, plan, train
+from clipshift.training.clip import Filtered, arguments, filtered, plan, train
+from clipshift.training.local_copy import copy_split
 from tests.conftest import photo
 
 RUN = "s-vit-s0"

@@ -29,6 +29,7 @@ rule embed:
             encoder=lambda w: cfg.encoders[w.encoder],
             tars=lambda w: [at.tars(w.dataset, w.shard)],
             out="results/embeddings/{encoder}/{dataset}",
+            **cfg.rendering.shared,
         ),
     shell:
         RUN

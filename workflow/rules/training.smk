@@ -31,6 +31,7 @@ TRAINING = {
     "training": lambda w: causes.training(w.model),
     "run": "{split}-{model}-s{seed}",
     "work": "results/work/{split}-{model}-s{seed}",
+    **cfg.rendering.shared,
 }
 
 

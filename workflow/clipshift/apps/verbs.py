@@ -8,6 +8,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from clipshift.core.errors import ClipshiftError
+
 _OPTION = re.compile(r"-[-A-Za-z]")  # -1 and -.5 are values
 
 
@@ -59,6 +61,18 @@ def single_values(
         if len(given) == before:
             lacking.append(option)
     return [*given, *rest], lacking
+
+
+def pair(word: str, form: str) -> tuple[str, str]:
+    """The two sides of `LEFT=RIGHT`.
+
+    Args:
+        form: of the option, for the error.
+    """
+    left, mark, right = word.partition("=")
+    if not (left and mark and right):
+        raise ClipshiftError(f"{word!r}: expected {form}")
+    return left, right
 
 
 def of_fields(options: type[Any], work: Callable[[Any], None]) -> Callable[..., None]:

@@ -21,12 +21,13 @@ from clipshift.classifiers.folds import (
     read_labelled,
     training,
 )
+from clipshift.core.counts import tolerate
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
 from clipshift.core.step import step
-from clipshift.datasets.images import Undecodable, decode
+from clipshift.datasets.images import Undecodable, check
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
-from clipshift.similarity.embeddings import read_all
+from clipshift.similarity.embeddings import list_shards, open_shard, read_all
 from clipshift.study.config.classifier_base import DOMAINS, Examples
 from clipshift.study.config.domains import Labels
 
@@ -54,22 +55,38 @@ def images_of(tars: Sequence[Path], keys: Sequence[str]) -> list[bytes]:
     """The encoded images of some keys, in their order.
 
     Raises:
-        ClipshiftError: a key has no image, or one that cannot be decoded.
+        ClipshiftError: a key has no image.
     """
     wanted = set(keys)
-    found: dict[str, bytes] = {}
-    for sample in read_tars(tars):
-        if sample.key in wanted:
-            try:
-                decode(sample.image)
-            except Undecodable as reason:
-                raise ClipshiftError(
-                    f"the labelled image {sample.key!r} cannot be shown ({reason}); take "
-                    "it out of the labels"
-                ) from None
-            found[sample.key] = sample.image
+    found = {s.key: s.image for s in read_tars(tars) if s.key in wanted and s.has_image}
     _all_there(wanted, found, tars)
     return [found[key] for key in keys]
+
+
+def unusable(
+    spec: classifier.Spec, keys: Sequence[str], folders: Sequence[Path], tars: Sequence[Path]
+) -> dict[str, str]:
+    """The labelled images that a classifier cannot read: key -> reason.
+
+    Raises:
+        ClipshiftError: there are too many of them.
+    """
+    wanted, found = set(keys), {}
+    if spec.classifier.tunes:
+        for sample in read_tars(tars):
+            if sample.key in wanted:
+                try:
+                    check(sample.image)
+                except Undecodable as reason:
+                    found[sample.key] = str(reason)
+    else:
+        for folder in folders:
+            for shard in list_shards(folder):
+                wanted -= set(open_shard(folder, shard).keys)
+        found = dict.fromkeys(wanted, "not embedded")
+    where = ", ".join(str(path) for path in [*folders, *tars][:3])
+    tolerate(found, len(keys), f"labelled images of {where}")
+    return dict(sorted(found.items()))
 
 
 def _all_there(wanted: set[str], found: Mapping[str, Any], where: Sequence[Path]) -> None:
@@ -164,7 +181,8 @@ def write_fit(
     spec: classifier.Spec, labels: list[Path], rule: Labels, tested: list[Path],
     vectors: list[Path], tars: list[str], model: Path, record: Path, parts: Path,
 ) -> None:  # fmt: skip
-    """Fit a classifier, and write what scores need of it.
+    """Fit a classifier, and write what scores need of it. Labelled images that cannot be read are
+    left out, and named.
 
     Args:
         labels: of the data sets that it learns from; vectors: their embedding folders, or `tars`:
@@ -174,7 +192,11 @@ def write_fit(
     """
     outside, _ = read_labels(tested, rule)
     labelled = read_labelled(labels, concepts(outside.to_pylist()), spec.parts)
-    arrays, entry = fit(spec, labelled, vectors, tars_of(tars, data_folder()))
+    paths = tars_of(tars, data_folder())
+    left_out = unusable(spec, labelled.keys.tolist(), vectors, paths)
+    labelled = labelled.without(left_out)
+    arrays, entry = fit(spec, labelled, vectors, paths)
+    entry |= {"left_out": left_out} if left_out else {}
     entry["test_sets_kept_out"] = sorted(file.parent.name for file in tested)
     classifier.save(arrays, model)
     write_parquet(parts, labelled.table())

@@ -1,6 +1,6 @@
 """Labelled images split by concept: training, validation and test parts never share one."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,10 @@ class Labelled:
     def of(self, part: str) -> "Labelled":
         selected = self.parts == part
         return Labelled(self.keys[selected], self.labels[selected], self.parts[selected], {})
+
+    def without(self, keys: Collection[str]) -> "Labelled":
+        rest = ~np.isin(self.keys, list(keys))
+        return Labelled(self.keys[rest], self.labels[rest], self.parts[rest], self.dropped)
 
     def table(self) -> pa.Table:
         """What each image is used for, as a table `key, label, part`."""

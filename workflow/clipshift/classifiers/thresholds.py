@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from clipshift.classifiers.folds import TEST, VALIDATION
+from clipshift.core.counts import tolerate
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
@@ -79,8 +80,7 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
         score_of |= dict(zip(rows["key"].to_pylist(), rows[domain].to_pylist(), strict=True))
     if missing := set(keys) - score_of.keys():
         raise ClipshiftError(
-            f"{len(missing)} labelled images, e.g. {min(missing)!r}, have no score in "
-            f"{files[0]}; they were not embedded, so take them out of the labels"
+            f"{len(missing)} labelled images, e.g. {min(missing)!r}, have no score in {files[0]}"
         )
     values = [score_of[key] for key in keys]
     return None if None in values else np.array(values, dtype=np.float32)
@@ -98,9 +98,21 @@ def read_sides(table: Path, scores: Sequence[Path], part: str | None = None) -> 
     rows = read_parquet(table, ["key", "label", *["part"] * (part is not None)]).sort_by("key")
     if part is not None:
         rows = rows.filter(pa.compute.equal(rows["part"], part))
+    rows = rows.filter(pa.compute.is_in(rows["key"], value_set=_scored(rows["key"], scores)))
     keys, labels = rows["key"].to_pylist(), rows["label"].to_numpy()
     by_domain = {d: read_scores(scores, keys, d) for d in DETECTED * bool(keys)}
     return {d: (labels == DOMAINS.index(d), s) for d, s in by_domain.items() if s is not None}
+
+
+def _scored(keys: pa.ChunkedArray, scores: Sequence[Path]) -> pa.Array:
+    """Those of some keys that have scores: all but the few whose images cannot be decoded."""
+    there: set[str] = set()
+    for file in scores:
+        found = read_parquet(file, ["key"])["key"]
+        there.update(found.filter(pa.compute.is_in(found, value_set=keys.unique())).to_pylist())
+    missing = dict.fromkeys(set(keys.to_pylist()) - there, "no score")
+    tolerate(missing, len(keys), f"labelled images of {', '.join(map(str, scores[:1]))}")
+    return pa.array(sorted(there), pa.string())
 
 
 def points(found: Mapping[str, Mapping[str, Side]], precision: float) -> dict[str, Any]:

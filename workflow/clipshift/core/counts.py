@@ -5,10 +5,33 @@ splits and refuses when they do not agree.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from clipshift.core.errors import ClipshiftError
+
+# Of all items, how many may be left out as damaged before a step refuses to go on.
+TOLERATED = 0.01
+
+
+def tolerate(left_out: Mapping[str, str], total: int, what: str, share: float = TOLERATED) -> None:
+    """Let a share of some items be left out, and one in any case.
+
+    Args:
+        left_out: key -> reason; what: names the items and the place they come from.
+
+    Raises:
+        ClipshiftError: more of them are left out, or all; it lists them.
+    """
+    if len(left_out) <= max(1, share * total) and len(left_out) < max(1, total):
+        return
+    some = "; ".join(f"{key!r}: {why}" for key, why in sorted(left_out.items())[:20])
+    more = f"; and {len(left_out) - 20} more" if len(left_out) > 20 else ""
+    raise ClipshiftError(
+        f"{len(left_out)} of {total} {what} are unusable, more than {share:.3g} of them ({some}"
+        f"{more}); replace them, or take them out"
+    )
 
 
 @dataclass

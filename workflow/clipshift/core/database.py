@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import unreadable
 
 Paths = Sequence[Path]
 
@@ -56,6 +58,13 @@ def database(memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
                 f"a query over the tables needs more than {most} of memory ({said}); run the job "
                 "with more, e.g. --set-resources RULE:mem_mb=128000"
             ) from error
+        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) or (
+            type(error) is duckdb.Error  # of damaged files, without a class of its own
+        ):
+            named = next((Path(p) for p in re.findall(r"[\"']([^\"']+)[\"']", said)), Path())
+            if named.is_file():
+                raise unreadable(named, named.suffix[1:] or "table", error) from error
+            raise ClipshiftError(f"a table cannot be read: {said}; make it again") from error
         raise
 
 

@@ -22,6 +22,7 @@ from pydantic import BeforeValidator
 
 from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.sniff import explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,7 +134,15 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     except FileNotFoundError:  # a defect of the workflow, not of the file
         raise
     except (pa.ArrowException, OSError) as error:
-        raise ClipshiftError(f"{path} is not a readable parquet file: {error}") from error
+        raise unreadable(path, "parquet", error) from error
+
+
+def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:
+    """The error of a file that is not of its kind: what it is instead, where that is known."""
+    if (why := explain(path)) and f"{kind} file" not in why:
+        return ClipshiftError(f"{path} is not a readable {kind} file; it {why}")
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ClipshiftError(f"{path} is not a readable {kind} file: {said}; get it again")
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

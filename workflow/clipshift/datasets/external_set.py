@@ -40,13 +40,14 @@ def build(testset: str, spec: FolderSet, out: Path) -> None:
     tars = set_tars(folder / spec.split)
     counts: Counter[int] = Counter()
     keys: set[str] = set()
+    rejected: Counter[str] = Counter()
     shards = []
     with (
         atomic(out / "samples.parquet") as stream,
         pq.ParquetWriter(stream, SAMPLE_SCHEMA, compression="zstd") as writer,
     ):
         for tar in tars:
-            found = list(_rows(testset, spec.split, tar, names, keys))
+            found = list(_rows(testset, spec.split, tar, names, keys, rejected))
             counts.update(label for label, _ in found)
             rows = [row for _, row in found]
             shards.append({"name": tar.name, "samples": len(rows), "bytes": tar.stat().st_size})
@@ -55,7 +56,8 @@ def build(testset: str, spec: FolderSet, out: Path) -> None:
     expect(folder, "classes with a sample", spec.classes, len(counts))
     write_text(out / "classnames.txt", "\n".join(names) + "\n")
     write_text(out / "dataset_type.txt", "multiclass\n")
-    step_counts = StepCounts("set", testset, came_in=len(keys), went_out=len(keys))
+    went_out = len(keys) - rejected.total()
+    step_counts = StepCounts("set", testset, len(keys), went_out, rejected)
     classes: Counter[str] = Counter()
     for label, class_name in enumerate(names):
         classes[class_name] += counts[label]
@@ -91,9 +93,10 @@ def expect(where: Path, what: str, expected: int, found: int) -> None:
 
 
 def _rows(
-    name: str, split: str, tar: Path, names: list[str], keys: set[str]
+    name: str, split: str, tar: Path, names: list[str], keys: set[str], rejected: Counter[str]
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Label and row of each sample of a tar; `keys` gathers those seen, none comes twice."""
+    """Label and row of each sample of a tar; `keys` gathers those seen, none comes twice, and
+    `rejected` counts those without an image."""
     for sample in read_tar(tar):
         if sample.key in keys:
             raise ClipshiftError(f"{tar}: the key {sample.key!r} occurs twice")
@@ -108,8 +111,9 @@ def _rows(
         label = int(whole[1])
         try:
             image = sample.image
-        except Undecodable as error:
-            raise ClipshiftError(f"{tar}: sample {sample.key!r}: {error}") from None
+        except Undecodable as reason:
+            rejected[str(reason)] += 1
+            continue
         locator = f"{name}/{split}/{tar.name}/{sample.key}"
         named = names[label]
         blank = dict.fromkeys(("domain", "licence", "author"), "")

@@ -4,19 +4,27 @@ Policy, the same for embedding, training, evaluation, audit, labelling and figur
 
 - EXIF orientation is applied; colour profiles are not.
 - Transparency is laid on a background, white by default (as img2dataset does when it resizes).
-- 16-bit values are divided by 257. Float values are scaled by the range that holds them:
-  [0, 1], [0, 255] or [0, 65535].
+- 16-bit values are divided by 257 (12-bit ones by 4095/255). Float values are scaled by the
+  smallest of the ranges [0, 1], [0, 255], [0, 65535] that holds them, integers of 32 bits by the
+  smaller or larger of the last two. Values may leave a range by a tenth of it, as filters do;
+  they are clipped.
 - The first frame of an animation stands for it.
-- More than `MAX_PIXELS` are refused before any pixel is decoded.
+- More than `MAX_PIXELS` are refused before any pixel is decoded, and so are tiles that would
+  decode to more; Pillow itself bounds what compressed texts and profiles become.
 - Only the listed formats are opened: never EPS (Pillow would start Ghostscript), never SVG.
 """
 
 import io
+import re
 import warnings
 from contextlib import suppress
 
 import numpy as np
 from PIL import Image
+
+from clipshift.core.errors import ClipshiftError
+
+Colour = tuple[int, int, int]
 
 SUFFIXES = frozenset(
     (
@@ -25,7 +33,7 @@ SUFFIXES = frozenset(
     )
 )  # fmt: skip
 MAX_PIXELS = 89_478_485  # Pillow's limit against decompression bombs: a quarter GiB of RGB
-WHITE = (255, 255, 255)
+WHITE: Colour = (255, 255, 255)
 
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
@@ -37,11 +45,12 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_RANGES: tuple[tuple[float, float], ...] = (
-    (1.0, 255.0),
-    (255.0, 1.0),
-    (65535.0, 1 / 257),
-)  # largest value, factor
+_RANGES = (1.0, 255.0, 65535.0)  # largest values of the scales of grey
+_BEYOND = 0.1  # share of a scale by which values may leave it
+# Tags of TIFF.
+_BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_HEIGHT = 258, 262, 322, 323
+# Suffixes and formats that every trainer reads.
+_PORTABLE = {"JPEG": ("jpg", "jpeg"), "PNG": ("png",), "WEBP": ("webp",)}
 
 with suppress(ImportError):  # optional libraries register their formats
     import pillow_heif  # type: ignore[import-not-found]
@@ -55,15 +64,30 @@ _WANTED = (
     "JXL", "TGA",
 )  # fmt: skip
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
-# `decode` compares the size itself; a filter of warnings that is set in a thread is no thread's.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# Of damaged files and large ones, about which `decode` says more. A filter of warnings that is set
+# in a thread is no thread's.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class Undecodable(Exception):
     """These bytes give no image; the text is the reason, for counts and lists."""
 
 
-def decode(data: bytes, background: tuple[int, int, int] = WHITE) -> Image.Image:
+def colour(text: str) -> Colour:
+    """The colour of `#rrggbb`.
+
+    Raises:
+        ClipshiftError: the text is none.
+
+    >>> colour("#ff8000")
+    (255, 128, 0)
+    """
+    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ClipshiftError(f"the background {text!r} is no colour; write #rrggbb, e.g. #ffffff")
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def decode(data: bytes, background: Colour = WHITE) -> Image.Image:
     """The RGB image of the bytes of a file.
 
     Args:
@@ -76,8 +100,7 @@ def decode(data: bytes, background: tuple[int, int, int] = WHITE) -> Image.Image
         raise Undecodable("empty file")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Undecodable(f"more than {MAX_PIXELS} pixels")
+            _check_size(image)
             return _upright(_rgb(image, background), image)
     except Undecodable:
         raise
@@ -87,6 +110,20 @@ def decode(data: bytes, background: tuple[int, int, int] = WHITE) -> Image.Image
         raise Undecodable("undecodable image") from error
 
 
+def check(data: bytes) -> None:
+    """Raise `Undecodable` where `decode` would; of a plain JPEG an eighth of the pixels is made."""
+    try:
+        plain = is_plain(data)
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            if plain:
+                image.draft("RGB", (1, 1))
+                image.load()
+                return
+    except Exception:  # `decode` has the reason
+        pass
+    decode(data)
+
+
 def is_plain(data: bytes) -> bool:
     """Whether any decoder gives the same RGB image of these bytes as `decode`, by their header.
 
@@ -94,21 +131,60 @@ def is_plain(data: bytes) -> bool:
     more than 8 bits, an orientation; and for what cannot be opened.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "WEBP")) as image:
+        with Image.open(io.BytesIO(data), formats=tuple(_PORTABLE)) as image:
             return (
                 image.mode in ("L", "RGB")
                 and not image.has_transparency_data
+                and not (image.format == "PNG" and _png_bits(data) > 8)
+                and not getattr(image, "is_animated", False)
                 and _orientation(image) == 1
-                and image.width * image.height <= MAX_PIXELS
+                and 0 < image.width * image.height <= MAX_PIXELS
             )
     except Exception:
         return False
 
 
-def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+def portable(data: bytes, suffix: str, background: Colour = WHITE) -> tuple[str, bytes]:
+    """Suffix and bytes of an image that any decoder reads as `decode` does.
+
+    Plain images keep their bytes, and their suffix where it is one that trainers read; others
+    become PNG.
+
+    Raises:
+        Undecodable: as `decode`.
+    """
+    if is_plain(data):
+        check(data)
+        with Image.open(io.BytesIO(data), formats=tuple(_PORTABLE)) as image:
+            names = _PORTABLE[image.format or ""]
+        known = {name for some in _PORTABLE.values() for name in some}
+        return (suffix if suffix in known else names[0]), data
+    out = io.BytesIO()
+    decode(data, background).save(out, "PNG")
+    return "png", out.getvalue()
+
+
+def _check_size(image: Image.Image) -> None:
+    """Raise `Undecodable` before anything is decoded that would take too much memory."""
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise Undecodable(f"more than {MAX_PIXELS} pixels")
+    if not pixels:
+        raise Undecodable("no pixels")
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_HEIGHT, 0) > MAX_PIXELS:
+        raise Undecodable(f"tiles of more than {MAX_PIXELS} pixels")
+
+
+def _rgb(image: Image.Image, background: Colour) -> Image.Image:
     """8-bit RGB of an image of any mode, unturned."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
+        return _deep_grey(image, background)
+    transparent = image.info.get("transparency")
+    if image.mode == "RGB" and isinstance(transparent, tuple) and _is_deep(image):
+        # 16-bit colour loses its lower bytes when it is read; so must the one that is transparent.
+        image.load()
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         plain = Image.new("RGBA", rgba.size, (*background, 255))
@@ -116,18 +192,40 @@ def _rgb(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     return image.convert("RGB")
 
 
-def _eight_bits(image: Image.Image) -> np.ndarray:
-    """(h, w) uint8 of grey values in 16 or 32 bits or float."""
-    # Integers are 16-bit files, which Pillow may widen to 32: one scale, whatever their values.
-    ranges = _RANGES if image.mode == "F" else _RANGES[2:]
+def _is_deep(image: Image.Image) -> bool:
+    return any("16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _deep_grey(image: Image.Image, background: Colour) -> Image.Image:
+    """RGB of grey values in 12, 16 or 32 bits or float."""
+    tags = dict(getattr(image, "tag_v2", {}))
     values = np.asarray(image).astype(np.float64)
     low, high = values.min(), values.max()
-    if not (np.isfinite(low) and np.isfinite(high)) or low < 0:
-        raise Undecodable("grey values below zero, infinite or NaN")
-    for largest, factor in ranges:
-        if high <= largest:
-            return np.rint(values * factor).astype(np.uint8)
-    raise Undecodable("grey values above 65535")
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise Undecodable("grey values infinite or NaN")
+    scales: tuple[float, ...] = _RANGES[2:]  # 16 bits, which Pillow may widen to 32
+    if image.mode == "F":
+        scales = _RANGES
+    elif image.format == "TIFF":
+        bits = tags.get(_BITS, (16,))[0]
+        scales = {12: (4095.0,), 32: _RANGES[1:]}.get(bits, scales)
+    for top in scales:
+        if -_BEYOND * top <= low and high <= top * (1 + _BEYOND * (image.mode == "F")):
+            break
+    else:
+        raise Undecodable(f"grey values below zero or above {scales[-1]:.0f}")
+    grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+    if tags.get(_PHOTOMETRIC) == 0:  # white is zero
+        grey = 255 - grey
+    rgb = np.stack([grey] * 3, axis=-1)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        rgb[values == transparent] = background
+    return Image.fromarray(rgb)
+
+
+def _png_bits(data: bytes) -> int:
+    return data[24]  # of IHDR, which is the first chunk
 
 
 def _upright(rgb: Image.Image, opened: Image.Image) -> Image.Image:

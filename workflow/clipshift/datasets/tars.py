@@ -32,6 +32,8 @@ _META = re.compile(r"__[^/]*__($|/)")
 _OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
 _DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
+# Why a further image of a sample is not read.
+SECOND = "second image of a sample"
 SUFFIXES_OF_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
@@ -65,9 +67,18 @@ class Sample:
         Raises:
             Undecodable: it has none.
         """
-        for suffix, data in self.parts.items():
+        return self.parts[self.image_suffix]
+
+    @property
+    def has_image(self) -> bool:
+        return any(suffix.rpartition(".")[2] in SUFFIXES for suffix in self.parts)
+
+    @property
+    def image_suffix(self) -> str:
+        """Suffix of its first image; raises as `image`."""
+        for suffix in self.parts:
             if suffix.rpartition(".")[2] in SUFFIXES:
-                return data
+                return suffix
         raise Undecodable("no image in the sample")
 
 
@@ -197,7 +208,7 @@ def image_places(path: Path) -> Iterator[Record | Rejected]:
         if not member.is_image:
             continue
         if found:
-            yield Rejected(key, f"{where}#{member.name}", "second image of a sample")
+            yield Rejected(key, f"{where}#{member.name}", SECOND)
         else:
             found = True
             yield Record(key, Place(path, member.name, member.offset, member.size))

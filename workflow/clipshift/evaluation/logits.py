@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from clipshift.core.counts import TOLERATED, tolerate
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_file, write_json, write_npy, write_parquet
 from clipshift.core.step import step
+from clipshift.datasets.images import colour
 from clipshift.datasets.labels import check_labels
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.evaluation import protocols
@@ -33,12 +35,16 @@ class How:
 
     Attributes:
         protocol: its name; head: its block (None: the model's own).
+        background: behind transparent pixels; undecodable: the share of a test set's images that
+            may be left out (see `core.counts.tolerate`).
     """
 
     batch: int
     precision: str = "fp32"
     protocol: str = OWN
     head: Head | None = None
+    background: str = "#ffffff"
+    undecodable: float = TOLERATED
 
 
 @dataclass(frozen=True)
@@ -95,14 +101,20 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Run one model over test sets, and store what it says of each.
 
+    Images that cannot be decoded are left out; the record names them.
+
     Args:
         record: of its training.
         probe: what a linear probe learns from.
+
+    Raises:
+        ClipshiftError: too many images of a set cannot be decoded.
     """
+    background = colour(how.background)
     trained = read_json(record)
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
         model = protocols.load(trained, weights, Path(scratch))
-    score = protocols.scorer(model, how.head, how.batch, probe)
+    score = protocols.scorer(model, how.head, how.batch, probe, background)
     identity = {key: trained[key] for key in ("run", "split", "seed", "model", "samples_seen")}
     identity |= {
         "head": how.protocol,
@@ -117,8 +129,10 @@ def evaluate(
         tars = tars_of([files.tars], data_folder())
         names, labels = check_labels(files.folder, tars)
         asked = protocols.asked(files.folder, names, files.answers, text)
-        keys, x = protocols.features(model, read_tars(tars), how.batch)
-        scores, said = score(x, asked)
+        seen = protocols.features(model, read_tars(tars), how.batch, background)
+        tolerate(seen.left_out, len(labels), f"images of the set {test_set}", how.undecodable)
+        scores, said = score(seen.x, asked)
+        said |= {"left_out": seen.left_out} if seen.left_out else {}
         entry = {"schema_version": SCHEMA_VERSION, **identity, "test_set": test_set}
         entry |= {"classes": names, "protocol": said.pop("head"), **said}
-        store(files.rows, keys, scores, labels, entry)
+        store(files.rows, seen.keys, scores, labels, entry)

@@ -16,10 +16,11 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
+from clipshift.core.counts import tolerate
 from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
-from clipshift.datasets.images import decode
+from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 from clipshift.datasets.prompts import OPENAI_IMAGENET, templates
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
@@ -74,17 +75,48 @@ def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     return Model(visual, preprocess, device, None, layer, record["classes"])
 
 
-def features(model: Model, samples: Iterator[Sample], batch: int) -> tuple[list[str], np.ndarray]:
-    """Keys, and (N, D) float32 features of images in evaluation view, in their order."""
+@dataclass(frozen=True)
+class Seen:
+    """What a model sees of some samples.
+
+    Attributes:
+        keys: of those that can be decoded, in their order; x: (N, D) float32 their features.
+        left_out: key -> the reason why another one cannot.
+    """
+
+    keys: list[str]
+    x: np.ndarray
+    left_out: dict[str, str]
+
+
+def features(
+    model: Model, samples: Iterator[Sample], batch: int, background: Colour = WHITE
+) -> Seen:
+    """Features of images in evaluation view.
+
+    Raises:
+        ClipshiftError: none can be decoded.
+    """
+    left_out: dict[str, str] = {}
+
+    def decoded() -> Iterator[tuple[str, Image.Image]]:
+        for sample in samples:
+            try:
+                yield sample.key, decode(sample.image, background)
+            except Undecodable as reason:
+                left_out[sample.key] = str(reason)
+
     keys: list[str] = []
     parts = []
+    images = decoded()
     with torch.inference_mode():
-        while some := list(islice(samples, batch)):
-            keys += [sample.key for sample in some]
-            images = (decode(s.image) for s in some)
-            stacked = torch.stack([model.preprocess(image) for image in images])  # (B, 3, H, W)
+        while some := list(islice(images, batch)):
+            keys += [key for key, _ in some]
+            stacked = torch.stack([model.preprocess(image) for _, image in some])  # (B, 3, H, W)
             parts.append(model.features(stacked.to(model.device)).float().cpu().numpy())
-    return keys, np.concatenate(parts)
+    if not parts:
+        raise ClipshiftError(f"none of {len(left_out)} images can be decoded: {left_out}")
+    return Seen(keys, np.concatenate(parts), left_out)
 
 
 @dataclass(frozen=True)
@@ -140,8 +172,9 @@ def reads_text(model: Model, head: PromptHead | LinearHead | None) -> bool:
 
 
 def scorer(
-    model: Model, head: PromptHead | LinearHead | None, batch: int, train: Labelled | None
-) -> Scorer:
+    model: Model, head: PromptHead | LinearHead | None, batch: int, train: Labelled | None,
+    background: Colour = WHITE,
+) -> Scorer:  # fmt: skip
     """The scorer of a protocol; of none, the model's own: the study's prompts, or its layer.
 
     Raises:
@@ -150,7 +183,7 @@ def scorer(
     if isinstance(head, LinearHead):
         if train is None:
             raise ClipshiftError("causes.heads: a linear head needs labelled training images")
-        return _linear(model, head, batch, train)
+        return _linear(model, head, batch, train, background)
     if head is None and model.layer is not None:
         return _own(model)
     if model.clip is None:
@@ -195,8 +228,10 @@ def _own(model: Model) -> Scorer:
     return score
 
 
-def _linear(model: Model, head: LinearHead, batch: int, train: Labelled) -> Scorer:
-    x, y = probe_data(model, head, batch, train)
+def _linear(
+    model: Model, head: LinearHead, batch: int, train: Labelled, background: Colour
+) -> Scorer:
+    x, y, left_out = probe_data(model, head, batch, train, background)
     named = train.classes
     classes = named.read_text().splitlines() if isinstance(named, Path) else named
     probe = LogisticRegression(C=head.c, max_iter=head.iterations)
@@ -209,15 +244,17 @@ def _linear(model: Model, head: LinearHead, batch: int, train: Labelled) -> Scor
         logits = np.full((len(x), len(classes)), _NEVER)
         logits[:, probe.classes_] = found
         said = _silent("linear probe") | {"probe_pictures": len(y)}
+        said |= {"probe_left_out": left_out} if left_out else {}
         return answered(logits, classes, asked), said
 
     return score
 
 
 def probe_data(
-    model: Model, head: LinearHead, batch: int, train: Labelled
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, D) features and (N,) labels of the probe's images, in the order of keys.
+    model: Model, head: LinearHead, batch: int, train: Labelled, background: Colour = WHITE
+) -> tuple[np.ndarray, np.ndarray, dict[str, str]]:
+    """(N, D) features and (N,) labels of the probe's images, in the order of keys; and those that
+    cannot be decoded, with the reason.
 
     Raises:
         ClipshiftError: they have one class only.
@@ -229,9 +266,11 @@ def probe_data(
     chosen = sorted(labels, key=lambda key: (seeded_order(head.seed, key), key))[: head.most]
     if len({labels[key] for key in chosen}) < 2:
         raise ClipshiftError(f"{train.chosen}: a linear probe needs images of two classes")
-    keys, x = features(model, _samples(tars_of(train.tars, data_folder()), set(chosen)), batch)
-    order = np.argsort(keys)
-    return x[order], np.array([labels[keys[i]] for i in order])
+    samples = _samples(tars_of(train.tars, data_folder()), set(chosen))
+    seen = features(model, samples, batch, background)
+    tolerate(seen.left_out, len(chosen), f"images of {train.chosen}")
+    order = np.argsort(seen.keys)
+    return seen.x[order], np.array([labels[seen.keys[i]] for i in order]), seen.left_out
 
 
 def _samples(tars: Sequence[Path], keys: set[str]) -> Iterator[Sample]:

@@ -139,8 +139,9 @@ def measure(p: Predictions) -> Value:
 
 def entry(p: Predictions) -> Value:
     """The accuracies of a view, and what they were measured on."""
-    prompts = {key: p.record[key] for key in ("templates", "words") if key in p.record}
-    return measure(p) | {"classes": p.classes} | prompts
+    shown = ("templates", "words", "left_out")
+    shared = {key: p.record[key] for key in shown if key in p.record}
+    return measure(p) | {"classes": p.classes} | shared
 
 
 def joined(entries: Mapping[int, Value]) -> Value:
@@ -152,7 +153,7 @@ def joined(entries: Mapping[int, Value]) -> Value:
     seeds = list(entries.values())
     n, top1 = seeds[0]["n"], float(np.mean([e["top1"] for e in seeds]))
     low, high = clopper_pearson(min(top1 * n, n), n)
-    same = ("chance", "majority", "classes", "templates", "words")
+    same = ("chance", "majority", "classes", "templates", "words", "left_out")
     return {
         "n": n,
         "top1": top1,

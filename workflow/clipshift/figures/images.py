@@ -12,13 +12,15 @@ from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
-from clipshift.datasets.images import decode
+from clipshift.datasets.images import Undecodable, decode
 from clipshift.datasets.tar_paths import data_folder, tars_of
-from clipshift.datasets.tars import read_tar
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.layout.figures import Files, leaves
 
 # Side of an embedded image, pixels: sharp in print at the size of a thumbnail.
 SIDE = 112
+# Colour that stands for an image that cannot be decoded.
+BROKEN = "#c8c8c8"
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Thumbnail]:
         for table, tar in zip(leaves(dataset["tables"]), leaves(dataset["tars"]), strict=True):
             captions = _captions(Path(table), wanted)
             if captions:
-                for key, image in image_bytes(tars_of([tar], data_folder()), captions.keys()):
+                for key, image in decoded(tars_of([tar], data_folder()), captions.keys()):
                     thumbnails[key] = Thumbnail(captions[key], thumbnail(image, SIDE))
     if missing := sorted(wanted - thumbnails.keys()):
         where = ", ".join(next(leaves(dataset["tables"])) for dataset in datasets)
@@ -62,17 +64,23 @@ def images(files: Files, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, 
     return tests | {"": fetch(list(files["bases"].values()), {r["key"] for r in rows})}
 
 
-def image_bytes(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, bytes]]:
-    """Key and bytes of the wanted images, in the order of the tars."""
+def decoded(tars: Sequence[Path], wanted: Set[str]) -> Iterator[tuple[str, Image.Image]]:
+    """Key and image of the wanted samples, in the order of the tars; `BROKEN` for a damaged one."""
     for tar in tars:
         for sample in read_tar(tar):
             if sample.key in wanted:
-                yield sample.key, sample.image
+                yield sample.key, _decoded(sample)
 
 
-def thumbnail(data: bytes, side: int) -> np.ndarray:
-    """(side, side, 3) uint8: the whole image on a white square."""
-    image = decode(data)
+def _decoded(sample: Sample) -> Image.Image:
+    try:
+        return decode(sample.image)
+    except Undecodable:
+        return Image.new("RGB", (SIDE, SIDE), BROKEN)
+
+
+def thumbnail(image: Image.Image, side: int) -> np.ndarray:
+    """(side, side, 3) uint8: the whole image, which is changed, on a white square."""
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     square = Image.new("RGB", (side, side), "white")
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))

@@ -11,10 +11,9 @@ from PIL import Image, ImageDraw
 
 from clipshift.core.files import atomic, read_parquet
 from clipshift.core.step import step
-from clipshift.datasets.images import decode
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tar_paths import data_folder, tars_of
-from clipshift.figures.images import image_bytes
+from clipshift.figures.images import decoded
 
 COLUMNS = 12
 THUMB = 72
@@ -31,8 +30,7 @@ def choose(keys: list[str], count: int) -> list[str]:
 def images(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
     """Thumbnails of the wanted keys."""
     thumbnails = {}
-    for key, data in image_bytes(tars, wanted):
-        image = decode(data)
+    for key, image in decoded(tars, wanted):
         thumbnails[key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
     return thumbnails
 

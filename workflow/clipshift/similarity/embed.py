@@ -22,7 +22,7 @@ from clipshift.core.device import available_cores
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_json
 from clipshift.core.step import step
-from clipshift.datasets.images import Undecodable, decode
+from clipshift.datasets.images import WHITE, Colour, Undecodable, colour, decode
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
 from clipshift.similarity import encoders
@@ -38,10 +38,10 @@ CHECK_TOLERANCE = 1e-3
 
 
 def images(
-    tars: Path | Sequence[Path], step_counts: StepCounts
+    tars: Path | Sequence[Path], step_counts: StepCounts, background: Colour = WHITE
 ) -> Iterator[tuple[str, Image.Image]]:
     """Decoded images of some tars by key, in order; undecodable ones are counted and left out."""
-    for key, decoded in _ahead(read_tars(tars)):
+    for key, decoded in _ahead(read_tars(tars), background):
         step_counts.came_in += 1
         try:
             yield key, decoded.result()
@@ -49,25 +49,28 @@ def images(
             step_counts.rejected[str(reason)] += 1
 
 
-def _ahead(samples: Iterator[Sample]) -> Iterator[tuple[str, Future[Image.Image]]]:
+def _ahead(
+    samples: Iterator[Sample], background: Colour
+) -> Iterator[tuple[str, Future[Image.Image]]]:
     """Keys of samples and their images, which all cores decode a little ahead."""
     cores = available_cores()
     waiting: deque[tuple[str, Future[Image.Image]]] = deque()
     with ThreadPoolExecutor(cores) as pool:
         for sample in samples:
-            waiting.append((sample.key, pool.submit(_decode, sample)))
+            waiting.append((sample.key, pool.submit(_decode, sample, background)))
             if len(waiting) > AHEAD * cores:
                 yield waiting.popleft()
         yield from waiting
 
 
-def _decode(sample: Sample) -> Image.Image:
-    return decode(sample.image)
+def _decode(sample: Sample, background: Colour) -> Image.Image:
+    return decode(sample.image, background)
 
 
 def embed(
-    encoder: Encoder, tars: Path | Sequence[Path], table: Path, shard: str, out: Path
-) -> StepCounts:
+    encoder: Encoder, tars: Path | Sequence[Path], table: Path, shard: str, out: Path,
+    background: Colour = WHITE,
+) -> StepCounts:  # fmt: skip
     """Embed one shard and return its counts. A large shard is in memory as vectors and keys only.
 
     Raises:
@@ -81,7 +84,7 @@ def embed(
     chunks: list[np.ndarray] = []
     batch: list[Image.Image] = []
     progress = tqdm(total=len(known), desc=f"embed {tar}", mininterval=5, file=sys.stderr)
-    for key, image in images(tars, step_counts):
+    for key, image in images(tars, step_counts, background):
         if key not in known:
             raise ClipshiftError(f"{tar}: the sample {key!r} has no row in {table}")
         keys.append(key)
@@ -106,19 +109,22 @@ def embed(
     mine = rows.combine_chunks().take(pc.index_in(image_path, rows["key"]))
     metadata = pa.table({"image_path": image_path, **{c: mine[c] for c in mine.column_names[1:]}})
     write_shard(out, shard, np.concatenate(chunks), metadata)
-    verify(encoder, tars, shard, out)
+    verify(encoder, tars, shard, out, background)
     write_json(out / "account" / f"account_{shard}.json", step_counts.as_json())
     return step_counts
 
 
-def verify(encoder: Encoder, tars: Path | Sequence[Path], shard: str, out: Path) -> None:
+def verify(
+    encoder: Encoder, tars: Path | Sequence[Path], shard: str, out: Path,
+    background: Colour = WHITE,
+) -> None:  # fmt: skip
     """Embed some stored rows again from their images and compare: alignment and numbers."""
     stored = read_shard(out, shard)
     if not stored.keys:
         return
     rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
     wanted = {stored.keys[row]: row for row in rows}
-    for key, image in images(tars, StepCounts("verify", shard)):
+    for key, image in images(tars, StepCounts("verify", shard), background):
         if key in wanted:
             again = encoder.encode([image])[0]
             similarity = float(again @ stored.vectors[wanted[key]].astype(np.float64))
@@ -130,12 +136,17 @@ def verify(encoder: Encoder, tars: Path | Sequence[Path], shard: str, out: Path)
 
 
 @step(version=1)
-def shard(encoder: EncoderBlock, tars: list[str], table: Path, shard: str, out: Path) -> None:
+def shard(
+    encoder: EncoderBlock, tars: list[str], table: Path, shard: str, out: Path,
+    background: str = "#ffffff",
+) -> None:  # fmt: skip
     """`embed` one shard.
 
     Args:
         tars: words, see `clipshift.datasets.tar_paths`.
         table: the sample table of the shard.
         out: an embedding folder.
+        background: behind transparent pixels.
     """
-    embed(encoders.load(encoder), tars_of(tars, data_folder()), table, shard, out)
+    paths = tars_of(tars, data_folder())
+    embed(encoders.load(encoder), paths, table, shard, out, colour(background))

@@ -13,11 +13,16 @@ import pyarrow as pa
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_npy, write_parquet
+from clipshift.similarity.vector_files import key_text, load_npy, no_metadata
 
 # float16 rounding moves a unit vector's norm by less than this.
 NORM_TOLERANCE = 2e-3
 NORM_ROWS = 65_536
 # What makes a vector useless.
+AGAIN = (
+    "Embed this shard again; rows of other norms are divided by them by --normalise (of "
+    "clipshift audit and margins)"
+)
 FAULTS = ("NaN or infinite vector", "vector of norm zero", "vector not L2-normalised")
 
 
@@ -42,9 +47,23 @@ def list_shards(folder: Path) -> list[str]:
     stems = [f.stem.removeprefix("img_emb_") for f in (folder / "img_emb").glob("img_emb_*.npy")]
     if not stems:
         raise ClipshiftError(f"no img_emb/img_emb_*.npy in {folder}")
-    return sorted(
-        stems, key=lambda s: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", s)]
-    )
+    return sorted(stems, key=natural)
+
+
+def natural(name: str) -> list[str | int]:
+    """What names are sorted by so that 2 comes before 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def read_keys(table: Path) -> pa.ChunkedArray:
+    """The keys in the metadata of a shard, as text.
+
+    Raises:
+        ClipshiftError: the table is missing or unreadable, or a key is missing or no text.
+    """
+    if not table.exists():
+        raise no_metadata(table)
+    return key_text(read_parquet(table, ["image_path"])["image_path"], table)
 
 
 def write_shard(folder: Path, shard: str, vectors: np.ndarray, metadata: pa.Table) -> None:
@@ -65,7 +84,7 @@ def read_shard(folder: Path, shard: str, mmap: bool = False) -> Embeddings:
     """
     image, table = shard_paths(folder, shard)
     vectors = _load(image, mmap)
-    keys = read_parquet(table, ["image_path"])["image_path"].to_pylist()
+    keys = read_keys(table).to_pylist()
     check(vectors, keys, image)
     return Embeddings(vectors, keys)
 
@@ -78,7 +97,7 @@ def open_shard(folder: Path, shard: str) -> Embeddings:
     """
     image, table = shard_paths(folder, shard)
     vectors = _load(image, mmap=True)
-    keys = read_parquet(table, ["image_path"])["image_path"].to_pylist()
+    keys = read_keys(table).to_pylist()
     if len(vectors) != len(keys):
         raise ClipshiftError(f"{image}: {len(vectors)} vectors, but {len(keys)} rows of metadata")
     return Embeddings(vectors, keys)
@@ -92,11 +111,8 @@ def open_rows(folder: Path, shard: str) -> tuple[np.ndarray, pa.ChunkedArray]:
             counts differ, or a key occurs twice. Norms are for the reader of the rows to check.
     """
     image, table = shard_paths(folder, shard)
-    for path in (image, table):
-        if not path.exists():
-            raise ClipshiftError(f"{path} is missing: a shard is an npy file and its metadata")
     vectors = _load(image, mmap=True)
-    keys = read_parquet(table, ["image_path"])["image_path"].cast(pa.string())
+    keys = read_keys(table)
     check_layout(vectors, len(keys), image)
     if len(keys.unique()) < len(keys):
         _unique(keys.to_pylist(), image)
@@ -125,11 +141,8 @@ def in_key_order(embeddings: Embeddings) -> Embeddings:
 
 
 def _load(image: Path, mmap: bool) -> np.ndarray:
-    try:
-        vectors: np.ndarray = np.load(image, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ClipshiftError(f"{image} is not a readable npy file: {error}") from error
-    return vectors
+    vectors = load_npy(image)
+    return vectors if mmap else np.array(vectors)
 
 
 def check_layout(vectors: np.ndarray, keys: int, where: Path) -> None:
@@ -156,7 +169,7 @@ def check(vectors: np.ndarray, keys: list[str], where: Path) -> None:
         if len(rows):
             raise ClipshiftError(
                 f"{where}: {len(rows)} rows hold a {what}, the first is row {rows[0]} "
-                f"(key {keys[rows[0]]!r}, norm {norms[rows[0]]:.4f}). Embed this shard again"
+                f"(key {keys[rows[0]]!r}, norm {norms[rows[0]]:.4f}). {AGAIN}"
             )
     _unique(keys, where)
 

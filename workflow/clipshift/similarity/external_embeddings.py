@@ -20,6 +20,7 @@ from clipshift.core.files import (
     atomic_path,
     read_json,
     read_parquet,
+    unreadable,
     write_json,
     write_npy_parts,
     write_parquet,
@@ -34,6 +35,7 @@ from clipshift.similarity.embeddings import (
     norms_of,
     shard_paths,
 )
+from clipshift.similarity.vector_files import load_npy
 
 # What a name in the folder's metadata is compared with in our sample table.
 JOINS = {"image_path": "key", "url": "locator"}
@@ -97,16 +99,13 @@ def index(folder: str, join: str, out: Path) -> None:
 def _open(folder: Path, part: str) -> np.ndarray:
     """The mapped vectors of a part, whose layout and number of rows are checked."""
     image, table = shard_paths(folder, part)
-    try:
-        vectors: np.ndarray = np.load(image, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise ClipshiftError(f"{image} is not a readable npy file: {error}") from error
+    vectors = load_npy(image)
     if not table.exists():
         raise ClipshiftError(f"{table} is missing: {image.name} needs the names of its rows")
     try:
         rows = pq.read_metadata(table).num_rows
     except (pa.ArrowException, OSError) as error:
-        raise ClipshiftError(f"{table} is not a readable parquet file: {error}") from error
+        raise unreadable(table, "parquet", error) from error
     check_layout(vectors, rows, image)
     return vectors
 

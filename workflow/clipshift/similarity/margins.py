@@ -21,6 +21,7 @@ from clipshift.core.files import atomic_path, read_parquet, sha256_file, write_j
 from clipshift.core.files import write_parquet as write_table
 from clipshift.core.step import step
 from clipshift.similarity.embeddings import (
+    AGAIN,
     Embeddings,
     in_key_order,
     open_rows,
@@ -204,7 +205,7 @@ def write_shard(
                     progress.update(len(piece_keys))
         except BadVector as error:
             raise ClipshiftError(
-                f"{where}: {error} (key {keys[error.row].as_py()!r}). Embed this shard again"
+                f"{where}: {error} (key {keys[error.row].as_py()!r}). {AGAIN}"
             ) from error
     record = step_counts.as_json(scanner, shard, len(rows), tests)
     record["inputs"] = {p.name: identity(p) for p in shard_paths(folder, shard)}

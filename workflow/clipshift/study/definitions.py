@@ -105,7 +105,10 @@ def _similarity(c: Config) -> Iterator[Node]:
         embedded = [d for d in (*c.pools, *c.sets) if folders is None or d in folders]
         for d in embedded:
             refs = [("encoders", name), _dataset(c, d)]
-            yield ("embeddings", f"{name}/{d}"), folders and folders[d], refs
+            own = folders and folders[d]
+            if c.rendering.shared and folders is None:
+                own = c.rendering.shared
+            yield ("embeddings", f"{name}/{d}"), own, refs
         both = [d for d in (c.pool, c.reference) if d in embedded]
         for d in both:
             refs = [("embeddings", f"{name}/{d}")]
@@ -177,7 +180,8 @@ def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
             refs += [("captions", name) for name in names & c.causes.fields.keys()]
         elif reference:
             refs.append(("reference_captions", c.reference))
-        yield ("runs", run), c.guard, refs
+        seen = list(c.rendering.shared.values())
+        yield ("runs", run), [c.guard, *seen] if seen else c.guard, refs
         yield ("evaluations", run), evaluation, [("runs", run)]
     for r in c.causes.runs:
         for run, head in ((f"{r.split}-{r.model}-s{s}", head) for s in r.seeds for head in r.heads):

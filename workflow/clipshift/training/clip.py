@@ -6,37 +6,30 @@ checkpoint after each part, and continues at the last one when it is started aga
 same way, on the captions of a corpus.
 """
 
-import io
 import re
 import shutil
 import sys
 import time
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
-from pyarrow.parquet import read_schema
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     Files,
     atomic,
     read_json,
-    read_parquet,
     sha256_file,
     write_csv,
     write_json,
 )
 from clipshift.core.step import step
-from clipshift.datasets.images import decode
-from clipshift.datasets.select import seeded_order
-from clipshift.datasets.shards import write_tar
+from clipshift.datasets.images import WHITE, colour
 from clipshift.datasets.tar_paths import data_folder, located, tars_of
-from clipshift.datasets.tars import Sample, read_tar
 from clipshift.splits.guard import left_out
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.folders import EXTERNAL
@@ -44,10 +37,13 @@ from clipshift.study.config.study import AnyTraining, EpochTraining, Training
 from clipshift.training import checkpoints, launch
 from clipshift.training.batches import trained
 from clipshift.training.init_tower import TEXT_WEIGHTS
-from clipshift.training.tar_filter import prepare, shard_url, write_settings
+from clipshift.training.local_copy import copy_split, unseen
+from clipshift.training.tar_filter import (
+    prepare,
+    shard_url,
+    write_settings,
+)
 
-# Images held in memory while copying, bytes.
-COPY_BYTES = 1 << 30
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
 
 
@@ -90,77 +86,6 @@ def identity_of(split: Path, tars: list[Path], training: Training, seed: int) ->
     }
 
 
-def copy_split(
-    split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path,
-    parts: int = launch.COPY_SHARDS, without: Collection[str] = (),
-) -> int:  # fmt: skip
-    """Copy the kept samples of a split into shuffled training shards and return their number.
-
-    `done.json` is written last; a copy that has it is used again. Where the split's table has
-    captions of its own (`caption`), they replace those of the tars.
-
-    Raises:
-        ClipshiftError: a kept sample is in none of the tars, or in two.
-    """
-    done = out / "done.json"
-    if done.exists():
-        return int(read_json(done)["samples"])
-    shutil.rmtree(out, ignore_errors=True)
-    captions = captions_of(split, without)
-    order = sorted(captions, key=lambda key: (seeded_order(seed, key), key))
-    # As many shards in one pass over the tars as memory allows.
-    size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
-    group = max(1, min(parts, COPY_BYTES // size))
-    for first in range(0, parts, group):
-        shards = range(first, min(first + group, parts))
-        wanted = {key for shard in shards for key in order[shard::parts]}
-        found = _find(wanted, tars, cache_px, captions)
-        if missing := wanted - found.keys():
-            raise ClipshiftError(
-                f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
-                f"e.g. {min(missing)!r}; delete the split and run again"
-            )
-        for shard in shards:
-            mine = (found[key] for key in order[shard::parts])
-            write_tar(out / f"{shard:05d}.tar", mine)
-    write_json(done, {"samples": len(order)})
-    return len(order)
-
-
-def captions_of(split: Path, without: Collection[str] = ()) -> dict[str, str | None]:
-    """The keys that a split keeps, each with its caption where the table has such a column."""
-    named = ["caption"] * ("caption" in read_schema(split).names)
-    table = read_parquet(split, ["key", "kept", *named])
-    table = table.filter(table["kept"])
-    texts = table["caption"].to_pylist() if named else [None] * len(table)
-    pairs = zip(table["key"].to_pylist(), texts, strict=True)
-    return {key: text for key, text in pairs if key not in without}
-
-
-def _find(
-    keys: Set[str], tars: list[Path], cache_px: int | None, captions: Mapping[str, str | None]
-) -> dict[str, Sample]:
-    found: dict[str, Sample] = {}
-    for tar in tars:
-        for sample in read_tar(tar):
-            if sample.key in keys:
-                if sample.key in found:
-                    raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
-                found[sample.key] = _training_sample(sample, cache_px, captions[sample.key])
-    return found
-
-
-def _training_sample(sample: Sample, cache_px: int | None, caption: str | None) -> Sample:
-    if caption is not None:
-        sample = Sample(sample.key, sample.parts | {"txt": caption.encode()})
-    if cache_px is None:
-        return sample
-    image = decode(sample.image)
-    small = io.BytesIO()
-    image.resize((cache_px, cache_px), Image.Resampling.BICUBIC).save(small, "PNG")
-    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts.get("txt", b"")})
-
-
 @dataclass(frozen=True)
 class Filtered:
     """What `read: filter` needs beside the tars: the first word of them is the pool.
@@ -177,7 +102,7 @@ class Filtered:
 
 def filtered(
     split: Path, words: list[str], data: Path, how: Filtered, work: Path,
-    without: Collection[str] = (),
+    without: Collection[str] = (), background: str = "#ffffff",
 ) -> tuple[str, int]:  # fmt: skip
     """Open the user's tars through a filter; the shards to train on, and the number of samples."""
     keep = work / "keep"
@@ -186,13 +111,13 @@ def filtered(
     if not done.exists():
         count = prepare(split, how.tables, tars_of([pool], data), keep, without)
         write_json(done, {"samples": count})
-    write_settings(keep / "pool.json", keep / "pool")
+    write_settings(keep / "pool.json", keep / "pool", background=background)
     urls = [shard_url(keep / "pool.json", str(located(pool, data).absolute()))]
     for word in reference:
         outside = word.startswith(EXTERNAL)
         settings = keep / "reference.json"
         names = how.classnames if outside else None
-        write_settings(settings, keep / "reference.npy", names, how.template)
+        write_settings(settings, keep / "reference.npy", names, how.template, background)
         urls += [shard_url(settings, str(tar.absolute())) for tar in tars_of([word], data)]
     return "::".join(urls), int(read_json(done)["samples"])
 
@@ -249,7 +174,7 @@ def _literal(value: object) -> str:
 def train(
     run: str, split: Path, tars: list[str], training: AnyTraining, seed: int, work: Path,
     model: Path, how: Filtered | None = None, guard: Path | None = None,
-    spec: Controlled | None = None, start: Path | None = None,
+    spec: Controlled | None = None, start: Path | None = None, background: str = "#ffffff",
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
 
@@ -262,6 +187,7 @@ def train(
         guard: the list of test images in the split; they are left out.
         spec: of a controlled model.
         start: weights of the run whose text tower it starts from.
+        background: behind transparent pixels.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, or the program failed.
@@ -276,14 +202,18 @@ def train(
     without = left_out(guard)
     more: dict[str, Any] = {"text": sha256_file(start)} if start else {}
     more |= {"left_out": sorted(without)} if without else {}
+    more |= {"background": background} if colour(background) != WHITE else {}
     if claim(work, identity | more):
         print(f"continuing in {work}", file=sys.stderr)
     if training.read == "filter" and how:
-        data, samples = filtered(split, tars, data_folder(), how, work, without)
+        data, samples = filtered(split, tars, data_folder(), how, work, without, background)
         parts = len(paths)
     else:
         parts = launch.copy_shards(training)
-        samples = copy_split(split, paths, training.cache_px, seed, work / "data", parts, without)
+        samples = copy_split(
+            split, paths, training.cache_px, seed, work / "data", parts, without,
+            colour(background),
+        )  # fmt: skip
         data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
     if isinstance(training, EpochTraining):
         training = training.on(samples)
@@ -325,6 +255,7 @@ def train(
             p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")
         },
     }
+    record |= unseen(work)
     if spec:
         record["controlled"] = spec.model_dump(mode="json")
     write_json(model.with_name("record.json"), record)

@@ -7,7 +7,9 @@ continues at a checkpoint sees what the undisturbed one saw, with any number of 
 import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,13 +18,16 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
+from clipshift.core.device import available_cores
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.images import decode
-from clipshift.datasets.records import Rejected
-from clipshift.datasets.tars import image_places, open_tar
+from clipshift.datasets.images import WHITE, Colour, Undecodable, check, decode
+from clipshift.datasets.records import Record, Rejected
+from clipshift.datasets.tars import SECOND, image_places, open_tar
 
 # Distinct for up to this many views of images in one training.
 _VIEWS = 2**40
+# Images that are checked before more are read.
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,37 @@ def index_tars(tars: Sequence[Path], keys: Sequence[str]) -> Index:
     return Index(list(tars), places[:, 0].astype(np.int32), places[:, 1], places[:, 2])
 
 
+def undecodable(tars: Sequence[Path], keys: Sequence[str]) -> dict[str, str]:
+    """Those of some images that cannot be decoded: key -> reason. Reads each image once.
+
+    Args:
+        keys: sorted; those wanted.
+    """
+
+    def wanted(key: str) -> bool:
+        row = bisect_left(keys, key)
+        return row < len(keys) and keys[row] == key
+
+    def reason(record: Record | Rejected) -> str | None:
+        if isinstance(record, Rejected):
+            return None if record.reason == SECOND else record.reason
+        try:
+            check(record.place.read())
+        except Undecodable as why:
+            return str(why)
+        return None
+
+    found: dict[str, str] = {}
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for tar in tars:
+            records = (record for record in image_places(tar) if wanted(record.key))
+            while some := list(islice(records, _AT_ONCE)):
+                for record, why in zip(some, pool.map(reason, some), strict=True):
+                    if why:
+                        found[record.key] = why
+    return found
+
+
 class Pictures(Dataset[tuple[Any, int]]):
     """Views of images: item (row, number) is (view, row), the view drawn by its number.
 
@@ -74,8 +110,12 @@ class Pictures(Dataset[tuple[Any, int]]):
         seed: of the training.
     """
 
-    def __init__(self, index: Index, view: Callable[[Image.Image], Any], seed: int):
+    def __init__(
+        self, index: Index, view: Callable[[Image.Image], Any], seed: int,
+        background: Colour = WHITE,
+    ):  # fmt: skip
         self._index, self._view, self._seed = index, view, seed
+        self._background = background
         self._open: dict[int, BinaryIO] = {}
 
     def __len__(self) -> int:
@@ -83,7 +123,7 @@ class Pictures(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Any, int]:
         row, number = place
-        image = decode(self._read(row))
+        image = decode(self._read(row), self._background)
         torch.manual_seed(self._seed * _VIEWS + number)
         return self._view(image), row
 

@@ -3,7 +3,7 @@
 `python -m clipshift.training.tar_filter SETTINGS.json TAR` writes a tar with the kept samples of
 TAR to standard output, in its order: what webdataset reads for a shard called `pipe:COMMAND`.
 `prepare` writes, once per training, which keys those are: one sorted list per tar, so a process
-holds those of one.
+holds those of one. What passes is what `trainable` makes of it.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from clipshift.core.database import database
 from clipshift.core.errors import ClipshiftError, run
 from clipshift.core.files import read_json, read_parquet, write_json, write_npy, write_parquet
+from clipshift.datasets.images import SUFFIXES, WHITE, Colour, Undecodable, colour, portable
 from clipshift.datasets.tars import Sample, read_tar
 
 
@@ -106,12 +107,39 @@ def shard_url(settings: Path, tar: str) -> str:
     return f"pipe:{shlex.join(words)} {tar}"
 
 
+def trainable(sample: Sample, background: Colour = WHITE) -> Sample:
+    """A sample as open_clip's trainer reads it: its first image, which any decoder sees as
+    `images.decode` does, under a suffix that the trainer knows; and what is no image.
+
+    Raises:
+        Undecodable: the image, or there is none.
+    """
+    first = sample.image_suffix
+    parts: dict[str, bytes] = {}
+    for suffix, data in sample.parts.items():
+        if suffix == first:
+            name, stored = portable(data, suffix, background)
+            parts[name] = stored
+        elif suffix.rpartition(".")[2] not in SUFFIXES:
+            parts[suffix] = data
+    return Sample(sample.key, parts)
+
+
+def undecodable(folder: Path) -> dict[str, str]:
+    """What `kept_samples` left out: key -> reason."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.json")):
+        found |= read_json(path)
+    return dict(sorted(found.items()))
+
+
 def kept_samples(tar: Path, settings: dict[str, Any]) -> Iterator[Sample]:
-    """The kept samples of a tar, labelled ones with their template caption.
+    """The kept samples of a tar, as `trainable` makes them, labelled ones with their template
+    caption. Undecodable ones are left out, and listed in a file of the tar's name.
 
     Args:
-        settings: `keep`, a list of keys or a folder with one per tar; for a labelled set
-            `classnames` and `template`, too.
+        settings: `keep`, a list of keys or a folder with one per tar; `undecodable`, the folder of
+            those lists; maybe `background`; for a labelled set `classnames` and `template`, too.
     """
     listed = Path(settings["keep"])
     listed = listed / f"{tar.stem}.npy" if listed.is_dir() else listed
@@ -121,18 +149,25 @@ def kept_samples(tar: Path, settings: dict[str, Any]) -> Iterator[Sample]:
     names = settings.get("classnames")
     texts = listed.with_suffix(".parquet")
     captions = read_parquet(texts, ["key", "caption"])["caption"] if texts.exists() else None
+    background = colour(settings.get("background", "#ffffff"))
+    left_out: dict[str, str] = {}
     for sample in read_tar(tar):
         at = int(np.searchsorted(keep, sample.key))
         if at == len(keep) or keep[at] != sample.key:
             continue
+        try:
+            parts = trainable(sample, background).parts
+        except Undecodable as reason:
+            left_out[sample.key] = str(reason)
+            # At once: a reader may have enough before the tar ends.
+            write_json(Path(settings["undecodable"]) / f"{tar.stem}.json", left_out)
+            continue
         if captions is not None:
-            yield Sample(sample.key, sample.parts | {"txt": captions[at].as_py().encode()})
+            parts["txt"] = captions[at].as_py().encode()
         elif names:
-            text = settings["template"].replace("{class}", names[int(sample.parts["cls"])])
-            parts = {s: data for s, data in sample.parts.items() if s != "cls"}
-            yield Sample(sample.key, parts | {"txt": text.encode()})
-        else:
-            yield sample
+            text = settings["template"].replace("{class}", names[int(parts.pop("cls"))])
+            parts["txt"] = text.encode()
+        yield Sample(sample.key, parts)
 
 
 def stream(samples: Iterator[Sample], out: BinaryIO) -> None:
@@ -146,10 +181,16 @@ def stream(samples: Iterator[Sample], out: BinaryIO) -> None:
 
 
 def write_settings(
-    path: Path, keep: Path, classnames: Path | None = None, template: str = ""
-) -> None:
-    """Write the settings of `kept_samples`; class names only for a set that has no captions."""
-    settings: dict[str, Any] = {"keep": str(keep.resolve())}
+    path: Path, keep: Path, classnames: Path | None = None, template: str = "",
+    background: str = "#ffffff",
+) -> None:  # fmt: skip
+    """Write the settings of `kept_samples`; class names only for a set that has no captions.
+
+    What it leaves out is listed in `undecodable/` beside them, in a folder of the settings' name.
+    """
+    lists = path.parent / "undecodable" / path.stem
+    settings: dict[str, Any] = {"keep": str(keep.resolve()), "undecodable": str(lists.resolve())}
+    settings["background"] = background
     if classnames:
         names = classnames.read_text().splitlines()
         settings |= {"classnames": names, "template": template}

@@ -11,13 +11,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
@@ -30,13 +31,15 @@ from clipshift.core.files import atomic, read_json, read_parquet, sha256_file, w
 from clipshift.core.processes import die_with_parent
 from clipshift.core.step import step
 from clipshift.datasets.captions.schema import classes_of
+from clipshift.datasets.images import WHITE, Colour, colour
 from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
-from clipshift.training.clip import claim, copy_split, identity_of, plan
-from clipshift.training.images import Batches, Index, Pictures, index_tars
+from clipshift.training.clip import claim, identity_of, plan
+from clipshift.training.images import Batches, Index, Pictures, index_tars, undecodable
 from clipshift.training.init_tower import start_vision
 from clipshift.training.launch import WORKERS, copy_shards, program, start_step
+from clipshift.training.local_copy import copy_split, unseen
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.towers import TowerWithHead, build, groups, view_of
 
@@ -71,12 +74,18 @@ class Lesson:
     training: Training
     spec: Controlled
     seed: int
+    background: Colour = WHITE
 
 
-def read_chosen(chosen: Path, classes: int) -> tuple[list[str], Labels]:
+def read_chosen(
+    chosen: Path, classes: int, without: Collection[str] = ()
+) -> tuple[list[str], Labels]:
     """Keys, sorted, and labels of the images to train on."""
     table = read_parquet(chosen, ["key", "kept", "labels"])
     table = table.filter(table["kept"]).sort_by("key")
+    if without:
+        left_out = pc.is_in(table["key"], pa.array(sorted(without), pa.string()))
+        table = table.filter(pc.invert(left_out))
     labels = table["labels"].combine_chunks()
     sizes = pc.fill_null(pc.list_value_length(labels), 0).to_numpy(zero_copy_only=False)
     starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
@@ -138,7 +147,8 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
         scaler.load_state_dict(saved["scaler"])
         losses = saved["losses"]
     parallel = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
-    images = Pictures(lesson.index, view_of(training, spec, model.visual), lesson.seed)
+    images = Pictures(lesson.index, view_of(training, spec, model.visual), lesson.seed,
+                      lesson.background)  # fmt: skip
     rate, steps = schedule(training, spec), plan(training)["steps_per_part"]
     for part in range(len(losses), training.checkpoints):
         first, total = part * steps, 0.0
@@ -210,6 +220,7 @@ def _processes() -> Iterator[torch.device]:
 def train(
     run: str, split: Path, tars: list[str], training: Training, spec: Controlled,
     classes: list[str] | Path, seed: int, work: Path, model: Path, start: Path | None = None,
+    background: str = "#ffffff",
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results, on all its processes.
 
@@ -220,6 +231,7 @@ def train(
         work: a folder for copy and checkpoint, which is removed at the end.
         model: the weights to write; record and loss go beside them.
         start: weights of the run whose vision tower it starts from.
+        background: behind transparent pixels.
 
     Raises:
         ClipshiftError: the loss is no number, or a start does not fit.
@@ -230,12 +242,14 @@ def train(
     started = time.time()
     names = classes_of(classes)
     paths = tars_of(tars, data_folder())
+    checked = work / "keep/undecodable/images.json"
     identity = identity_of(split, paths, training, seed) | {
         "model": spec.model_dump(mode="json"),
         "classes": names,
         "start": sha256_file(start) if start else None,
     }
-    keys, labels = read_chosen(split, len(names))
+    if colour(background) != WHITE:
+        identity["background"] = background
     with _processes() as device:
         rank, ranks = _place()
         if rank == 0:
@@ -243,16 +257,23 @@ def train(
                 print(f"continuing in {work}", file=sys.stderr)
             if training.read == "copy":
                 copy_split(split, paths, training.cache_px, seed, work / "data",
-                           copy_shards(training))  # fmt: skip
+                           copy_shards(training), background=colour(background))  # fmt: skip
+            elif not checked.exists():
+                write_json(checked, undecodable(paths, read_chosen(split, len(names))[0]))
         if ranks > 1:
             torch.distributed.barrier()
         if training.read == "copy":
             paths = sorted((work / "data").glob("*.tar"))
+        left_out = unseen(work)
+        keys, labels = read_chosen(split, len(names), left_out.get("undecodable", ()))
+        if not keys:
+            raise ClipshiftError(f"{split}: none of its images can be decoded: {left_out}")
         index = index_tars(paths, keys)
         tower = build(training, spec, len(names), seed, work)
         if start:
             start_vision(tower, start)
-        learn(Lesson(index, labels, training, spec, seed), tower, work, device)
+        lesson = Lesson(index, labels, training, spec, seed, colour(background))
+        learn(lesson, tower, work, device)
     if rank:
         return
     saved = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
@@ -287,5 +308,5 @@ def train(
         "seconds_of_last_start": round(time.time() - started, 1),
         "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch")},
     }
-    write_json(model.with_name("record.json"), record)
+    write_json(model.with_name("record.json"), record | left_out)
     shutil.rmtree(work)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from clipshift.apps.verbs import pair
 from clipshift.core.errors import ClipshiftError
 
 # From "same motif" to "same image" for EfficientNet-Lite0 and CLIP; no universal values.
@@ -35,7 +36,9 @@ _computation = partial(Option, rich_help_panel="Computation")
 
 def _embeddings(what: str) -> Any:
     return _input(
-        metavar="EMB_DIR", help=f"Embeddings of the {what} set (clip-retrieval's layout)."
+        metavar="EMB",
+        help=f"Embeddings of the {what} set: a folder in clip-retrieval's layout, "
+        "an npy (NPY::IDS), npz or h5, or a parquet with a column of lists.",
     )
 
 
@@ -57,6 +60,18 @@ class Options:
     test_images: Annotated[Path | None, _images("test")] = None
     reference: Annotated[Path | None, _embeddings("reference")] = None
     reference_images: Annotated[Path | None, _images("reference")] = None
+    normalise: Annotated[bool, _input(
+        "--normalise", help="Divide each row of the embeddings by its norm."
+    )] = False  # fmt: skip
+    vectors: Annotated[str | None, _input(
+        metavar="NAME", help="Array or column of the embeddings that holds the vectors."
+    )] = None  # fmt: skip
+    keys: Annotated[str | None, _input(
+        metavar="NAME", help="Column of the embeddings that holds the keys."
+    )] = None  # fmt: skip
+    background: Annotated[str, _input(
+        metavar="#RRGGBB", help="Colour behind transparent pixels of images."
+    )] = "#ffffff"  # fmt: skip
     encoder: Annotated[str | None, _input(
         metavar="NAME|JSON", help="efficientnet_lite0 (default), MODEL:PRETRAINED of open_clip, "
         "or an encoder block of the configuration, e.g. "
@@ -64,7 +79,11 @@ class Options:
     )] = None  # fmt: skip
     predictions: Annotated[Path | None, _input(
         metavar="FILE",
-        help="Parquet or csv: key (or test_key), and correct, or label and predicted.",
+        help="csv, tsv, json, jsonl or parquet: key, and correct, or label and predicted.",
+    )] = None  # fmt: skip
+    column: Annotated[list[str] | None, _input(
+        metavar="FIELD=NAME...", help="Columns of --predictions that are not found by themselves: "
+        "key, label, predicted, correct, class_name, test_set; e.g. label=TARGET.",
     )] = None  # fmt: skip
     test_set: Annotated[str | None, _input(
         metavar="NAME", help="Rows of --predictions with this in column test_set.",
@@ -100,7 +119,7 @@ class Options:
         _check_sides(self.sides, self.encoder)
         object.__setattr__(self, "thresholds", sorted(set(self.thresholds)))
         shown = tuple(self.thresholds)
-        if not all(-1 <= t < 1.01 for t in shown):
+        if not all(-1 <= t <= 1 for t in shown):
             raise ClipshiftError(f"--thresholds are cosine similarities (-1 to 1), not {shown}")
         if self.main not in shown:
             raise ClipshiftError(f"--main-threshold {self.main} is none of --thresholds {shown}")
@@ -109,6 +128,9 @@ class Options:
                 raise ClipshiftError(f"--{name} must be at least {low}")
         if self.test_set and not self.predictions:
             raise ClipshiftError("--test-set chooses rows of --predictions, which is not given")
+        if self.column and not self.predictions:
+            raise ClipshiftError("--column names columns of --predictions, which is not given")
+        _ = self.columns, self.colour  # check --column and --background
         if self.predictions and not self.predictions.is_file():
             raise ClipshiftError(f"{self.predictions} (of --predictions) is no file")
         if self.memory_bytes < BASE_BYTES + (64 << 20):
@@ -120,6 +142,18 @@ class Options:
         """The sides that are given."""
         every = {s: Where(getattr(self, s), getattr(self, f"{s}_images")) for s in SIDES}
         return {side: where for side, where in every.items() if where != Where(None, None)}
+
+    @cached_property
+    def columns(self) -> dict[str, str]:
+        """Field of the predictions -> the file's name of it."""
+        return dict(pair(word, "--column FIELD=NAME") for word in self.column or [])
+
+    @cached_property
+    def colour(self) -> tuple[int, int, int]:
+        """Of the background."""
+        from clipshift.datasets.images import colour
+
+        return colour(self.background)
 
     @property
     def main(self) -> float:
@@ -142,7 +176,9 @@ class Options:
     def outcome(self) -> dict[str, Any]:
         """The options that the outputs depend on."""
         names = ("thresholds", "neighbours", "test_set", "items", "sample", "seed")
-        return {name: getattr(self, name) for name in names} | {"main_threshold": self.main}
+        found = {name: getattr(self, name) for name in names} | {"main_threshold": self.main}
+        found |= {"columns": self.columns} if self.columns else {}
+        return found | ({"background": self.background} if self.background != "#ffffff" else {})
 
 
 def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
@@ -150,9 +186,10 @@ def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
         if side not in sides:
             raise ClipshiftError(f"give --{side} EMB_DIR or --{side}-images DIR")
     for side, where in sides.items():
-        for path in (where.embeddings, where.images):
-            if path is not None and not path.is_dir():
-                raise ClipshiftError(f"{path} (of --{side}) is no folder")
+        if where.embeddings and not Path(str(where.embeddings).partition("::")[0]).exists():
+            raise ClipshiftError(f"{where.embeddings} (of --{side}) is no folder and no file")
+        if where.images and not where.images.exists():
+            raise ClipshiftError(f"{where.images} (of --{side}-images) is no folder and no file")
     if len({where.embeddings is None for where in sides.values()}) > 1 and not encoder:
         raise ClipshiftError(
             "some sides are embeddings and some are images: name the encoder that made the "

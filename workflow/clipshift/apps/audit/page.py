@@ -12,10 +12,10 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from clipshift.apps.audit import svg, thumbnails
-from clipshift.apps.audit.accuracy import read_predictions
 from clipshift.apps.audit.inputs import Side
 from clipshift.apps.audit.nearest import Tests
 from clipshift.apps.audit.options import Options
+from clipshift.apps.audit.predictions import read_predictions
 from clipshift.core.files import write_text
 
 # A list up to this size is part of the page; a longer one is linked as the file beside it.
@@ -68,9 +68,9 @@ def table_items(
     for row, sampled in zip(rows.tolist(), drawn.tolist(), strict=True):
         item: dict[str, Any] = {"key": keys[row], "class": classes[row], "drawn": sampled}
         item["correct"] = correct[row]
-        item["reference"] = float(reference[0][row]) if reference else None
+        item["reference"] = min(1.0, float(reference[0][row])) if reference else None
         item["near"] = [
-            {"key": names[int(r)], "similarity": float(s)}
+            {"key": names[int(r)], "similarity": min(1.0, float(s))}
             for r, s in zip(found.row[row], found.similarity[row], strict=True)
             if r >= 0
         ]
@@ -83,7 +83,7 @@ def _classes(options: Options, keys: list[str]) -> tuple[list[str], list[bool | 
     folders = [key.rpartition("/")[0].rpartition("/")[2] for key in keys]
     if options.predictions is None:
         return folders, [None] * len(keys)
-    found = read_predictions(options.predictions, keys, options.test_set)
+    found = read_predictions(options.predictions, keys, options.test_set, options.columns)
     correct = [bool(c) if k else None for c, k in zip(found.correct, found.known, strict=True)]
     return (found.labels if any(found.labels) else folders), correct
 
@@ -99,7 +99,7 @@ def images(options: Options, items: list[dict[str, Any]]) -> list[str]:
         for entry in entries:
             key = entry["key"]
             if key not in number:
-                uri = thumbnails.data_uri(where[key]) if key in where else None
+                uri = thumbnails.data_uri(where[key], options.colour) if key in where else None
                 number[key] = None if uri is None else len(uris)
                 uris += [uri] if uri is not None else []
             entry["picture"] = number[key]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from typer import Argument, BadParameter, Option
 
+from clipshift.apps.verbs import pair
 from clipshift.core.errors import ClipshiftError
 
 # How rows find each other: the value that must be equal, and one that must be equal, too, where
@@ -43,8 +44,12 @@ class Options:
     """Label images by hand on a page of this machine, or evaluate tables of labels."""
 
     images: Annotated[Path | None, _task(
-        metavar="POOL", help="Label the images of this folder: shards (tars), or image files."
+        metavar="POOL", help="Label these images: a folder of shards (tars) or image files, or a "
+        "data set of another format (parquet of Hugging Face, a table of paths, COCO ...)."
     )] = None  # fmt: skip
+    background: Annotated[str, _labelling(
+        metavar="#RRGGBB", help="Colour behind transparent pixels."
+    )] = "#ffffff"  # fmt: skip
     agreement: Annotated[list[Path] | None, _task(
         metavar="LABELS...",
         help="Print the annotators' agreement in these tables (--out: also as JSON).",
@@ -90,8 +95,9 @@ class Options:
         if self.out is None:
             raise ClipshiftError("give --out FILE, the table that the labels are written to")
         require_parquet(self.out)
-        if not self.images.is_dir():
-            raise ClipshiftError(f"{self.images} (of --images) is no folder")
+        if not self.images.exists():
+            raise ClipshiftError(f"{self.images} (of --images) is no folder and no file")
+        _ = self.colour  # checks --background
         if self.sample is not None and self.sample < 1:
             raise ClipshiftError("--sample must be at least 1")
         if self.score_column and not self.scores:
@@ -103,6 +109,13 @@ class Options:
         if len(set(self.annotators)) < len(self.annotators):
             raise ClipshiftError("--annotator: a name is given twice")
         check_host(self.host, self.allow_remote)
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """Of the background."""
+        from clipshift.datasets.images import colour
+
+        return colour(self.background)
 
     @property
     def annotators(self) -> tuple[str, ...]:
@@ -139,10 +152,10 @@ def released(
 
     require_parquet(out)
     subsets = [join_tables.subset_of(word) for word in subset]
-    columns = dict(_pair(word, "--column ROLE=NAME") for word in column or [])
+    columns = dict(pair(word, "--column ROLE=NAME") for word in column or [])
     if unknown := set(columns) - set(ROLES):
         raise ClipshiftError(f"--column: no such role {sorted(unknown)}; roles: {', '.join(ROLES)}")
-    meanings = (_pair(word, "--value VALUE=LABEL") for word in value or [])
+    meanings = (pair(word, "--value VALUE=LABEL") for word in value or [])
     values = {name.lower(): join_tables.label_number(meaning) for name, meaning in meanings}
     step_counts = join_tables.released(
         folder, subsets, pool, out, join=join, columns=columns, values=values,
@@ -152,13 +165,6 @@ def released(
     for side in ("released", "pool", "labels"):
         counts = (f"{count} {name.replace('_', ' ')}" for name, count in step_counts[side].items())
         print(f"  {side}: {', '.join(counts)}")
-
-
-def _pair(word: str, form: str) -> tuple[str, str]:
-    left, mark, right = word.partition("=")
-    if not (left and mark and right):
-        raise ClipshiftError(f"{word!r}: expected {form}")
-    return left, right
 
 
 def require_parquet(out: Path) -> None:

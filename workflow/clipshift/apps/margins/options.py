@@ -10,18 +10,28 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.names import Name
 
 # Folders of a run beside those of the test sets.
-RESERVED = ("thresholds", "certificates")
+RESERVED = ("thresholds", "certificates", "given")
 
 
 def margins(
-    pool: Annotated[Path, Option(metavar="EMB_DIR", help="Embedding folder of the pool.")],
+    pool: Annotated[Path, Option(
+        metavar="EMB", help="Embeddings of the pool: a folder in clip-retrieval's layout, an npy "
+        "(NPY::IDS), npz or h5, or a parquet with a column of lists."
+    )],
     test: Annotated[list[str], Option(
-        metavar="NAME=EMB_DIR", help="Embedding folder of a test set; may be given several times."
+        metavar="NAME=EMB", help="Embeddings of a test set; may be given several times."
     )],
-    reference: Annotated[Path, Option(
-        metavar="EMB_DIR", help="Embedding folder of the reference set."
-    )],
+    reference: Annotated[Path, Option(metavar="EMB", help="Embeddings of the reference set.")],
     out: Annotated[Path, Option(metavar="DIR", help="Folder to write.")],
+    normalise: Annotated[bool, Option(
+        "--normalise", help="Divide each row by its norm.", rich_help_panel="Inputs"
+    )] = False,
+    vectors: Annotated[str | None, Option(
+        metavar="NAME", help="Array or column that holds the vectors.", rich_help_panel="Inputs"
+    )] = None,
+    keys: Annotated[str | None, Option(
+        metavar="NAME", help="Column that holds the keys.", rich_help_panel="Inputs"
+    )] = None,
     k: Annotated[int, Option(
         help="Also the k nearest points of each test image.", rich_help_panel="Neighbours"
     )] = 0,
@@ -40,8 +50,11 @@ def margins(
     """Margins of an embedding folder to test sets."""
     tests = named_tests(test)
     from clipshift.apps.margins import run
+    from clipshift.similarity.given import Names
 
-    record = run.margins(pool, tests, reference, out, device, screen, k, grid)
+    record = run.margins(
+        pool, tests, reference, out, device, screen, k, grid, normalise, Names(vectors, keys)
+    )
     print(f"{record['rows']} points; closer to a test image than the reference set:")
     for name, above in record["above_threshold"].items():
         share = above / record["rows"] if record["rows"] else 0
@@ -70,8 +83,10 @@ def named_tests(words: list[str]) -> dict[str, Path]:
             raise ClipshiftError(
                 f"--test {name!r}: expected NAME=DIR with a name of letters, digits and _"
             ) from None
-        if not Path(folder).is_dir() or name in RESERVED:
-            raise ClipshiftError(f"--test {name}={folder}: no such folder, or a reserved name")
+        if not Path(folder.partition("::")[0]).exists() or name in RESERVED:
+            raise ClipshiftError(
+                f"--test {name}={folder}: no such folder or file, or a reserved name"
+            )
         found[name] = Path(folder)
     if len(found) < len(words):
         raise ClipshiftError(f"--test: two sets have the same name, of {sorted(found)}")

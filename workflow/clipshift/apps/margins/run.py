@@ -6,6 +6,7 @@ certificate fits its input is not computed again, so a killed run continues.
 """
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
+from clipshift.core.database import database, listed
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
 from clipshift.similarity.embeddings import (
@@ -25,6 +27,7 @@ from clipshift.similarity.embeddings import (
 )
 from clipshift.similarity.engine.exact import rounding
 from clipshift.similarity.engine.scan import Maxima, scan
+from clipshift.similarity.given import Given, Names, as_folder
 from clipshift.similarity.margins import (
     Tests,
     identity,
@@ -59,12 +62,15 @@ class Folder:
 
 
 def margins(
-    pool: Path, tests: dict[str, Path], reference: Path, out: Path, device: str = "auto",
-    screen: Any = "auto", k: int = 0, grid: list[float] | None = None,
+    pool: Given, tests: Mapping[str, Given], reference: Given, out: Path, device: str = "auto",
+    screen: Any = "auto", k: int = 0, grid: list[float] | None = None, normalise: bool = False,
+    names: Names | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Margins of all shards of `pool`; the record of the run.
 
     Args:
+        pool, tests, reference: paths, or arrays: (N, D) vectors with N keys
+            (`similarity.given.as_folder`, which takes `normalise` and `names`, too).
         k, grid: also write the k nearest points of each test image, and how many lie above each
             similarity of the grid, to `OUT/{test}.neighbours.parquet` and `.density.parquet`.
 
@@ -72,11 +78,15 @@ def margins(
         ClipshiftError: an input cannot be read; or `out` holds a run of other inputs.
     """
     at = Folder(out)
-    _claim(at, {"pool": pool, "reference": reference, **{f"test {n}": p for n, p in tests.items()}})
-    embedded = {name: read_all(path) for name, path in tests.items()}
-    sides = _sides(at, embedded, reference, device)
+    given = {"pool": pool, "reference": reference, **{f"test {n}": g for n, g in tests.items()}}
+    inputs = {name: _opened(at, name, one, normalise, names) for name, one in given.items()}
+    _claim(at, inputs)
+    embedded = {name: read_all(inputs[f"test {name}"]) for name in tests}
+    sides = _sides(at, embedded, inputs["reference"], device)
+    pool = inputs["pool"]
     shards = list_shards(pool)
     rows = {shard: len(open_rows(pool, shard)[0]) for shard in shards}
+    _refuse_double(pool, shards)
     scanner = prepare(pool, shards, sides, device, screen)
     record: dict[str, Any] = {"rows": 0, "above_threshold": dict.fromkeys(tests, 0)}
     with tqdm(
@@ -98,6 +108,28 @@ def margins(
     if k or grid:
         _neighbours(pool, shards, embedded, at, max(k, 1), grid or [], device)
     return record
+
+
+def _opened(at: Folder, name: str, given: Given, normalise: bool, names: Names | None) -> Path:
+    """The embedding folder of an input; one of ours where the user's is none."""
+    made = as_folder(given, at.out / "given" / name.replace(" ", "-"), normalise, names)
+    for line in made.said:
+        print(f"{name}: {line}", file=sys.stderr)
+    return made.folder
+
+
+def _refuse_double(pool: Path, shards: list[str]) -> None:
+    """Raise `ClipshiftError` where a key is in two shards: its margins could not be told apart."""
+    files = [shard_paths(pool, shard)[1] for shard in shards]
+    with database() as db:
+        found = db.execute(
+            f"SELECT image_path FROM read_parquet({listed(files)}) "
+            "GROUP BY ALL HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
+        ).fetchone()
+    if found:
+        raise ClipshiftError(
+            f"{pool}: the key {found[0]!r} occurs twice; keys must be unique in a pool"
+        )
 
 
 def _claim(at: Folder, inputs: dict[str, Path]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 from clipshift.core.step import step
+from clipshift.datasets.images import Undecodable
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
@@ -14,7 +15,7 @@ from clipshift.datasets.tars import Sample
 def captioned(
     tars: Path | Sequence[Path], rows: dict[str, dict[str, str]], template: str
 ) -> Iterator[Sample]:
-    """Samples with image and caption.
+    """Samples with image and caption; one without an image has a caption only.
 
     Args:
         rows: `class_name` and `caption` of each key.
@@ -23,7 +24,11 @@ def captioned(
     for sample in read_tars(tars):
         row = rows[sample.key]
         text = template.replace("{class}", row["class_name"]).replace("{caption}", row["caption"])
-        yield Sample(sample.key, {"jpg": sample.image, "txt": text.encode()})
+        try:
+            image = {"jpg": sample.image}
+        except Undecodable:  # the training says so
+            image = {}
+        yield Sample(sample.key, image | {"txt": text.encode()})
 
 
 @step(version=1)

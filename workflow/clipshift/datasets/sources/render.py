@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import resvg_py
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from clipshift.datasets.images import FORMATS, decode
 from clipshift.study.config.data import Rendering
 
 
@@ -53,13 +54,17 @@ def rasterise(data: bytes, side: int) -> Image.Image:
     if _is_svg(data):
         data = _draw(data.decode("utf-8", errors="replace"), side)
     try:
-        image = Image.open(io.BytesIO(data))
-        if image.width * image.height > MAX_PIXELS:
-            raise Undrawable(f"larger than {MAX_PIXELS // 1_000_000} megapixels")
-        image.load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Undrawable(f"larger than {MAX_PIXELS // 1_000_000} megapixels")
+            if image.mode[0] in "IF":  # deep grey, which Pillow would clip
+                return decode(data)
+            image.load()
+            return image
+    except Undrawable:
+        raise
+    except Exception as error:  # Pillow raises nearly every kind of exception on damaged files
         raise Undrawable("undecodable image") from error
-    return image
 
 
 def _is_svg(data: bytes) -> bool:

@@ -132,12 +132,19 @@ class Rendering(Block):
 
     px: int = Field(default=160, ge=16, description="Side of the stored square image, pixels.")
     background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = Field(
-        default="#ffffff", description="Colour behind transparent images."
+        default="#ffffff",
+        description="Colour behind transparent images: of the sources that are drawn, and of the "
+        "user's own images wherever they are decoded (embedding, training, evaluation).",
     )
     margin: float = Field(
         default=0.04, ge=0, lt=0.5, description="Border around a cut-out, as a share of the side."
     )
     quality: int = Field(default=95, ge=1, le=100, description="JPEG quality (4:4:4).")
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """What jobs that decode images are told; nothing by default, so their parameters stay."""
+        return {} if self.background == "#ffffff" else {"background": self.background}
 
 
 class Holdout(Block):

@@ -175,6 +175,13 @@ class Evaluation(Block):
     )
     precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
     batch: int = Field(default=64, ge=1, description="Batch size; part of the result's identity.")
+    undecodable: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of a test set's images that may be damaged: they are left out and named "
+        "in the record, and accuracies are of the others. One is let pass in any case.",
+    )
 
 
 class Config(Block):

@@ -159,7 +159,11 @@ class Evaluations:
     def how(self, evaluation: str) -> dict[str, Any]:
         """How a run is evaluated, the same for every test set."""
         name, block = parse(evaluation).protocol, self.cfg.evaluation
-        protocol = {"protocol": name, "head": self.cfg.causes.heads[name]} if name else {}
+        protocol: dict[str, Any] = dict(self.cfg.rendering.shared)
+        if name:
+            protocol |= {"protocol": name, "head": self.cfg.causes.heads[name]}
+        if block.undecodable != type(block)().undecodable:
+            protocol["undecodable"] = block.undecodable
         return {"batch": block.batch, "precision": block.precision, **protocol}
 
     def tests(self, testsets: Iterable[str], evaluation: str) -> dict[str, dict[str, Any]]:
