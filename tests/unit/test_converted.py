@@ -213,7 +213,8 @@ def test_all_faults_are_one_message_before_anything_runs(data: Path) -> None:
         "(pools.column.folder)",
         "'TXT'",
         "none of the first 1 samples is an image",
-        "it looks like image_folder (2 image files): add `format: any`",
+        "it looks like image_folder (",
+        "): add `format: any` and the images are copied",
         "2 classes, expected 5 (its key `classes`): cat, dog",
         "2 samples, expected 3 (its key `samples`)",
     ):

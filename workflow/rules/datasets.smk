@@ -191,7 +191,8 @@ rule set_answers:
 # Data that the user already has: folders outside -> their tables, as if they had been built here.
 #   in   the folders of `pools.*.folder` and `sets.*.folder`, below the key `data`
 #   out  results/external/{dataset}.json: what is there; one message for all that is not
-#        results/pools/{pool}/{shard}.parquet and .json (the tars stay where they are)
+#        results/pools/{pool}/{shard}.parquet and .json (img2dataset's tars stay where they are;
+#        images in any other format are copied as they are stored, into {shard}.tar)
 #        results/sets/{testset}/samples.parquet, classnames.txt, dataset_type.txt, manifest.json
 #        pools.*.storage: objects, which Snakemake fetches for the jobs that read them
 # No folder is an input of any rule: a file in it that is newer computes nothing again. Objects are
@@ -305,34 +306,42 @@ rule converted_pool:
         RUN
 
 
-for part, roles in (("test", ("test", "domain")), ("train", ("reference",))):
+rule converted_test_set:
+    """A labelled set in any other format, in CLIP_benchmark's layout."""
+    input:
+        lambda w: ancient(at.inventory(w.testset)),
+    output:
+        "results/sets/{testset}/test/0.tar",
+        "results/sets/{testset}/test/nshards.txt",
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+    log:
+        "results/logs/sets/{testset}.log",
+    benchmark:
+        "results/benchmarks/sets/{testset}.tsv"
+    wildcard_constraints:
+        testset=at.folder_sets(False, "test", "domain"),
+    resources:
+        **needs(4000, 240),
+    params:
+        **call(
+            "datasets.converted.labelled_set",
+            spec=lambda w: cfg.sets[w.testset].model_dump(exclude={"obtain"}),
+            out="results/sets/{testset}",
+        ),
+    shell:
+        RUN
 
-    rule:
-        """A labelled set in any other format, in CLIP_benchmark's layout."""
-        name:
-            f"converted_set_{part}"
-        input:
-            lambda w: ancient(at.inventory(w.testset)),
-        output:
-            f"results/sets/{{testset}}/{part}/0.tar",
-            f"results/sets/{{testset}}/{part}/nshards.txt",
-            "results/sets/{testset}/classnames.txt",
-            "results/sets/{testset}/dataset_type.txt",
-            "results/sets/{testset}/samples.parquet",
-            "results/sets/{testset}/manifest.json",
-        log:
-            "results/logs/sets/{testset}.log",
-        benchmark:
-            "results/benchmarks/sets/{testset}.tsv"
-        wildcard_constraints:
-            testset=at.folder_sets(False, *roles),
-        resources:
-            **needs(4000, 240),
-        params:
-            **call(
-                "datasets.converted.labelled_set",
-                spec=lambda w: cfg.sets[w.testset].model_dump(exclude={"obtain"}),
-                out="results/sets/{testset}",
-            ),
-        shell:
-            RUN
+
+use rule converted_test_set as converted_reference_set with:
+    output:
+        "results/sets/{testset}/train/0.tar",
+        "results/sets/{testset}/train/nshards.txt",
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+    wildcard_constraints:
+        testset=at.folder_sets(False, "reference"),
