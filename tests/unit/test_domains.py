@@ -89,6 +89,26 @@ def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
     )
 
 
+def test_peoples_labels_of_other_pictures_are_refused(tmp_path: Path) -> None:
+    """By key alone, labels of another download would be taken; a caption tells."""
+    case = make_case(tmp_path)
+    tables = case.tables["pool"]
+    known = pa.concat_tables(read_parquet(t, ["key", "caption"]) for t in tables).to_pylist()
+    rows = people(*((row["key"], 1, "x") for row in known))
+    spec = Labels(datasets=["pool"], file=str(tmp_path / "labels.parquet"))
+    words, out = [str(file) for file in tables], tmp_path / "out.parquet"
+    for texts, fine in (([r["caption"] for r in known], True), (["other"] * len(known), False)):
+        write_parquet(Path(spec.file or ""), rows.append_column("caption", pa.array(texts)))
+        if fine:
+            domain_labels.write_labels(words, spec, out, out.with_suffix(".json"))
+            joined = read_json(out.with_suffix(".json"))["joined"]
+            assert joined["witnesses"]["caption"]["agree"] == len(known)
+            continue
+        with pytest.raises(ClipshiftError, match=r"labels\.parquet: of .* only 0 .*caption"):
+            domain_labels.write_labels(words, spec, out, out.with_suffix(".json"))
+    domain_labels.write_labels(words, spec, out, out.with_suffix(".json"), agree=0)
+
+
 # Parts -------------------------------------------------------------------------------------------
 
 

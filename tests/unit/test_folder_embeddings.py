@@ -117,3 +117,45 @@ def test_faults_name_the_file(tmp_path: Path, spoil: Any, message: str) -> None:
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(ClipshiftError, match="is no folder"):
         index(str(tmp_path / "nowhere"), "image_path", tmp_path / "index.parquet")
+
+
+def one_part(folder: Path, vectors: np.ndarray, **columns: list[Any]) -> Path:
+    image, metadata = shard_paths(folder, "0")
+    write_npy(image, vectors)
+    write_parquet(metadata, pa.table(columns))
+    return folder
+
+
+def test_published_urls_with_two_captions(tmp_path: Path) -> None:
+    """LAION's embeddings: a caption decides; a repeat that none decides is left out and counted."""
+    urls = [f"http://x/{k}" for k in KEYS[:4]]
+    folder = one_part(
+        tmp_path / "e", VECTORS[:6], url=[*urls, urls[1], urls[2]],
+        caption=[*(f"c{k}" for k in KEYS[:4]), "another", f"c{KEYS[2]}"],
+    )  # fmt: skip
+    step_counts = run(folder, tmp_path, KEYS[:4], "url")
+    assert read_shard(tmp_path / "out", "00000").keys == [KEYS[0], KEYS[1], KEYS[3]]
+    assert step_counts.rejected == {"url is there several times": 1}
+    about = read_json(tmp_path / "out/index.json")
+    assert (about["vectors"], about["repeats"], about["without_url"]) == (6, 2, 0)
+    joined = read_json(tmp_path / "out/account/account_00000.json")["joined"]
+    assert joined["witnesses"] == {"caption": {"agree": 3, "differ": 0, "share": 1.0}}
+
+
+def test_keys_of_another_download_are_refused(tmp_path: Path) -> None:
+    """The same keys, other samples."""
+    folder = one_part(tmp_path / "e", VECTORS, image_path=KEYS, caption=["x"] * N)
+    with pytest.raises(ClipshiftError, match=r"of 50 rows joined by key, only 0 .*caption"):
+        run(folder, tmp_path, KEYS)
+
+
+def test_a_key_in_two_parts_names_both_files(tmp_path: Path) -> None:
+    for part in ("0", "1"):
+        image, metadata = shard_paths(tmp_path / "e", part)
+        write_npy(image, VECTORS[:1])
+        write_parquet(metadata, pa.table({"image_path": ["k"]}))
+    with pytest.raises(ClipshiftError, match=r"metadata_0\.parquet and metadata_1\.parquet.*'k'"):
+        index(str(tmp_path / "e"), "image_path", tmp_path / "index.parquet")
+    write_parquet(shard_paths(tmp_path / "e", "1")[1], pa.table({"image_path": [None]}))
+    with pytest.raises(ClipshiftError, match=r"metadata_1\.parquet: image_path is null"):
+        index(str(tmp_path / "e"), "image_path", tmp_path / "index.parquet")

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from clipshift.core.csv_file import QUOTES
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.formats import open_dataset, recognise
 from tests.conftest import photo
@@ -120,10 +121,7 @@ def test_jsonl_and_parquet(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (b'filepath,title\n1.jpg,"open\n2.jpg,x\n', "line 3: not csv"),
-        (b'filepath,title\n1.jpg,"a" b\n', "line 2: not csv"),
-        (b"filepath,title\n1.jpg,caf\xe9\n", "not UTF-8"),
-        (b"filepath,filepath\n1.jpg,x\n", "same name"),
+        (b"filepath,filepath\n1.jpg,x\n", "two columns are called 'filepath'"),
         (b"", "is empty"),
         (b"<!DOCTYPE html>\n", "web page"),
     ],
@@ -133,6 +131,15 @@ def test_tables_that_cannot_be_read(tmp_path: Path, content: bytes, error: str) 
     (tmp_path / "x.csv").write_bytes(content)
     with pytest.raises(ClipshiftError, match=error):
         read(tmp_path / "x.csv")
+
+
+def test_rows_of_csv_that_are_none_cost_no_other(tmp_path: Path) -> None:
+    files(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    text = b'filepath,title\n1.jpg,"open\n2.jpg,caf\xe9\n3.jpg,"a" b\n'
+    (tmp_path / "x.csv").write_bytes(text)
+    _, records, rejected = read(tmp_path / "x.csv")
+    assert [(r.key, r.caption) for r in records] == [("2.jpg", "caf\\xe9")]
+    assert rejected == {"x.csv#row 1": QUOTES, "x.csv#row 3": QUOTES}
 
 
 def test_array_of_json_and_captions_txt(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from clipshift.apps.labelling.table import SCHEMA, read_labels
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_parquet
 from clipshift.datasets.shards import write_table
+from clipshift.datasets.urls.listing import write_list
 from tests.conftest import photo, row
 
 NATURAL, RENDITION = "laion400m_natural_57M-meta", "laion400m_rendition_16M-meta"
@@ -90,17 +91,17 @@ def test_joined_on_url_and_text(data: Path, tmp_path: Path) -> None:
     pool = img2dataset(tmp_path / "pool", [0, 3, 5, 6, 10, 14, 30, 31])
     out = tmp_path / "labels.parquet"
     step_counts = released(data, SUBSETS, pool, out)
-    assert by_url(pool, out) == {url(0): 0, url(3): 0, url(10): 1, url(14): 1}
+    assert by_url(pool, out) == {url(0): 0, url(3): 0, url(6): 0, url(10): 1, url(14): 1}
     assert step_counts["pool"] == {
-        "rows": 8, "not_downloaded": 2, "without_url": 0, "matched": 4,
-        "left_out_for_different_labels": 1, "only_half_equal": 1, "unmatched": 2,
-        "matched_with_equal_values": 0,
+        "rows": 8, "not_downloaded": 2, "without_url": 0, "matched": 5,
+        "left_out_for_different_labels": 1, "only_half_equal": 0, "unmatched": 2,
+        "matched_with_equal_values": 0, "matched_with_another_text": 1,
     }  # fmt: skip
     assert step_counts["released"] == {
-        "rows": 17, "without_label": 0, "without_value": 0, "joined": 7, "joined_repeats": 2,
-        "not_joined": 10,
+        "rows": 17, "without_label": 0, "without_value": 0, "joined": 8, "joined_repeats": 2,
+        "not_joined": 9, "rows_that_are_none": 0,
     }  # fmt: skip
-    assert step_counts["labels"] == {"natural": 2, "rendition": 2, "ambiguous": 0}
+    assert step_counts["labels"] == {"natural": 3, "rendition": 2, "ambiguous": 0}
     table = read_labels(out)
     assert pq.read_schema(out).equals(SCHEMA)
     assert table["key"].to_pylist() == sorted(table["key"].to_pylist())
@@ -253,3 +254,47 @@ def test_benchmark_labels_by_file_name_from_json(tmp_path: Path) -> None:
     assert [(r["key"], r["label"]) for r in read_labels(out).to_pylist()] == [
         ("val/a", 0), ("val/b", 1),
     ]  # fmt: skip
+
+
+def test_a_list_of_ours_finds_the_labels_of_its_own_table(tmp_path: Path) -> None:
+    """Blanks at the ends and other captions of a URL are no other pictures."""
+    table = {"URL": ["http://a", "http://b", "http://c", "http://c"]}
+    laion_table = pa.table(table | {"TEXT": ["a cat", "a dog ", "z", "a"]})
+    theirs = tmp_path / "released/natural/part-00000.snappy.parquet"
+    write_parquet(theirs, laion_table.slice(0, 3))
+    write_parquet(tmp_path / "laion.parquet", laion_table)
+    columns = ("URL", "TEXT")
+    write_list("p", [tmp_path / "laion.parquet"], columns, 1, tmp_path / "pool/list.parquet")
+    (tmp_path / "pool/list.json").unlink()
+    counts = released(
+        tmp_path / "released", [Subset("natural", 0)], tmp_path / "pool", tmp_path / "out.parquet"
+    )["pool"]
+    assert (counts["rows"], counts["matched"], counts["matched_with_another_text"]) == (3, 3, 1)
+
+
+def test_text_decides_between_the_labels_of_a_url(data: Path, tmp_path: Path) -> None:
+    laion(data / "more" / "part-00000.snappy.parquet", [0], {0: "another text"})
+    subsets = [*SUBSETS, Subset("more", 1)]
+    pool = img2dataset(tmp_path / "pool", [0, 3])
+    released(data, subsets, pool, tmp_path / "labels.parquet")
+    assert by_url(pool, tmp_path / "labels.parquet") == {url(0): 0, url(3): 0}
+
+
+def test_labels_of_other_samples_are_refused(data: Path, tmp_path: Path) -> None:
+    laion(data / "odd" / "part-00000.snappy.parquet", [1, 2], {1: "x", 2: "y"})
+    pool = img2dataset(tmp_path / "pool", [1, 2])
+    with pytest.raises(ClipshiftError, match=r"2 rows joined by url, only 0 have the same text"):
+        released(data, [Subset("odd", 0)], pool, tmp_path / "labels.parquet")
+    released(data, [Subset("odd", 0)], pool, tmp_path / "labels.parquet", agree=0)
+
+
+def test_rows_of_a_csv_that_are_none_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "released").mkdir()
+    (tmp_path / "released/a.csv").write_text('url,text,label\nhttp://1,"a, b",0\nhttp://2\n')
+    write_parquet(
+        tmp_path / "pool/0.parquet",
+        pa.table({"key": ["k"], "url": ["http://1"], "caption": ["a, b"]}),
+    )
+    out = tmp_path / "labels.parquet"
+    counts = released(tmp_path / "released", [Subset("a.csv", None)], tmp_path / "pool", out)
+    assert (counts["pool"]["matched"], counts["released"]["rows_that_are_none"]) == (1, 1)

@@ -286,8 +286,8 @@ def test_placeholders_are_a_choice(tmp_path: Path) -> None:
 
 
 def test_configuration_of_a_list() -> None:
-    with pytest.raises(ValueError, match=r"neither \.parquet nor \.csv"):
-        UrlPool(urls=["a.txt"], shards=1)
+    with pytest.raises(ValueError, match=r"ends in none of \.parquet, \.csv"):
+        UrlPool(urls=["a.xlsx"], shards=1)
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
         Fetching(allow=["localhost"])
 

@@ -34,6 +34,7 @@ rule domain_labels:
             "classifiers.domain_labels.write_labels",
             tables=lambda w: compact(dom.tables(w.dataset)),
             labels=lambda w: cfg.domains.labels,
+            agree=cfg.agree,
         ),
     shell:
         RUN

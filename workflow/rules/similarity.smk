@@ -82,6 +82,7 @@ rule folder_embeddings:
         **call(
             "similarity.external_embeddings.pick",
             folder=lambda w: at.embedding_folder(w.encoder, w.dataset),
+            agree=cfg.agree,
             out="results/embeddings/{encoder}/{dataset}",
         ),
     shell:

@@ -19,7 +19,7 @@ localrules:
 rule url_list:
     """Every URL once, with its key and its shard."""
     input:
-        files=lambda w: urls.files(w.pool),
+        lambda w: urls.inputs(w.pool),
     output:
         urls="results/urls/{pool}/list.parquet",
         counts="results/urls/{pool}/list.json",
@@ -32,6 +32,8 @@ rule url_list:
     params:
         **call(
             "datasets.urls.listing.write_list",
+            # Where the lists lie is no parameter that counts: it takes the input.
+            files=lambda w, input: urls.files(w.pool),
             columns=lambda w: [
                 urls.pools[w.pool].url_column,
                 urls.pools[w.pool].caption_column,

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from clipshift.classifiers.folds import TEST
-from clipshift.core.database import database, listed
+from clipshift.core.database import database, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
@@ -20,7 +20,7 @@ def count(files: Sequence[Path]) -> np.ndarray:
     """(4,) int: decisions of a data set, in the order of `DECISIONS`."""
     with database() as db:
         rows = db.execute(
-            f"SELECT verdict, count(*) FROM read_parquet({listed(files)}) GROUP BY verdict"
+            f"SELECT verdict, count(*) FROM {parquet(files)} GROUP BY verdict"
         ).fetchall()
     counts = dict(rows)
     return np.array([counts.get(v, 0) for v in DECISIONS])

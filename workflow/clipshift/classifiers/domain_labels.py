@@ -15,6 +15,7 @@ from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json, write_parquet
 from clipshift.core.step import step
+from clipshift.datasets.identity import AGREE, join, urls_of
 from clipshift.datasets.select import class_of
 from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.study.config.classifier_base import DOMAINS
@@ -32,7 +33,10 @@ SCHEMA = pa.schema(
 )
 AMBIGUOUS = DOMAINS.index("ambiguous")
 BY_TABLE = "table of sources"
+# What labels need of a sample.
+COLUMNS = ["key", "source", "family", "concept", "category", "domain"]
 Row = dict[str, Any]
+People = dict[str, tuple[int, str | None, str]]
 
 
 def by_table(row: Row, spec: Labels) -> int | None:
@@ -116,9 +120,20 @@ def label(
     return pa.Table.from_pylist(labelled, schema=SCHEMA)
 
 
-def read_labels(tables: Sequence[Path], spec: Labels) -> tuple[pa.Table, int]:
-    """The label table of some sample tables (see `label`), and how many samples they hold."""
+def read_labels(
+    tables: Sequence[Path], spec: Labels, agree: float = AGREE
+) -> tuple[pa.Table, int, dict[str, Any]]:
+    """The label table of some sample tables (see `label`), how many samples they hold, and how
+    people's labels were joined to them.
+
+    Raises:
+        ClipshiftError: people's labels are missing, or of other samples (see `identity.check`).
+    """
     people = {}
+    joined: dict[str, Any] = {}
+    samples = pa.concat_tables(
+        read_parquet(table, [*COLUMNS, "sha256", "caption", "locator"]) for table in tables
+    )
     if spec.file is not None:
         file = located(spec.file, data_folder())
         if not file.exists():
@@ -126,23 +141,45 @@ def read_labels(tables: Sequence[Path], spec: Labels) -> tuple[pa.Table, int]:
                 f"{file} (domains.labels.file) is missing: label images with `clipshift label`, "
                 "or write a parquet with the columns key, label, concept, source, annotator"
             )
-        people = by_people(read_parquet(file, SCHEMA.names), file)
-    columns = ["key", "source", "family", "concept", "category", "domain"]
-    rows = [row for table in tables for row in read_parquet(table, columns).to_pylist()]
-    return label(rows, spec, people), len(rows)
+        table = read_parquet(file)
+        if missing := [name for name in SCHEMA.names if name not in table.column_names]:
+            raise ClipshiftError(f"{file} lacks the columns {missing}; it has {table.column_names}")
+        people = by_people(table, file)
+        joined, people = _joined(samples, table, people, file, agree)
+    return label(samples.select(COLUMNS).to_pylist(), spec, people), len(samples), joined
 
 
-@step(version=1)
-def write_labels(tables: Files, labels: Labels, table: Path, counts: Path) -> None:
+def _joined(
+    samples: pa.Table, table: pa.Table, people: People, file: Path, agree: float
+) -> tuple[dict[str, Any], People]:
+    """Counts of the join of labels to samples, and the labels that are of a sample.
+
+    The table has a row for each person; a key's first one is asked for URL, caption and hash.
+    """
+    first = {key: row for row, key in reversed(list(enumerate(table["key"].to_pylist())))}
+    theirs = table.take(pa.array(sorted(first.values()), pa.int64()))
+    mine = samples.select(["key", "sha256", "caption"]).append_column("url", urls_of(samples))
+    found = join(mine, theirs, "key", str(file), agree)
+    of_samples = {k for k, p in zip(mine["key"].to_pylist(), found.partner, strict=True) if p >= 0}
+    return found.counts, {key: value for key, value in people.items() if key in of_samples}
+
+
+@step(version=2)
+def write_labels(
+    tables: Files, labels: Labels, table: Path, counts: Path, agree: float = AGREE
+) -> None:
     """Write the labels of a data set and their counts.
 
     Args:
         tables: of its samples.
+        agree: see `clipshift.datasets.identity.check`.
     """
-    labelled, samples = read_labels(tables, labels)
+    labelled, samples, joined = read_labels(tables, labels, agree)
     step_counts = StepCounts("labels", table.stem, came_in=samples, went_out=len(labelled))
     step_counts.rejected["no label"] = samples - len(labelled)
     step_counts.rejected += Counter()
     by_domain = Counter(DOMAINS[v] for v in labelled["label"].to_pylist())
     write_parquet(table, labelled)
-    write_json(counts, {"account": step_counts.as_json(), "labels": dict(by_domain)})
+    write_json(
+        counts, {"account": step_counts.as_json(), "labels": dict(by_domain), "joined": joined}
+    )

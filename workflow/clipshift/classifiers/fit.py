@@ -190,7 +190,7 @@ def write_fit(
         rule: `domains.labels`, by which the concepts of test sets are found.
         tested: sample tables of the test sets whose concepts are kept out.
     """
-    outside, _ = read_labels(tested, rule)
+    outside, *_ = read_labels(tested, rule, agree=0)
     labelled = read_labelled(labels, concepts(outside.to_pylist()), spec.parts)
     paths = tars_of(tars, data_folder())
     left_out = unusable(spec, labelled.keys.tolist(), vectors, paths)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+# Only in the name of a file: folders are the user's.
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}(?=[^/]*$)")
 # The five-digit number that ends the name of a shard, a group or a tar.
 _NUMBER = re.compile(r"(.*?)(\d{5})([^/\d]*)")
 
@@ -16,10 +17,10 @@ _NUMBER = re.compile(r"(.*?)(\d{5})([^/\d]*)")
 def spread(word: str) -> list[Path]:
     """The paths of a numbered range, or of a plain path; see `compact`.
 
-    >>> [str(path) for path in spread("a/{08..10}.npy")]
-    ['a/08.npy', 'a/09.npy', 'a/10.npy']
+    >>> [str(path) for path in spread("a{1..2}/{08..10}.npy")]
+    ['a{1..2}/08.npy', 'a{1..2}/09.npy', 'a{1..2}/10.npy']
     """
-    match = _RANGE.search(word)
+    match = RANGE.search(word)
     if not match:
         return [Path(word)]
     first, last = match.groups()
@@ -61,7 +62,8 @@ def numbered(paths: list[str]) -> dict[str, Any]:
     >>> numbered(["a/00000.npy", "a/00001.npy"])
     {'pattern': 'a/{shard}.npy', 'shards': 2}
     """
-    pattern = {"pattern": paths[0].replace("00000", "{shard}"), "shards": len(paths)}
+    folder, slash, name = paths[0].rpartition("/")
+    pattern = {"pattern": folder + slash + name.replace("00000", "{shard}"), "shards": len(paths)}
     if sharded(pattern) != paths:
         raise ValueError(f"these are not the files of numbered shards: {paths[:2]} ...")
     return pattern
@@ -69,4 +71,6 @@ def numbered(paths: list[str]) -> dict[str, Any]:
 
 def sharded(files: dict[str, Any]) -> list[str]:
     """The paths of `{"pattern": "…/{shard}.parquet", "shards": n}`."""
-    return [files["pattern"].replace("{shard}", f"{i:05d}") for i in range(files["shards"])]
+    folder, slash, name = files["pattern"].rpartition("/")
+    names = (name.replace("{shard}", f"{i:05d}") for i in range(files["shards"]))
+    return [folder + slash + name for name in names]

@@ -25,7 +25,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_parquet, sha256_bytes, write_json
 from clipshift.core.sniff import explain
 from clipshift.core.step import step
-from clipshift.datasets.pool import TWICE
+from clipshift.datasets.keys import refuse_repeats
 from clipshift.datasets.records import Record
 from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
 from clipshift.datasets.tar_paths import data_folder, located
@@ -42,7 +42,7 @@ PROBED = 16
 SUCCESS = "success"
 
 
-@step(version=1)
+@step(version=2)
 def group(pool: str, tars: str, table: Path) -> None:
     """`write_group` of the tars of a word (see `clipshift.datasets.tar_paths`)."""
     paths = spread(str(located(tars, data_folder())))
@@ -80,7 +80,6 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
         ("uid", any("uid" in names for names in columns)),
     ):
         schema = schema.append(pa.field(column, pa.string())) if wanted else schema
-    first: dict[str, str] = {}
     with (
         atomic(out) as stream,
         pq.ParquetWriter(stream, schema, compression="zstd") as writer,
@@ -93,13 +92,13 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
                 step_counts.rejected += _failures(batch)
                 samples = batch.filter(pc.equal(batch["status"], SUCCESS))
                 rows = _rows(name, samples if of_image else _renamed(samples), table, schema)
-                _check_keys(rows["key"].to_pylist(), tar, first)
                 writer.write_batch(rows)
                 sizes[tar.stem] += len(rows)
     step_counts.went_out = sum(sizes.values())
     missing = [tar.stem for tar in tars if tar not in there]
     shard = {"name": out.stem, "samples": step_counts.went_out, "tars": sizes, "missing": missing}
     write_json(out.with_suffix(".json"), {"account": step_counts.as_json(), "shard": shard})
+    refuse_repeats([out])
     return step_counts
 
 
@@ -119,20 +118,6 @@ def _hashes_are_of_images(tar: Path) -> bool:
 def _renamed(batch: pa.RecordBatch) -> pa.RecordBatch:
     names = ["sha256_of_download" if c == "sha256" else c for c in batch.schema.names]
     return batch.rename_columns(names)
-
-
-def _check_keys(keys: list[str], tar: Path, first: dict[str, str]) -> None:
-    """Add a tar's keys to those seen, with their tar.
-
-    Raises:
-        ClipshiftError: one was seen.
-    """
-    for key in keys:
-        if key in first:
-            raise ClipshiftError(
-                f"{tar}: the key {key!r} occurs twice, also in {first[key]}; {TWICE}"
-            )
-        first[key] = tar.name
 
 
 def _check_finished(tar: Path, stored: bool) -> None:
@@ -205,6 +190,7 @@ def _rows(name: str, batch: pa.RecordBatch, table: Path, schema: pa.Schema) -> p
         "held_out": [False] * len(batch),
         "locator": url,
     }
+    filled |= {c: batch[c].cast(pa.string()) for c in OPTIONAL if c in batch.schema.names}
     arrays = [
         pa.array(filled[f.name], f.type)
         if isinstance(filled.get(f.name), list)

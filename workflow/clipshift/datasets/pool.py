@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import database
-from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json
 from clipshift.core.job_logs import note
 from clipshift.core.step import step
+from clipshift.datasets.keys import refuse_repeats
 from clipshift.datasets.select import (
     Selection,
     copy_samples,
@@ -24,13 +23,6 @@ from clipshift.datasets.select import (
 )
 from clipshift.datasets.shards import shard_entry, write_table, write_tar
 from clipshift.study.config.data import Holdout, Pool
-
-# What to do about two samples of one key.
-TWICE = (
-    "a sample is found by its key. Were two downloads put into one folder? Make each a pool of its "
-    "own, or read the folder as one that is copied: `format: webdataset`, `columns: {key: "
-    "unit/key}`, `shards` and no `tars`"
-)
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -80,12 +72,12 @@ def sum_shards(pool: str, counts: list[Path], out: Path, samples: int | None = N
     Raises:
         ClipshiftError: a key occurs twice in the pool.
     """
-    entries = {str(path.with_suffix(".parquet")): read_json(path) for path in counts}
+    entries = [read_json(path) for path in counts]
     step_counts = StepCounts("pool", pool)
-    for entry in entries.values():
+    for entry in entries:
         step_counts.add(StepCounts.from_json(entry["account"]))
-    _check_keys(entries)
-    shards = [entry["shard"] for entry in entries.values()]
+    refuse_repeats([path.with_suffix(".parquet") for path in counts])
+    shards = [entry["shard"] for entry in entries]
     manifest: dict[str, Any] = {"account": step_counts.as_json(), "shards": shards}
     if samples is not None and samples != step_counts.went_out:
         manifest["samples_configured"] = samples
@@ -94,32 +86,3 @@ def sum_shards(pool: str, counts: list[Path], out: Path, samples: int | None = N
             f"{sum(step_counts.rejected.values()):,} left out"
         )
     write_json(out, manifest)
-
-
-def _check_keys(entries: Mapping[str, Any]) -> None:
-    """Raise `ClipshiftError` where a key is twice in some tables (with their shards' entries)."""
-    with database() as db:
-        twice = db.execute(
-            "SELECT key FROM read_parquet($1) GROUP BY key HAVING count(*) > 1 "
-            "ORDER BY key LIMIT 1",
-            [list(entries)],
-        ).fetchone()
-        if twice:
-            rows = db.execute(
-                "SELECT filename, file_row_number FROM read_parquet($1, filename = true, "
-                "file_row_number = true) WHERE key = $2 ORDER BY ALL LIMIT 2",
-                [list(entries), twice[0]],
-            ).fetchall()
-            first, second = (_tar(table, row, entries[table]["shard"]) for table, row in rows)
-            raise ClipshiftError(
-                f"{first}: the key {twice[0]!r} occurs twice, also in {second}; {TWICE}"
-            )
-
-
-def _tar(table: str, row: int, shard: Mapping[str, Any]) -> str:
-    """The tar of a row of a sample table: its own, or one of a group."""
-    for name, samples in sorted(shard.get("tars", {}).items()):
-        if row < samples:
-            return f"{name}.tar ({table})"
-        row -= samples
-    return str(Path(table).with_suffix(".tar"))

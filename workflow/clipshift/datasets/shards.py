@@ -33,6 +33,7 @@ SAMPLE_SCHEMA = pa.schema(
         ("licence", pa.string()),
         ("author", pa.string()),
         ("locator", pa.string()),
+        ("uid", pa.string()),  # the pool's own (DataComp's), where it has one
     ]
 )
 

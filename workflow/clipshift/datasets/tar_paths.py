@@ -42,6 +42,8 @@ def tars_of(words: Iterable[str], data: Path) -> list[Path]:
 def _tars(path: Path) -> list[Path]:
     if path.suffix != ".tar":
         return set_tars(path)
+    if path.exists():  # whatever its name holds
+        return [path]
     every = spread(str(path))
     if len(every) == 1:
         return every

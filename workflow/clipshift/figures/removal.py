@@ -7,12 +7,13 @@ large pool do not fit in memory.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from clipshift.core.brace_ranges import sharded
-from clipshift.core.database import database
+from clipshift.core.database import database, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.layout.figures import Files
 
@@ -32,10 +33,10 @@ def margins_of(files: dict[str, Files], candidates: Files) -> Iterator[Any]:
         first = sharded(candidates)[0]
         scored = "dropped" in pq.read_schema(first).names
         key, stays = ("key", "NOT dropped") if scored else ("image_path AS key", "true")
-        source = f"read_parquet({sharded(candidates)}) WHERE {stays}"
+        source = f"{_source(candidates)} WHERE {stays}"
         joins, columns = [], ["d.key"]
         for i, entry in enumerate(files.values()):
-            joins.append(f"JOIN read_parquet({sharded(entry)}) t{i} ON t{i}.key = d.key")
+            joins.append(f"JOIN {_source(entry)} t{i} ON t{i}.key = d.key")
             columns.append(f"t{i}.margin AS m{i}")
         db.execute(
             f"CREATE TABLE candidate AS SELECT {', '.join(columns)} FROM "
@@ -49,6 +50,10 @@ def margins_of(files: dict[str, Files], candidates: Files) -> Iterator[Any]:
                 "it; delete the margins of this pool and run again"
             )
         yield db
+
+
+def _source(files: dict[str, Any]) -> str:
+    return parquet([Path(file) for file in sharded(files)])
 
 
 def count(db: Any, condition: str = "true") -> int:

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_npy, write_parquet
+from clipshift.datasets.keys import first_fault
 from clipshift.similarity.vector_files import key_text, load_npy, no_metadata
 
 # float16 rounding moves a unit vector's norm by less than this.
@@ -115,7 +116,7 @@ def open_rows(folder: Path, shard: str) -> tuple[np.ndarray, pa.ChunkedArray]:
     keys = read_keys(table)
     check_layout(vectors, len(keys), image)
     if len(keys.unique()) < len(keys):
-        _unique(keys.to_pylist(), image)
+        _unique(keys.to_pylist(), table)
     return vectors, keys
 
 
@@ -130,7 +131,8 @@ def read_all(folder: Path, shards: list[str] | None = None) -> Embeddings:
     if len(dimensions) > 1:
         raise ClipshiftError(f"{folder} mixes vectors of the dimensions {sorted(dimensions)}")
     keys = [key for part in parts for key in part.keys]
-    _unique(keys, folder)
+    if len(set(keys)) < len(keys):
+        refuse_repeats(folder, shards or list_shards(folder))
     return Embeddings(np.concatenate([part.vectors for part in parts]), keys)
 
 
@@ -185,6 +187,19 @@ def norms_of(vectors: np.ndarray) -> np.ndarray:
     parts = (vectors[start : start + NORM_ROWS] for start in range(0, len(vectors), NORM_ROWS))
     norms = [np.linalg.norm(np.asarray(part, dtype=np.float32), axis=1) for part in parts]
     return np.concatenate(norms) if norms else np.zeros(0, np.float32)
+
+
+def refuse_repeats(folder: Path, shards: list[str]) -> None:
+    """Raise `ClipshiftError` where a key is null or occurs twice, in one shard or in two."""
+    tables = [shard_paths(folder, shard)[1] for shard in shards]
+    if fault := first_fault(tables, "image_path"):
+        key, places = fault
+        files = " and ".join(dict.fromkeys(str(table) for table, _ in places))
+        what = "is null" if key is None else f"{key!r} occurs twice"
+        raise ClipshiftError(
+            f"{files}: the key (image_path) {what} (rows {places[0][1]} and {places[-1][1]}); "
+            "each vector needs one of its own"
+        )
 
 
 def _unique(keys: list[str], where: Path) -> None:

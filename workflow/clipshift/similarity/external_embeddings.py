@@ -7,6 +7,7 @@ never by position.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import count, database, literal
+from clipshift.core.database import count, database, identifier, literal, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     atomic_path,
@@ -26,6 +27,8 @@ from clipshift.core.files import (
     write_parquet,
 )
 from clipshift.core.step import step
+from clipshift.datasets.identity import AGREE, Joined, digest, form, urls_of
+from clipshift.datasets.identity import join as join_rows
 from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.similarity.embeddings import (
     FAULTS,
@@ -37,20 +40,28 @@ from clipshift.similarity.embeddings import (
 )
 from clipshift.similarity.vector_files import load_npy
 
-# What a name in the folder's metadata is compared with in our sample table.
-JOINS = {"image_path": "key", "url": "locator"}
+# Column of the folder's metadata -> what it is of a sample.
+JOINS = {"image_path": "key", "url": "url"}
+# What else the metadata may know of a sample, and what the columns are called.
+WITNESSES = {
+    "uid": ("uid",),
+    "url": ("URL", "url"),
+    "sha256": ("sha256",),
+    "caption": ("TEXT", "caption"),
+}
+NO_VECTOR = "no vector in the folder"
 # Vectors in memory at a time.
 ROWS = 65_536
 # A row group of the index is one range of names, of which a shard reads a few.
 GROUP = 100_000
 
 
-@step(version=1)
+@step(version=2)
 def index(folder: str, join: str, out: Path) -> None:
     """List all vectors of a folder in the order of names; beside the list, a JSON of its parts.
 
-    Only headers and one column of the metadata are read; duckdb sorts on disk what memory does not
-    hold.
+    Only headers and some columns of the metadata are read; duckdb sorts on disk what memory does
+    not hold. Digests of all else that the metadata know of a sample are witnesses of the join.
 
     Args:
         folder: a word, see `clipshift.datasets.tar_paths`.
@@ -58,7 +69,7 @@ def index(folder: str, join: str, out: Path) -> None:
 
     Raises:
         ClipshiftError: no part, a part without metadata or with other rows, parts of different
-            dimensions, a missing column, or a name that occurs twice.
+            dimensions, a missing column, or a key that is null or occurs twice.
     """
     place = located(folder, data_folder())
     if not place.is_dir():
@@ -67,33 +78,60 @@ def index(folder: str, join: str, out: Path) -> None:
     dimensions = {part: _open(place, part).shape[1] for part in parts}
     if len(set(dimensions.values())) > 1:
         raise ClipshiftError(f"{place} mixes vectors of the dimensions {dimensions}")
-    files = [str(shard_paths(place, part)[1]) for part in parts]
+    files = [shard_paths(place, part)[1] for part in parts]
     with atomic_path(out) as path, database() as db:
-        read = "read_parquet($files, filename = true, file_row_number = true, union_by_name = true)"
-        try:
-            db.execute(
-                f"COPY (SELECT CAST({join} AS VARCHAR) AS name,"
-                " list_position($files, filename) - 1 AS part, file_row_number AS row"
-                f" FROM {read} ORDER BY ALL)"
-                f" TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})",
-                {"files": files},
-            )
-        except (duckdb.BinderException, duckdb.InvalidInputException) as error:
-            raise ClipshiftError(
-                f"{place}/metadata: no readable column {join!r} in every file ({error}); the "
-                f"encoder's `join` may name another of {sorted(JOINS)}"
-            ) from error
-        twice = db.execute(
-            f"SELECT name FROM (SELECT name, lag(name) OVER (ORDER BY name) AS before"
-            f" FROM read_parquet({literal(path)})) WHERE name = before OR name IS NULL LIMIT 1"
-        ).fetchone()
-        if twice:
-            raise ClipshiftError(f"{place}/metadata: {join} {twice[0]!r} occurs twice, or is null")
-        rows = count(db, f"FROM read_parquet({literal(path)})")
+        found = _write_index(db, files, join, path)
     write_json(
         out.with_suffix(".json"),
-        {"parts": parts, "vectors": rows, "dimension": dimensions[parts[0]], "join": join},
+        {"parts": parts, "dimension": dimensions[parts[0]], "join": join} | found,
     )
+
+
+def _write_index(
+    db: duckdb.DuckDBPyConnection, files: list[Path], join: str, path: Path
+) -> dict[str, Any]:
+    """Write the list `name, part, row` and its witnesses; the counts."""
+    source = parquet(files, ", union_by_name = true")
+    folder = files[0].parent
+    try:
+        there = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+        kind = JOINS[join]
+        columns = {k: c for k, names in WITNESSES.items() for c in names if c in there}
+        columns.pop(kind, None)
+        asked = "".join(f", {digest(k, identifier(c))} AS {k}" for k, c in columns.items())
+        db.execute(
+            f"COPY (SELECT {form(kind, join)} AS name, file_index::INTEGER AS part,"
+            f" file_row_number AS row{asked} FROM {source} ORDER BY name, part, row)"
+            f" TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
+        )
+    except (duckdb.BinderException, duckdb.InvalidInputException) as error:
+        raise ClipshiftError(
+            f"{folder}: no readable column {join!r} in every file ({error}); the "
+            f"encoder's `join` may name another of {sorted(JOINS)}"
+        ) from error
+    written = parquet([path])
+    repeats = (
+        "FROM (SELECT name, part, lag(name) OVER w AS before, lag(part) OVER w AS other"
+        f" FROM {written} WINDOW w AS (ORDER BY name, part, row))"
+    )
+    if kind == "key":
+        null = db.execute(f"SELECT part FROM {written} WHERE name IS NULL LIMIT 1").fetchone()
+        if null:
+            raise ClipshiftError(f"{files[null[0]]}: {join} is null in a row; every row needs it")
+        twice = db.execute(
+            f"SELECT name, other, part {repeats} WHERE name = before LIMIT 1"
+        ).fetchone()
+        if twice:
+            raise ClipshiftError(
+                f"{files[twice[1]]} and {files[twice[2]].name}: {join} {twice[0]!r} occurs twice; "
+                "keys must be unique, as those of one download are (`join: url` needs none)"
+            )
+    return {
+        "vectors": count(db, f"FROM {written}"),
+        f"without_{join}": count(db, f"FROM {written} WHERE name IS NULL"),
+        "repeats": count(db, f"{repeats} WHERE name = before"),
+        "witnesses": sorted(columns),
+    }
 
 
 def _open(folder: Path, part: str) -> np.ndarray:
@@ -110,8 +148,10 @@ def _open(folder: Path, part: str) -> np.ndarray:
     return vectors
 
 
-@step(version=1)
-def pick(folder: str, listed: Path, table: Path, shard: str, out: Path) -> None:
+@step(version=2)
+def pick(
+    folder: str, listed: Path, table: Path, shard: str, out: Path, agree: float = AGREE
+) -> None:
     """Write one shard from the vectors of its samples, in the order of the sample table.
 
     Samples without a usable vector are counted and left out. Vectors are stored as float16.
@@ -119,21 +159,22 @@ def pick(folder: str, listed: Path, table: Path, shard: str, out: Path) -> None:
     Args:
         folder: a word, see `clipshift.datasets.tar_paths`.
         listed: what `index` wrote of it.
+        agree: see `clipshift.datasets.identity.check`.
         table: the sample table of the shard.
         out: an embedding folder.
 
     Raises:
-        ClipshiftError: no sample has one.
+        ClipshiftError: no sample has one, or too many rows are of other samples.
     """
     place = located(folder, data_folder())
     about = read_json(listed.with_suffix(".json"))
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator"])
-    names = rows[JOINS[about["join"]]].combine_chunks()
     step_counts = StepCounts("embed", shard, came_in=len(rows))
-    part, row = _places(listed, names)
+    part, row, joined = _places(listed, rows, about, agree)
     vectors = [_open(place, name) for name in about["parts"]]
     usable = part >= 0
-    step_counts.rejected["no vector in the folder"] = int((~usable).sum())
+    for reason, number in joined.reasons.items():
+        step_counts.rejected[NO_VECTOR if reason.endswith(" is not there") else reason] = number
     for chunk in _chunks(np.flatnonzero(usable)):
         fault = faults(norms_of(_gather(vectors, part[chunk], row[chunk])))
         for number, what in enumerate(FAULTS):
@@ -152,24 +193,34 @@ def pick(folder: str, listed: Path, table: Path, shard: str, out: Path) -> None:
     write_npy_parts(image, np.dtype(np.float16), (len(kept), about["dimension"]), halves)
     mine = rows.select(["caption", "url_hash", "sha256"]).take(pa.array(kept))
     write_parquet(metadata, mine.add_column(0, "image_path", rows["key"].take(pa.array(kept))))
-    write_json(out / "account" / f"account_{shard}.json", step_counts.as_json())
+    counts = step_counts.as_json() | {"joined": joined.counts}
+    write_json(out / "account" / f"account_{shard}.json", counts)
 
 
-def _places(listed: Path, names: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) part and row of each name; -1 where the folder has none."""
-    mine = pa.table({"name": names.cast(pa.string()), "place": np.arange(len(names))})
-    found = [np.full(len(names), -1), np.full(len(names), -1)]
+def _places(
+    listed: Path, rows: pa.Table, about: dict[str, Any], agree: float
+) -> tuple[np.ndarray, np.ndarray, Joined]:
+    """(N,) part and row of each sample's vector, -1 where it has none; and how they were found."""
+    kind = JOINS[about["join"]]
+    mine = rows.select(["key", "caption", "sha256"]).append_column("url", urls_of(rows))
     with database() as db:
         db.register("mine", mine)
-        low, high = db.execute("SELECT min(name), max(name) FROM mine").fetchall()[0]
-        reader = db.execute(
-            f"SELECT place, part, row FROM read_parquet('{listed}') JOIN mine USING (name)"
-            " WHERE name BETWEEN $1 AND $2",
-            [low, high],
-        ).fetchnumpy()
-    for array, name in zip(found, ("part", "row"), strict=True):
-        array[reader["place"]] = reader[name]
-    return found[0], found[1]
+        name = form(kind, kind)
+        db.execute(f"CREATE TABLE names AS SELECT DISTINCT {name} AS name FROM mine")
+        low, high = db.execute("SELECT min(name), max(name) FROM names").fetchall()[0]
+        near = db.sql(
+            f"SELECT * FROM {parquet([listed])} SEMI JOIN names USING (name)"
+            " WHERE name BETWEEN $1 AND $2 ORDER BY name, part, row",
+            params=[low, high],
+        ).to_arrow_table()
+    near = near.rename_columns([kind if c == "name" else c for c in near.column_names])
+    joined = join_rows(mine, near, kind, str(listed), agree, about["witnesses"])
+    has = joined.partner >= 0
+    part, row = np.full(len(rows), -1), np.full(len(rows), -1)
+    part[has], row[has] = (
+        near[column].to_numpy()[joined.partner[has]] for column in ("part", "row")
+    )
+    return part, row, joined
 
 
 def _chunks(places: np.ndarray) -> Iterator[np.ndarray]:

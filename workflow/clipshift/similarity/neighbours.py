@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from clipshift.core.database import database
+from clipshift.core.database import database, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_parquet
 from clipshift.core.step import step
@@ -75,7 +75,7 @@ def kept_rows(points: Embeddings, split: Path) -> np.ndarray:
     low, high = min(points.keys), max(points.keys)
     with database() as db:
         kept = db.execute(
-            f"SELECT key FROM read_parquet('{split}') WHERE kept AND key BETWEEN $1 AND $2",
+            f"SELECT key FROM {parquet([split])} WHERE kept AND key BETWEEN $1 AND $2",
             [low, high],
         ).fetchnumpy()["key"]
     return np.isin(np.array(points.keys), np.asarray(kept, dtype=str))

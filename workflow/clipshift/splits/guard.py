@@ -11,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from clipshift.core.database import count, database, listed, literal
+from clipshift.core.database import count, database, literal, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, read_parquet, sha256_file, write_json
 from clipshift.core.step import step
@@ -31,7 +31,7 @@ def write_list(split: Path, tests: dict[str, Path], out: Path) -> None:
     """
     if gone := [str(table) for table in tests.values() if not table.exists()]:
         raise ClipshiftError(f"{gone[0]} is not there; run again when the test set is made")
-    kept = f"(FROM read_parquet({listed([split])}) WHERE kept)"
+    kept = f"(FROM {parquet([split])} WHERE kept)"
     with database() as db:
         _tests(db, tests)
         db.execute(
@@ -54,7 +54,7 @@ def _tests(db: duckdb.DuckDBPyConnection, tests: Mapping[str, Path]) -> None:
     """Table `tests`: the images of all test sets, which are few beside a pool's."""
     db.execute("CREATE TABLE tests (key VARCHAR, sha256 VARCHAR, test_set VARCHAR, place INTEGER)")
     for place, (name, table) in enumerate(tests.items()):
-        rows = f"SELECT key, sha256, $1, {place} FROM read_parquet({listed([table])})"
+        rows = f"SELECT key, sha256, $1, {place} FROM {parquet([table])}"
         db.execute(f"INSERT INTO tests {rows}", [name])
 
 
@@ -93,20 +93,20 @@ def trained_on(
         if guard and known:
             db.execute(
                 "INSERT INTO kept SELECT key, sha256, test_set "
-                f"FROM read_parquet({listed([guard])}) WHERE list_contains($1, test_set)",
+                f"FROM {parquet([guard])} WHERE list_contains($1, test_set)",
                 [sorted(known)],
             )
         if others:
             db.execute(
                 "INSERT INTO kept SELECT s.key, s.sha256, t.test_set "
-                f"FROM read_parquet({listed([split])}) s JOIN "
+                f"FROM {parquet([split])} s JOIN "
                 "(SELECT DISTINCT sha256, test_set FROM tests WHERE list_contains($1, test_set)) t "
                 "USING (sha256) WHERE s.kept",
                 [sorted(others)],
             )
         read = "FROM kept WHERE key NOT IN (FROM nowhere)"
         if chosen:
-            read += f" AND key IN (SELECT key FROM read_parquet({listed([chosen])}) WHERE kept)"
+            read += f" AND key IN (SELECT key FROM {parquet([chosen])} WHERE kept)"
         rows = f"SELECT DISTINCT t.test_set, t.key FROM (SELECT * {read}) k "
         rows += "JOIN tests t ON k.sha256 = t.sha256 AND k.test_set = t.test_set"
         for name, key in db.execute(rows).fetchall():

@@ -5,20 +5,19 @@ embeddings. Every pool point is in the table, kept or with its reason; the point
 set are added with the reason `reference`, or, in a split by domain, drawn like those of the pool.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import Paths, count, database, listed, literal
+from clipshift.core.database import Paths, count, database, literal, parquet
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic_path, read_json, write_json, write_npy_parts
+from clipshift.core.files import atomic_path, read_json, write_json
 from clipshift.core.step import step
+from clipshift.datasets.keys import refuse_repeats
+from clipshift.splits.exports import create_tars, export, uid_of
 from clipshift.splits.recipes import select
 from clipshift.splits.recipes.full import Full
 from clipshift.study.config.recipe_base import Margins, Seeded
@@ -55,8 +54,8 @@ def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
     """Write `out` (the split's parquet, in the order of keys), its counts and its exports.
 
     Raises:
-        ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, or a
-            candidate has no score.
+        ClipshiftError: the split is larger than the de-duplicated pool, keeps nothing, a
+            candidate has no score, or a key occurs twice.
     """
     with database() as db:
         _create_pool(db, scores.pool, scores.embedded)
@@ -76,7 +75,7 @@ def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
             kept["reference_kept"] = count(db, "FROM reference_chosen WHERE kept")
         kept |= _groups_kept(db, recipe.groups(scores.margins))
         db.execute(
-            "CREATE TABLE split AS SELECT key, url_hash, sha256, kept, reason, test_set, "
+            "CREATE TABLE split AS SELECT key, url_hash, sha256, uid, kept, reason, test_set, "
             "test_key AS nearest_test_key, similarity, threshold, margin, shard "
             f"FROM ({' UNION ALL BY NAME '.join(parts)})"
         )
@@ -98,37 +97,41 @@ def _write(db: duckdb.DuckDBPyConnection, kept: dict[str, int], out: Path) -> St
     with atomic_path(out) as part:
         columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
         db.execute(f"COPY {columns} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
-    _export(db, out)
-    write_json(out.with_suffix(".json"), step_counts.as_json() | kept)
+    subset = export(db, out)
+    write_json(out.with_suffix(".json"), step_counts.as_json() | kept | {"subset": subset})
     return step_counts
 
 
 def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) -> None:
-    """Table `pool`: the points, their shard, and why they are no candidates (or null)."""
-    source = f"read_parquet({listed(embedded)})"
+    """Table `pool`: the points, their tar, and why they are no candidates (or null)."""
+    refuse_repeats(tables)
+    source = parquet(embedded)
     columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
     key = "image_path AS key" if "image_path" in columns else "key"
     known = "key, dropped" if "dropped" in columns else f"{key}, false AS dropped"
+    create_tars(db, tables)
     db.execute(
         f"""CREATE TABLE pool AS
-        SELECT p.key, p.url_hash, p.sha256, parse_filename(p.filename, true) AS shard,
+        SELECT p.key, p.url_hash, p.sha256, {uid_of(db, tables)} AS uid, t.name AS shard,
             CASE WHEN d.key IS NULL THEN 'not embedded'
                  WHEN d.dropped THEN 'duplicate' END AS dropped
-        FROM read_parquet({listed(tables)}, filename = true) p
+        FROM {parquet(tables, ", union_by_name = true")} p
+        ASOF JOIN tars t ON p.file_index = t.file AND p.file_row_number >= t.first
         LEFT JOIN (SELECT {known} FROM {source}) d USING (key)"""
     )
 
 
 def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
     """Table `reference`: its points, and why they are no candidates (or null)."""
-    table = f"read_parquet({listed(scores.reference)})"
+    table = parquet(scores.reference)
     dropped = "NULL::VARCHAR"
     files = next(iter(scores.reference_margins.margins.values()), scores.margins.decisions)
     if files:
-        scored = f"SELECT key FROM read_parquet({listed(files)})"
+        scored = f"SELECT key FROM {parquet(files)}"
         dropped = f"CASE WHEN key NOT IN ({scored}) THEN 'not embedded' END"
     db.execute(
-        "CREATE TABLE reference AS SELECT key, url_hash, sha256, NULL::VARCHAR AS shard, "
+        "CREATE TABLE reference AS SELECT key, url_hash, sha256, NULL::VARCHAR AS uid, "
+        "NULL::VARCHAR AS shard, "
         f"{dropped} AS dropped FROM {table}"
     )
     clash = db.execute("SELECT min(key) FROM pool SEMI JOIN reference USING (key)").fetchall()
@@ -140,7 +143,7 @@ def _gather(db: duckdb.DuckDBPyConnection, recipe: Seeded, scores: Scores) -> No
     """Table `pool`, of all that a split draws from; what its recipe refuses is no candidate."""
     if recipe.draws_reference and scores.reference:
         db.execute("INSERT INTO pool BY NAME SELECT * FROM reference")
-    samples = f"read_parquet({listed([*scores.pool, *scores.reference])})"
+    samples = parquet([*scores.pool, *scores.reference])
     if refused := recipe.refused(samples):
         reason, condition = refused
         db.execute(f"UPDATE pool SET dropped = ? WHERE dropped IS NULL AND {condition}", [reason])
@@ -189,38 +192,7 @@ def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
     return step_counts
 
 
-def _export(db: duckdb.DuckDBPyConnection, out: Path) -> None:
-    """Kept points for other tools: key list, DataComp's subset, open_clip's sizes per shard."""
-    kept = count(db, "FROM split WHERE kept")
-    # All strings of an npy array have one width: that of the longest key.
-    width = count(db, "max(length(key)) FROM split WHERE kept", "")
-    _stream_npy(db, "key", kept, f"<U{width}", out.with_suffix(".keys.npy"))
-    _stream_npy(db, "url_hash", kept, "u8,u8", out.with_suffix(".subset_u8u8.npy"))
-    sizes = db.execute(
-        "SELECT shard || '.tar', count(*) FILTER (kept) FROM split WHERE shard IS NOT NULL "
-        "GROUP BY shard ORDER BY shard"
-    ).fetchall()
-    write_json(out.with_suffix(".sizes.json"), dict(sizes))
-
-
-def _stream_npy(
-    db: duckdb.DuckDBPyConnection, column: str, rows: int, dtype: str, out: Path
-) -> None:
-    """Write one sorted column of the kept points as npy, batch by batch."""
-    db.execute(f"SELECT {column} FROM split WHERE kept ORDER BY {column}")
-
-    def parts() -> Iterator[np.ndarray]:
-        while batch := db.fetchmany(100_000):
-            values: list[Any] = [value for (value,) in batch]
-            if dtype == "u8,u8":
-                # DataComp's subsets: a hash of 128 bits as two numbers of 64.
-                values = [(int(v[:16], 16), int(v[16:32], 16)) for v in values]
-            yield np.array(values, dtype=np.dtype(dtype))
-
-    write_npy_parts(out, np.dtype(dtype), (rows,), parts())
-
-
-@step(version=2)
+@step(version=3)
 def split(
     recipe: Split, pool: list[str], embedded: list[str], margins: dict[str, list[str]],
     thresholds: dict[str, Path], decisions: list[str], reference: list[Path],

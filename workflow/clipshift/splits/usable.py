@@ -8,7 +8,7 @@ order of keys. Kept is what the split keeps and the corpus can use, less what no
 from pathlib import Path
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import count, database, listed, literal
+from clipshift.core.database import count, database, literal, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, atomic_path, write_json
 from clipshift.core.step import step
@@ -41,8 +41,8 @@ def choose(split: Path, guard: Path | None, corpora: Files, out: Path) -> None:
                      WHEN s.kept AND g.key IS NOT NULL THEN '{REASON}' || g.test_set
                      ELSE s.reason END AS reason,
                 c.caption, c.labels, s.kept AND c.key IS NULL AS lost
-            FROM read_parquet({listed([split])}) s
-            LEFT JOIN read_parquet({listed(corpora)}) c USING (key)
+            FROM {parquet([split])} s
+            LEFT JOIN {parquet(corpora)} c USING (key)
             LEFT JOIN guarded g USING (key)"""
         )
         if lost := count(db, "FROM chosen WHERE lost"):

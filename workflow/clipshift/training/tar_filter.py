@@ -8,6 +8,7 @@ holds those of one. What passes is what `trainable` makes of it.
 
 import argparse
 import io
+import re
 import shlex
 import sys
 import tarfile
@@ -21,7 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipshift.core.database import database
+from clipshift.core.brace_ranges import RANGE
+from clipshift.core.database import database, parquet
 from clipshift.core.errors import ClipshiftError, run
 from clipshift.core.files import read_json, read_parquet, write_json, write_npy, write_parquet
 from clipshift.datasets.images import SUFFIXES, WHITE, Colour, Undecodable, colour, portable
@@ -51,7 +53,7 @@ def prepare(
     found = 0
     captioned = "caption" in pq.read_schema(split).names
     with database() as db:
-        source = f"FROM read_parquet('{split}') WHERE kept"
+        source = f"FROM {parquet([split])} WHERE kept"
         if without:
             db.execute("CREATE TABLE without AS SELECT unnest($1) AS key", [sorted(without)])
             source += " AND key NOT IN (FROM without)"
@@ -102,9 +104,23 @@ def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
 
 
 def shard_url(settings: Path, tar: str) -> str:
-    """The name of a shard that is read through this module; `tar` may hold a range in braces."""
+    """The name of a shard that is read through this module; `tar` may end in a range of numbers.
+
+    The shell and webdataset, which splits at `::` and spreads braces, leave everything else.
+    """
+    at = found.start() if (found := RANGE.search(tar)) else len(tar)
     words = [sys.executable, "-m", "clipshift.training.tar_filter", str(settings.resolve())]
-    return f"pipe:{shlex.join(words)} {tar}"
+    return f"pipe:{shell_word(*words, '--', tar[:at])}{tar[at:]}"
+
+
+def shell_word(*words: str) -> str:
+    """Words for a shell line that webdataset reads as a list of shards.
+
+    >>> shell_word("a b", "c::{d}")
+    "'a b' 'c:'':\\\\{d\\\\}'"
+    """
+    line = shlex.join(words).replace("::", ":'':")
+    return re.sub(r"[\\{}]", r"\\\g<0>", line)
 
 
 def trainable(sample: Sample, background: Colour = WHITE) -> Sample:

@@ -1,6 +1,8 @@
 """Tables of strangers: their files, their columns by role, their labels by value."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,22 @@ import pyarrow.parquet as pq
 
 from clipshift.apps.labelling.options import ROLES
 from clipshift.apps.labelling.table import LABELS
+from clipshift.core.csv_file import open_csv
+from clipshift.core.database import count, identifier, listed
 from clipshift.core.errors import ClipshiftError
+from clipshift.datasets.identity import is_url
+from clipshift.datasets.records import printable
 
+# Suffix -> duckdb's reader; tables of text are read by `csv_file`.
 READERS = {
     ".parquet": "read_parquet",
-    ".csv": "read_csv",
+    ".csv": None,
+    ".tsv": None,
     ".json": "read_json",
     ".jsonl": "read_json",
 }
+# Rows of a table of text in memory.
+ROWS = 65_536
 # How the paper and its data call the three.
 WORDS = {
     "natural": 0, "rendition": 1, "renditions": 1, "stylistic": 1, "ambiguous": 2, "ambigious": 2,
@@ -30,23 +40,19 @@ class Source:
     """Files of one kind and layout.
 
     Attributes:
+        scan: what a query reads them from.
         columns: {name: duckdb's type}.
+        left_out: rows that are none, by reason.
         class_names: {column: names} where the files give names to numbers (Hugging Face's
             ClassLabel).
     """
 
     name: str
     files: tuple[Path, ...]
+    scan: str
     columns: dict[str, str]
     class_names: dict[str, list[str]]
-
-    @property
-    def scan(self) -> str:
-        """The duckdb call that reads them; file names are quoted, so none is taken for a pattern
-        beyond what `source_of` refused."""
-        reader = READERS[self.files[0].suffix.lower()]
-        names = ", ".join(quoted(str(file)) for file in self.files)
-        return f"{reader}([{names}])"
+    left_out: Counter[str]
 
     def column(self, role: str, given: dict[str, str]) -> str | None:
         """The column of a role: the one that is given, or the first known name.
@@ -89,26 +95,67 @@ def source_of(name: str, folder: Path, db: duckdb.DuckDBPyConnection) -> Source:
         raise ClipshiftError(f"{folder} holds no table ({', '.join(READERS)})")
     if len({READERS[p.suffix.lower()] for p in files}) > 1:
         raise ClipshiftError(f"{folder} mixes csv and json; give one of the files")
-    if wild := next((p for p in files if set("*?[") & set(str(p))), None):
-        raise ClipshiftError(
-            f"{wild}: rename it without *, ? and [, which duckdb takes for patterns"
-        )
     columns: dict[str, str] = {}
+    left_out: Counter[str] = Counter()
+    scans = []
     for file in files:
-        found = _describe(file, db)
+        scans.append(_scan(file, db, left_out))
+        found = _describe(file, scans[-1], db)
         if columns and set(found) != set(columns):
             odd = sorted(set(found) ^ set(columns))
             raise ClipshiftError(
                 f"{file} and {files[0]} differ in the columns {odd}; give folders of one layout"
             )
         columns = columns or found
-    return Source(name, tuple(files), columns, _class_names(files[0]))
+    one = READERS[files[0].suffix.lower()]
+    scan = (
+        _call(one, files)
+        if one
+        else "(" + " UNION ALL BY NAME ".join(f"FROM {scan}" for scan in scans) + ")"
+    )
+    return Source(name, tuple(files), scan, columns, _class_names(files[0]), left_out)
 
 
-def _describe(file: Path, db: duckdb.DuckDBPyConnection) -> dict[str, str]:
-    reader = READERS[file.suffix.lower()]
+def _call(reader: str, files: Sequence[Path]) -> str:
+    return f"{reader}({listed(files)}, hive_partitioning = false)"
+
+
+def _scan(file: Path, db: duckdb.DuckDBPyConnection, left_out: Counter[str]) -> str:
+    """What a query reads one file from; a table of text becomes one of the database."""
+    if reader := READERS[file.suffix.lower()]:
+        return _call(reader, [file])
+    table = open_csv(file, is_url)
+    name = f"text_{count(db, 'FROM duckdb_tables()')}"
+    columns = ", ".join(f"{identifier(column)} VARCHAR" for column in table.columns)
+    db.execute(f"CREATE TABLE {name} ({columns})")
+    rows: list[list[str | None]] = []
+    for _, row in table.rows():
+        if isinstance(row, str):
+            left_out[row] += 1
+            continue
+        rows.append([printable(cell) or None for cell in row])
+        if len(rows) == ROWS:
+            _insert(db, name, table.columns, rows)
+            rows = []
+    _insert(db, name, table.columns, rows)
+    return name
+
+
+def _insert(
+    db: duckdb.DuckDBPyConnection, table: str, columns: list[str], rows: list[list[str | None]]
+) -> None:
+    if rows:
+        batch = pa.Table.from_arrays(
+            [pa.array(cells, pa.string()) for cells in zip(*rows, strict=True)], columns
+        )
+        db.register("batch", batch)
+        db.execute(f"INSERT INTO {table} FROM batch")
+        db.unregister("batch")
+
+
+def _describe(file: Path, scan: str, db: duckdb.DuckDBPyConnection) -> dict[str, str]:
     try:
-        rows = db.execute(f"DESCRIBE SELECT * FROM {reader}({quoted(str(file))})").fetchall()
+        rows = db.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()
     except duckdb.Error as error:
         raise ClipshiftError(f"{file} cannot be read as a table: {error}") from error
     return {row[0]: row[1] for row in rows}
@@ -157,15 +204,3 @@ def label_of(value: Any, names: list[str] | None, given: dict[str, int]) -> int 
             return WORDS.get(names[int(text)].strip().lower()) if int(text) < len(names) else None
         return int(text) if int(text) < len(LABELS) else None
     return WORDS.get(text)
-
-
-def quoted(text: str) -> str:
-    """
-    >>> quoted("it's")
-    "'it''s'"
-    """
-    return "'" + text.replace("'", "''") + "'"
-
-
-def identifier(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -134,7 +134,8 @@ def released(
     )],
     out: Annotated[Path, Option(metavar="FILE", help="Parquet of labels.")],
     join: Annotated[Join, _theirs(
-        help="By URL and text, SAMPLE_ID (and URL), file name, or the image's SHA-256."
+        help="By URL (text decides between repeats), SAMPLE_ID (and URL), file name, or the "
+        "image's SHA-256."
     )] = "url",
     column: Annotated[list[str] | None, _theirs(
         metavar="ROLE=NAME",
@@ -146,6 +147,10 @@ def released(
     )] = None,
     annotator: Annotated[str, Option(metavar="NAME", help="Annotator in the table.")] = "released",
     memory: Annotated[float, Option(metavar="GIB", help="Budget of the join, GiB.")] = 4.0,
+    agree: Annotated[float, Option(
+        metavar="SHARE", min=0, max=1,
+        help="Share of the joined rows whose text (or URL) must agree; 0 checks nothing.",
+    )] = 0.9,
 ) -> None:  # fmt: skip
     """Labels that the paper's authors published, for the keys of a pool or set."""
     from clipshift.apps.labelling import released as join_tables
@@ -159,7 +164,7 @@ def released(
     values = {name.lower(): join_tables.label_number(meaning) for name, meaning in meanings}
     step_counts = join_tables.released(
         folder, subsets, pool, out, join=join, columns=columns, values=values,
-        annotator=annotator, memory=memory,
+        annotator=annotator, memory=memory, agree=agree,
     )  # fmt: skip
     print(f"{out}: {step_counts['pool']['matched']} of {step_counts['pool']['rows']} keys labelled")
     for side in ("released", "pool", "labels"):

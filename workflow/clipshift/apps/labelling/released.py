@@ -20,16 +20,15 @@ import pyarrow.parquet as pq
 from clipshift.apps.labelling.import_table import (
     WORDS,
     Source,
-    identifier,
     label_of,
-    quoted,
     source_of,
 )
 from clipshift.apps.labelling.options import JOINS, Join
 from clipshift.apps.labelling.table import LABELS, SCHEMA
-from clipshift.core.database import database
+from clipshift.core.database import database, identifier, literal
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
+from clipshift.datasets.identity import AGREE, check, form
 
 BATCH = 65_536
 
@@ -45,15 +44,18 @@ class Subset:
 def released(
     folder: Path, subsets: list[Subset], pool: Path, out: Path, *, join: Join = "url",
     columns: dict[str, str] | None = None, values: dict[str, int] | None = None,
-    annotator: str = "released", memory: float = 4.0,
+    annotator: str = "released", memory: float = 4.0, agree: float = AGREE,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the labels of the pool's keys that the released data have; returns the counts.
 
     A key whose rows in the released data have different labels (it lies in two subsets) gets none.
 
+    Args:
+        agree: see `clipshift.datasets.identity.check`.
+
     Raises:
-        ClipshiftError: a folder or column is missing, a label value is not known, or a key of the
-            pool occurs twice.
+        ClipshiftError: a folder or column is missing, a label value is not known, a key of the
+            pool occurs twice, or the rows are of other samples.
     """
     given, known = columns or {}, values or {}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -62,9 +64,12 @@ def released(
         sources = [(s, source_of(s.name, _inside(folder, s.name), db)) for s in subsets]
         step_counts: dict[str, Any] = {"pool": _read_pool(db, pool, join)}
         tables = [_select(source, subset, join, given, known, db) for subset, source in sources]
-        _join(db, tables, step_counts)
+        _join(db, tables, step_counts, join, str(folder), agree)
         _write(db, out, annotator)
         step_counts["labels"] = _label_counts(db)
+    step_counts["released"]["rows_that_are_none"] = sum(
+        source.left_out.total() for _, source in sources
+    )
     step_counts["join"] = join
     step_counts["subsets"] = {s.name: None if s.label is None else LABELS[s.label] for s in subsets}
     _check(step_counts)
@@ -132,7 +137,7 @@ def _label_sql(
                 f"{source.files[0]}: the value {value!r} of the column {column!r} is no known "
                 f"label ({', '.join(WORDS)}, 0, 1, 2); say what it means: --value {value}=natural"
             )
-        cases.append(f"WHEN {quoted(str(value))} THEN {label}")
+        cases.append(f"WHEN {literal(str(value))} THEN {label}")
     whens = " ".join(cases)
     return f"CASE CAST({name} AS VARCHAR) {whens} ELSE -1 END" if cases else "-1"
 
@@ -166,14 +171,21 @@ def _value(source: Source, role: str, given: dict[str, str]) -> str | None:
     if role == "sample_id":  # LAION's is a float in some files
         return f"CAST(TRY_CAST({name} AS BIGINT) AS UHUGEINT)"
     if role == "text":
-        return f"md5_number(coalesce(CAST({name} AS VARCHAR), ''))"
+        return f"md5_number({form('caption', name)})"
     if role == "file":  # a path without its suffix, as a webdataset key is
         return f"md5_number(regexp_replace(CAST({name} AS VARCHAR), '\\.[A-Za-z0-9]{{1,5}}$', ''))"
-    return f"md5_number(CAST({name} AS VARCHAR))"
+    return f"md5_number({form(role, name)})"
 
 
-def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[str, Any]) -> None:
-    """Table `matched` (key, label, concept, source), and the counts."""
+def _join(
+    db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[str, Any], join: Join,
+    where: str, share: float,
+) -> None:  # fmt: skip
+    """Table `matched` (key, label, concept, source), and the counts.
+
+    Raises:
+        ClipshiftError: the second values of too few rows agree (see `identity.check`).
+    """
     union = " UNION ALL ".join(f"({table})" for table in tables)
     rows, unlabelled, nothing = _row(
         db,
@@ -190,10 +202,21 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[st
         "CREATE TABLE grouped AS SELECT a, b, count(*) AS n, min(label) AS low, max(label) AS high "
         "FROM near GROUP BY a, b"
     )
+    # Of a key's rows those whose second value is the pool's, too; else those where a side has none,
+    # or, by URL, all: it names one image, whatever texts it has.
+    otherwise = "true" if join == "url" else "same IS NULL"
     db.execute(
-        "CREATE TABLE pairs AS SELECT p.key, sum(g.n) AS n, min(g.low) AS low, max(g.high) AS high "
-        "FROM pool p JOIN grouped g ON p.a = g.a AND (p.b = g.b OR p.b IS NULL OR g.b IS NULL) "
-        "GROUP BY p.key"
+        "CREATE TABLE candidates AS SELECT p.key, g.*, p.b = g.b AS same "
+        "FROM pool p JOIN grouped g USING (a)"
+    )
+    db.execute(
+        "CREATE TABLE taken AS SELECT * FROM candidates QUALIFY CASE "
+        "WHEN coalesce(bool_or(same) OVER (PARTITION BY key), false) THEN coalesce(same, false) "
+        f"ELSE {otherwise} END"
+    )
+    db.execute(
+        "CREATE TABLE pairs AS SELECT key, min(low) AS low, max(high) AS high, "
+        "bool_or(same) AS agrees FROM taken GROUP BY key"
     )
     db.execute(
         "CREATE TABLE matched AS SELECT p.key, q.low AS label, p.concept, p.source "
@@ -213,9 +236,15 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[st
     )
     used, repeated = _row(
         db,
-        "SELECT coalesce(sum(n), 0), coalesce(sum(n - 1), 0) FROM grouped g WHERE EXISTS (SELECT 1 "
-        "FROM pool p WHERE p.a = g.a AND (p.b = g.b OR p.b IS NULL OR g.b IS NULL))",
+        "SELECT coalesce(sum(n), 0), coalesce(sum(n - 1), 0) "
+        "FROM (SELECT DISTINCT a, b, n FROM taken)",
     )
+    agree, differ = _row(
+        db, "SELECT count(*) FILTER (agrees), count(*) FILTER (NOT agrees) FROM pairs"
+    )
+    if second := JOINS[join][1]:
+        check(second, agree, differ + halves, join, where, share)
+    another = _one(db, "SELECT count(*) FROM pairs WHERE low = high AND NOT agrees")
     pool = step_counts["pool"]
     blank = pool[next(k for k in pool if k.startswith("without_"))]
     step_counts["pool"] = pool | {
@@ -224,6 +253,7 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[st
         "only_half_equal": halves,
         "unmatched": pool["rows"] - blank - matched - conflicts - halves,
         "matched_with_equal_values": int(shared),
+        "matched_with_another_text": another,
     }
     step_counts["released"] = {
         "rows": rows,
@@ -238,7 +268,7 @@ def _join(db: duckdb.DuckDBPyConnection, tables: list[str], step_counts: dict[st
 def _write(db: duckdb.DuckDBPyConnection, out: Path, annotator: str) -> None:
     """Stream the labels by key; keys are compared as bytes."""
     reader: Any = db.sql(
-        f"SELECT key, label::TINYINT AS label, concept, source, {quoted(annotator)} AS annotator "
+        f"SELECT key, label::TINYINT AS label, concept, source, {literal(annotator)} AS annotator "
         "FROM matched ORDER BY key"
     ).to_arrow_reader(BATCH)
     with atomic(out) as stream, pq.ParquetWriter(stream, SCHEMA, compression="zstd") as writer:

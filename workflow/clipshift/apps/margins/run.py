@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from clipshift.core.database import database, listed
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
 from clipshift.similarity.embeddings import (
@@ -23,6 +22,7 @@ from clipshift.similarity.embeddings import (
     list_shards,
     open_rows,
     read_all,
+    refuse_repeats,
     shard_paths,
 )
 from clipshift.similarity.engine.exact import rounding
@@ -86,7 +86,7 @@ def margins(
     pool = inputs["pool"]
     shards = list_shards(pool)
     rows = {shard: len(open_rows(pool, shard)[0]) for shard in shards}
-    _refuse_double(pool, shards)
+    refuse_repeats(pool, shards)
     scanner = prepare(pool, shards, sides, device, screen)
     record: dict[str, Any] = {"rows": 0, "above_threshold": dict.fromkeys(tests, 0)}
     with tqdm(
@@ -116,20 +116,6 @@ def _opened(at: Folder, name: str, given: Given, normalise: bool, names: Names |
     for line in made.said:
         print(f"{name}: {line}", file=sys.stderr)
     return made.folder
-
-
-def _refuse_double(pool: Path, shards: list[str]) -> None:
-    """Raise `ClipshiftError` where a key is in two shards: its margins could not be told apart."""
-    files = [shard_paths(pool, shard)[1] for shard in shards]
-    with database() as db:
-        found = db.execute(
-            f"SELECT image_path FROM read_parquet({listed(files)}) "
-            "GROUP BY ALL HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
-        ).fetchone()
-    if found:
-        raise ClipshiftError(
-            f"{pool}: the key {found[0]!r} occurs twice; keys must be unique in a pool"
-        )
 
 
 def _claim(at: Folder, inputs: dict[str, Path]) -> None:

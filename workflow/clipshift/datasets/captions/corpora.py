@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import Paths, database, listed
+from clipshift.core.database import Paths, database, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.core.step import step
@@ -39,9 +39,9 @@ Row = dict[str, Any]
 def joined(table: Path, fields: Paths) -> Iterator[list[Row]]:
     """Rows of a sample table with their fields (empty where there are none), by key, in batches."""
     texts = ", ".join(f"coalesce(f.{name}, '') AS {name}" for name in CAPTION_FIELDS)
-    source = f"FROM read_parquet('{table}') t"
+    source = f"FROM {parquet([table])} t"
     if fields:
-        source += f" LEFT JOIN read_parquet({listed(fields)}) f USING (key)"
+        source += f" LEFT JOIN {parquet(fields)} f USING (key)"
     else:
         texts = ", ".join(f"'' AS {name}" for name in CAPTION_FIELDS) + ", NULL AS label"
     label = ", f.label" if fields else ""

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import database
+from clipshift.core.database import database, listed
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json, write_parquet
 from clipshift.core.step import step
@@ -46,8 +46,9 @@ def entries(captions: Path) -> Iterator[Entry]:
     with database() as db:
         try:
             db.execute(
-                "SELECT * FROM read_json($1, format = 'array', columns = $2)",
-                [str(captions), _COLUMNS],
+                f"SELECT * FROM read_json({listed([captions])}, format = 'array', columns = $1, "
+                "hive_partitioning = false)",
+                [_COLUMNS],
             )
             while batch := db.fetchmany(ROWS):
                 yield from (dict(zip(_COLUMNS, values, strict=True)) for values in batch)

@@ -1,7 +1,6 @@
 """Rows of tables in csv, tsv, jsonl and parquet, a few in memory at a time, and their columns."""
 
 import bz2
-import csv
 import gzip
 import io
 import json
@@ -17,10 +16,12 @@ from typing import Any, TextIO, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from clipshift.core.csv_file import open_csv
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.sniff import explain
 from clipshift.datasets.formats.base import KEY_OF_UNIT, Columns
 from clipshift.datasets.images import SUFFIXES
+from clipshift.datasets.records import printable
 
 TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 PACKED = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -45,8 +46,6 @@ ROWS = 1_000  # of a parquet in memory; fewer where they hold images
 URL = re.compile(r"https?://", re.IGNORECASE)
 
 Row = dict[str, Any] | str  # or why it cannot be read
-
-csv.field_size_limit(1 << 30)
 
 
 def kind(path: Path) -> str | None:
@@ -77,10 +76,12 @@ def rows_of(path: Path, wanted: Sequence[str] | None = None) -> Iterator[tuple[i
                 yield from enumerate(batch.to_pylist(), start)
                 start += len(batch)
         return
+    if "json" not in str(kind(path)):
+        yield from _csv_rows(path)
+        return
     with _text(path) as stream:
         try:
-            parse = _json_rows if "json" in str(kind(path)) else _csv_rows
-            yield from parse(path, stream)
+            yield from _json_rows(path, stream)
         except UnicodeDecodeError as error:
             raise ClipshiftError(
                 f"{path}: not UTF-8 ({error.reason}); convert it, e.g. `iconv -f latin1 -t utf-8`"
@@ -94,6 +95,8 @@ def columns_of(path: Path) -> list[str]:
     if kind(path) == ".parquet":
         with parquet_file(path) as file:
             return [str(name) for name in file.schema_arrow.names]
+    if "json" not in str(kind(path)):
+        return open_csv(path, is_place).columns
     for _, row in rows_of(path):
         if not isinstance(row, str):
             return list(row)
@@ -208,43 +211,13 @@ def _json_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, Row]]:
         yield number, value if isinstance(value, dict) else "row is no JSON object"
 
 
-def _csv_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, Row]]:
-    head = stream.readline()
-    if head[:4] == "sep=":  # Excel's own line
-        head = stream.readline()
-    separator = max("\t;|,", key=lambda c: (head.count(c), c == ",")) if head else ","
-    if ".tsv" in [s.lower() for s in path.suffixes]:
-        separator = "\t"
-    reader = csv.reader(chain([head] if head else [], stream), delimiter=separator, strict=True)
-    header: list[str] | None = None
-    number = 0
-    try:
-        for row in reader:
-            if not row or not any(cell.strip() for cell in row):
-                continue
-            if header is None:
-                header = _header(path, row)
-                if header == row:
-                    continue
-            number += 1
-            if len(row) == len(header):
-                yield number, dict(zip(header, row, strict=True))
-            else:
-                yield number, f"row has not the {len(header)} fields of the header"
-    except csv.Error as error:
-        raise ClipshiftError(
-            f"{path}, line {reader.line_num}: not csv ({error}); a field with quotes is written "
-            'in quotes, with each quote of its own doubled ("a ""b"" c")'
-        ) from error
-
-
-def _header(path: Path, row: list[str]) -> list[str]:
-    """The names of the columns: the row itself, or numbers where it is a row of data."""
-    if any(is_place(cell) for cell in row):
-        return [str(i) for i in range(len(row))]
-    if len(set(row)) < len(row):
-        raise ClipshiftError(f"{path}: two columns have the same name; its header is {row}")
-    return row
+def _csv_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    file = open_csv(path, is_place)
+    for number, row in file.rows():
+        if isinstance(row, str):
+            yield number, row
+        elif any(cell.strip() for cell in row):
+            yield number, dict(zip(file.columns, map(printable, row), strict=True))
 
 
 def is_place(cell: Any) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clipshift.core.database import database, listed
+from clipshift.core.database import database, parquet
 from clipshift.core.files import Files, write_json, write_parquet
 from clipshift.core.step import step
 
@@ -30,7 +30,7 @@ def find(fetched: Files, at_least: int | None, table: Path) -> None:
         db.execute(
             f"""CREATE TEMP TABLE repeated AS
             SELECT sha256, count(*) AS urls, min(url) AS example
-            FROM read_parquet({listed(fetched)}) WHERE reason IS NULL
+            FROM {parquet(fetched)} WHERE reason IS NULL
             GROUP BY sha256 HAVING count(*) > 1"""
         )
         limit = "NULL" if at_least is None else str(at_least)

@@ -124,6 +124,6 @@ def similarities(name: str, scores: Margins) -> str:
 
 def parquet(files: Sequence[Path]) -> str:
     """SQL source: some parquet files."""
-    from clipshift.core.database import listed
+    from clipshift.core.database import parquet as source
 
-    return f"read_parquet({listed(files)})"
+    return source(files)

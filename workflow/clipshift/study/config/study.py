@@ -222,6 +222,14 @@ class Config(Block):
         "accuracy with and without such images. Default: `drop` where the pool is built from "
         "sources, `keep` where the user brings it. Another value trains again.",
     )
+    agree: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Rows of two data (embeddings or labels that the user has, and samples) are "
+        "joined by one thing (key, URL) and checked by what else both know (URL, caption, uid, "
+        "hash): the share of the rows for which that must agree. 0 checks nothing.",
+    )
     encoder: EncoderName = Field(description="The encoder that measures similarity.")
     dedup: Dedup = Field(default=Dedup(), description="De-duplication.")
     neighbours: Neighbours = Field(default=Neighbours(), description="Neighbours and density.")

@@ -7,6 +7,9 @@ from pydantic import Field, field_validator
 
 from clipshift.study.config.data import Block
 
+# Suffixes of lists of text; `.gz` may follow.
+TEXTS = (".csv", ".tsv", ".txt")
+
 
 class Fetching(Block):
     """How images are downloaded and stored, by img2dataset."""
@@ -47,10 +50,15 @@ class UrlPool(Block):
 
     urls: list[str] = Field(
         min_length=1,
-        description="Files with URLs and captions: `.parquet`, `.csv` or `.csv.gz`. Relative ones "
-        "are below the top-level key `data`.",
+        description="Files with URLs and captions: `.parquet`, or text (`.csv`, `.tsv`, `.txt`, "
+        "and the same with `.gz`) with commas, tabs, semicolons or `|`. Relative ones are below "
+        "the top-level key `data`.",
     )
-    url_column: str = Field(default="url", description="Column of the URLs.")
+    url_column: str = Field(
+        default="url",
+        description='Column of the URLs; in text without a header its number, from `"0"`, which '
+        "two columns (CC3M, CC12M) do not need.",
+    )
     caption_column: str = Field(default="caption", description="Column of the captions.")
     shards: int = Field(ge=1, le=100_000, description="Number of shards; a job downloads one.")
     fetching: Fetching = Field(default=Fetching(), description="How they are downloaded.")
@@ -65,6 +73,6 @@ class UrlPool(Block):
     @classmethod
     def _readable(cls, files: list[str]) -> list[str]:
         for file in files:
-            if not file.endswith((".parquet", ".csv", ".csv.gz")):
-                raise ValueError(f"{file!r} is neither .parquet nor .csv nor .csv.gz")
+            if not file.endswith(".parquet") and not file.removesuffix(".gz").endswith(TEXTS):
+                raise ValueError(f"{file!r} ends in none of .parquet, {', '.join(TEXTS)}")
         return files

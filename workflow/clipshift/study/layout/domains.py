@@ -98,7 +98,8 @@ class DomainLayout:
     def label_files(self) -> list[str]:
         """The table of people's labels, where it is a file of the project: newer ones count."""
         file = self.block.labels.file if self.block else None
-        return [file] if file and not file.startswith(EXTERNAL) else []
+        watched = file and not file.startswith(EXTERNAL) and not set("{}") & set(file)
+        return [file] if file and watched else []
 
     def labels(self, dataset: str) -> str:
         return f"{self.home}/labels/{dataset}.parquet"

@@ -22,6 +22,10 @@ class Urls:
         """The user's lists."""
         return [os.path.join(self.at.cfg.data, file) for file in self.pools[pool].urls]  # noqa: PTH118
 
+    def inputs(self, pool: str) -> list[str]:
+        """Those that Snakemake can watch: it takes braces in a name for wildcards."""
+        return [file for file in self.files(pool) if not set("{}") & set(file)]
+
     def fetched(self, pool: str) -> list[str]:
         """What became of the URLs of each shard."""
         return [f"results/urls/{pool}/fetched/{shard}.parquet" for shard in self.at.shards(pool)]
