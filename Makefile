@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills edits lint format plan bench rehearsal lock clean
+.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills edits lint format plan check bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -106,6 +106,9 @@ plan: env ## what would run and what it costs, without running it (CONFIG=FILE T
 
 # Peers get the best kernels of their BLAS, which by itself takes old ones for new processors.
 BEST := env -u OPENBLAS_L2_SIZE $(if $(shell grep -m1 -o avx512f /proc/cpuinfo),OPENBLAS_CORETYPE=SkylakeX)
+check: env ## validate a configuration and open its data, before anything runs (CONFIG=FILE)
+	clipshift check $(CONFIG)
+
 bench: env ## time the similarity engine against its peers (about 15 minutes, quiet machine)
 	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
 	cd benchmarks && $(BEST) python margins.py --pool 4000000 --peers --out results/margins_4M.json

@@ -39,6 +39,15 @@ onstart:
     shared_folder.save(cfg)
 
 
+# Last on the terminal: what the jobs of this run say, and why those failed that did.
+onsuccess:
+    tell()
+
+
+onerror:
+    tell()
+
+
 localrules:
     all,
     effective_robustness,

@@ -51,7 +51,7 @@ def write_pool(
 
 
 def write_set(
-    folder: Path, labels: Sequence[int], split: str = "test", tars: int = 2, seed: int = 0,
+    folder: Path, labels: Sequence[int | str], split: str = "test", tars: int = 2, seed: int = 0,
     names: Sequence[str] = ("cat", "dog"),
 ) -> Path:  # fmt: skip
     """A set in CLIP_benchmark's layout: sample i has the label `labels[i]`."""

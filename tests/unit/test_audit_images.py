@@ -17,6 +17,7 @@ from clipshift.apps.audit import embed, run, thumbnails
 from clipshift.apps.audit.options import Options
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
+from clipshift.datasets.any_images import open_images
 from clipshift.datasets.listing import list_folder, places
 from clipshift.datasets.tars import image_places
 from clipshift.similarity.encoder import Encoder
@@ -104,7 +105,7 @@ def test_tars_of_samples(tmp_path: Path) -> None:
             "4.cls": b"1", "4.jpg": b"broken",
         },
     )  # fmt: skip
-    listing = list_folder(tmp_path / "train")
+    listing = open_images(tmp_path / "train")
     step_counts = embed.embed_folder("train", listing, {}, tmp_path / "w", "cpu")
     assert step_counts.went_out == 3
     assert dict(step_counts.rejected) == {
@@ -136,7 +137,7 @@ def test_empty_folder_and_folder_without_a_good_picture(tmp_path: Path) -> None:
         list_folder(tmp_path)
     (tmp_path / "x.jpg").write_bytes(b"x")
     with pytest.raises(ClipshiftError, match="none of 1 images"):
-        embed.embed_folder("test", list_folder(tmp_path), {}, tmp_path / "w", "cpu")
+        embed.embed_folder("test", open_images(tmp_path), {}, tmp_path / "w", "cpu")
 
 
 def test_embedding_continues_after_a_kill_with_the_same_bytes(

@@ -116,7 +116,7 @@ def test_a_grid_may_be_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     words = ["margins", "--pool", "p", "--test", f"v={tmp_path}", "--reference", "r", "--out", "o"]
     for grid in (["--grid"], [], ["--grid", "0.5", "0.9"]):
         assert CliRunner().invoke(app, [*words, *grid]).exit_code == 0
-    assert [call[-1] or [] for call in calls] == [[], [], [0.5, 0.9]]
+    assert [call[7] or [] for call in calls] == [[], [], [0.5, 0.9]]
 
 
 @pytest.mark.parametrize(

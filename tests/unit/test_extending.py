@@ -73,6 +73,20 @@ for n, split in enumerate(block.splits):
 split_sizes.table(block, files, figure_study(at, kind, name), folder / "sizes.csv")
 assert (folder / "sizes.csv").read_text() .split() == ["split,kept", "full,0", "rand,1", "pruned,2"]
 
+from sklearn.naive_bayes import GaussianNB
+
+import yaml
+from clipshift.study.config.classifier_base import Examples, classifier
+
+keys = yaml.safe_load((folder / "domains.yaml").read_text())["classifiers"]["gaussian_b16"]
+spec = classifier.blocks["gaussian"](**keys)
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(60, 5)) + np.repeat(np.eye(3, 5) * 3, 20, axis=0), np.repeat(range(3), 20)
+train = Examples(x, y, 3)
+found = spec.model(spec.fit(train, train, None), 3, None)(x)
+right = GaussianNB(var_smoothing=1e-3).fit(x, y).predict_joint_log_proba(x)
+assert np.allclose(found - found[:, :1], right - right[:, :1])
+
 names = {file.name for name in ("splits.split.split", "similarity.embed.shard")
          for file in closure(name)}
 assert names >= {"band.py", "grid.py"}
@@ -90,7 +104,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert place.parent.is_dir() and not place.exists()
         place.write_text(example["code"])
         keys |= yaml.safe_load(example["keys"])
-    assert set(keys) == {"splits", "encoders", "figures"}
+    assert set(keys) == {"splits", "encoders", "figures", "domains"}
+    # The block `domains` has required keys that the page does not repeat.
+    (folder / "domains.yaml").write_text(yaml.safe_dump(keys.pop("domains")))
     (folder / "page.yaml").write_text(yaml.safe_dump(keys))
     return folder
 
@@ -106,7 +122,7 @@ def run(folder: Path, *words: str) -> str:
 
 
 def test_every_python_block_of_the_page_is_an_example() -> None:
-    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == PAGE.count("```yaml") == 3
+    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == PAGE.count("```yaml") == 4
 
 
 def test_examples_work_as_they_stand(copy: Path) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from clipshift.core.brace_ranges import compact, spread
@@ -10,6 +12,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.datasets import external_pool, external_set, prompts
 from clipshift.datasets.external_check import take_stock
+from clipshift.datasets.pool import sum_shards
 from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
 from clipshift.datasets.tar_paths import read_tars, tars_of
 from clipshift.study.config.folders import FolderPool, FolderSet
@@ -52,8 +55,12 @@ def test_table_and_account_of_a_group(tmp_path: Path) -> None:
         ),
         (lambda f: (f / "00001.tar").unlink(), r"00001\.tar is missing.*download it again"),
         (lambda f: (f / "00001.parquet").write_bytes(b"torn"), r"00001\.parquet is not a readable"),
-        (lambda f: write_pool(f, {1: 2}, drop=["sha256"]), r"lacks.*sha256.*--compute_hash sha256"),
-        (lambda f: [x.unlink() for x in f.iterdir()], "no sample was downloaded"),
+        (lambda f: write_pool(f, {1: 2}, drop=["url"]), r"00001\.parquet lacks.*url.*--url_col"),
+        (
+            lambda f: copy_keys(f, 0, 1),
+            r"00001\.tar: the key '000000000' occurs twice.* 00000",
+        ),
+        (lambda f: [x.unlink() for x in f.iterdir()], "none of these tars has its table"),
     ],
 )
 def test_faults_of_a_group_say_what_to_do(tmp_path: Path, spoil: Any, message: str) -> None:
@@ -64,16 +71,93 @@ def test_faults_of_a_group_say_what_to_do(tmp_path: Path, spoil: Any, message: s
     assert not (tmp_path / "out/00000.parquet").exists()
 
 
-def test_sample_without_a_hash_is_refused(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def change(table: Path, **columns: Any) -> None:
+    """Change columns of a table; None: take one away."""
+    rows = pq.read_table(table).to_pylist()
+    for i, row in enumerate(rows):
+        row.update({name: values and values[i] for name, values in columns.items()})
+    gone = {name for name, values in columns.items() if values is None}
+    pq.write_table(
+        pa.Table.from_pylist([{k: v for k, v in r.items() if k not in gone} for r in rows]), table
+    )
 
+
+def copy_keys(folder: Path, source: int, other: int) -> None:
+    keys = pq.read_table(folder / f"{source:05d}.parquet")["key"].to_pylist()
+    write_pool(folder, {other: len(keys) - 1})
+    change(folder / f"{other:05d}.parquet", key=keys)
+
+
+@pytest.mark.parametrize("md5", [True, False])
+def test_download_without_sha256(tmp_path: Path, md5: bool) -> None:
     folder = write_pool(tmp_path / "p", {0: 2})
-    rows = pq.read_table(folder / "00000.parquet").to_pylist()
-    rows[0]["sha256"] = None
-    pq.write_table(pa.Table.from_pylist(rows), folder / "00000.parquet")
-    with pytest.raises(ClipshiftError, match=r"1 downloaded rows have no sha256.*--compute_hash"):
-        group(folder, tmp_path, 1)
+    change(folder / "00000.parquet", sha256=None, **({"md5": ["0" * 32] * 3} if md5 else {}))
+    assert group(folder, tmp_path, 1).went_out == 2
+    assert read_parquet(tmp_path / "out/00000.parquet")["sha256"].to_pylist() == [None, None]
+
+
+def test_hash_of_a_download_is_none_of_the_image(tmp_path: Path) -> None:
+    """The second image was encoded anew; what the server sent is known by its own name."""
+    folder = write_pool(tmp_path / "p", {0: 2, 1: 1}, failed=0)
+    own = pq.read_table(folder / "00000.parquet")["sha256"].to_pylist()
+    change(folder / "00000.parquet", sha256=[own[0], "e" * 64])
+    group(folder, tmp_path, 2)
+    table = read_parquet(tmp_path / "out/00000.parquet")
+    third = pq.read_table(folder / "00001.parquet")["sha256"].to_pylist()
+    assert table["sha256"].to_pylist() == [None, None, *third]
+    assert table["sha256_of_download"].to_pylist() == [own[0], "e" * 64, None]
+
+
+def test_uid_of_datacomp_and_numbers_of_eight_digits(tmp_path: Path) -> None:
+    folder = write_pool(tmp_path / "p", {0: 2}, failed=0)
+    for file in list(folder.iterdir()):
+        file.rename(folder / f"000{file.name}")
+    uids = [f"{i:032x}" for i in (7, 8)]
+    change(folder / "00000000.parquet", uid=uids)
+    pool = FolderPool(folder="p", tars=1, digits=8, shards=1, samples=2)
+    assert pool.word(0, 0) == "data:p/{00000000..00000000}.tar"
+    external_pool.write_group("web", tars_of([pool.word(0, 0)], tmp_path), tmp_path / "o.parquet")
+    assert read_parquet(tmp_path / "o.parquet")["uid"].to_pylist() == uids
+    assert take_stock({"web": pool}, tmp_path)["web"]["tars"] == 1
+    with pytest.raises(ClipshiftError, match=r"8 digits \(00000000\.tar\); add `digits: 8`"):
+        take_stock({"web": pool.model_copy(update={"digits": 5})}, tmp_path)
+
+
+def test_tars_without_any_success_are_counted(tmp_path: Path) -> None:
+    folder = write_pool(tmp_path / "p", {0: 0, 1: 0}, failed=2)
+    counts = group(folder, tmp_path, 2)
+    assert (counts.came_in, counts.went_out, counts.rejected.total()) == (4, 0, 4)
+    assert len(read_parquet(tmp_path / "out/00000.parquet")) == 0
+
+
+def test_keys_of_two_groups_name_both_tars(tmp_path: Path) -> None:
+    folder = write_pool(tmp_path / "p", {0: 3, 1: 1, 2: 3}, failed=0)
+    copy_keys(folder, 0, 2)
+    for number, tars in enumerate(([0, 1], [2])):
+        paths = [folder / f"{i:05d}.tar" for i in tars]
+        external_pool.write_group("web", paths, tmp_path / f"{number:05d}.parquet")
+    counts = [tmp_path / f"{i:05d}.json" for i in range(2)]
+    with pytest.raises(ClipshiftError, match=r"00000\.tar \(.*00000.*also in 00002\.tar \(.*00001"):
+        sum_shards("web", counts, tmp_path / "manifest.json")
+
+
+def test_another_number_of_samples_is_noted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    group(write_pool(tmp_path / "p", {0: 3}), tmp_path, 1)
+    for samples, said in ((3, ""), (8, "pools.web.samples: 8 configured, 3 found, 1 left out\n")):
+        sum_shards("web", [tmp_path / "out/00000.json"], tmp_path / "m.json", samples)
+        assert capsys.readouterr().err == (said and f"clipshift: note: {said}")
+        assert read_json(tmp_path / "m.json").get("samples_configured") == (8 if said else None)
+
+
+def test_tars_beyond_those_configured_are_said(tmp_path: Path) -> None:
+    write_pool(tmp_path / "web", dict.fromkeys(range(4), 2))
+    pool = FolderPool(folder="web", tars=2, shards=1, samples=8)
+    found = take_stock({"web": pool}, tmp_path)["web"]
+    assert found["numbers_beyond"] == ["00002", "00003"]
+    assert "2 tars of" in found["said"][0]
+    assert "00002, 00003" in found["said"][0]
 
 
 def set_in(folder: Path, **changes: Any) -> FolderSet:
@@ -113,6 +197,39 @@ def test_set_that_is_not_as_configured(
     assert not (tmp_path / "out/manifest.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("label", "right"),
+    [("1", 1), ("1.0", 1), ("²", None), ("-1", None), ("1.5", None), ("", None), ("\u0661", None)],
+)
+def test_labels_are_whole_numbers(tmp_path: Path, label: str, right: int | None) -> None:
+    write_set(tmp_path / "set", [0, label], tars=1)
+    spec = set_in(tmp_path, samples=2)
+    if right is None:
+        with pytest.raises(ClipshiftError, match="expected a class from 0 to 1"):
+            external_set.build("pets", spec, tmp_path / "out")
+    else:
+        external_set.build("pets", spec, tmp_path / "out")
+        assert read_json(tmp_path / "out/manifest.json")["classes"] == {"cat": 1, "dog": 1}
+
+
+@pytest.mark.parametrize("text", ["\ufeffcat\r\ndog\r\n", "cat\ndog\n\n\n", "cat \ndog"])
+def test_class_names_of_any_editor(tmp_path: Path, text: str) -> None:
+    write_set(tmp_path / "set", [0, 1, 1, 0, 1])
+    (tmp_path / "set/classnames.txt").write_bytes(text.encode())
+    assert external_set.class_names(set_in(tmp_path), tmp_path / "set") == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("café\ndog".encode("latin-1"), "line 1: not UTF-8"), (b"cat\n\ndog", "line 2: no name")],
+)
+def test_class_names_that_would_be_wrong(tmp_path: Path, text: bytes, message: str) -> None:
+    write_set(tmp_path / "set", [0, 1, 1, 0, 1])
+    (tmp_path / "set/classnames.txt").write_bytes(text)
+    with pytest.raises(ClipshiftError, match=message):
+        external_set.class_names(set_in(tmp_path), tmp_path / "set")
+
+
 def test_openai_names_replace_those_of_the_file(tmp_path: Path) -> None:
     names = prompts.imagenet_names()
     write_set(tmp_path / "set", [0], names=[name.upper() for name in names])
@@ -149,7 +266,7 @@ def test_inventory_tells_all_that_is_missing_at_once(tmp_path: Path) -> None:
         "there is no such folder",
         "to get it:\n      ask for it",
         f"{tmp_path}/half  (sets.half.folder)",
-        "it has no classnames.txt",
+        "classnames.txt is missing; a set of CLIP_benchmark's has it",
         "nshards.txt says 2 tars, but 1 are missing, the first 1.tar",
     ):
         assert expected in message, message

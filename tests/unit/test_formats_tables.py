@@ -409,6 +409,7 @@ def coco(folder: Path, part: str = "images/train2017") -> Path:
 
 @pytest.mark.parametrize("part", ["images/train2017", "train2017", "images", "."])
 def test_coco_captions_as_torchvision_reads_them(tmp_path: Path, part: str) -> None:
+    pytest.importorskip("pycocotools")
     from torchvision.datasets import CocoCaptions
 
     folder = coco(tmp_path, part)

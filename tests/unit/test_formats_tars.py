@@ -200,6 +200,7 @@ def test_clip_benchmark_troubles(tmp_path: Path) -> None:
 
 
 def test_timm_webdataset(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
     from timm.data.readers.reader_wds import _load_info, _parse_split_info
 
     splits = {}

@@ -112,7 +112,7 @@ def runs(folder: Path, split: str, *accuracies: float) -> list[str]:
 
 def summary(folder: Path, step_counts: Path, split: str, *accuracies: float) -> dict[str, Any]:
     sets = {"sketch": runs(folder, split, *accuracies)}
-    return read_conditions({split: {"account": str(step_counts), "sets": sets}})[split]
+    return read_conditions({split: {"counts": str(step_counts), "sets": sets}})[split]
 
 
 def test_summary_of_two_seeds(tmp_path: Path, step_counts: Path) -> None:

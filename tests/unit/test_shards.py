@@ -75,7 +75,7 @@ def test_truncated_tar_names_file_and_last_sample(tar: Path, place: str) -> None
 @pytest.mark.parametrize("size", [0, 1, 300, 511])
 def test_tar_without_a_whole_header_is_refused(tar: Path, size: int) -> None:
     tar.write_bytes(tar.read_bytes()[:size])
-    with pytest.raises(ClipshiftError, match="at its beginning"):
+    with pytest.raises(ClipshiftError, match=r"at its beginning|is empty"):
         list(read_tar(tar))
 
 
@@ -100,16 +100,16 @@ def test_damaged_header_in_the_middle_is_no_short_read(tar: Path) -> None:
 
 def test_no_tar_at_all(tmp_path: Path) -> None:
     (tmp_path / "0.tar").write_bytes(photo(0) * 20)
-    with pytest.raises(ClipshiftError, match="at its beginning"):
+    with pytest.raises(ClipshiftError, match=r"at its beginning|is empty"):
         list(read_tar(tmp_path / "0.tar"))
 
 
 def test_part_that_occurs_twice_is_refused(tmp_path: Path) -> None:
-    """Two folders with files of one name would otherwise become one sample."""
+    """Two members of one name would otherwise become one."""
     path = tmp_path / "0.tar"
     with tarfile.open(path, "w") as tar:
-        for folder in ("a", "b"):
-            info = tarfile.TarInfo(f"{folder}/0.jpg")
+        for _ in range(2):
+            info = tarfile.TarInfo("a/0.jpg")
             info.size = 3
             tar.addfile(info, io.BytesIO(b"jpg"))
     with pytest.raises(ClipshiftError, match="jpg"):

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from clipshift.core.files import read_json
+from clipshift.core.files import read_json, read_parquet
 from clipshift.similarity.embeddings import write_shard
 from clipshift.study.config.load import load
-from tests.conftest import unit
+from tests.conftest import photo, unit
 from tests.folder_case import write_pool, write_set
 from tests.workflow.runner import ROOT, changed_config, planned, snakemake
 
@@ -58,6 +58,30 @@ def test_own_images(tmp_path: Path) -> None:
     pruned, rand = made.values()
     assert pruned["in"] == len(KEYS) + 6
     assert pruned["points_kept"] == rand["points_kept"]
+
+
+def test_own_photos(tmp_path: Path) -> None:
+    for seed, (name, count) in enumerate({"photos": 6, "labelled": 3, "sketches": 2}.items()):
+        for place in (tmp_path / "data" / name / folder for folder in ("cat", "dog")):
+            place.mkdir(parents=True)
+            for i in range(count):
+                image = photo(100 * seed + 10 * (place.name == "dog") + i)
+                (place / f"{place.name} {i}.JPG").write_bytes(image)
+    changes = {
+        "encoders.lite0.px": 32, "pools.photos.samples": 12,
+        "sets.labelled.samples": 6, "sets.labelled.classes": 2,
+        "sets.sketches.samples": 4, "sets.sketches.classes": 2,
+    }  # fmt: skip
+    made = run(tmp_path, "own_photos", changes, "pruned_sketches", "rand_as_pruned")
+    pruned, rand = made.values()
+    assert pruned["in"] == 12 + 6
+    assert pruned["points_kept"] == rand["points_kept"]
+    rows = [
+        row
+        for table in sorted(tmp_path.glob("results/pools/photos/*.parquet"))
+        for row in read_parquet(table).to_pylist()
+    ]
+    assert sorted({row["caption"] for row in rows}) == ["a photo of a cat", "a photo of a dog"]
 
 
 def test_own_embeddings(tmp_path: Path) -> None:

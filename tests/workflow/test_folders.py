@@ -100,7 +100,10 @@ def test_missing_data_are_one_message(folders: Path, tmp_path: Path) -> None:
     message = "data that this study needs is missing"
     log = (tmp_path / "results/logs/external/1.log").read_text()
     assert log.count(message) == 1
-    assert done.stdout.count(message) == 1
+    assert done.stdout.count(message) == 2  # the failed log as Snakemake shows it, and at the end
+    last = done.stdout.rsplit("results/logs/external/1.log:\n", maxsplit=1)[1]
+    assert last.startswith(f"clipshift: error: {message}")
+    assert len(last.splitlines()) < 30
     assert f"{tmp_path}/data/val  (sets.fold_val.folder)" in log
     for place in ("web  (pools.fold_pool", "ref  (sets.fold_train", "draw them"):
         assert place in log

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from clipshift.core import job_logs
 from clipshift.study import cluster, shared_folder
 from clipshift.study.cluster import needs
 from clipshift.study.config.figures import KINDS
@@ -103,6 +104,14 @@ def refuse_leftovers():
         cluster.refuse_leftovers(Path.cwd())
     except ClipshiftError as error:
         raise WorkflowError(str(error)) from None
+
+
+def tell():
+    """Print notes and errors of the jobs of this run; it began when `made` was saved."""
+    began = Path(os.environ.get(made.VARIABLE, ""))
+    if workflow.is_main_process and began.is_file():
+        since = began.stat().st_mtime
+        print(job_logs.told(Path("results/logs"), since), end="", file=sys.stderr)
 
 
 def named(sets, wildcards):

@@ -95,7 +95,11 @@ rule pool_manifest:
     log:
         "results/logs/pool/{pool}.manifest.log",
     params:
-        **call("datasets.pool.sum_shards"),
+        **call(
+            "datasets.pool.sum_shards",
+            # It is compared, and makes nothing again.
+            samples=lambda w, input: getattr(cfg.pools[w.pool], "samples", None),
+        ),
     shell:
         RUN
 
@@ -187,7 +191,8 @@ rule set_answers:
 # Data that the user already has: folders outside -> their tables, as if they had been built here.
 #   in   the folders of `pools.*.folder` and `sets.*.folder`, below the key `data`
 #   out  results/external/{dataset}.json: what is there; one message for all that is not
-#        results/pools/{pool}/{shard}.parquet and .json (the tars stay where they are)
+#        results/pools/{pool}/{shard}.parquet and .json (img2dataset's tars stay where they are;
+#        images in any other format are copied as they are stored, into {shard}.tar)
 #        results/sets/{testset}/samples.parquet, classnames.txt, dataset_type.txt, manifest.json
 #        pools.*.storage: objects, which Snakemake fetches for the jobs that read them
 # No folder is an input of any rule: a file in it that is newer computes nothing again. Objects are
@@ -216,6 +221,7 @@ for number, covered in enumerate([["{dataset}"], *at.folder_passes()]):
                 folders=lambda w, output, covered=covered: {
                     n: cfg.folders[n] for n in named(covered, w)
                 },
+                sizes=lambda w, input: cfg.sizes,
                 out="results/external",
             ),
         shell:
@@ -260,7 +266,7 @@ rule folder_set:
     benchmark:
         "results/benchmarks/sets/{testset}.tsv"
     wildcard_constraints:
-        testset=at.folder_pattern(cfg.sets),
+        testset=at.folder_sets(True, "test", "domain", "reference"),
     resources:
         **needs(4000, 240),
     params:
@@ -271,3 +277,71 @@ rule folder_set:
         ),
     shell:
         RUN
+
+
+rule converted_pool:
+    """One shard of a pool in any other format: images as they are stored, captions, counts."""
+    input:
+        lambda w: ancient(at.inventory(w.pool)),
+    output:
+        tar="results/pools/{pool}/{shard}.tar",
+        table="results/pools/{pool}/{shard}.parquet",
+        counts="results/pools/{pool}/{shard}.json",
+    log:
+        "results/logs/pool/{pool}.{shard}.log",
+    benchmark:
+        "results/benchmarks/pool/{pool}.{shard}.tsv"
+    wildcard_constraints:
+        pool=at.converted_pools(),
+    resources:
+        **needs(4000, 240),
+    params:
+        **call(
+            "datasets.converted.pool_shard",
+            # The number expected, an estimate, makes nothing again.
+            spec=lambda w: cfg.pools[w.pool].model_dump(exclude={"obtain"})
+            | {"samples": 1},
+        ),
+    shell:
+        RUN
+
+
+rule converted_test_set:
+    """A labelled set in any other format, in CLIP_benchmark's layout."""
+    input:
+        lambda w: ancient(at.inventory(w.testset)),
+    output:
+        "results/sets/{testset}/test/0.tar",
+        "results/sets/{testset}/test/nshards.txt",
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+    log:
+        "results/logs/sets/{testset}.log",
+    benchmark:
+        "results/benchmarks/sets/{testset}.tsv"
+    wildcard_constraints:
+        testset=at.folder_sets(False, "test", "domain"),
+    resources:
+        **needs(4000, 240),
+    params:
+        **call(
+            "datasets.converted.labelled_set",
+            spec=lambda w: cfg.sets[w.testset].model_dump(exclude={"obtain"}),
+            out="results/sets/{testset}",
+        ),
+    shell:
+        RUN
+
+
+use rule converted_test_set as converted_reference_set with:
+    output:
+        "results/sets/{testset}/train/0.tar",
+        "results/sets/{testset}/train/nshards.txt",
+        "results/sets/{testset}/classnames.txt",
+        "results/sets/{testset}/dataset_type.txt",
+        "results/sets/{testset}/samples.parquet",
+        "results/sets/{testset}/manifest.json",
+    wildcard_constraints:
+        testset=at.folder_sets(False, "reference"),

@@ -10,6 +10,7 @@ rule embed:
         tars=lambda w: there([at.tars(w.dataset, w.shard)]),
         table=lambda w: at.table(w.dataset, w.shard),
         weights=lambda w: at.encoder_files(w.encoder),
+        checked=lambda w: at.checked_keys(w.dataset, w.encoder, w.shard),
     output:
         "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
         "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",
@@ -64,6 +65,7 @@ rule folder_embeddings:
     input:
         listed="results/embeddings/{encoder}/{dataset}/index.parquet",
         table=lambda w: at.table(w.dataset, w.shard),
+        checked=lambda w: at.checked_keys(w.dataset, w.encoder, w.shard),
     output:
         "results/embeddings/{encoder}/{dataset}/img_emb/img_emb_{shard}.npy",
         "results/embeddings/{encoder}/{dataset}/metadata/metadata_{shard}.parquet",

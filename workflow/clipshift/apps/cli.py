@@ -50,15 +50,31 @@ def clipshift(
     """Which training data makes CLIP robust to distribution shift? Verbs around the workflow."""
 
 
-@verb("check", "clipshift check config/mini.yaml config/mini-full.yaml")
-def check(files: Annotated[list[Path], Argument(help="Configurations.")]) -> None:
-    """Validate a configuration; several files are merged."""
+@verb(
+    "check", "clipshift check config/mini.yaml config/mini-full.yaml",
+    "clipshift check my.yaml --data /somewhere",
+)  # fmt: skip
+def check(
+    files: Annotated[list[Path], Argument(help="Configurations; several are merged.")],
+    data: Annotated[Path | None, Option(
+        metavar="DIR", help="Folder of the data, as --config data=DIR."
+    )] = None,
+    keys_only: Annotated[bool, Option(
+        "--keys-only", help="The configuration alone, where the data are elsewhere."
+    )] = False,
+) -> None:  # fmt: skip
+    """Validate a configuration, and open the data that it names: all faults in one message."""
     from clipshift.study.config.load import load
 
     config = load(*files)
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
+    if config.folders and not keys_only:
+        from clipshift.datasets.external_check import described, take_stock
+
+        found = take_stock(config.folders, data or Path(config.data), config.sizes)
+        print("\n".join(described(found)))
 
 
 @verb("config-docs", "clipshift config-docs --out config/README.md")
@@ -125,6 +141,68 @@ def plan(
     from clipshift.study.plan import preview
 
     print(preview(targets or [], configfile, data, directory, gpus))
+
+
+@verb(
+    "inspect", "clipshift inspect my/photos",
+    "clipshift inspect pairs.csv --column caption=TEXT --page pairs.html",
+)  # fmt: skip
+def inspect(
+    path: Annotated[Path, Argument(help="A folder or a file, in any format that is read.")],
+    format: Annotated[str | None, Option(
+        metavar="NAME", help="Its format; default: the one that recognises it."
+    )] = None,
+    column: Annotated[list[str] | None, Option(
+        metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."
+    )] = None,
+    seconds: Annotated[float, Option(help="Read so long; the first part is read whole.")] = 5,
+    page: Annotated[Path | None, Option(metavar="FILE", help="Write a page with images.")] = None,
+) -> None:  # fmt: skip
+    """What a path holds: format, samples, classes, captions, sizes, and what would read it."""
+    from clipshift.apps.inspect import look, report
+    from clipshift.datasets.formats.base import columns_of
+
+    found = look.look(path, format, columns_of(column or []), seconds)
+    print(report.text(found, colours=sys.stdout.isatty()), end="")
+    if page:
+        report.write_page(found, page)
+
+
+@verb(
+    "init", "clipshift init my/photos --out my-study.yaml",
+    "clipshift init domains --column label=folder:2 --test sketch=domains/sketch --out sketch.yaml",
+    "clipshift init pairs.csv --reference photos --test val=val --out pairs.yaml",
+)  # fmt: skip
+def init(
+    pool: Annotated[Path, Argument(help="Training data, in any format that is read.")],
+    out: Annotated[Path, Option(metavar="FILE", help="The configuration to write.")],
+    test: Annotated[list[str] | None, Option(
+        metavar="NAME=PATH...", help="Labelled test sets; default: a part of the pool is held out."
+    )] = None,
+    reference: Annotated[Path | None, Option(
+        metavar="PATH", help="Labelled training data whose similarity to the test sets is the "
+        "limit; default: a part of the pool.",
+    )] = None,
+    format: Annotated[str | None, Option(
+        metavar="NAME", help="Format of the data; default: the one that recognises them."
+    )] = None,
+    column: Annotated[list[str] | None, Option(
+        metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."
+    )] = None,
+    template: Annotated[str | None, Option(
+        metavar="TEXT", help="Captions of labelled data, e.g. 'a photo of a {class}'."
+    )] = None,
+    hold_out: Annotated[float, Option(help="Share of each class that is held out.")] = 0.2,
+) -> None:  # fmt: skip
+    """Write a small whole study of your own data, ready to run."""
+    from clipshift.apps.inspect import init as inspect_init
+    from clipshift.datasets.formats.base import columns_of
+
+    asked = inspect_init.Asked(
+        pool, inspect_init.named(test or []), reference, format, columns_of(column or []),
+        template, hold_out,
+    )  # fmt: skip
+    print("\n".join(inspect_init.write(asked, out)))
 
 
 def audit(options: Audit) -> None:

@@ -43,6 +43,7 @@ def clean(spec: Clean, classes: dict[str, str], decisions: dict[str, str]) -> li
             reasons[key] = "class is not asked for"
         else:
             reasons[key] = KEPT if decision == spec.domain else f"decision: {decision}"
+    # After the detector: a class counts what is left of it.
     counts = Counter(classes[key] for key, why in reasons.items() if why == KEPT)
     for key, why in reasons.items():
         if why == KEPT and counts[classes[key]] < spec.minimum_per_class:
@@ -65,12 +66,12 @@ def write_clean(
     images = read_parquet(samples, ["key", "class_name"])
     classes = dict(zip(images["key"].to_pylist(), images["class_name"].to_pylist(), strict=True))
     judged = read_parquet(decisions, ["key", "verdict"])
-    given = dict(zip(judged["key"].to_pylist(), judged["verdict"].to_pylist(), strict=True))
-    if odd := sorted(given.keys() - classes.keys()):
+    verdicts = dict(zip(judged["key"].to_pylist(), judged["verdict"].to_pylist(), strict=True))
+    if odd := sorted(verdicts.keys() - classes.keys()):
         raise ClipshiftError(
             f"{decisions}: {odd[0]!r} is no image of {samples.parent}; score it again"
         )
-    rows = clean(spec, classes, given)
+    rows = clean(spec, classes, verdicts)
     step_counts = StepCounts("clean set", table.stem, came_in=len(rows))
     step_counts.went_out = sum(row["kept"] for row in rows)
     step_counts.rejected = Counter(row["reason"] for row in rows if not row["kept"])

@@ -17,7 +17,7 @@ from clipshift.study.config.domains import DECISIONS
 
 
 def count(files: Sequence[Path]) -> np.ndarray:
-    """(4,) int: decisions of a data set, in the order of `VERDICTS`."""
+    """(4,) int: decisions of a data set, in the order of `DECISIONS`."""
     with database() as db:
         rows = db.execute(
             f"SELECT verdict, count(*) FROM {parquet(files)} GROUP BY verdict"
@@ -44,15 +44,16 @@ def confusion(parts: Sequence[Path], decisions: Sequence[Path]) -> np.ndarray:
     Raises:
         ClipshiftError: a label has no image in the test part, or a labelled one no decision.
     """
-    given: dict[str, str] = {}
+    verdicts: dict[str, str] = {}
     for file in decisions:
         rows = read_parquet(file, ["key", "verdict"])
-        given |= dict(zip(rows["key"].to_pylist(), rows["verdict"].to_pylist(), strict=True))
+        verdicts |= dict(zip(rows["key"].to_pylist(), rows["verdict"].to_pylist(), strict=True))
     table = np.zeros((len(DECISIONS), len(DOMAINS)), int)
     for key, label in test_part(parts).items():
-        if key not in given:
+        if key not in verdicts:
             raise ClipshiftError(f"the labelled image {key!r} has no decision; score it again")
-        table[DECISIONS.index(given[key]), label] += 1
+        # Rows: decisions; columns: labels.
+        table[DECISIONS.index(verdicts[key]), label] += 1
     if absent := [d for d, n in zip(DOMAINS, table.sum(0), strict=True) if not n]:
         raise ClipshiftError(f"the labelled test part has no image that is {absent}; label some")
     return table
@@ -80,12 +81,12 @@ def write_composition(
         parts: of the detectors' classifiers.
     """
     matrix = confusion(parts, [file for name in learned for file in datasets[name]])
-    every = {**learned, **measured}
-    found = {}
+    label_files = {**learned, **measured}
+    summaries = {}
     for name, files in datasets.items():
         counts = count(files)
         shares, low, high = corrected(counts, matrix, draws, seed)
-        found[name] = {
+        summaries[name] = {
             "n": int(counts.sum()),
             "verdicts": dict(zip(DECISIONS, counts.tolist(), strict=True)),
             "corrected": {
@@ -94,10 +95,10 @@ def write_composition(
                     DOMAINS, shares.tolist(), low.tolist(), high.tolist(), strict=True
                 )
             },
-            "labelled": known(every.get(name)),
+            "labelled": known(label_files.get(name)),
         }
     cells = {
         v: dict(zip(DOMAINS, row, strict=True))
         for v, row in zip(DECISIONS, matrix.tolist(), strict=True)
     }
-    write_json(out, {"confusion": cells, "draws": draws, "datasets": found})
+    write_json(out, {"confusion": cells, "draws": draws, "datasets": summaries})

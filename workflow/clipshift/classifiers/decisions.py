@@ -20,6 +20,7 @@ def accepts(scores: np.ndarray, threshold: float | None) -> np.ndarray:
     """(N,) bool; a detector that did not attain its precision accepts nothing."""
     if threshold is None:
         return np.zeros(len(scores), bool)
+    # In float32, as scores are stored, whatever NumPy promotes a Python float to.
     accepted: np.ndarray = scores >= np.float32(threshold)
     return accepted
 
@@ -30,6 +31,7 @@ def decisions(natural: np.ndarray, rendition: np.ndarray) -> np.ndarray:
     >>> decisions(np.array([True, False, True]), np.array([False, False, True])).tolist()
     ['natural', 'neither', 'both']
     """
+    # Places in DECISIONS: natural, rendition, neither, both.
     place = np.where(natural, np.where(rendition, 3, 0), np.where(rendition, 1, 2))
     return np.array(DECISIONS)[place]
 

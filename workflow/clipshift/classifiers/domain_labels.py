@@ -76,8 +76,8 @@ def by_people(table: pa.Table, where: Path) -> dict[str, tuple[int, str | None, 
             )
         concepts[key] = row["concept"] or concepts.get(key)
     return {
-        key: (majority(given.values()), concepts[key], ", ".join(sorted(given)))
-        for key, given in votes.items()
+        key: (majority(votes_of_key.values()), concepts[key], ", ".join(sorted(votes_of_key)))
+        for key, votes_of_key in votes.items()
     }
 
 
@@ -96,18 +96,18 @@ def label(
     rows: Iterable[Row], spec: Labels, people: Mapping[str, tuple[int, str | None, str]]
 ) -> pa.Table:
     """The label table of some samples, in the order of keys; samples without a label are absent."""
-    found = []
+    labelled = []
     for row in rows:
         concept = f"{row['family']}/{row['concept']}" if row["concept"] else None
         if row["key"] in people:
-            value, own, who = people[row["key"]]
-            concept = own or concept
+            value, labelled_concept, who = people[row["key"]]
+            concept = labelled_concept or concept
         else:
-            given = by_table(row, spec)
-            if given is None:
+            table_label = by_table(row, spec)
+            if table_label is None:
                 continue
-            value, who = given, BY_TABLE
-        found.append(
+            value, who = table_label, BY_TABLE
+        labelled.append(
             {
                 "key": row["key"],
                 "label": value,
@@ -116,8 +116,8 @@ def label(
                 "annotator": who,
             }
         )
-    found.sort(key=lambda row: str(row["key"]))
-    return pa.Table.from_pylist(found, schema=SCHEMA)
+    labelled.sort(key=lambda row: str(row["key"]))
+    return pa.Table.from_pylist(labelled, schema=SCHEMA)
 
 
 def read_labels(

@@ -43,8 +43,8 @@ class Labelled:
     dropped: Mapping[str, int]
 
     def of(self, part: str) -> "Labelled":
-        mine = self.parts == part
-        return Labelled(self.keys[mine], self.labels[mine], self.parts[mine], {})
+        selected = self.parts == part
+        return Labelled(self.keys[selected], self.labels[selected], self.parts[selected], {})
 
     def without(self, keys: Collection[str]) -> "Labelled":
         rest = ~np.isin(self.keys, list(keys))
@@ -114,6 +114,7 @@ def _concept(row: Mapping[str, Any]) -> str:
 
 def training(labelled: Labelled, size: int | None, balanced: bool, seed: int) -> Labelled:
     """The training part, or what of it a classifier is to learn from, chosen by a seeded hash."""
+    # Hashes order the images, so that a smaller size is part of a larger one.
     part = labelled.of(TRAIN)
     names = [str(key) for key in part.keys]
     order = sorted(range(len(names)), key=lambda i: (seeded_order(seed, names[i]), i))
@@ -121,6 +122,7 @@ def training(labelled: Labelled, size: int | None, balanced: bool, seed: int) ->
         counts = np.bincount(part.labels, minlength=len(DOMAINS))
         least = int(counts[counts > 0].min())
         taken = [i for d in range(len(DOMAINS)) for i in _first(order, part.labels, d, least)]
+        # By their hashes again, so that `size` cuts all domains alike.
         order = sorted(taken, key=lambda i: (seeded_order(seed, names[i]), i))
     chosen = np.sort(np.array(order[:size] if size else order, dtype=int))
     return Labelled(part.keys[chosen], part.labels[chosen], part.parts[chosen], {})

@@ -59,16 +59,18 @@ def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem
     everyone = np.arange(len(labels))
     if form == "ternary":
         return [Problem(WHOLE, everyone, labels.astype(int), len(DOMAINS))]
-    found = []
+    models = []
     for name in DETECTED:
-        mine = labels == DOMAINS.index(name)
+        in_domain = labels == DOMAINS.index(name)
         if form == "one_vs_rest":
-            found.append(Problem(name, everyone, mine.astype(int), 2))
+            models.append(Problem(name, everyone, in_domain.astype(int), 2))
         else:
-            rows = np.concatenate([everyone, np.flatnonzero(mine)])
-            targets = np.concatenate([np.zeros(len(labels), int), np.ones(int(mine.sum()), int)])
-            found.append(Problem(name, rows, targets, 2))
-    return found
+            rows = np.concatenate([everyone, np.flatnonzero(in_domain)])
+            targets = np.concatenate(
+                [np.zeros(len(labels), int), np.ones(int(in_domain.sum()), int)]
+            )
+            models.append(Problem(name, rows, targets, 2))
+    return models
 
 
 def names(form: str) -> list[tuple[str, int]]:
@@ -87,6 +89,7 @@ def log_odds(form: str, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     if form == "ternary":
         z = logits[WHOLE]
+        # log p - log(1 - p): the softmax's normaliser cancels.
         rest = {d: logsumexp(np.delete(z, i, axis=1), axis=1) for i, d in enumerate(DOMAINS)}
         return {d: (z[:, i] - rest[d]).astype(np.float32) for i, d in enumerate(DOMAINS)}
     return {name: (z[:, 1] - z[:, 0]).astype(np.float32) for name, z in logits.items()}
@@ -104,6 +107,7 @@ def temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     It moves no decision between classes, and the order of a binary model's scores not at all.
     """
     best = minimize_scalar(
+        # Over the logarithm, so that the search is as fine below 1 as above.
         lambda log_t: log_loss(logits, targets, float(np.exp(log_t))),
         bounds=(np.log(1e-3), np.log(1e3)),
         method="bounded",

@@ -30,6 +30,7 @@ def curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, thresholds = precision_recall_curve(truth, scores)
+    # scikit-learn appends the point (1, 0), which has no threshold.
     return precision[:-1], recall[:-1], thresholds
 
 
@@ -44,6 +45,7 @@ def operating_point(truth: np.ndarray, scores: np.ndarray, precision: float) -> 
     if not truth.any():
         return None
     reached, _, thresholds = curve(truth, scores)
+    # Precision is not monotone in the threshold: the lowest that reaches it accepts most.
     good = np.flatnonzero(reached >= precision)
     return float(thresholds[good[0]]) if good.size else None
 
@@ -57,9 +59,9 @@ def measured(truth: np.ndarray, scores: np.ndarray, threshold: float | None) -> 
     right = int((accepted & truth).sum())
     entry: dict[str, Any] = {"n": len(truth), "accepted": int(accepted.sum()), "right": right}
     entry["positives"] = int(truth.sum())
-    for name, of in (("precision", entry["accepted"]), ("recall", entry["positives"])):
-        low, high = clopper_pearson(right, of) if of else (None, None)
-        entry |= {name: right / of if of else None, f"{name}_low": low, f"{name}_high": high}
+    for name, total in (("precision", entry["accepted"]), ("recall", entry["positives"])):
+        low, high = clopper_pearson(right, total) if total else (None, None)
+        entry |= {name: right / total if total else None, f"{name}_low": low, f"{name}_high": high}
     return entry
 
 
@@ -69,17 +71,18 @@ def read_scores(files: Sequence[Path], keys: Sequence[str], domain: str) -> np.n
     Raises:
         ClipshiftError: a labelled image has no score.
     """
-    found: dict[str, float | None] = {}
+    score_of: dict[str, float | None] = {}
     wanted = pa.array(sorted(keys), pa.string())
     for file in files:
         rows = read_parquet(file, ["key", domain])
+        # File by file: the scores of a whole pool are never in memory.
         rows = rows.filter(pa.compute.is_in(rows["key"], value_set=wanted))
-        found |= dict(zip(rows["key"].to_pylist(), rows[domain].to_pylist(), strict=True))
-    if missing := set(keys) - found.keys():
+        score_of |= dict(zip(rows["key"].to_pylist(), rows[domain].to_pylist(), strict=True))
+    if missing := set(keys) - score_of.keys():
         raise ClipshiftError(
             f"{len(missing)} labelled images, e.g. {min(missing)!r}, have no score in {files[0]}"
         )
-    values = [found[key] for key in keys]
+    values = [score_of[key] for key in keys]
     return None if None in values else np.array(values, dtype=np.float32)
 
 
@@ -140,8 +143,8 @@ def write_points(parts: Path, scores: Files, precision: float, out: Path) -> Non
         parts: how its labelled images were used.
         scores: of the data sets that it learned from.
     """
-    found = {part: read_sides(parts, scores, part) for part in (VALIDATION, TEST)}
-    result = points(found, precision)
+    sides = {part: read_sides(parts, scores, part) for part in (VALIDATION, TEST)}
+    result = points(sides, precision)
     write_json(out, {"precision": precision, "domains": result})
     for domain, entry in result.items():
         if not entry["attained"]:

@@ -20,11 +20,11 @@ def spread(word: str) -> list[Path]:
     >>> [str(path) for path in spread("a{1..2}/{08..10}.npy")]
     ['a{1..2}/08.npy', 'a{1..2}/09.npy', 'a{1..2}/10.npy']
     """
-    found = RANGE.search(word)
-    if not found:
+    match = RANGE.search(word)
+    if not match:
         return [Path(word)]
-    first, last = found.groups()
-    before, after = word[: found.start()], word[found.end() :]
+    first, last = match.groups()
+    before, after = word[: match.start()], word[match.end() :]
     numbers = range(int(first), int(last) + 1)
     return [Path(f"{before}{i:0{len(first)}d}{after}") for i in numbers]
 
@@ -40,19 +40,19 @@ def compact(paths: Sequence[str]) -> list[str]:
     >>> compact(["a/00000.npy", "a/00001.npy", "b.npy"])
     ['a/{00000..00001}.npy', 'b.npy']
     """
-    words: list[tuple[str, str, str, str]] = []  # before, first, last, after
+    ranges: list[tuple[str, str, str, str]] = []  # before, first, last, after
     for path in paths:
-        found = _NUMBER.fullmatch(path)
-        before, number, after = found.groups() if found else (path, "", "")
-        if words and number and words[-1][0::3] == (before, after):
-            _, first, last, _ = words[-1]
+        match = _NUMBER.fullmatch(path)
+        before, number, after = match.groups() if match else (path, "", "")
+        if ranges and number and ranges[-1][0::3] == (before, after):
+            _, first, last, _ = ranges[-1]
             if last and int(number) == int(last) + 1 and len(number) == len(last):
-                words[-1] = (before, first, number, after)
+                ranges[-1] = (before, first, number, after)
                 continue
-        words.append((before, number, number, after))
+        ranges.append((before, number, number, after))
     return [
         f"{before}{first}{after}" if first == last else f"{before}{{{first}..{last}}}{after}"
-        for before, first, last, after in words
+        for before, first, last, after in ranges
     ]
 
 

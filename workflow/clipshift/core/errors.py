@@ -4,6 +4,8 @@ import errno
 import sys
 from collections.abc import Callable
 
+from clipshift.core.job_logs import ERROR
+
 
 class ClipshiftError(Exception):
     """A problem that the user can mend: says what, where (file, row, key) and the remedy."""
@@ -17,12 +19,12 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except ClipshiftError as error:
-        sys.exit(f"clipshift: error: {error}")
+        sys.exit(f"{ERROR}{error}")
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         sys.exit(
-            f"clipshift: error: {error.filename or 'the output'} could not be written: "
+            f"{ERROR}{error.filename or 'the output'} could not be written: "
             f"{error.strerror}. Nothing half-written was left under its final name. "
             "Free some space (results/work and results/sources are the largest) or set TMPDIR to "
             "another folder for temporary files, and run again."

@@ -53,14 +53,14 @@ def version_of(name: str) -> int:
         LookupError: there is no such step.
     """
     module, _, function = name.rpartition(".")
-    found = re.search(
+    match = re.search(
         rf"^@step\(version=(\d+)\)\ndef {re.escape(function)}\(",
         (PACKAGE / f"{module.replace('.', '/')}.py").read_text(),
         re.MULTILINE,
     )
-    if not found:
+    if not match:
         raise LookupError(f"clipshift.{name} is no step")
-    return int(found[1])
+    return int(match[1])
 
 
 class Job:
@@ -88,34 +88,35 @@ def call(step: str | Callable[[Any], str], **params: Any) -> dict[str, Any]:
     def name(wildcards: Any) -> str:
         return step if isinstance(step, str) else step(wildcards)
 
-    def values(names: Iterable[str], wildcards: Any, **given: Any) -> dict[str, Any]:
+    def values(names: Iterable[str], wildcards: Any, **context: Any) -> dict[str, Any]:
         texts = dict(wildcards.items())
-        found = {}
+        resolved = {}
         for key in names:
             value = params[key]
             if key in taken:
-                value = value(wildcards, **{n: given[n] for n in taken[key]})
+                value = value(wildcards, **{n: context[n] for n in taken[key]})
             elif isinstance(value, str):
                 value = _filled(value, texts)
-            found[key] = value
-        return found
+            resolved[key] = value
+        return resolved
 
-    # Those that count, by name; in a value order counts: that of classes is the order of labels.
-    own = sorted(key for key in params if not taken.get(key))
+    # Parameters whose change makes the files again. Sorted by name; within a value order matters:
+    # that of classes is the order of labels.
+    triggers = sorted(key for key in params if not taken.get(key))
 
     def counted(wildcards: Any) -> str:
-        record = {"version": version_of(name(wildcards))} | values(own, wildcards)
+        record = {"version": version_of(name(wildcards))} | values(triggers, wildcards)
         return json.dumps(dict(sorted(record.items())), default=_plain)
 
     def job(wildcards: Any, input: Any, output: Any, threads: int, resources: Any) -> Job:
-        given = {"input": input, "output": output, "threads": threads, "resources": resources}
+        context = {"input": input, "output": output, "threads": threads, "resources": resources}
         files = {"threads": threads, **dict(wildcards.items())}
         files |= {k: _files(v) for k, v in input.items()}
         named = {k: _files(v) for k, v in output.items()}
         named_files = {f for v in named.values() for f in ([v] if isinstance(v, str) else v)}
         rest = [str(f) for f in output if str(f) not in named_files]
         files |= {"out": rest[0] if len(rest) == 1 else rest} | named
-        return Job(name(wildcards), files, lambda: values(params, wildcards, **given))
+        return Job(name(wildcards), files, lambda: values(params, wildcards, **context))
 
     return {"counted": counted, "job": job}
 

@@ -25,14 +25,15 @@ NEUTRAL = ("study", "core/errors.py", "core/step.py", "__init__.py")
 
 def steps() -> dict[str, int]:
     """Version of each step of the package, by `module.function`."""
-    found = {}
+    versions = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         module = ".".join(file.relative_to(PACKAGE).with_suffix("").parts)
+        # Not imported: torch and pyarrow would be read for every step.
         for version, name in re.findall(
             r"^@step\(version=(\d+)\)\ndef (\w+)\(", file.read_text(), re.MULTILINE
         ):
-            found[f"{module}.{name}"] = int(version)
-    return found
+            versions[f"{module}.{name}"] = int(version)
+    return versions
 
 
 def closure(step: str) -> set[Path]:
@@ -49,7 +50,7 @@ def closure(step: str) -> set[Path]:
 def _reads(module: Path) -> frozenset[Path]:
     if module.suffix != ".py":
         return frozenset()
-    found: set[Path] = set()
+    files: set[Path] = set()
     for node in ast.walk(ast.parse(module.read_text())):
         names: list[str] = []
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -59,13 +60,13 @@ def _reads(module: Path) -> frozenset[Path]:
         elif _text(node).startswith("clipshift."):  # a program that the step starts
             names = [_text(node)]
         elif _text(node).startswith("data/"):
-            found.update(f for f in (PACKAGE / "data").rglob("*") if _named(f, _text(node)))
+            files.update(f for f in (PACKAGE / "data").rglob("*") if _named(f, _text(node)))
         for name in names:
-            where = PACKAGE.parent / name.replace(".", "/")
-            found.update(f for f in (where.with_suffix(".py"), where / "__init__.py") if f.exists())
+            path = PACKAGE.parent / name.replace(".", "/")
+            files.update(f for f in (path.with_suffix(".py"), path / "__init__.py") if f.exists())
         for name in _packages(node):
-            found.update((PACKAGE.parent / name.replace(".", "/")).glob("*.py"))
-    return frozenset(f for f in found if not _neutral(f))
+            files.update((PACKAGE.parent / name.replace(".", "/")).glob("*.py"))
+    return frozenset(f for f in files if not _neutral(f))
 
 
 def _packages(node: ast.AST) -> list[str]:
@@ -73,14 +74,14 @@ def _packages(node: ast.AST) -> list[str]:
     if not isinstance(node, ast.ImportFrom) or not node.module:
         return []
     names = [f"{node.module}.{alias.name}" for alias in node.names]
-    here = [_is_module(name) for name in names]
-    whole = [name for name in names if (PACKAGE.parent / name.replace(".", "/")).is_dir()]
-    return whole + [node.module] * (not all(here))
+    are_modules = [_is_module(name) for name in names]
+    folders = [name for name in names if (PACKAGE.parent / name.replace(".", "/")).is_dir()]
+    return folders + [node.module] * (not all(are_modules))
 
 
 def _is_module(name: str) -> bool:
-    where = PACKAGE.parent / name.replace(".", "/")
-    return where.is_dir() or where.with_suffix(".py").exists()
+    path = PACKAGE.parent / name.replace(".", "/")
+    return path.is_dir() or path.with_suffix(".py").exists()
 
 
 def _text(node: ast.AST) -> str:

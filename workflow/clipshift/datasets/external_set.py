@@ -5,6 +5,7 @@ it. The tars are read once and stay where they are.
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +19,13 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, write_json, write_text
 from clipshift.core.step import step
 from clipshift.datasets import prompts
+from clipshift.datasets.class_lists import check_order
+from clipshift.datasets.formats.class_names import read_class_names
 from clipshift.datasets.images import Undecodable
 from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
 from clipshift.datasets.tar_paths import data_folder, set_tars
 from clipshift.datasets.tars import read_tar
 from clipshift.study.config.folders import FolderSet
-
-# Share of the class names that must have a word in common with ImageNet's of the same index.
-SAME_ORDER = 0.9
 
 
 @step(version=1)
@@ -52,8 +52,8 @@ def build(testset: str, spec: FolderSet, out: Path) -> None:
             rows = [row for _, row in found]
             shards.append({"name": tar.name, "samples": len(rows), "bytes": tar.stat().st_size})
             writer.write_table(pa.Table.from_pylist(rows, schema=SAMPLE_SCHEMA))
-    _expect(folder, "samples", spec.samples, len(keys))
-    _expect(folder, "classes with a sample", spec.classes, len(counts))
+    expect(folder, "samples", spec.samples, len(keys))
+    expect(folder, "classes with a sample", spec.classes, len(counts))
     write_text(out / "classnames.txt", "\n".join(names) + "\n")
     write_text(out / "dataset_type.txt", "multiclass\n")
     went_out = len(keys) - rejected.total()
@@ -73,28 +73,18 @@ def class_names(spec: FolderSet, folder: Path) -> list[str]:
         ClipshiftError: another number of classes, or not the order of ImageNet.
     """
     file = folder / "classnames.txt"
-    names = file.read_text().splitlines()
-    _expect(file, "classes", spec.classes, len(names))
+    if not file.is_file():
+        raise ClipshiftError(f"{file} is missing; a set of CLIP_benchmark's has it")
+    names = read_class_names(file)
+    expect(file, "classes", spec.classes, len(names))
     if spec.names == "openai_imagenet":
         given, names = names, prompts.imagenet_names()
-        _expect(file, "classes of ImageNet", len(names), len(given))
-        odd = [i for i, pair in enumerate(zip(given, names, strict=True)) if not _akin(*pair)]
-        if len(odd) > (1 - SAME_ORDER) * len(names):
-            raise ClipshiftError(
-                f"{file}: not the classes of ImageNet in their order; class {odd[0]} is expected "
-                f"to be {names[odd[0]]!r}, found {given[odd[0]]!r}. Write the set again with "
-                "labels in the order of the WordNet ids"
-            )
+        expect(file, "classes of ImageNet", len(names), len(given))
+        check_order(given, names, file)
     return names
 
 
-def _akin(a: str, b: str) -> bool:
-    """Whether two names of a class have a word in common."""
-    words = [set(name.casefold().replace(",", " ").replace("_", " ").split()) for name in (a, b)]
-    return bool(words[0] & words[1])
-
-
-def _expect(where: Path, what: str, expected: int, found: int) -> None:
+def expect(where: Path, what: str, expected: int, found: int) -> None:
     if expected != found:
         raise ClipshiftError(
             f"{where}: expected {expected} {what}, found {found}. Correct the set's block of the "
@@ -112,21 +102,23 @@ def _rows(
             raise ClipshiftError(f"{tar}: the key {sample.key!r} occurs twice")
         keys.add(sample.key)
         text = sample.parts.get("cls", b"none").decode(errors="replace").strip()
-        if not text.isdigit() or int(text) >= len(names):
+        whole = re.fullmatch(r"([0-9]+)(\.0*)?", text)
+        if not whole or int(whole[1]) >= len(names):
             raise ClipshiftError(
                 f"{tar}: sample {sample.key!r} has the label {text}, expected a class from 0 to "
                 f"{len(names) - 1}"
             )
+        label = int(whole[1])
         try:
             image = sample.image
         except Undecodable as reason:
             rejected[str(reason)] += 1
             continue
         locator = f"{name}/{split}/{tar.name}/{sample.key}"
-        named = names[int(text)]
+        named = names[label]
         blank = dict.fromkeys(("domain", "licence", "author"), "")
         yield (
-            int(text),
+            label,
             blank
             | {
                 "key": sample.key,

@@ -39,9 +39,9 @@ def refuse_repeats(tables: Sequence[Path]) -> None:
         tars = list(dict.fromkeys(tar_of(table, row) for table, row in places))
         what = "a key is null" if key is None else f"the key {key!r} occurs twice"
         raise ClipshiftError(
-            f"{' and '.join(tars)}: {what}; samples are known by their keys. Downloads that were "
-            "put into one folder have the same ones: make each a pool of its own, or download "
-            "their lists of URLs as one"
+            f"{' and '.join(tars)}: {what}; a sample is found by its key. Were two downloads put "
+            "into one folder? Make each a pool of its own, or read the folder as one that is "
+            "copied: `format: webdataset`, `columns: {key: unit/key}`, `shards` and no `tars`"
         )
 
 

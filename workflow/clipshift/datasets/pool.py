@@ -7,9 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.files import read_json, write_json
+from clipshift.core.job_logs import note
 from clipshift.core.step import step
 from clipshift.datasets.keys import refuse_repeats
 from clipshift.datasets.select import (
@@ -61,8 +63,11 @@ def shard(
 
 
 @step(version=1)
-def sum_shards(pool: str, counts: list[Path], out: Path) -> None:
+def sum_shards(pool: str, counts: list[Path], out: Path, samples: int | None = None) -> None:
     """Sum the shards' counts.
+
+    Args:
+        samples: as configured. Another number is noted, for data that are half there or doubled.
 
     Raises:
         ClipshiftError: a key occurs twice in the pool.
@@ -72,5 +77,12 @@ def sum_shards(pool: str, counts: list[Path], out: Path) -> None:
     for entry in entries:
         step_counts.add(StepCounts.from_json(entry["account"]))
     refuse_repeats([path.with_suffix(".parquet") for path in counts])
-    manifest = {"account": step_counts.as_json(), "shards": [entry["shard"] for entry in entries]}
+    shards = [entry["shard"] for entry in entries]
+    manifest: dict[str, Any] = {"account": step_counts.as_json(), "shards": shards}
+    if samples is not None and samples != step_counts.went_out:
+        manifest["samples_configured"] = samples
+        note(
+            f"pools.{pool}.samples: {samples:,} configured, {step_counts.went_out:,} found, "
+            f"{sum(step_counts.rejected.values()):,} left out"
+        )
     write_json(out, manifest)

@@ -36,7 +36,7 @@ class Condition:
         return len(next(iter(self.correct.values())))
 
     def sets(self, domain: str) -> list[str]:
-        return [name for name, of in self.domains.items() if of == domain]
+        return [name for name, set_domain in self.domains.items() if set_domain == domain]
 
     def mean(self, domain: str) -> float:
         """Mean over the sets of a domain of the mean accuracy over seeds."""
@@ -67,12 +67,12 @@ def read_conditions(
         for name, paths in sets.items():
             rows = []
             for path in paths:
-                seen = clean_view(Path(path), kept[name], variant)
-                keys, where = first.setdefault(name, (seen.keys.tolist(), path))
-                if seen.keys.tolist() != keys:
-                    raise ClipshiftError(f"{path}: other images of {name} than in {where}")
-                rows.append(seen.correct)
-                chance[name] = 1 / len(seen.classes)
+                predicted = clean_view(Path(path), kept[name], variant)
+                keys, first_path = first.setdefault(name, (predicted.keys.tolist(), path))
+                if predicted.keys.tolist() != keys:
+                    raise ClipshiftError(f"{path}: other images of {name} than in {first_path}")
+                rows.append(predicted.correct)
+                chance[name] = 1 / len(predicted.classes)
             correct[name] = np.stack(rows)
         conditions[split] = Condition(correct, chance, domains)
     return conditions
@@ -102,21 +102,21 @@ def draw_means(
 ) -> np.ndarray:
     """(A, draws) bootstrap means over the sets of a domain, conditions in their order."""
     rng = np.random.default_rng(seed)
-    every = list(conditions.values())
-    seeds = [rng.integers(0, condition.seeds, size=(draws, condition.seeds)) for condition in every]
-    names = every[0].sets(domain)
-    total = np.zeros((len(every), draws))
+    ordered = list(conditions.values())
+    # (draws, S) each, drawn once: in a draw the sets of a domain share their seeds.
+    seeds = [rng.integers(0, c.seeds, size=(draws, c.seeds)) for c in ordered]
+    names = ordered[0].sets(domain)
+    total = np.zeros((len(ordered), draws))  # (A, draws)
     for name in names:
-        stacked = (
-            np.concatenate([condition.correct[name] for condition in every]).astype(float).T
-        )  # (N, S)
+        stacked = np.concatenate([c.correct[name] for c in ordered]).astype(float).T  # (N, S)
         n = len(stacked)
         step = max(1, DRAWN // n)
+        # All conditions at once, so that a draw gives them the same images.
         parts = [
             rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)) @ stacked / n
             for start in range(0, draws, step)
         ]
-        ends = np.cumsum([condition.seeds for condition in every])[:-1]
+        ends = np.cumsum([c.seeds for c in ordered])[:-1]
         sides = np.split(np.concatenate(parts), ends, axis=1)  # (draws, S) each
         for place, (side, chosen) in enumerate(zip(sides, seeds, strict=True)):
             total[place] += np.take_along_axis(side, chosen, axis=1).mean(1)

@@ -60,10 +60,10 @@ def read_conditions(files: Mapping[str, Any]) -> dict[str, Value]:
     return {
         split: condition(
             split,
-            {s: seeds_of([Path(p) for p in paths]) for s, paths in own["sets"].items()},
+            {s: seeds_of([Path(p) for p in paths]) for s, paths in inputs["sets"].items()},
         )
-        | points(Path(own["counts"]))
-        for split, own in files.items()
+        | points(Path(inputs["counts"]))
+        for split, inputs in files.items()
     }
 
 
@@ -128,6 +128,7 @@ def export(folder: Path, lines: Path, result: Value) -> None:
         }
         file = "wds-{}_{run}_{model}_en_zeroshot_classification.json".format(name, **result)
         write_json(folder / file, value)
+    # open_clip's names of its zero-shot metrics, which its scripts look for.
     line = {"name": result["run"], "epoch": None}
     for name, values in metrics.items():
         line |= {
@@ -168,18 +169,18 @@ def write_summary(
         guard,
     )
     for n, subset in subsets.items():
-        found = (restricted(path, subset) for path in sets[subset.of].rows)
-        views[n] = {p.record["seed"]: p for p in found}
+        restricted_runs = (restricted(path, subset) for path in sets[subset.of].rows)
+        views[n] = {p.record["seed"]: p for p in restricted_runs}
     if joined:
-        said = condition(name, views) | (points(counts) if counts else {})
+        summary = condition(name, views) | (points(counts) if counts else {})
     else:
-        said = single({n: next(iter(seeds.values())) for n, seeds in views.items()})
+        summary = single({n: next(iter(seeds.values())) for n, seeds in views.items()})
     for n, keys in seen.items():
         if keys:
             entry = contaminated(split.stem, views[n], keys)
-            said["sets"][n]["trained_on"] = entry
+            summary["sets"][n]["trained_on"] = entry
             print(f"{n}: {entry['images']} images were trained on; to train without them: "
                   f"{entry['again']}")  # fmt: skip
-    write_json(result, said)
+    write_json(result, summary)
     if clip_benchmark and open_clip:
-        export(clip_benchmark, open_clip, said)
+        export(clip_benchmark, open_clip, summary)

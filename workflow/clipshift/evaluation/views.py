@@ -60,15 +60,15 @@ class Predictions:
     @property
     def correct(self) -> np.ndarray:
         """(n,) bool."""
-        mine: np.ndarray = self.rank == 0
-        return mine
+        top1: np.ndarray = self.rank == 0
+        return top1
 
     def of(self, keys: Collection[str], inside: bool = True) -> "Predictions":
         """Those of some images, or of the others; the classes stay."""
-        here = np.isin(self.keys, list(keys), invert=not inside)
+        selected = np.isin(self.keys, list(keys), invert=not inside)
         return Predictions(
-            self.keys[here], self.label[here], self.predicted[here], self.rank[here],
-            self.classes, self.record,
+            self.keys[selected], self.label[selected], self.predicted[selected],
+            self.rank[selected], self.classes, self.record,
         )  # fmt: skip
 
 
@@ -80,7 +80,8 @@ def ranked(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarr
     >>> [x.tolist() for x in ranked(np.array([[1.0, 1.0, 0.0]] * 2), np.array([1, 0]))]
     [[0, 0], [1, 0]]
     """
-    true = scores[np.arange(len(scores)), labels][:, None]
+    true = scores[np.arange(len(scores)), labels][:, None]  # (N, 1)
+    # (N, C): of equal scores those of lower classes come first, as argmax has it.
     before = np.arange(scores.shape[1])[None, :] < labels[:, None]
     rank = (scores > true).sum(1) + ((scores == true) & before).sum(1)
     return scores.argmax(1), rank
@@ -104,14 +105,15 @@ def view(rows: Path, images: Collection[str] | None, classes: Collection[int]) -
     """
     whole = read(rows)
     columns = np.array(sorted(classes))
-    here = np.isin(whole.label, columns)
+    selected = np.isin(whole.label, columns)
     if images is not None:
-        here &= np.isin(whole.keys, list(images))
-    scores = np.load(rows.with_suffix(".npy"), mmap_mode="r")[here][:, columns]
-    predicted, rank = ranked(scores, np.searchsorted(columns, whole.label[here]))
+        selected &= np.isin(whole.keys, list(images))
+    # Rows first: of a mapped file only the pages of the chosen images are read.
+    scores = np.load(rows.with_suffix(".npy"), mmap_mode="r")[selected][:, columns]
+    predicted, rank = ranked(scores, np.searchsorted(columns, whole.label[selected]))
     names = [whole.classes[i] for i in columns]
     return Predictions(
-        whole.keys[here], whole.label[here], columns[predicted], rank, names, whole.record
+        whole.keys[selected], whole.label[selected], columns[predicted], rank, names, whole.record
     )
 
 
@@ -119,6 +121,7 @@ def measure(p: Predictions) -> Value:
     """Top-1, top-5, mean per-class recall, with n and the Clopper-Pearson interval of top-1."""
     n, correct = len(p.keys), int(p.correct.sum())
     low, high = clopper_pearson(correct, n)
+    # Classes without images have no recall, and no part in its mean.
     _, place, counts = np.unique(p.label, return_inverse=True, return_counts=True)
     right = np.bincount(place, weights=p.correct, minlength=len(counts))
     return {
@@ -137,8 +140,8 @@ def measure(p: Predictions) -> Value:
 def entry(p: Predictions) -> Value:
     """The accuracies of a view, and what they were measured on."""
     shown = ("templates", "words", "left_out")
-    said = {key: p.record[key] for key in shown if key in p.record}
-    return measure(p) | {"classes": p.classes} | said
+    shared = {key: p.record[key] for key in shown if key in p.record}
+    return measure(p) | {"classes": p.classes} | shared
 
 
 def joined(entries: Mapping[int, Value]) -> Value:

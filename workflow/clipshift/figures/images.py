@@ -39,20 +39,20 @@ def fetch(datasets: Sequence[Files], wanted: Set[str]) -> dict[str, Thumbnail]:
     Raises:
         ClipshiftError: a key is in none of them.
     """
-    found: dict[str, Thumbnail] = {}
+    thumbnails: dict[str, Thumbnail] = {}
     for dataset in datasets:
         for table, tar in zip(leaves(dataset["tables"]), leaves(dataset["tars"]), strict=True):
             captions = _captions(Path(table), wanted)
             if captions:
                 for key, image in decoded(tars_of([tar], data_folder()), captions.keys()):
-                    found[key] = Thumbnail(captions[key], thumbnail(image, SIDE))
-    if missing := sorted(wanted - found.keys()):
+                    thumbnails[key] = Thumbnail(captions[key], thumbnail(image, SIDE))
+    if missing := sorted(wanted - thumbnails.keys()):
         where = ", ".join(next(leaves(dataset["tables"])) for dataset in datasets)
         raise ClipshiftError(
             f"{len(missing)} images, the first {missing[0]!r}, are not in {where} or the shards "
             "after it; delete the neighbours of this data and run again"
         )
-    return found
+    return thumbnails
 
 
 def images(files: Files, rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Thumbnail]]:

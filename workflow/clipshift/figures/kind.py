@@ -147,18 +147,18 @@ class OfClean(FigureBlock):
         """Clean sets, and per split and clean set the predictions of its runs on the whole set."""
         dom = domains(at)
         whole = {c: dom.clean_sets[c].set for c in self.clean}
-        found = predictions(at, self.conditions, whole.values())
+        tables = predictions(at, self.conditions, whole.values())
         return {
             "clean": {c: dom.clean(c) for c in self.clean},
             "predictions": {
-                split: {c: rows[whole[c]] for c in self.clean} for split, rows in found.items()
+                split: {c: rows[whole[c]] for c in self.clean} for split, rows in tables.items()
             },
         }
 
     def study(self, at: "Layout") -> dict[str, Any]:
         """What splits by domain are made of."""
         counts = {split: at.cfg.splits[split].domain_counts for split in self.conditions}
-        return {"mixes": {split: list(own) for split, own in counts.items() if own is not None}}
+        return {"mixes": {split: list(mix) for split, mix in counts.items() if mix is not None}}
 
     def on_clean(self) -> dict[str, list[str]]:
         return dict.fromkeys(self.conditions, self.clean)
@@ -170,13 +170,13 @@ class OfClassifiers(FigureBlock):
     classifiers: list[ClassifierName]
 
     def study(self, at: "Layout") -> dict[str, Any]:
-        every = at.cfg.domains.classifiers if at.cfg.domains else {}
+        configured = at.cfg.domains.classifiers if at.cfg.domains else {}
         kept = ("kind", "form", "encoder")
         return {
             "classifiers": {
-                c: {key: getattr(every[c], key) for key in kept}
+                c: {key: getattr(configured[c], key) for key in kept}
                 for c in self.classifiers
-                if c in every
+                if c in configured
             }
         }
 

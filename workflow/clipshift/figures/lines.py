@@ -129,6 +129,7 @@ def draw_points(
     )
     with np.errstate(invalid="ignore"):  # a bar to an end without a place is not drawn
         spread = [np.abs(forward(space, end) - place) for place, end in ends]
+    # After the bars: a point at -inf moves to the edge, its bar has no length.
     x, y = np.maximum(x, lowest[0]), np.maximum(y, lowest[1])
     style = {
         "marker": look.marker,

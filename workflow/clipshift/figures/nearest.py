@@ -35,13 +35,13 @@ def read_training(paths: Sequence[str]) -> Nearest:
     Raises:
         ClipshiftError: no base has a point, or they are about different test images.
     """
-    found = {path: read_nearest(Path(path)) for path in paths}
-    filled = [path for path in paths if found[path].keys]
+    nearest = {path: read_nearest(Path(path)) for path in paths}
+    filled = [path for path in paths if nearest[path].keys]
     if not filled:
         raise ClipshiftError(
             f"{', '.join(paths)} hold no neighbour: there is no training data to be near to"
         )
-    parts = same_images([found[path] for path in filled], filled)
+    parts = same_images([nearest[path] for path in filled], filled)
     return Nearest(parts[0].keys, np.max([part.similarity for part in parts], axis=0))
 
 

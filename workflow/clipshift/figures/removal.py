@@ -63,4 +63,5 @@ def count(db: Any, condition: str = "true") -> int:
 
 def removed(columns: Sequence[int], tolerance: float) -> str:
     """The condition that a candidate is removed by any of the margins' columns."""
+    # repr is the shortest text that reads back as the same float.
     return "(" + " OR ".join(f"m{i} > {tolerance!r}" for i in columns) + ")"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
+from markupsafe import Markup
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
@@ -40,8 +41,8 @@ def steps(contents: dict[str, Any], results: Path) -> list[StepCounts]:
     for name, step_counts in datasets.items():
         if not contents["datasets"][name]:
             continue  # a folder of the user's: its counts are the first
-        given = sum(sources[source].went_out for source in contents["datasets"][name])
-        _same(step_counts, given, "its sources gave out")
+        expected = sum(sources[source].went_out for source in contents["datasets"][name])
+        _same(step_counts, expected, "its sources gave out")
     embedded = [
         _embedded(name, step_counts, contents, results)
         for name, step_counts in datasets.items()
@@ -49,15 +50,17 @@ def steps(contents: dict[str, Any], results: Path) -> list[StepCounts]:
     ]
     if contents["deduplicated"]:
         dedup = StepCounts.from_json(read_json(_dedup(contents, results) / "record.json"))
-        mine = next(step_counts for step_counts in embedded if step_counts.name == contents["pool"])
-        _same(dedup, mine.went_out, "the encoder gave out")
+        pool_counts = next(
+            step_counts for step_counts in embedded if step_counts.name == contents["pool"]
+        )
+        _same(dedup, pool_counts.went_out, "the encoder gave out")
         embedded.append(dedup)
     splits = []
     for name, with_reference in contents["splits"].items():
         step_counts = StepCounts.from_json(read_json(results / f"splits/{name}.json"))
-        given = datasets[contents["pool"]].went_out
-        given += datasets[contents["reference"]].went_out if with_reference else 0
-        _same(step_counts, given, "pool and reference set gave out")
+        expected = datasets[contents["pool"]].went_out
+        expected += datasets[contents["reference"]].went_out if with_reference else 0
+        _same(step_counts, expected, "pool and reference set gave out")
         splits.append(step_counts)
     return [*sources.values(), *datasets.values(), *embedded, *splits]
 
@@ -78,11 +81,11 @@ def _embedded(
     return total
 
 
-def _same(step_counts: StepCounts, given: int, who: str) -> None:
-    if step_counts.came_in != given:
+def _same(step_counts: StepCounts, expected: int, who: str) -> None:
+    if step_counts.came_in != expected:
         raise ClipshiftError(
             f"the counts do not add up: {step_counts.step} {step_counts.name!r} took in "
-            f"{step_counts.came_in}, but {who} {given}. Delete its outputs and run again"
+            f"{step_counts.came_in}, but {who} {expected}. Delete its outputs and run again"
         )
 
 
@@ -138,10 +141,11 @@ def page(contents: dict[str, Any], results: Path) -> str:
         sets={n: read_json(results / f"sets/{n}/manifest.json") for n in contents["sets"]},
         samples=results / "figures/samples",
         version=version("clipshift"),
+        script=Markup(files("clipshift").joinpath("data/tables.js").read_text()),
     )
 
 
-@step(version=5)
+@step(version=6)
 def report(contents: dict[str, Any], results: Path, out: Path) -> None:
     """Write the page; `contents` is what to show, by name."""
     write_text(out, page(contents, results))

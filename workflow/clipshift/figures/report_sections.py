@@ -15,7 +15,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 def shown(figures: list[dict[str, Any]], results: Path) -> dict[str, list[dict[str, Any]]]:
     """What the page shows of each figure, by section (see `study.layout.report`)."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    sections: dict[str, list[dict[str, Any]]] = {}
     for figure in figures:
         image, tables = figure["image"], figure["tables"]
         entry = {key: figure[key] for key in ("kind", "name", "caption")} | {
@@ -24,8 +24,8 @@ def shown(figures: list[dict[str, Any]], results: Path) -> dict[str, list[dict[s
             "tables": {table: read_table(_file(table, results)) for table in tables},
             "most_rows": MOST_ROWS,
         }
-        found.setdefault(figure["section"], []).append(entry)
-    return found
+        sections.setdefault(figure["section"], []).append(entry)
+    return sections
 
 
 def _file(path: str, results: Path) -> Path:

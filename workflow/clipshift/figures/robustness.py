@@ -46,9 +46,9 @@ def draw(table: Table, shifts: list[Shift], cfg: Robustness, out: list[Path]) ->
             draw_line(axis, line_of(cfg, cfg.baseline, shift)[0], x, "their line, 95 % band")
             if len(models) <= len(LOOKS):
                 for model, look in zip(models, LOOKS, strict=False):
-                    mine = table.points(shift, cfg.level, [model])
-                    if mine is not None:
-                        draw_points(axis, mine, cfg.space, look, model, corner)
+                    model_points = table.points(shift, cfg.level, [model])
+                    if model_points is not None:
+                        draw_points(axis, model_points, cfg.space, look, model, corner)
             else:
                 text = f"your {len(models)} models"
                 draw_points(axis, points, cfg.space, MANY, text, corner)

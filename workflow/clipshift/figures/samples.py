@@ -29,16 +29,16 @@ def choose(keys: list[str], count: int) -> list[str]:
 
 def images(tars: list[Path], wanted: Set[str]) -> dict[str, Image.Image]:
     """Thumbnails of the wanted keys."""
-    found = {}
+    thumbnails = {}
     for key, image in decoded(tars, wanted):
-        found[key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
-    return found
+        thumbnails[key] = image.resize((THUMB, THUMB), Image.Resampling.LANCZOS)
+    return thumbnails
 
 
 def grid(groups: dict[str, list[str]], tars: list[Path], rows: int) -> Image.Image:
     """Groups of keys, one under the other, each with its heading."""
     chosen = {title: choose(keys, rows * COLUMNS) for title, keys in groups.items()}
-    found = images(tars, {key for keys in chosen.values() for key in keys})
+    thumbnails = images(tars, {key for keys in chosen.values() for key in keys})
     lines = {title: -(-len(keys) // COLUMNS) for title, keys in chosen.items()}
     height = sum(HEADER + lines[t] * (THUMB + 2) for t in chosen)
     sheet = Image.new("RGB", (COLUMNS * (THUMB + 2), height), "white")
@@ -49,7 +49,7 @@ def grid(groups: dict[str, list[str]], tars: list[Path], rows: int) -> Image.Ima
         top += HEADER
         for i, key in enumerate(keys):
             place = ((i % COLUMNS) * (THUMB + 2), top + (i // COLUMNS) * (THUMB + 2))
-            sheet.paste(found[key], place)
+            sheet.paste(thumbnails[key], place)
         top += lines[title] * (THUMB + 2)
     return sheet
 

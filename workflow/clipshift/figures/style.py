@@ -50,6 +50,7 @@ def house_style(arranged: bool = True) -> Iterator[None]:
     """The look; `arranged`: room for labels and legends is made by itself."""
     import matplotlib
 
+    # Jobs have no display.
     matplotlib.use("Agg")
     settings = SETTINGS | {"figure.constrained_layout.use": arranged}
     with matplotlib.rc_context(settings):  # type: ignore[arg-type]
@@ -86,16 +87,20 @@ def legend_above(figure: Figure, axes: Sequence[Any]) -> None:
     """One legend over all panels, each label once, in as many columns as fit."""
     from matplotlib.container import Container
 
-    found: dict[str, Any] = {}
+    handles: dict[str, Any] = {}
     for axis in axes:
         pairs = list(zip(*axis.get_legend_handles_labels(), strict=True))
         # Lines with intervals are listed last, but are what a figure is about.
         for handle, label in sorted(pairs, key=lambda pair: not isinstance(pair[0], Container)):
-            found.setdefault(label, handle)
-    if found:
-        across = _columns(list(found), 72 * figure.get_figwidth())
+            handles.setdefault(label, handle)
+    if handles:
+        across = _columns(list(handles), 72 * figure.get_figwidth())
         figure.legend(
-            list(found.values()), list(found), loc="outside upper center", ncols=across, fontsize=8
+            list(handles.values()),
+            list(handles),
+            loc="outside upper center",
+            ncols=across,
+            fontsize=8,
         )
 
 
@@ -136,6 +141,7 @@ def edges(values: list[np.ndarray], width: float) -> np.ndarray:
     """Edges of bars on multiples of the width, one bar at least, that hold all values."""
     import numpy as np
 
+    # Rounded, so that a value on an edge does not fall below it by its last bit.
     low = np.floor(round(float(min(v.min() for v in values)) / width, 9))
     high = np.floor(round(float(max(v.max() for v in values)) / width, 9)) + 1
     edge: np.ndarray = np.arange(int(low), int(high) + 1) * width
@@ -165,10 +171,10 @@ def save(figure: Figure, paths: Sequence[Path], description: str) -> None:
 
     for path in paths:
         kind = path.suffix.removeprefix(".")
-        said = {"Title": path.stem.replace("_", " ")}
+        shared = {"Title": path.stem.replace("_", " ")}
         metadata = {
-            "svg": said | {"Date": None, "Description": description},
-            "pdf": said | {"CreationDate": None, "Subject": description},
+            "svg": shared | {"Date": None, "Description": description},
+            "pdf": shared | {"CreationDate": None, "Subject": description},
         }[kind]
         with atomic_path(path) as part:
             figure.savefig(part, format=kind, metadata=metadata, dpi=200)

@@ -38,10 +38,10 @@ def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def trained_on(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Test images whose bytes the models were trained on, and the accuracy without them."""
-    said = entry.get("trained_on") or {"images": 0, "without": None}
-    without = said["without"] or {"n": None, "top1": None}
+    contaminated = entry.get("trained_on") or {"images": 0, "without": None}
+    without = contaminated["without"] or {"n": None, "top1": None}
     return {
-        "images_trained_on": said["images"],
+        "images_trained_on": contaminated["images"],
         "n_without": without["n"],
         "top1_without": without["top1"],
     }

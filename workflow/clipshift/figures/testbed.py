@@ -87,8 +87,8 @@ def draw_shift(cfg: Robustness, shift: Shift, out: list[Path]) -> list[Row]:
         figure, (axis,) = panels(1, size=(6.0, 3.1))
         x = limits(space, [points.x])
         y = limits(space, [points.y])
-        for label, mine in by_type(points.models).items():
-            part = points.only(mine)
+        for label, of_type in by_type(points.models).items():
+            part = points.only(of_type)
             text = f"{label} ({len(part.models)})"
             draw_points(axis, part, space, looks[label], text, (x[0], y[0]))
             values = [rho[m] for m in part.models]
@@ -148,8 +148,8 @@ def draw_claim(claim: Claim, cfg: Robustness, out: list[Path]) -> None:
             draw_points(axis, behind, space, BASELINE, label, (x[0], y[0]))
             line = line_of(cfg, baseline, shift)[0]
             draw_line(axis, line, x, "their line, 95 % band")
-            if own := own_line(claim, groups, cfg):
-                draw_line(axis, own, x, claim.own_line, "black")
+            if claim_line := own_line(claim, groups, cfg):
+                draw_line(axis, claim_line, x, claim.own_line, "black")
             _groups(axis, claim, groups, cfg, (x[0], y[0]))
             if claim.gap[0] == shift.name:
                 _gap(axis, Points.joined(list(groups.values())), line, claim.gap[1], space)

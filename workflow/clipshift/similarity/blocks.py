@@ -56,6 +56,7 @@ class Nearest:
             before = self.row[:, some]
             for rank in range(self.k):
                 value, index = first_max(values, 0)
+                # Taken: it must not come again.
                 values.scatter_(0, index[None], -torch.inf)
                 old = before.gather(0, index.clamp(max=self.k - 1)[None])[0]
                 new = rows[(index - self.k).clamp(min=0)]
@@ -67,12 +68,15 @@ class Nearest:
         size = len(self.grid)
         if not size:
             return
+        # In parts, since the levels of a whole block would double its memory.
         for part in torch.split(s, max(1, len(s) // 16)):
             # How many grid values lie strictly below each similarity.
             level = torch.bucketize(part, self.grid, out_int32=True)
+            # One histogram for all columns: each has G + 1 levels of its own.
             level += torch.arange(part.shape[1], dtype=torch.int32, device=s.device) * (size + 1)
-            found = torch.bincount(level.flatten(), minlength=part.shape[1] * (size + 1))
-            per_level = found.view(-1, size + 1)[:, 1:]
+            counts = torch.bincount(level.flatten(), minlength=part.shape[1] * (size + 1))
+            per_level = counts.view(-1, size + 1)[:, 1:]
+            # More similar than grid[g] are the levels from g + 1 on: sums from the right.
             self.count += per_level.flip(1).cumsum(1).flip(1)
 
 
@@ -102,15 +106,15 @@ def nearest(
     _comparable(pool, tests)
     where = pick_device(device)
     queries = torch.from_numpy(np.asarray(tests, dtype=np.float64)).to(where).T  # (D, M)
-    found = Nearest(len(tests), k, grid, where)
+    best = Nearest(len(tests), k, grid, where)
     chosen = np.arange(len(pool)) if keep is None else np.flatnonzero(keep)
     step = max(1, block_bytes // (8 * (len(tests) + pool.shape[1])))
     for start in range(0, len(chosen), step):
         part = chosen[start : start + step]
         block = torch.from_numpy(np.asarray(pool[part], dtype=np.float64)).to(where)
-        found.add(block @ queries, torch.from_numpy(part).to(where))
+        best.add(block @ queries, torch.from_numpy(part).to(where))
     return (
-        found.similarity.T.cpu().numpy(), found.row.T.cpu().numpy(), found.count.cpu().numpy(),
+        best.similarity.T.cpu().numpy(), best.row.T.cpu().numpy(), best.count.cpu().numpy(),
     )  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def embed(
     """Embed one shard and return its counts. A large shard is in memory as vectors and keys only.
 
     Raises:
-        ClipshiftError: a sample without a row, a row without a sample, or no image at all.
+        ClipshiftError: a sample without a row, a row without a sample, or no image of any sample.
     """
     step_counts = StepCounts("embed", shard)
     tar = tars if isinstance(tars, Path) else tars[0]
@@ -95,7 +95,9 @@ def embed(
             batch = []
     if batch:
         chunks.append(encoder.encode(batch).astype(np.float16))
-    if not keys:
+    if not known and not step_counts.came_in:  # a tar of which no download succeeded
+        chunks.append(encoder.encode([Image.new("RGB", (64, 64), "grey")])[:0].astype(np.float16))
+    elif not keys:
         raise ClipshiftError(f"{tar}: no image of {step_counts.came_in} samples could be embedded")
     if step_counts.came_in < len(known):
         raise ClipshiftError(
@@ -103,7 +105,7 @@ def embed(
             f"{step_counts.came_in}; get the tars that go with their tables again"
         )
     step_counts.went_out = len(keys)
-    image_path = pa.array(keys)
+    image_path = pa.array(keys, pa.string())
     mine = rows.combine_chunks().take(pc.index_in(image_path, rows["key"]))
     metadata = pa.table({"image_path": image_path, **{c: mine[c] for c in mine.column_names[1:]}})
     write_shard(out, shard, np.concatenate(chunks), metadata)
@@ -118,6 +120,8 @@ def verify(
 ) -> None:  # fmt: skip
     """Embed some stored rows again from their images and compare: alignment and numbers."""
     stored = read_shard(out, shard)
+    if not stored.keys:
+        return
     rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
     wanted = {stored.keys[row]: row for row in rows}
     for key, image in images(tars, StepCounts("verify", shard), background):

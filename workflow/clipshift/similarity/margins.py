@@ -96,14 +96,14 @@ def reference_tables(
     rows = np.concatenate([t.vectors for t in sorted_tests.values()])
     value, index = best_over(rows, parts, device)
     nearest = pa.array(reference.keys).take(pa.array(index))
-    found, start = {}, 0
+    tables, start = {}, 0
     for name, some in sorted_tests.items():
         part = slice(start, start + len(some.keys))
-        found[name] = pa.table(
+        tables[name] = pa.table(
             {"test_key": some.keys, "similarity": value[part], "nearest_key": nearest[part]}
         )
         start = part.stop
-    return found
+    return tables
 
 
 def shard_table(
@@ -111,8 +111,8 @@ def shard_table(
 ) -> pa.Table:
     """Margins of points in memory to one test set, one row per point, in the order of keys."""
     points, side = in_key_order(points), Tests.of(tests, thresholds)
-    (found,), _ = scan(points.vectors, [side.columns], device)
-    return rows_table(pa.array(points.keys), found, side.keys)
+    (maxima,), _ = scan(points.vectors, [side.columns], device)
+    return rows_table(pa.array(points.keys), maxima, side.keys)
 
 
 def rows_table(keys: pa.Array, found: Maxima, tests: pa.Array) -> pa.Table:
@@ -140,6 +140,7 @@ def prepare(
     opened = [open_rows(folder, shard)[0] for shard in shards]
     for shard, rows in zip(shards, opened, strict=True):
         _same_dimension(shard_paths(folder, shard)[0], rows, tests)
+    # A few shards stand for all: the sample decides the speed only.
     some = [rows for rows in opened if len(rows)][:: max(1, len(opened) // 4)][:4]
     sample = [runs(rows, SAMPLE // len(some)) for rows in some]
     sides = [side.columns for side in tests.values()]
@@ -181,6 +182,7 @@ def write_shard(
     names = list(tests)
     _same_dimension(where, rows, tests)
     half = {a.dtype == np.float16 for a in (rows, *(t.columns.vectors for t in tests.values()))}
+    # A margin is the difference of two similarities, each of them rounded.
     bound = 2 * rounding(rows.shape[1], half == {True})
     step_counts = _Account(names, bound)
     with ExitStack() as stack:
@@ -194,13 +196,13 @@ def write_shard(
         ]
         try:
             for piece in scanner.scan(rows):
-                mine = keys.slice(piece.start, piece.stop - piece.start).combine_chunks()
-                for writer, name, found in zip(writers, names, piece.maxima, strict=True):
-                    writer.write_table(rows_table(mine, found, tests[name].keys))
-                    step_counts.add(name, mine, found)
+                piece_keys = keys.slice(piece.start, piece.stop - piece.start).combine_chunks()
+                for writer, name, maxima in zip(writers, names, piece.maxima, strict=True):
+                    writer.write_table(rows_table(piece_keys, maxima, tests[name].keys))
+                    step_counts.add(name, piece_keys, maxima)
                 step_counts.counts.add(piece.counts)
                 if progress is not None:
-                    progress.update(len(mine))
+                    progress.update(len(piece_keys))
         except BadVector as error:
             raise ClipshiftError(
                 f"{where}: {error} (key {keys[error.row].as_py()!r}). {AGAIN}"
@@ -226,10 +228,11 @@ class _Account:
         self.above = dict.fromkeys(names, 0)
         self.undecided: dict[str, list[str]] = {name: [] for name in names}
 
-    def add(self, name: str, keys: pa.Array, found: Maxima) -> None:
-        size = np.abs(found.margin)
+    def add(self, name: str, keys: pa.Array, maxima: Maxima) -> None:
+        # Float32 vectors: a margin within the rounding has no certain sign.
+        size = np.abs(maxima.margin)
         self.smallest[name] = min(self.smallest[name], float(size.min()))
-        self.above[name] += int((found.margin > 0).sum())
+        self.above[name] += int((maxima.margin > 0).sum())
         if self.bound:
             self.undecided[name] += keys.filter(pa.array(size <= self.bound)).to_pylist()
 

@@ -41,10 +41,11 @@ class Neighbours:
     ) -> None:
         """Compare some points (in any order of files, no key twice) with all test images."""
         k = self.similarity.shape[1]
-        found, row, count = nearest(points.vectors, tests.vectors, k, self.grid, keep, device)
+        new, row, count = nearest(points.vectors, tests.vectors, k, self.grid, keep, device)
         names = np.array([*points.keys, ""])  # row -1 is nobody
-        similarity = np.concatenate([self.similarity, found], axis=1)
+        similarity = np.concatenate([self.similarity, new], axis=1)
         keys = np.concatenate([self.keys, names[row]], axis=1)
+        # By falling similarity, equal ones by key: a stable order however points come in.
         order = np.lexsort((keys, -similarity), axis=1)[:, :k]
         self.similarity = np.take_along_axis(similarity, order, axis=1)
         self.keys = np.take_along_axis(keys, order, axis=1)
@@ -53,13 +54,13 @@ class Neighbours:
     def tables(self, test_keys: Sequence[str]) -> tuple[pa.Table, pa.Table]:
         """Neighbours (rows of nobody left out) and density, in the order of `test_keys`."""
         tests, k = self.similarity.shape
-        there = (self.similarity > -np.inf).ravel()
+        valid = (self.similarity > -np.inf).ravel()
         names = np.array(test_keys, dtype=object)
         near = {
-            "test_key": pa.array(np.repeat(names, k)[there], pa.string()),
-            "rank": np.tile(np.arange(k, dtype=np.int16), tests)[there],
-            "key": pa.array(self.keys.ravel()[there], pa.string()),
-            "similarity": self.similarity.ravel()[there],
+            "test_key": pa.array(np.repeat(names, k)[valid], pa.string()),
+            "rank": np.tile(np.arange(k, dtype=np.int16), tests)[valid],
+            "key": pa.array(self.keys.ravel()[valid], pa.string()),
+            "similarity": self.similarity.ravel()[valid],
         }
         density = {
             "test_key": pa.array(np.repeat(names, len(self.grid)), pa.string()),

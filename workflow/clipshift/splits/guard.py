@@ -44,9 +44,9 @@ def write_list(split: Path, tests: dict[str, Path], out: Path) -> None:
         with atomic_path(out) as part:
             ordered = "(SELECT * EXCLUDE (place) FROM found ORDER BY key, place)"
             db.execute(f"COPY {ordered} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
-    found = {name: sets.get(name, 0) for name in tests}
+    counts = {name: sets.get(name, 0) for name in tests}
     tables = {name: sha256_file(table) for name, table in tests.items()}
-    step_counts = {"samples": samples, "of_test_sets": found, "tables": tables}
+    step_counts = {"samples": samples, "of_test_sets": counts, "tables": tables}
     write_json(out.with_suffix(".json"), step_counts)
 
 
@@ -64,6 +64,7 @@ def left_out(file: Path | None) -> dict[str, str]:
         return {}
     table = read_parquet(file, ["key", "test_set"])
     pairs = zip(table["key"].to_pylist(), table["test_set"].to_pylist(), strict=True)
+    # Reversed, since of equal keys a dict keeps the last.
     return dict(reversed(list(pairs)))
 
 

@@ -198,19 +198,21 @@ def split(
     thresholds: dict[str, Path], decisions: list[str], reference: list[Path],
     reference_margins: dict[str, list[str]], like: Path | None, out: Path,
 ) -> None:  # fmt: skip
-    """`make` a split, see `Scores`; words may be ranges (`clipshift.core.brace_ranges`)."""
-    own = {name: _paths(words) for name, words in margins.items()}
-    of_reference = {name: _paths(words) for name, words in reference_margins.items()}
+    """`make` a split, see `Scores`; its files come as path patterns (`core.brace_ranges`)."""
+    pool_margins = {name: _paths(patterns) for name, patterns in margins.items()}
+    reference_margin_files = {
+        name: _paths(patterns) for name, patterns in reference_margins.items()
+    }
     scores = Scores(
         _paths(pool),
         _paths(embedded),
-        Margins(own, thresholds, _paths(decisions)),
+        Margins(pool_margins, thresholds, _paths(decisions)),
         reference,
-        Margins(of_reference, thresholds),
+        Margins(reference_margin_files, thresholds),
         like,
     )
     make(recipe, scores, out)
 
 
-def _paths(words: list[str]) -> list[Path]:
-    return [path for word in words for path in spread(word)]
+def _paths(patterns: list[str]) -> list[Path]:
+    return [path for pattern in patterns for path in spread(pattern)]

@@ -19,6 +19,7 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float | None:
         return None
     a, b = (rankdata(v) - (len(v) + 1) / 2 for v in (x, y))
     norm = float(np.sqrt((a @ a) * (b @ b)))
+    # Rounded, since the last bits depend on the order of summation: equal rhos stay equal.
     return round(float(a @ b) / norm, 12) if norm else None
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.stats import beta
 
+# Counts of drawn images that are held at the same time (32 MB).
 DRAWN = 4_000_000
 
 
@@ -19,6 +20,7 @@ def clopper_pearson(correct: float, n: int, level: float = 0.95) -> tuple[float,
     if not 0 <= correct <= n or n < 1:
         raise ValueError(f"{correct} of {n} is no proportion")
     tail = (1 - level) / 2
+    # A beta distribution needs positive parameters: the ends of [0, 1] are set by hand.
     low = float(beta.ppf(tail, correct, n - correct + 1)) if correct > 0 else 0.0
     high = float(beta.ppf(1 - tail, correct + 1, n - correct)) if correct < n else 1.0
     return low, high
@@ -42,8 +44,12 @@ def paired_difference(
     both = np.concatenate([a, b]).astype(float).T  # (N, S + S')
     share = np.full(n, 1 / n)
     step = max(1, DRAWN // n)  # the draws of all images at once would take gigabytes
+    # To draw n images with replacement is to draw how often each comes: (k, N) counts, whose
+    # product with the correctness gives the means of k draws at once.
     parts = [min(step, draws - start) for start in range(0, draws, step)]
-    drawn = np.concatenate([rng.multinomial(n, share, size=k) @ both / n for k in parts])
+    drawn = np.concatenate(
+        [rng.multinomial(n, share, size=k) @ both / n for k in parts]
+    )  # (draws, S + S')
     sides = []
     for side, per_seed in zip((a, b), np.split(drawn, [len(a)], axis=1), strict=True):  # (draws, S)
         chosen = rng.integers(0, len(side), size=per_seed.shape)

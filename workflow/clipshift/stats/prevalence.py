@@ -33,6 +33,7 @@ def true_shares(observed: np.ndarray, confusion: np.ndarray) -> np.ndarray:
     for _ in range(ITERATIONS):
         joint = confusion * p[..., None, :]  # (..., V, T)
         total = joint.sum(-1, keepdims=True)
+        # A decision that no class can give has total 0; its terms are 0 and need no quotient.
         p = (q[..., None] * joint / np.where(total > 0, total, 1)).sum(-2)
         p /= p.sum(-1, keepdims=True)
     return p
@@ -57,7 +58,8 @@ def corrected(
     rng = np.random.default_rng(seed)
     columns = [rng.dirichlet(column + PRIOR, size=draws) for column in labelled.T]
     confusion = np.stack(columns, axis=-1)  # (draws, V, T)
-    drawn = true_shares(rng.dirichlet(counts + PRIOR, size=draws), confusion)
+    drawn = true_shares(rng.dirichlet(counts + PRIOR, size=draws), confusion)  # (draws, T)
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
     shares = true_shares(counts.astype(float), labelled / labelled.sum(0))
+    # The draws add the prior and the estimate does not: it may lie outside their quantiles.
     return shares, np.minimum(low, shares), np.maximum(high, shares)

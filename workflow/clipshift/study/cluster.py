@@ -85,29 +85,31 @@ def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
         gpus: of one machine.
     """
 
-    def of(amount: Amount, wildcards: Any) -> int:
+    def value_of(amount: Amount, wildcards: Any) -> int:
         return amount(wildcards) if callable(amount) else amount
 
     def runtime(wildcards: Any, attempt: int) -> int:
-        first = of(minutes, wildcards)
+        first = value_of(minutes, wildcards)
         return first if first > DAY else first * attempt
 
-    asked: dict[str, Any] = {
-        "mem_mb": lambda wildcards, attempt: of(memory, wildcards) * attempt,
+    resources: dict[str, Any] = {
+        "mem_mb": lambda wildcards, attempt: value_of(memory, wildcards) * attempt,
         "runtime": runtime,
     }
     if gpus:
-        asked["gpu"] = gpus
-    if here := in_use():
-        on = {True: here.gpu_partition, False: here.cpu_partition}
-        asked["slurm_partition"] = lambda wildcards: on[of(gpus, wildcards) > 0]
-        if here.account:
-            asked["slurm_account"] = here.account
+        resources["gpu"] = gpus
+    if cluster := in_use():
+        on = {True: cluster.gpu_partition, False: cluster.cpu_partition}
+        resources["slurm_partition"] = lambda wildcards: on[value_of(gpus, wildcards) > 0]
+        if cluster.account:
+            resources["slurm_account"] = cluster.account
         if gpus:
-            asked["cpus_per_gpu"] = here.cpus_per_gpu
+            resources["cpus_per_gpu"] = cluster.cpus_per_gpu
             # A type of GPU without a GPU is a request that Slurm refuses.
-            asked["gpu_model"] = lambda w: here.gpu_model if here.gpu_model and of(gpus, w) else ""
-    return asked
+            resources["gpu_model"] = lambda w: (
+                cluster.gpu_model if cluster.gpu_model and value_of(gpus, w) else ""
+            )
+    return resources
 
 
 def ask_only(command: str) -> str:
@@ -125,10 +127,10 @@ def ask_only(command: str) -> str:
     return command
 
 
-def _answers(*words: str) -> bool:
+def _answers(*command: str) -> bool:
     """Whether a command exists and ends well in time."""
     try:
-        done = subprocess.run(words, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=PATIENCE, check=False)
         return done.returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -163,9 +165,9 @@ def read(path: Path | None = None) -> Cluster:
 
 def use() -> Cluster:
     """The cluster of `read`, for the profile; from here on `needs` asks for its names."""
-    here = read()
+    cluster = read()
     os.environ[IN_USE] = str(Path(os.environ.get(VARIABLE) or SHIPPED).absolute())
-    return here
+    return cluster
 
 
 @cache
@@ -176,17 +178,19 @@ def in_use() -> Cluster | None:
 
 def scratch_prefix() -> str:
     """What comes before every shell line: temporary files go to the cluster's scratch folder."""
-    here = in_use()
-    if here is None or not here.scratch:
+    cluster = in_use()
+    if cluster is None or not cluster.scratch:
         return ""
-    return f'set -euo pipefail; export TMPDIR="{here.scratch}"; mkdir -p "$TMPDIR"; '
+    return f'set -euo pipefail; export TMPDIR="{cluster.scratch}"; mkdir -p "$TMPDIR"; '
 
 
 def leftovers(folder: Path) -> list[str]:
     """Ids of this user's Slurm jobs that log into `folder`: those of a run that was killed."""
-    words = ["squeue", "--me", "--noheader", "--Format=JobID:20,STDOUT:4096"]
+    command = ["squeue", "--me", "--noheader", "--Format=JobID:20,STDOUT:4096"]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return []
     logs = folder.resolve() / ".snakemake/slurm_logs"

@@ -132,15 +132,16 @@ def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
 def _dedup_assign(cfg: Config, w: Mapping[str, str]) -> Work:
     n = shard_points(cfg, w["pool"])
     gpu = _products(cfg, n * cfg.dedup.clusters)
-    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n)
+    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n)  # an int32 a row
 
 
 def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:
     n, block = points(cfg, w["pool"]), cfg.dedup
-    mine = n / block.jobs
+    job_points = n / block.jobs
+    # Pairs within clusters, each once; that clusters differ in size makes more of them.
     pairs = cfg.costs.cluster_spread * n * n / block.clusters / 2 / block.jobs
-    read = min(_vectors(cfg, n), mine * PAGE) + n * cfg.costs.row_bytes
-    written = 2 * _vectors(cfg, mine) + mine * cfg.costs.score_bytes
+    read = min(_vectors(cfg, n), job_points * PAGE) + n * cfg.costs.row_bytes
+    written = 2 * _vectors(cfg, job_points) + job_points * cfg.costs.score_bytes
     return Work(_rows(cfg, n), _products(cfg, pairs), read, written)
 
 
@@ -316,6 +317,9 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "domain_score": _domain_rows,
     "domain_decisions": _domain_rows,
     "captioned_pool": _pool_shard,
+    "converted_pool": _pool_shard,
+    "converted_test_set": _set,
+    "converted_reference_set": _set,
     "pool_captions": _pool_captions,
     "corpus": _corpus,
     "chosen": _chosen,

@@ -30,20 +30,20 @@ def definitions(cfg: Config) -> Definitions:
     Where data lie, costs, and what only summaries of a study know (seeds, the list of test sets,
     contrasts) are part of none.
     """
-    nodes = {ref: (own, sorted(set(refs))) for ref, own, refs in _nodes(cfg)}
+    nodes = {ref: (content, sorted(set(refs))) for ref, content, refs in _nodes(cfg)}
     digests: dict[Ref, str] = {}
 
     def digest(ref: Ref) -> str:
         if ref not in digests:
-            own, refs = nodes[ref]
-            digests[ref] = mine = _digest([own, refs])  # Snakemake is who refuses circles
-            digests[ref] = mine + _digest([mine, *map(digest, refs)])
+            content, refs = nodes[ref]
+            digests[ref] = shallow = _digest([content, refs])  # circles are refused by Snakemake
+            digests[ref] = shallow + _digest([shallow, *map(digest, refs)])
         return digests[ref]
 
-    found: Definitions = {}
+    result: Definitions = {}
     for kind, name in nodes:
-        found.setdefault(kind, {})[name] = digest((kind, name))
-    return found
+        result.setdefault(kind, {})[name] = digest((kind, name))
+    return result
 
 
 def _digest(value: Any) -> str:
@@ -75,14 +75,14 @@ def _data(c: Config) -> Iterator[Node]:
     for name, package in c.packages.items():
         yield ("packages", name), _block(package), []
     for name, source in c.sources.items():
-        own = [_block(source), _block(c.rendering)]
-        yield ("sources", name), own, [("packages", p) for p in source_packages(source)]
+        content = [_block(source), _block(c.rendering)]
+        yield ("sources", name), content, [("packages", p) for p in source_packages(source)]
     for name, block in {**c.pools, **c.sets}.items():
-        own = [_block(block, "obtain"), *_selection(c, block)]
-        yield _dataset(c, name), own, [("sources", take.source) for take in takes(block)]
+        content = [_block(block, "obtain"), *_selection(c, block)]
+        yield _dataset(c, name), content, [("sources", take.source) for take in takes(block)]
     for name, block in c.sets.items():
-        own = [c.evaluation.templates, c.words_of(block)]
-        yield ("prompts", name), own, [("sets", name)]
+        content = [c.evaluation.templates, c.words_of(block)]
+        yield ("prompts", name), content, [("sets", name)]
         if c.causes.runs:
             answers = c.causes.model_dump(mode="json", include={"answers"})["answers"].get(name)
             yield ("answers", name), answers, [("sets", name)]
@@ -116,8 +116,8 @@ def _similarity(c: Config) -> Iterator[Node]:
         yield ("margins", f"{name}/{c.pool}"), None, [("embeddings", f"{name}/{d}") for d in both]
     if c.dedup.rule != "none":
         name = f"{c.pool}/{c.encoder}"
-        own, pool = _block(c.dedup, "check", "sweep"), ("embeddings", f"{c.encoder}/{c.pool}")
-        yield ("dedup", name), own, [pool]
+        content, pool = _block(c.dedup, "check", "sweep"), ("embeddings", f"{c.encoder}/{c.pool}")
+        yield ("dedup", name), content, [pool]
         yield ("dedup_records", name), [c.dedup.check, c.dedup.sweep], [("dedup", name)]
 
 
@@ -143,12 +143,12 @@ def _splits(c: Config) -> Iterator[Node]:
 def _models(c: Config) -> Iterator[Node]:
     for name, block in c.models.items():
         yield ("models", name), _block(block), []
-    begun: list[RunOf | Trained] = [e.trained for e in c.encoders.values() if e.trained]
+    initial_runs: list[RunOf | Trained] = [e.trained for e in c.encoders.values() if e.trained]
     for name, spec in c.causes.models.items():
         refs = [("models", spec.base), ("corpora", spec.corpus)]
-        own = [start for start in (spec.text.start if spec.text else None, spec.start) if start]
-        begun += own
-        yield ("models", name), _block(spec), refs + [("runs", start.run) for start in own]
+        starts = [start for start in (spec.text.start if spec.text else None, spec.start) if start]
+        initial_runs += starts
+        yield ("models", name), _block(spec), refs + [("runs", start.run) for start in starts]
     for name, corpus in c.causes.corpora.items():
         matcher = c.causes.matchers.get(corpus.labels or "")
         labelled = corpus.labels is not None
@@ -162,15 +162,15 @@ def _models(c: Config) -> Iterator[Node]:
         read: list[Ref] = [("corpora", head.corpus)] if isinstance(head, LinearHead) else []
         yield ("heads", name), _block(head), read
     yield ("reference_captions", c.reference), c.reference_caption, [("sets", c.reference)]
-    yield from _runs(c, [(r.split, r.model, r.seed) for r in begun])
+    yield from _runs(c, [(r.split, r.model, r.seed) for r in initial_runs])
 
 
 def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
     """Trainings and their evaluations; `further`: what encoders and models begin with."""
-    asked = [(s, c.model_of(s), seed) for s in c.splits for seed in c.seeds_of(s)]
-    asked += [(r.split, r.model, seed) for r in c.causes.runs for seed in r.seeds]
+    trainings = [(s, c.model_of(s), seed) for s in c.splits for seed in c.seeds_of(s)]
+    trainings += [(r.split, r.model, seed) for r in c.causes.runs for seed in r.seeds]
     evaluation = [c.evaluation.batch, c.evaluation.precision]
-    for split, model, seed in dict.fromkeys([*asked, *further]):
+    for split, model, seed in dict.fromkeys([*trainings, *further]):
         run, reference = f"{split}-{model}-s{seed}", bool(c.splits[split].reference)
         refs: list[Ref] = [("splits", split), ("models", model)]
         controlled = model in c.causes.models

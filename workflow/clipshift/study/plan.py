@@ -63,13 +63,13 @@ def planned_jobs(output: str) -> Iterator[tuple[str, dict[str, str], int]]:
     rule, gpus = "", 0
     wildcards: dict[str, str] = {}
     for text in [*output.splitlines(), ""]:
-        if started := _RULE.match(text):
-            rule, wildcards, gpus = started.group(1), {}, 0
-        elif rule and (named := _WILDCARDS.match(text)):
-            pairs = (pair.partition("=") for pair in named.group(1).split(", "))
+        if rule_match := _RULE.match(text):
+            rule, wildcards, gpus = rule_match.group(1), {}, 0
+        elif rule and (wildcards_match := _WILDCARDS.match(text)):
+            pairs = (pair.partition("=") for pair in wildcards_match.group(1).split(", "))
             wildcards = {key: value for key, _, value in pairs}
-        elif rule and (asked := _GPUS.match(text)):
-            gpus = int(asked.group(1))
+        elif rule and (gpu_match := _GPUS.match(text)):
+            gpus = int(gpu_match.group(1))
         elif rule and not text.startswith("    "):
             yield rule, wildcards, gpus
             rule = ""
@@ -167,18 +167,18 @@ def duration(seconds: float) -> str:
 
 def notes(cfg: Config) -> list[str]:
     """What the numbers do not say, and which folders are not there."""
-    said = [
+    lines = [
         f"Wall-clock: rule after rule, on {cfg.costs.gpus} GPUs and {cfg.costs.jobs} CPU jobs at "
         "once. GPU-hours count a GPU that waits for images."
     ]
     if any(not isinstance(b, Outside) for b in {**cfg.pools, **cfg.sets}.values()):
-        said.append(
+        lines.append(
             "The sizes of built pools and sets are assumed (costs.built_samples), and the "
             "constants are those of large models on A100s: for a small study only the jobs are "
             "right."
         )
     if open_ended := [s for s in cfg.trained if cfg.splits[s].size is None]:
-        said.append(
+        lines.append(
             "Not known before: how much these splits keep, so how much of the pool a training of "
             f"theirs reads in vain (counted as none): {', '.join(open_ended)}."
         )
@@ -187,8 +187,8 @@ def notes(cfg: Config) -> list[str]:
         place = (Path(cfg.data) / block.folder).absolute()
         if not place.is_dir():
             absent.setdefault(place, []).append(name)
-    said += [f"Not there yet: {place} ({', '.join(names)})" for place, names in absent.items()]
-    return said
+    lines += [f"Not there yet: {place} ({', '.join(names)})" for place, names in absent.items()]
+    return lines
 
 
 def constants(costs: Costs) -> list[str]:
@@ -219,8 +219,8 @@ def preview(
     if gpus:
         raw |= {"costs": cfg.costs.model_dump() | {"gpus": gpus}}
     cfg = Config.model_validate(cfg.model_dump() | raw)
-    words = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory)]
-    words += ["--configfile", *map(str, configfiles), "--cores", "1"]
+    options = ["--snakefile", str(ROOT / "Snakefile"), "--directory", str(directory)]
+    options += ["--configfile", *map(str, configfiles), "--cores", "1"]
     if data is not None:
-        words += ["--config", f"data={yaml.safe_dump(data).splitlines()[0]}"]
-    return report(cfg, summarise(cfg, dry_run([*words, "--", *targets])))
+        options += ["--config", f"data={yaml.safe_dump(data).splitlines()[0]}"]
+    return report(cfg, summarise(cfg, dry_run([*options, "--", *targets])))

@@ -51,6 +51,7 @@ class Registry(Generic[B]):
     @cached_property
     def blocks(self) -> dict[str, B]:
         """All blocks, by name; imports the package's modules."""
+        # Blocks register when their module is imported.
         package = import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__, f"{self.package}."):
             import_module(module.name)

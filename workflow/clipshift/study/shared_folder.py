@@ -24,10 +24,10 @@ def check(cfg: Config, folder: Path = RECORDS) -> str:
     Raises:
         ClipshiftError: what it means otherwise than another study of this folder.
     """
-    mine, edited = definitions(cfg), ""
+    current, edited = definitions(cfg), ""
     clashes: dict[Path, str] = {}
     for file in sorted(folder.glob("*.json")):
-        if changed := _changes(mine, _read(file)):
+        if changed := _changes(current, _read(file)):
             if file.stem == cfg.study:
                 edited = (
                     f"Study {cfg.study}, changed since its last run here: {changed}. Files under "
@@ -53,27 +53,27 @@ def save(cfg: Config, folder: Path = RECORDS) -> None:
 
     file = folder / f"{cfg.study}.json"
     kept = _read(file) if file.exists() else {}
-    mine = definitions(cfg)
-    both = {kind: kept.get(kind, {}) | mine.get(kind, {}) for kind in kept | mine}
+    current = definitions(cfg)
+    both = {kind: kept.get(kind, {}) | current.get(kind, {}) for kind in kept | current}
     write_json(file, {"study": cfg.study, "definitions": both})
 
 
 def _read(file: Path) -> Definitions:
     try:
-        found: Definitions = json.loads(file.read_text())["definitions"]
-        found = {kind: dict(names) for kind, names in found.items()}
+        recorded: Definitions = json.loads(file.read_text())["definitions"]
+        recorded = {kind: dict(names) for kind, names in recorded.items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ClipshiftError(
             f"{file} is no record of a study; delete it, and the study's next run writes it anew"
         ) from None
-    return found
+    return recorded
 
 
-def _changes(mine: Definitions, other: Definitions) -> str:
+def _changes(current: Definitions, other: Definitions) -> str:
     """Names that mean something else: those whose own block differs, and a count of the others."""
     changed = {
         (kind, name): (digest, other[kind][name])
-        for kind, names in mine.items()
+        for kind, names in current.items()
         for name, digest in names.items()
         if other.get(kind, {}).get(name, digest) != digest
     }

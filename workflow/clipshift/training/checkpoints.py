@@ -27,6 +27,7 @@ def is_whole(checkpoint: Path) -> bool:
 
 def parts_done(checkpoint: Path) -> int:
     """Parts of a training that a whole checkpoint holds."""
+    # Mapped: the weights, gigabytes of them, are not read for one number.
     saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
     return int(saved["epoch"])
 
@@ -46,6 +47,7 @@ def settle(folder: Path) -> int | None:
         if part <= have:
             break
         if is_whole(numbered[part]):
+            # Through a file beside it and a rename: a kill leaves the old one or the new one.
             with numbered[part].open("rb") as stream, atomic(latest) as copy:
                 shutil.copyfileobj(stream, copy, 1 << 20)
             return part

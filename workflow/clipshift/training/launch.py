@@ -54,12 +54,12 @@ def program(training: Training, module: str = "clipshift.training.open_clip_main
 
     `--standalone` picks a free port, so two trainings can share a machine.
     """
-    words = [sys.executable, "-m"]
+    command = [sys.executable, "-m"]
     if training.world > 1:
-        words += ["torch.distributed.run", "--standalone", f"--nproc-per-node={training.world}"]
+        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={training.world}"]
         # Without `--` torchrun takes options of ours for abbreviations of its own.
-        words += ["-m", "--"]
-    return [*words, module]
+        command += ["-m", "--"]
+    return [*command, module]
 
 
 def check_gpus(training: Training) -> None:
@@ -67,11 +67,11 @@ def check_gpus(training: Training) -> None:
 
     open_clip would go on with the CPU.
     """
-    there = torch.cuda.device_count() if training.gpus else 0
-    if there < training.gpus:
+    visible = torch.cuda.device_count() if training.gpus else 0
+    if visible < training.gpus:
         raise ClipshiftError(
-            f"the model wants {training.gpus} GPUs (its key `gpus`) and this job sees {there}; ask "
-            "the cluster for as many, or set `gpus` to what there is (it is part of the result)"
+            f"the model wants {training.gpus} GPUs (its key `gpus`) and this job sees {visible}; "
+            "ask the cluster for as many, or set `gpus` to what there is (it is part of the result)"
         )
 
 
@@ -81,8 +81,8 @@ def start(command: Sequence[str], more: Mapping[str, str]) -> int:
     Args:
         more: variables added to the environment, from which those of a cluster's job are removed.
     """
-    own = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
-    return run_bound(command, own | dict(more))
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+    return run_bound(command, environment | dict(more))
 
 
 def start_step(training: Training, step: str, arguments: dict[str, Any]) -> int:

@@ -18,5 +18,6 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     logits = views @ views.T / temperature  # (2B, 2B)
     logits.fill_diagonal_(float("-inf"))  # a view is no candidate for itself
     count = len(first)
+    # (2B,): the views of image i are rows i and i + B.
     partner = torch.arange(2 * count, device=logits.device).roll(count)
     return functional.cross_entropy(logits, partner)

@@ -70,6 +70,7 @@ def view_of(training: Training, spec: Controlled, visual: Any) -> View:
             transforms.RandomHorizontalFlip(),
             transforms.RandomApply([transforms.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8),
             transforms.RandomGrayscale(0.2),
+            # About a tenth of the side, and odd, as torchvision wants it.
             transforms.RandomApply([transforms.GaussianBlur(size // 20 * 2 + 1, (0.1, 2.0))]),
             transforms.ToTensor(),
             transforms.Normalize(mean or open_clip.OPENAI_DATASET_MEAN,

@@ -3,7 +3,7 @@
 import itertools
 import json
 import sys
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -17,8 +17,8 @@ from tqdm import tqdm
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, sha256_bytes, write_json
-from clipshift.datasets.images import Undecodable, decode
-from clipshift.datasets.listing import Listing, places
+from clipshift.datasets.any_images import Images
+from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 from clipshift.datasets.records import Record, Rejected, printable
 from clipshift.similarity import encoders
 from clipshift.similarity.embeddings import write_shard
@@ -27,20 +27,21 @@ from clipshift.similarity.encoder import Encoder
 PART = 1024  # images per shard; what a kill can cost
 
 
-def fingerprint(listing: Listing, encoder: dict[str, Any]) -> str:
-    """Identity of a folder by names, sizes and times of change, and of the encoder."""
+def fingerprint(found: Images, encoder: dict[str, Any]) -> str:
+    """Identity of images by names, sizes and times of change, and of the encoder."""
     rows = []
-    for name in (*listing.files, *listing.tars):
-        stat = (listing.folder / name).stat()
+    for name in found.names:
+        stat = (found.folder / name).stat()
         rows.append([printable(name), stat.st_size, stat.st_mtime_ns])
-    text = json.dumps([str(listing.folder.resolve()), rows, encoder])
+    text = json.dumps([str(found.folder.resolve()), rows, encoder])
     return sha256_bytes(text.encode())[:16]
 
 
 def embed_folder(
-    side: str, listing: Listing, encoder: dict[str, Any], out: Path, device: str
-) -> StepCounts:
-    """Embed what is not yet embedded and return the folder's counts.
+    side: str, images: Images, encoder: dict[str, Any], out: Path, device: str,
+    background: Colour = WHITE,
+) -> StepCounts:  # fmt: skip
+    """Embed what is not yet embedded and return the counts of all.
 
     Writes `out/img_emb`, `out/metadata` (image_path, sha256) and `out/account`; a part counts as
     done when its counts are there.
@@ -51,18 +52,20 @@ def embed_folder(
     total = StepCounts("embed", side)
     loaded: Encoder | None = None
     progress = tqdm(desc=f"embed {side}", unit=" images", mininterval=2, file=sys.stderr)
-    for number, (_, found) in enumerate(places(listing)):
+    for number, (_, found) in enumerate(images.units()):
         for part, chunk in enumerate(_parts(found)):
             shard = f"{number:05d}-{part:05d}"
             step_counts = out / "account" / f"account_{shard}.json"
-            if not step_counts.exists():
+            if step_counts.exists():
+                deque(chunk, maxlen=0)
+            else:
                 loaded = loaded or _load(encoder, device)
-                _embed_part(loaded, shard, chunk, out, progress)
+                _embed_part(loaded, shard, chunk, out, progress, background)
             total.add(StepCounts.from_json(read_json(step_counts)["account"]))
     progress.close()
     if not total.went_out:
         raise ClipshiftError(
-            f"{listing.folder}: none of {total.came_in} images could be embedded: "
+            f"{images.folder}: none of {total.came_in} images could be embedded: "
             f"{dict(total.rejected)}"
         )
     return total
@@ -82,24 +85,28 @@ def _load(encoder: dict[str, Any], device: str) -> Encoder:
     return encoders.load(TypeAdapter(EncoderBlock).validate_python(encoder), device)
 
 
-def _parts(found: Iterator[Record | Rejected]) -> Iterator[list[Record | Rejected]]:
-    while chunk := list(itertools.islice(found, PART)):
-        yield chunk
+def _parts(found: Iterator[Record | Rejected]) -> Iterator[Iterator[Record | Rejected]]:
+    """Pieces of PART records, each to be used up before the next: a record may hold its bytes."""
+    for first in found:
+        yield itertools.chain([first], itertools.islice(found, PART - 1))
 
 
 def _embed_part(
     encoder: Encoder,
     shard: str,
-    chunk: list[Record | Rejected],
+    chunk: Iterator[Record | Rejected],
     out: Path,
     progress: "tqdm[Any]",
+    background: Colour,
 ) -> None:
+    came_in = 0
     kept: list[dict[str, str]] = []
     rejected: list[Rejected] = []
     vectors: list[Any] = []
     batch: list[Image.Image] = []
     for record in chunk:
-        image = _open(record, kept, rejected)
+        came_in += 1
+        image = _open(record, kept, rejected, background)
         if image is not None:
             batch.append(image)
         if len(batch) == encoder.batch:
@@ -111,7 +118,7 @@ def _embed_part(
     if kept:
         write_shard(out, shard, np.concatenate(vectors), pa.Table.from_pylist(kept))
     step_counts = StepCounts(
-        "embed", shard, len(chunk), len(kept), Counter(r.reason for r in rejected)
+        "embed", shard, came_in, len(kept), Counter(r.reason for r in rejected)
     )
     write_json(
         out / "account" / f"account_{shard}.json",
@@ -120,15 +127,16 @@ def _embed_part(
 
 
 def _open(
-    record: Record | Rejected, kept: list[dict[str, str]], rejected: list[Rejected]
-) -> Image.Image | None:
+    record: Record | Rejected, kept: list[dict[str, str]], rejected: list[Rejected],
+    background: Colour,
+) -> Image.Image | None:  # fmt: skip
     """The image; its key enters `kept`, or the reason why there is none `rejected`."""
     if isinstance(record, Rejected):
         rejected.append(record)
         return None
     try:
         data = record.place.read()
-        image = decode(data)
+        image = decode(data, background)
     except (OSError, Undecodable) as error:
         reason = str(error)
         if isinstance(error, OSError):

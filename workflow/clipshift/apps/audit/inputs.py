@@ -1,15 +1,20 @@
 """One side of the comparison: an embedding folder, checked once and then read piece by piece."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
 
 from clipshift.apps.audit.hashes import Hashes, identity
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_parquet
 from clipshift.similarity.embeddings import list_shards, read_keys, read_shard, shard_paths
 
 PIECE = 32_768  # rows, at most, of one piece
@@ -51,6 +56,24 @@ class Side:
         found: list[str] = read_keys(shard_paths(self.folder, shard.name)[1]).to_pylist()
         return found
 
+    def hashes(self, shard: Shard) -> pa.ChunkedArray | None:
+        """(n,) SHA-256 of the images' bytes, as far as the metadata say them."""
+        table = shard_paths(self.folder, shard.name)[1]
+        if "sha256" not in pq.read_schema(table).names:
+            return None
+        found = read_parquet(table, ["sha256"])["sha256"]
+        return found if pa.types.is_string(found.type) else None
+
+    def twins(self) -> dict[str, list[int]]:
+        """SHA-256 -> rows of the images that have it."""
+        found: dict[str, list[int]] = {}
+        for shard in self.shards:
+            hashes = self.hashes(shard)
+            for row, text in enumerate(hashes.to_pylist() if hashes else (), shard.start):
+                if text and len(text) == 64:
+                    found.setdefault(text, []).append(row)
+        return found
+
     def all_keys(self) -> list[str]:
         return [key for shard in self.shards for key in self.keys(shard)]
 
@@ -58,16 +81,32 @@ class Side:
         """(N, D) float16, in memory."""
         return np.concatenate([half(self.vectors(shard)) for shard in self.shards])
 
-    def pieces(self, start: int = 0) -> Iterator[tuple[int, np.ndarray]]:
-        """First row and vectors (n <= PIECE, D) of the pieces from row `start` on."""
+    def pieces(
+        self, start: int = 0, twins: Mapping[str, list[int]] = MappingProxyType({})
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """First row, vectors (n <= PIECE, D) and twins of the pieces from row `start` on.
+
+        Args:
+            twins: see `twins`, of the other side.
+
+        Twins are (K, 2): row in the piece, and row of the other side, of images of equal bytes.
+        """
+        wanted = pa.array(sorted(twins), pa.string())
         for shard in self.shards:
             if shard.stop <= start:
                 continue
             vectors = self.vectors(shard)
+            hashes = self.hashes(shard) if twins else None
             for first in range(shard.start, shard.stop, PIECE):
                 if first >= start:
                     at = first - shard.start
-                    yield first, vectors[at : at + PIECE]
+                    pairs: list[tuple[int, int]] = []
+                    if hashes is not None:
+                        some = hashes.slice(at, PIECE)
+                        same = pa.compute.is_in(some, value_set=wanted)
+                        rows = np.flatnonzero(same.to_numpy()).tolist()
+                        pairs = [(r, t) for r in rows for t in twins[some[r].as_py()]]
+                    yield first, vectors[at : at + PIECE], np.array(pairs, int).reshape(-1, 2)
 
     def keys_of(self, rows: np.ndarray) -> dict[int, str]:
         """Keys of these row numbers; one shard's keys in memory at a time."""

@@ -7,8 +7,10 @@ arithmetic (exact, see there) and rule for ties (the first row) it keeps.
 
 import io
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,19 @@ from clipshift.core.device import pick_device
 from clipshift.core.files import atomic
 from clipshift.similarity.blocks import Nearest, first_max
 
+# Stands for the similarity of images of equal bytes: above that of any two vectors, which rounding
+# may lift over 1. What is shown is 1 (`shown`).
+IDENTICAL = 1.0625
+# The smallest difference of two similarities of float16 vectors.
+LEAST = 2.0**-48
 # A checkpoint is written after so many training rows.
 CHECKPOINT_ROWS = 32_768
+
+
+def shown(similarity: np.ndarray) -> np.ndarray:
+    """Similarities as they are written: none above 1."""
+    capped: np.ndarray = np.minimum(similarity, 1.0)
+    return capped
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ def sweep(
     folder: Path,
     device: str,
     block_bytes: int,
+    twins: Mapping[str, list[int]] = MappingProxyType({}),
 ) -> Tests:
     """Compare all training rows with all tests; continues at the last checkpoint in `folder`.
 
@@ -72,6 +86,7 @@ def sweep(
         tests: (M, D) float16.
         grid: (G,) float64, ascending; similarities above which training rows are counted.
         limits: (M,) float64, each test item's similarity to the reference set.
+        twins: SHA-256 -> test rows; pairs of equal bytes are IDENTICAL.
 
     Writes `folder/tests.npz` and `folder/train-{row}.npz`, each row in exactly one of them. What
     `folder` holds must come from the same arguments (device and block size apart).
@@ -90,8 +105,8 @@ def sweep(
         total=train.rows, initial=state.next_row, desc=f"compare {train.name}",
         unit=" items", unit_scale=True, mininterval=2, file=sys.stderr,
     ) as progress:  # fmt: skip
-        for first, vectors in train.pieces(state.next_row):
-            waiting.append(engine.take(first, vectors, progress))
+        for first, vectors, same in train.pieces(state.next_row, twins):
+            waiting.append(engine.take(first, vectors, same, progress))
             done = first + len(vectors)
             if done - waiting[0].start >= CHECKPOINT_ROWS or done == train.rows:
                 # In this order: a kill between the two writes the first again.
@@ -136,7 +151,9 @@ class _Engine:
         shape = (self.step, tests.shape[0])
         self.buffer = torch.empty(shape, dtype=torch.float64, device=self.where)
 
-    def take(self, first: int, vectors: np.ndarray, progress: "tqdm[None]") -> Trains:
+    def take(
+        self, first: int, vectors: np.ndarray, same: np.ndarray, progress: "tqdm[None]"
+    ) -> Trains:
         n = len(vectors)
         # Made before the blocks' buffers: small arrays kept between large ones that come and go
         # would keep the allocator from using the large ones' memory again.
@@ -144,7 +161,8 @@ class _Engine:
         for start in range(0, n, self.step):
             part = slice(start, min(start + self.step, n))
             block = torch.from_numpy(half(vectors[part]).astype(np.float64)).to(self.where)
-            self._block(first + start, block, values[:, part], tests[:, part])
+            pairs = same[(same[:, 0] >= start) & (same[:, 0] < part.stop)] - (start, 0)
+            self._block(first + start, block, pairs, values[:, part], tests[:, part])
             progress.update(len(block))
         return Trains(first, values[0], tests[0], values[1], tests[1])
 
@@ -154,18 +172,29 @@ class _Engine:
         return Tests(next_row, *(p.cpu().numpy().copy() for p in parts))
 
     def _block(
-        self, first: int, block: torch.Tensor, values: np.ndarray, tests: np.ndarray
-    ) -> None:
+        self, first: int, block: torch.Tensor, same: np.ndarray, values: np.ndarray,
+        tests: np.ndarray,
+    ) -> None:  # fmt: skip
         """Reduce one block (B, D); `values` and `tests` (2, B) take similarity and margin."""
         s = torch.mm(block, self.queries, out=self.buffer[: len(block)])  # (B, M)
+        if len(same):
+            s[tuple(torch.from_numpy(same.T.copy()).to(self.where))] = IDENTICAL
         self.nearest.add(s, torch.arange(first, first + len(s), device=self.where))
         for which in (0, 1):
             value, test = first_max(s, 1)
+            if which and self.limits is not None:
+                value = _margin(value, self.limits[test])
             values[which], tests[which] = value.cpu().numpy(), test.cpu().numpy()
             if self.limits is None:
                 values[1], tests[1] = values[0], tests[0]
                 return
             s -= self.limits
+
+
+def _margin(value: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
+    """Margins to write; an identical item is at 1, and closer than anything that is none."""
+    identical = (value + limit == IDENTICAL) & (limit < IDENTICAL)
+    return torch.where(identical, (1 - limit.clamp(max=1)).clamp(min=LEAST), value)
 
 
 def _load_state(folder: Path) -> Tests | None:

@@ -119,7 +119,7 @@ class Options:
         _check_sides(self.sides, self.encoder)
         object.__setattr__(self, "thresholds", sorted(set(self.thresholds)))
         shown = tuple(self.thresholds)
-        if not all(-1 <= t < 1.01 for t in shown):
+        if not all(-1 <= t <= 1 for t in shown):
             raise ClipshiftError(f"--thresholds are cosine similarities (-1 to 1), not {shown}")
         if self.main not in shown:
             raise ClipshiftError(f"--main-threshold {self.main} is none of --thresholds {shown}")
@@ -130,9 +130,7 @@ class Options:
             raise ClipshiftError("--test-set chooses rows of --predictions, which is not given")
         if self.column and not self.predictions:
             raise ClipshiftError("--column names columns of --predictions, which is not given")
-        from clipshift.datasets.images import colour
-
-        _ = self.columns, colour(self.background)  # check --column and --background
+        _ = self.columns, self.colour  # check --column and --background
         if self.predictions and not self.predictions.is_file():
             raise ClipshiftError(f"{self.predictions} (of --predictions) is no file")
         if self.memory_bytes < BASE_BYTES + (64 << 20):
@@ -149,6 +147,13 @@ class Options:
     def columns(self) -> dict[str, str]:
         """Field of the predictions -> the file's name of it."""
         return dict(pair(word, "--column FIELD=NAME") for word in self.column or [])
+
+    @cached_property
+    def colour(self) -> tuple[int, int, int]:
+        """Of the background."""
+        from clipshift.datasets.images import colour
+
+        return colour(self.background)
 
     @property
     def main(self) -> float:

@@ -68,9 +68,9 @@ def table_items(
     for row, sampled in zip(rows.tolist(), drawn.tolist(), strict=True):
         item: dict[str, Any] = {"key": keys[row], "class": classes[row], "drawn": sampled}
         item["correct"] = correct[row]
-        item["reference"] = float(reference[0][row]) if reference else None
+        item["reference"] = min(1.0, float(reference[0][row])) if reference else None
         item["near"] = [
-            {"key": names[int(r)], "similarity": float(s)}
+            {"key": names[int(r)], "similarity": min(1.0, float(s))}
             for r, s in zip(found.row[row], found.similarity[row], strict=True)
             if r >= 0
         ]
@@ -99,7 +99,7 @@ def images(options: Options, items: list[dict[str, Any]]) -> list[str]:
         for entry in entries:
             key = entry["key"]
             if key not in number:
-                uri = thumbnails.data_uri(where[key]) if key in where else None
+                uri = thumbnails.data_uri(where[key], options.colour) if key in where else None
                 number[key] = None if uri is None else len(uris)
                 uris += [uri] if uri is not None else []
             entry["picture"] = number[key]

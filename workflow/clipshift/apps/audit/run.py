@@ -12,7 +12,7 @@ from clipshift.apps.audit import accuracy, page, tables
 from clipshift.apps.audit.embed import embed_folder, fingerprint, rejections
 from clipshift.apps.audit.hashes import Hashes, identity
 from clipshift.apps.audit.inputs import Side, content, open_side
-from clipshift.apps.audit.nearest import Tests, sweep
+from clipshift.apps.audit.nearest import IDENTICAL, Tests, shown, sweep
 from clipshift.apps.audit.options import (
     BASE_BYTES,
     MAX_BLOCK_BYTES,
@@ -24,13 +24,13 @@ from clipshift.apps.audit.predictions import read_predictions
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_csv, write_json, write_text
 from clipshift.core.step import step, version_of
-from clipshift.datasets.listing import list_folder
+from clipshift.datasets.any_images import open_images
 
 # Of the step `audit`: results of another one are not taken up again.
 VERSION = version_of("apps.audit.run.audit")
 
 
-@step(version=1)
+@step(version=2)
 def audit(options: Options, command: list[str]) -> None:
     """Write the report into `options.out`.
 
@@ -51,12 +51,13 @@ def audit(options: Options, command: list[str]) -> None:
     hashes.save()
     tests = sides["test"].matrix()
     block_bytes = _block_bytes(options, tests)
-    reference = _reference(options, sides, contents, tests, block_bytes)
+    twins = sides["test"].twins()
+    reference = _reference(options, sides, contents, tests, block_bytes, twins)
     sweep_name = {n: c["identity"] for n, c in contents.items()} | {"k": options.neighbours}
     work = _only(options.out / "work", "sweep", identity([sweep_name, VERSION]))
     found = sweep(
         sides["train"], tests, options.neighbours, tables.GRID,
-        None if reference is None else reference[0], work, options.device, block_bytes,
+        None if reference is None else reference[0], work, options.device, block_bytes, twins,
     )  # fmt: skip
     del tests
     summary = _write(options, sides, accounts, contents, hashes, found, reference, work)
@@ -89,14 +90,17 @@ def _folder(options: Options, side: str) -> Path:
             print(f"{where.embeddings}: {line}", file=sys.stderr)
         return made.folder
     assert where.images is not None and options.embedder is not None
-    name = fingerprint(list_folder(where.images), options.embedder)
+    encoder = options.embedder
+    if options.background != "#ffffff":
+        encoder = encoder | {"background": options.background}
+    name = fingerprint(open_images(where.images), encoder)
     return options.out / f"work/embed-{side}-{name}-v{VERSION}"
 
 
 def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str:
     """What the outputs depend on: contents, options, code."""
     images = {
-        side: fingerprint(list_folder(where.images), {})
+        side: fingerprint(open_images(where.images), {})
         for side, where in options.sides.items()
         if where.images is not None
     }
@@ -142,10 +146,14 @@ def _embed(options: Options, side: str, folder: Path) -> dict[str, Any] | None:
     if where.embeddings is not None:
         return None
     assert where.images is not None and options.embedder is not None
-    listing = list_folder(where.images)
+    found = open_images(where.images)
+    for line in found.said:
+        print(f"{where.images}: {line}", file=sys.stderr)
     _only(options.out / "work", f"embed-{side}", folder.name.removeprefix(f"embed-{side}-"))
-    step_counts = embed_folder(side, listing, options.embedder, folder, options.device)
-    return step_counts.as_json() | {"other_files": dict(sorted(listing.other.items()))}
+    step_counts = embed_folder(
+        side, found, options.embedder, folder, options.device, options.colour
+    )
+    return step_counts.as_json() | {"other_files": dict(sorted(found.other.items()))}
 
 
 def _same_dimension(sides: dict[str, Side]) -> None:
@@ -182,6 +190,7 @@ def _reference(
     contents: dict[str, Any],
     tests: np.ndarray,
     block_bytes: int,
+    twins: dict[str, list[int]],
 ) -> tuple[np.ndarray, list[str]] | None:
     """Each test item's similarity to the reference set, and the nearest item's key."""
     if "reference" not in sides:
@@ -189,7 +198,7 @@ def _reference(
     name = identity([contents["reference"]["identity"], contents["test"]["identity"]])
     work = _only(options.out / "work", "reference", f"{name}-v{VERSION}")
     found = sweep(
-        sides["reference"], tests, 1, np.empty(0), None, work, options.device, block_bytes
+        sides["reference"], tests, 1, np.empty(0), None, work, options.device, block_bytes, twins
     )
     names = sides["reference"].keys_of(found.row[:, 0])
     return found.similarity[:, 0], [names[int(row)] for row in found.row[:, 0]]
@@ -221,10 +230,11 @@ def _write(
         "encoder": options.embedder,
         "precision": _precision(sides),
         "options": options.outcome(),
+        "identical": tables.share(top == IDENTICAL),
         "near_duplicates": [{"threshold": t, **tables.share(top > t)} for t in thresholds],
         "similarity": {
             "quantiles": {
-                name: float(np.quantile(top, q, method="inverted_cdf"))
+                name: float(np.quantile(shown(top), q, method="inverted_cdf"))
                 for name, q in tables.QUANTILES.items()
             },
             "histogram": tables.histogram(top),
@@ -322,6 +332,8 @@ def _outputs(summary: dict[str, Any]) -> list[str]:
 
 
 def _say(options: Options, summary: dict[str, Any]) -> None:
+    if same := summary["identical"]["count"]:
+        print(f"{same} of {summary['identical']['n']} test items are byte for byte in training")
     for row in summary["near_duplicates"]:
         print(
             f"{row['count']} of {row['n']} test items ({page.percent(row['share'])}, 95 % interval "

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.apps.audit.inputs import Side
-from clipshift.apps.audit.nearest import Tests, Trains, load_trains, trains
+from clipshift.apps.audit.nearest import Tests, Trains, load_trains, shown, trains
 from clipshift.core.files import atomic, write_parquet
 from clipshift.stats.intervals import clopper_pearson
 
@@ -37,12 +37,12 @@ def nearest_table(
             "test_key": [keys[i] for i in item],
             "rank": pa.array(rank + 1, pa.int32()),
             "train_key": [names[int(row)] for row in rows],
-            "similarity": found.similarity[item, rank],
+            "similarity": shown(found.similarity[item, rank]),
         }
         if reference is not None:
             columns["reference_key"] = [reference[1][i] for i in item]
-            columns["reference_similarity"] = reference[0][item]
-            columns["closer_than_reference"] = columns["similarity"] > reference[0][item]
+            columns["reference_similarity"] = shown(reference[0][item])
+            columns["closer_than_reference"] = found.similarity[item, rank] > reference[0][item]
         yield pa.table(columns)
 
 
@@ -96,7 +96,7 @@ def removal_table(
         similarity = part.similarity[chosen]
         columns: dict[str, Any] = {
             "key": [names[int(row)] for row in chosen + part.start],
-            "similarity": similarity,
+            "similarity": shown(similarity),
             "test_key": [keys[i] for i in part.test[chosen]],
         }
         columns |= {column_of(t): similarity > t for t in thresholds}

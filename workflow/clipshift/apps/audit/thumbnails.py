@@ -6,8 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from clipshift.datasets.images import Undecodable, decode
-from clipshift.datasets.listing import list_folder, places
+from clipshift.datasets.any_images import open_images
+from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 from clipshift.datasets.records import Place, Record
 
 SIDE = 112  # pixels
@@ -22,8 +22,7 @@ def find(folder: Path | None, keys: set[str]) -> dict[str, Place]:
     """
     found: dict[str, Place] = {}
     if folder is not None:
-        listing = list_folder(folder)
-        for _, unit in places(listing):
+        for _, unit in open_images(folder).units():
             for record in unit:
                 if isinstance(record, Record):
                     for name in (record.key, record.key.rpartition(".")[0]):
@@ -38,10 +37,10 @@ def find(folder: Path | None, keys: set[str]) -> dict[str, Place]:
     return found
 
 
-def data_uri(place: Place) -> str | None:
+def data_uri(place: Place, background: Colour = WHITE) -> str | None:
     """The image as the encoder saw it, made small, or None where it cannot be decoded."""
     try:
-        image = decode(place.read())
+        image = decode(place.read(), background)
     except (OSError, Undecodable):
         return None
     image.thumbnail((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -34,7 +34,7 @@ def agreement(labels: pa.Table, draws: int = DRAWS, seed: int = 0) -> dict[str, 
         both labelled, their 3 x 3 table, the share of equal labels, kappa and interval; `fleiss`:
         the same over the images that all labelled, null with fewer than two annotators;
         `krippendorff`: alpha and interval over the images with two labels or more, likewise;
-        `images`, `labelled_twice` and `disagreements`: how many.
+        `pictures`, `labelled_twice` and `disagreements`: how many images.
     """
     names, matrix = label_matrix(labels)
     rng = np.random.default_rng(seed)
@@ -83,6 +83,7 @@ def cohen(a: np.ndarray, b: np.ndarray, draws: int, rng: np.random.Generator) ->
     both = (a >= 0) & (b >= 0)
     n = int(both.sum())
     table = np.zeros((len(LABELS), len(LABELS)), int)
+    # Not table[a, b] += 1, which counts a pair of labels once however often it comes.
     np.add.at(table, (a[both], b[both]), 1)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         warnings.simplefilter("ignore")  # of an undefined kappa, which we report ourselves
@@ -173,6 +174,7 @@ def _of_images(
     draws: int, rng: np.random.Generator,
 ) -> dict[str, Any]:  # fmt: skip
     """A statistic of patterns over the images of a matrix of labels, with its interval."""
+    # (n, C): how many annotators gave each label.
     counts = np.stack([(matrix == label).sum(1) for label in range(len(LABELS))], axis=1)
     patterns, times = np.unique(counts, axis=0, return_counts=True)
     drawn = of_counts(patterns, _draw(times, draws, rng))
@@ -180,6 +182,7 @@ def _of_images(
 
 
 def _kappa(observed: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    # Everybody used one label only, up to the rounding of the shares.
     undefined = expected >= 1 - 1e-12
     return np.where(undefined, np.nan, (observed - expected) / np.where(undefined, 1, 1 - expected))
 
@@ -220,16 +223,16 @@ def lines(found: dict[str, Any]) -> list[str]:
         out.append(f"  {name}: " + ", ".join(f"{n} {label}" for label, n in counts.items()))
     for pair in found["pairs"]:
         out.append(f"Cohen's kappa {pair['a']} - {pair['b']}: {_text(pair, 'kappa')}")
-    fleiss_found, alpha_found = found["fleiss"], found["krippendorff"]
-    if not fleiss_found:
+    fleiss_entry, alpha_entry = found["fleiss"], found["krippendorff"]
+    if not fleiss_entry:
         return [*out, "one annotator only: no agreement to measure"]
-    left = fleiss_found["labelled_by_some_only"]
+    left = fleiss_entry["labelled_by_some_only"]
     out.append(
-        f"Fleiss' kappa of {fleiss_found['annotators']} annotators: {_text(fleiss_found, 'kappa')}"
+        f"Fleiss' kappa of {fleiss_entry['annotators']} annotators: {_text(fleiss_entry, 'kappa')}"
         + (f"; {left} images that only some of them labelled are left out" if left else "")
     )
-    text = _text(alpha_found, "alpha")
-    return [*out, f"Krippendorff's alpha of {alpha_found['annotators']} annotators: {text}"]
+    text = _text(alpha_entry, "alpha")
+    return [*out, f"Krippendorff's alpha of {alpha_entry['annotators']} annotators: {text}"]
 
 
 def _text(entry: dict[str, Any], name: str) -> str:

@@ -6,7 +6,7 @@ only for an image that is looked at, so that a sample of a large pool costs no p
 """
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
-from clipshift.datasets.listing import Listing, list_folder
+from clipshift.datasets.any_images import open_images
+from clipshift.datasets.formats.base import Dataset, Unit
+from clipshift.datasets.listing import Listing
 from clipshift.datasets.records import Place, Record, printable
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tars import image_places
@@ -39,9 +41,10 @@ class Item:
 
     key: str
     file: Path
-    place: Place | None = None  # None: in a tar, not looked up yet
+    place: Place | None = None  # None: in a tar or a table, not looked up yet
     concept: str | None = None
     source: str | None = None
+    unit: Unit | None = None  # of a data set, which says itself where its images lie
 
 
 @dataclass
@@ -49,15 +52,19 @@ class Catalogue:
     """The images in order.
 
     Attributes:
-        root: the folder, resolved; nothing outside it is ever read.
-        counts: found, listed, and why the rest is not.
+        root: the folder, resolved; nothing outside it is ever read but what a data set's own
+            table names.
+        step_counts: found, listed, and why the rest is not.
+        dataset: where the images are those of a format.
     """
 
     root: Path
     items: list[Item]
     step_counts: StepCounts
+    dataset: Dataset | None = None
     position: dict[str, int] = field(default_factory=dict)
     _tars: dict[Path, dict[str, Place]] = field(default_factory=dict)
+    _near: dict[str, Place] = field(default_factory=dict)  # of a page's images in tables
 
     def __post_init__(self) -> None:
         self.position = {item.key: at for at, item in enumerate(self.items)}
@@ -73,7 +80,7 @@ class Catalogue:
         Raises:
             Unreadable: it is gone, or its path leads out of the pool by now.
         """
-        if not is_inside(item.file, self.root):
+        if item.unit is None and not is_inside(item.file, self.root):
             raise Unreadable(OUTSIDE)
         try:
             return (item.place or self._look_up(item)).read()
@@ -82,8 +89,29 @@ class Catalogue:
         except OSError as error:
             raise Unreadable(f"cannot be read: {error.strerror}") from error
 
+    def prefetch(self, keys: Sequence[str]) -> None:
+        """Find images that lie in tables in one pass over each; those found before are dropped."""
+        units: dict[Unit, set[str]] = {}
+        for item in map(self.item, keys):
+            if item is not None and item.unit is not None and item.place is None:
+                units.setdefault(item.unit, set()).add(item.key)
+        if not units or self.dataset is None:
+            return
+        self._near = {
+            record.key: record.place
+            for unit, wanted in units.items()
+            for record in self.dataset.records(unit)
+            if isinstance(record, Record) and record.key in wanted
+        }
+
     def _look_up(self, item: Item) -> Place:
-        """Where in its tar an image lies; the tar's headers are read once."""
+        """Where in its tar or table an image lies; a tar's headers are read once."""
+        if item.unit is not None:
+            if item.key not in self._near:
+                self.prefetch([item.key])
+            if item.key not in self._near:
+                raise Unreadable("is no longer in its table")
+            return self._near[item.key]
         if item.file not in self._tars:
             self._tars[item.file] = {
                 record.key: record.place
@@ -108,7 +136,12 @@ def open_catalogue(folder: Path, sample: int | None = None, seed: int = 0) -> Ca
     """
     root = folder.resolve()
     step_counts = StepCounts("label", folder.name)
-    found = _count(_items(list_folder(folder), root, step_counts), step_counts)
+    images = open_images(folder)
+    if images.listing is not None:
+        every = _items(images.listing, root, step_counts)
+    else:
+        every = _dataset_items(images.dataset)
+    found = _count(every, step_counts)
     if sample is None:
         items = sorted(_limited(found, folder), key=lambda item: item.key)
     else:
@@ -128,7 +161,7 @@ def open_catalogue(folder: Path, sample: int | None = None, seed: int = 0) -> Ca
         raise ClipshiftError(
             f"{folder} holds no image that could be shown: {dict(step_counts.rejected)}"
         )
-    return Catalogue(root, items, step_counts)
+    return Catalogue(root, items, step_counts, images.dataset)
 
 
 def is_inside(path: Path, root: Path) -> bool:
@@ -152,6 +185,17 @@ def _limited(items: Iterable[Item], folder: Path) -> Iterator[Item]:
                 f"{folder} holds more than {MOST:,} images; give --sample N to label some of them"
             )
         yield item
+
+
+def _dataset_items(dataset: Dataset | None) -> Iterator[Item | str]:
+    """Every image of a data set, or the reason why it is none; bytes are read when looked at."""
+    for unit in dataset.units() if dataset else ():
+        for record in dataset.records(unit) if dataset else ():
+            if isinstance(record, Record):
+                place = None if record.place.data is not None else record.place
+                yield Item(record.key, record.place.file, place, record.label, None, unit)
+            else:
+                yield record.reason
 
 
 def _items(listing: Listing, root: Path, step_counts: StepCounts) -> Iterator[Item | str]:

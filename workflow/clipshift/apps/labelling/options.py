@@ -44,8 +44,12 @@ class Options:
     """Label images by hand on a page of this machine, or evaluate tables of labels."""
 
     images: Annotated[Path | None, _task(
-        metavar="POOL", help="Label the images of this folder: shards (tars), or image files."
+        metavar="POOL", help="Label these images: a folder of shards (tars) or image files, or a "
+        "data set of another format (parquet of Hugging Face, a table of paths, COCO ...)."
     )] = None  # fmt: skip
+    background: Annotated[str, _labelling(
+        metavar="#RRGGBB", help="Colour behind transparent pixels."
+    )] = "#ffffff"  # fmt: skip
     agreement: Annotated[list[Path] | None, _task(
         metavar="LABELS...",
         help="Print the annotators' agreement in these tables (--out: also as JSON).",
@@ -91,8 +95,9 @@ class Options:
         if self.out is None:
             raise ClipshiftError("give --out FILE, the table that the labels are written to")
         require_parquet(self.out)
-        if not self.images.is_dir():
-            raise ClipshiftError(f"{self.images} (of --images) is no folder")
+        if not self.images.exists():
+            raise ClipshiftError(f"{self.images} (of --images) is no folder and no file")
+        _ = self.colour  # checks --background
         if self.sample is not None and self.sample < 1:
             raise ClipshiftError("--sample must be at least 1")
         if self.score_column and not self.scores:
@@ -104,6 +109,13 @@ class Options:
         if len(set(self.annotators)) < len(self.annotators):
             raise ClipshiftError("--annotator: a name is given twice")
         check_host(self.host, self.allow_remote)
+
+    @property
+    def colour(self) -> tuple[int, int, int]:
+        """Of the background."""
+        from clipshift.datasets.images import colour
+
+        return colour(self.background)
 
     @property
     def annotators(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ def label(options: Options) -> None:
 def serve(options: Options, images: Path, out: Path) -> None:
     """Serve the page until Ctrl-C or SIGTERM."""
     catalogue = open_pool(options, images)
-    views = Views(catalogue, Store(out), options.annotators)
+    views = Views(catalogue, Store(out), options.annotators, options.colour)
     server = Server(views, options.host, options.port, token_of(out))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
@@ -58,7 +58,7 @@ def open_pool(options: Options, images: Path) -> Catalogue:
         print(f"  {count} left out: {reason}")
     if options.scores:
         items, unscored = sort_items(catalogue.items, options.scores, options.score_column)
-        catalogue = Catalogue(catalogue.root, items, step_counts)
+        catalogue = Catalogue(catalogue.root, items, step_counts, catalogue.dataset)
         print(f"  sorted by {options.scores}; {unscored} without a score come last")
     return catalogue
 

@@ -13,7 +13,7 @@ from clipshift.apps.labelling import agreement
 from clipshift.apps.labelling.catalogue import Catalogue, Unreadable
 from clipshift.apps.labelling.store import Store
 from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, consensus
-from clipshift.datasets.images import Undecodable, decode
+from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 
 SIZE = 25  # images of a page, 5 x 5
 SIDES = {"small": 224, "large": 900}  # pixels of the longer side
@@ -34,11 +34,19 @@ class Pictures:
         broken: {key: why} of the images that were asked for and could not be shown.
     """
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, background: Colour = WHITE) -> None:
+        self._background = background
         self.broken: dict[str, str] = {}
         self._catalogue = catalogue
         self._cache: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._lock = Lock()
+
+    def prepare(self, keys: Sequence[str]) -> None:
+        """Look up what `jpeg` will be asked for."""
+        with self._lock:
+            missing = [key for key in keys if (key, "small") not in self._cache]
+        if missing:
+            self._catalogue.prefetch(missing)
 
     def jpeg(self, key: str, side: str = "small") -> bytes | None:
         """The image, or None where it cannot be shown (then `broken` says why) or is unknown."""
@@ -50,7 +58,7 @@ class Pictures:
         if item is None:
             return None
         try:
-            image = decode(self._catalogue.read(item))
+            image = decode(self._catalogue.read(item), self._background)
         except (Unreadable, Undecodable) as reason:
             self.broken[key] = str(reason)
             return None
@@ -72,11 +80,12 @@ class Views:
     catalogue: Catalogue
     store: Store
     annotators: tuple[str, ...]
+    background: Colour = WHITE
     images: Pictures = field(init=False)
     keys: list[str] = field(init=False)  # in the page's order
 
     def __post_init__(self) -> None:
-        self.images = Pictures(self.catalogue)
+        self.images = Pictures(self.catalogue, self.background)
         self.keys = list(self.catalogue.position)
 
     def writer(self, view: str, annotator: str) -> str:
@@ -101,6 +110,7 @@ class Views:
             items = [self._item(key, view, writer) for key in shown]
             progress = self._progress(keys, writer)
             settled = sum(self.store.label_of(key, ADJUDICATED) is not None for key in disputed)
+        self.images.prepare([item["key"] for item in items])
         for item in items:
             self.images.jpeg(item["key"])
             item["broken"] = self.images.broken.get(item["key"])

@@ -3,7 +3,7 @@
     clipshift robustness --results FILE... --out DIR
 
 writes `effective_robustness.csv` (rho of every model and shift with its interval, against each
-baseline), the figure as svg and pdf, and `counts.json` (what was read and what was refused, and
+baseline), the figure as svg and pdf, and `account.json` (what was read and what was refused, and
 why).
 """
 
@@ -53,11 +53,12 @@ def measured_id(words: list[str], table: Table) -> None:
             value = float(text.rstrip("%"))
         except ValueError:
             raise ClipshiftError(f"--id {word}: {text!r} is no accuracy") from None
+        # A fraction cannot exceed 1: a larger number is a percentage, with its sign or without.
         value = value / 100 if text.endswith("%") or value > 1 else value
-        (mine,) = table.values.values()
-        if axis in mine and mine[axis].value != value:
-            raise ClipshiftError(f"--id {word}: the files say {mine[axis].value} on {axis}")
-        mine[axis] = Measured(value, size_of(axis))
+        (accuracies,) = table.values.values()
+        if axis in accuracies and accuracies[axis].value != value:
+            raise ClipshiftError(f"--id {word}: the files say {accuracies[axis].value} on {axis}")
+        accuracies[axis] = Measured(value, size_of(axis))
 
 
 def published_id(table: Table) -> dict[str, float]:
@@ -68,29 +69,29 @@ def published_id(table: Table) -> dict[str, float]:
     """
     filled = {}
     known = open_clip().values
-    for model, mine in table.values.items():
-        if VAL not in mine and model in known:
-            mine[VAL] = known[model][VAL]
-            filled[model] = mine[VAL].value
+    for model, accuracies in table.values.items():
+        if VAL not in accuracies and model in known:
+            accuracies[VAL] = known[model][VAL]
+            filled[model] = accuracies[VAL].value
     return filled
 
 
 def compare_all(table: Table, cfg: Robustness, full: bool) -> Compared:
     """Every model on every shift that it has, against every baseline."""
-    found = Compared()
-    for own in SHIFTS.values():
-        shift = own.on_full() if full else own
+    compared = Compared()
+    for standard in SHIFTS.values():
+        shift = standard.on_full() if full else standard
         ready = [m for m in table.values if not table.lacks(m, shift)]
         for model in table.values:
             if model not in ready:
-                found.refused += _refusal(table, model, shift)
+                compared.refused += _refusal(table, model, shift)
         points = table.points(shift, cfg.level, ready)
         if points is None:
             continue
-        found.shifts.append(shift)
+        compared.shifts.append(shift)
         for baseline in cfg.baselines:
             for r in compare(line_of(cfg, baseline, shift)[0], points):
-                found.rows.append(
+                compared.rows.append(
                     {"model": r.model, "shift": shift.name, "in_distribution": shift.on.name}
                     | {"baseline": baseline}
                     | {"id_accuracy": 100 * r.x[0], "shift_accuracy": 100 * r.y}
@@ -98,7 +99,7 @@ def compare_all(table: Table, cfg: Robustness, full: bool) -> Compared:
                     | {"rho_low": 100 * r.low, "rho_high": 100 * r.high}
                     | {"extrapolated": r.extrapolated}
                 )
-    return found
+    return compared
 
 
 def _refusal(table: Table, model: str, shift: Shift) -> list[dict[str, str]]:
@@ -140,28 +141,28 @@ def robustness(
     table = read(results)
     measured_id(accuracies, table)
     filled = published_id(table)
-    found = compare_all(table, cfg, full)
-    if not found.rows:
+    compared = compare_all(table, cfg, full)
+    if not compared.rows:
         measured = {m: [a.name for a in v] for m, v in table.values.items()}
         raise ClipshiftError(
             "no model has both an in-distribution and a shifted accuracy. "
             + (
-                "; ".join(_refusals(found.refused))
+                "; ".join(_refusals(compared.refused))
                 or f"Add results on a shifted set; there is {measured}"
             )
         )
     from clipshift.figures.robustness import draw
 
-    write_csv(out / "effective_robustness.csv", found.rows)
+    write_csv(out / "effective_robustness.csv", compared.rows)
     outputs = [out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
-    draw(table, found.shifts, cfg, outputs)
+    draw(table, compared.shifts, cfg, outputs)
     step_counts = table.step_counts.as_json() | {"imagenet_from_open_clip": filled}
-    write_json(out / "account.json", step_counts | {"refused": found.refused})
-    lines = [_printed(r) for r in found.rows if r["baseline"] == cfg.baseline]
+    write_json(out / "account.json", step_counts | {"refused": compared.refused})
+    lines = [_printed(r) for r in compared.rows if r["baseline"] == cfg.baseline]
     lines += [
         f"{m}: ImageNet {100 * v:.1f} % from open_clip's own table" for m, v in filled.items()
     ]
-    lines += [f"refused: {text}" for text in _refusals(found.refused)]
+    lines += [f"refused: {text}" for text in _refusals(compared.refused)]
     lines += [f"not used: {count} x {r}" for r, count in table.step_counts.rejected.items()]
     return "\n".join([*lines, f"wrote {out}/effective_robustness.csv, .svg, .pdf"])
 

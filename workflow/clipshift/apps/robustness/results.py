@@ -83,6 +83,7 @@ def read(files: list[Path]) -> Table:
         for result in _results(file):
             table.step_counts.came_in += 1
             _take(table, origin, result, file)
+    # After all files: a model's ImageNet accuracy may come in another one than its shifts.
     broken = [m for m, v in table.values.items() if VAL in v and v[VAL].value < BROKEN_BELOW]
     for model in broken:
         table.step_counts.rejected[BROKEN] += len(table.values.pop(model))
@@ -112,33 +113,33 @@ def _take(table: Table, origin: dict[tuple[str, Axis], Path], result: Result, fi
             f"{file}: {result.dataset!r} of {result.model!r} has {result.classes} classes, "
             f"{axis.name} has {CLASSES[axis]}: it is no set of ImageNet's. " + OWN
         )
-    mine = table.values.setdefault(result.model, {})
+    accuracies = table.values.setdefault(result.model, {})
     table.types[result.model] = "yours"
     measured = Measured(result.value, result.n or size_of(axis))
-    if axis not in mine:
-        mine[axis] = measured
+    if axis not in accuracies:
+        accuracies[axis] = measured
         origin[result.model, axis] = file
-    elif mine[axis].value == measured.value:
+    elif accuracies[axis].value == measured.value:
         table.step_counts.rejected[REPEATED] += 1
     else:
         raise ClipshiftError(
             f"{file}: {result.model!r} has {measured.value} on {axis.name}, but "
-            f"{mine[axis].value} in {origin[result.model, axis]}; give one of them, or name the "
-            "models apart"
+            f"{accuracies[axis].value} in {origin[result.model, axis]}; give one of them, or name "
+            "the models apart"
         )
 
 
 def _spread(files: list[Path]) -> list[Path]:
     """The files themselves, and those of folders, in order and each once."""
-    found: list[Path] = []
+    sources: list[Path] = []
     for file in files:
         if not file.exists():
             raise ClipshiftError(f"{file} is not there; give files of results, or their folder")
         inside = [f for ext in ("*.json", "*.jsonl", "*.csv") for f in file.glob(ext)]
-        found += sorted(inside) if file.is_dir() else [file]
-    if not found:
+        sources += sorted(inside) if file.is_dir() else [file]
+    if not sources:
         raise ClipshiftError(f"{', '.join(map(str, files))}: no .json, .jsonl or .csv there")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(sources))
 
 
 def _results(file: Path) -> Iterator[Result]:

@@ -3,7 +3,7 @@
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,23 @@ FIELDS = ("key", "image", "caption", "label", "url", "uid", "sha256", "md5")
 Columns = Mapping[str, str]
 # A value of the column `key`: keys are `UNIT/KEY`, for data sets whose units share keys.
 KEY_OF_UNIT = "unit/key"
+
+
+def columns_of(words: Sequence[str]) -> dict[str, str]:
+    """The columns that words such as `caption=TEXT` name.
+
+    Raises:
+        ClipshiftError: no such field, or no name after it.
+    """
+    columns: dict[str, str] = {}
+    for word in words:
+        field_, _, name = word.partition("=")
+        if field_ not in FIELDS or not name:
+            raise ClipshiftError(
+                f"{word!r}: expected FIELD=NAME, where FIELD is one of {', '.join(FIELDS)}"
+            )
+        columns[field_] = name
+    return columns
 
 
 @dataclass(frozen=True)

@@ -38,10 +38,10 @@ class Group:
     marks: dict[str, str] = field(default_factory=dict)
 
     def models(self) -> list[str]:
-        found = [m for m in TABLES[self.table]().values if re.search(self.pattern, m)]
-        if not found:
+        names = [m for m in TABLES[self.table]().values if re.search(self.pattern, m)]
+        if not names:
             raise ClipshiftError(f"no model of {self.table} is called {self.pattern!r}")
-        return sorted(found)
+        return sorted(names)
 
 
 @dataclass(frozen=True)
@@ -63,12 +63,12 @@ class Claim:
 
 def shown(claim: Claim, shift: Shift, level: float) -> dict[str, Points]:
     """Per group the points that have what the shift needs."""
-    found = {}
+    points_of = {}
     for group in claim.groups:
         points = TABLES[group.table]().points(shift, level, group.models())
         if points is not None:
-            found[group.label] = points
-    return found
+            points_of[group.label] = points
+    return points_of
 
 
 def own_line(claim: Claim, groups: dict[str, Points], cfg: Robustness) -> Line | None:
@@ -95,14 +95,14 @@ def baseline_points(cfg: Robustness, baseline: str, shift: Shift) -> Points:
 def lines_of(claim: Claim, cfg: Robustness, shift: Shift) -> dict[str, Line]:
     """The line of every baseline; of those with models that are shown, also without these."""
     models = {m for g in claim.groups if g.table == "testbed" for m in g.models()}
-    found = {}
+    lines = {}
     for name in cfg.baselines:
-        found[name] = line_of(cfg, name, shift)[0]
-        own = models & {m for piece in found[name].pieces for m in piece.models}
-        if own:
-            line, _ = line_of(cfg, name, shift, without=frozenset(own))
-            found[f"{name}, without those shown"] = line
-    return found
+        lines[name] = line_of(cfg, name, shift)[0]
+        shown_models = models & {m for piece in lines[name].pieces for m in piece.models}
+        if shown_models:
+            line, _ = line_of(cfg, name, shift, without=frozenset(shown_models))
+            lines[f"{name}, without those shown"] = line
+    return lines
 
 
 def claim_rows(claim: Claim, cfg: Robustness) -> list[Row]:
@@ -199,9 +199,9 @@ def _data_source(rows: list[Row]) -> str:
     parts = []
     for group in groups:
         each = [
-            f"{signed(_mean(mine))} on {SHIFTS[s].named}"
+            f"{signed(_mean(group_rows))} on {SHIFTS[s].named}"
             for s in ("v2", "sketch", "average")
-            if (mine := _pick(rows, shift=s, group=group))
+            if (group_rows := _pick(rows, shift=s, group=group))
         ]
         count = len({r["model"] for r in rows if r["group"] == group})
         parts.append(f"{group} ({count} models) {', '.join(each)}")

@@ -68,8 +68,8 @@ class Line:
         z = forward(self.space, x)
         expected = np.empty(len(x))
         for piece in self.pieces:
-            here = piece.inside(x if at is None else at)
-            expected[here] = inverse(self.space, _apply(piece.coefficients, z[here]))
+            inside = piece.inside(x if at is None else at)
+            expected[inside] = inverse(self.space, _apply(piece.coefficients, z[inside]))
         return expected
 
     def band(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -78,18 +78,19 @@ class Line:
         ends = np.empty((2, len(x)))
         tail = (1 - self.level) / 2
         for piece in self.pieces:
-            here = piece.inside(x)
-            drawn = inverse(self.space, np.stack([_apply(c, z[here]) for c in piece.drawn]))
-            ends[:, here] = np.quantile(drawn, [tail, 1 - tail], axis=0)
+            inside = piece.inside(x)
+            # (D, N): quantiles are taken of accuracies, not of coefficients, which vary together.
+            drawn = inverse(self.space, np.stack([_apply(c, z[inside]) for c in piece.drawn]))
+            ends[:, inside] = np.quantile(drawn, [tail, 1 - tail], axis=0)
         return ends[0], ends[1]
 
     def extrapolates(self, x: np.ndarray) -> np.ndarray:
         """(N,) bool: which of (N, K) lie outside the models that the line was fitted to."""
         outside = np.zeros(len(x), dtype=bool)
         for piece in self.pieces:
-            here = piece.inside(x)
-            out = (x[here] < piece.least) | (x[here] > piece.most)
-            outside[here] = out.any(1)
+            inside = piece.inside(x)
+            out = (x[inside] < piece.least) | (x[inside] > piece.most)
+            outside[inside] = out.any(1)
         return outside
 
 
@@ -126,6 +127,7 @@ def fit(
         inside = (kept.x[:, 0] > low) & (kept.x[:, 0] <= high)
         rng = np.random.default_rng([seed, number])
         pieces.append(_piece(kept.only(inside), space, low, high, draws, rng))
+    # + leaves out reasons that no model has.
     return Line(space, points.axes, points.shift, tuple(pieces), +left_out, level)
 
 
@@ -143,11 +145,15 @@ def _piece(
         )
     design = np.column_stack([np.ones(n), forward(space, points.x)])  # (N, K + 1)
     target = forward(space, points.y)  # (N,)
+    # Centred columns keep the normal equations well conditioned: accuracies of good models lie
+    # far from the origin of logit space.
     centre = np.r_[0.0, design[:, 1:].mean(0)]
     chosen = rng.multinomial(n, np.full(n, 1 / n), size=draws)  # (D, N): how often each model
-    every = np.concatenate([np.ones((1, n)), chosen])  # the fit itself, then the draws
-    normal = np.einsum("dn,ni,nj->dij", every, design - centre, design - centre)
-    moment = np.einsum("dn,ni,n->di", every, design - centre, target)
+    weights = np.concatenate([np.ones((1, n)), chosen])  # the fit itself, then the draws
+    # (1 + D, K + 1, K + 1) and (1 + D, K + 1).
+    normal = np.einsum("dn,ni,nj->dij", weights, design - centre, design - centre)
+    moment = np.einsum("dn,ni,n->di", weights, design - centre, target)
+    # One weighted least-squares problem for each draw, all solved at once.
     solvable = np.linalg.cond(normal) < SINGULAR
     if not solvable[0]:
         raise ClipshiftError(

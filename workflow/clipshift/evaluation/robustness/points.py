@@ -87,11 +87,12 @@ class Points:
             raise ClipshiftError("there are no models to make points of")
         first, x, y = ordered[0]
         axes, shift = tuple(a.axis for a in x), y.axis
-        for before, (model, mine, under) in zip([None, *ordered], ordered, strict=False):
+        # Sorted by name, so that a model that comes twice is its own neighbour.
+        for before, (model, accuracies, under) in zip([None, *ordered], ordered, strict=False):
             if before and before[0] == model:
                 raise ClipshiftError(f"the model {model!r} is there twice; name them apart")
             refuse_mix(
-                (axes, shift), f"{first!r}", (tuple(a.axis for a in mine), under.axis), model
+                (axes, shift), f"{first!r}", (tuple(a.axis for a in accuracies), under.axis), model
             )
         xs = [row[1] for row in ordered]
         return cls(

@@ -42,10 +42,12 @@ def effective_robustness(line: Line, points: Points) -> list[Rho]:
     refuse_mix((line.axes, line.shift), "the line", (points.axes, points.shift), points.models[0])
     predicted = line.predict(points.x)
     line_low, line_high = line.band(points.x)
+    # A higher line lowers rho, so the line's upper end counts below.
     below = (points.y - points.y_low) ** 2 + (line_high - predicted).clip(0) ** 2
     above = (points.y_high - points.y) ** 2 + (predicted - line_low).clip(0) ** 2
     for k in range(points.x.shape[1]):
         ends = np.stack([_moved(line, points, k, end) for end in (points.x_low, points.x_high)])
+        # The slope's sign says which end of x raises the line.
         below += (ends.max(0) - predicted).clip(0) ** 2
         above += (predicted - ends.min(0)).clip(0) ** 2
     rho = points.y - predicted

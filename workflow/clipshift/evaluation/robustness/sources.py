@@ -80,9 +80,9 @@ class Table:
         rows = []
         for model in self.values if models is None else models:
             if not self.lacks(model, shift):
-                mine = self.values[model]
-                x = accuracy(shift.on, *mine[shift.on], level)
-                rows.append((model, [x], self._under(mine, shift, level)))
+                values = self.values[model]
+                x = accuracy(shift.on, *values[shift.on], level)
+                rows.append((model, [x], self._under(values, shift, level)))
         return Points.of(rows) if rows else None
 
     def lacks(self, model: str, shift: Shift) -> list[Axis]:
@@ -91,11 +91,11 @@ class Table:
         needed += [] if shift.parts else [shift.axis]
         return [axis for axis in needed if axis not in self.values[model]]
 
-    def _under(self, mine: dict[Axis, Measured], shift: Shift, level: float) -> Accuracy:
+    def _under(self, values: dict[Axis, Measured], shift: Shift, level: float) -> Accuracy:
         if not shift.parts:
-            return accuracy(shift.axis, *mine[shift.axis], level)
+            return accuracy(shift.axis, *values[shift.axis], level)
         axes = [SHIFTS[part].axis for part in shift.parts]
-        return average(shift.axis, [accuracy(axis, *mine[axis], level) for axis in axes])
+        return average(shift.axis, [accuracy(axis, *values[axis], level) for axis in axes])
 
 
 def size_of(axis: Axis) -> int:
@@ -160,8 +160,9 @@ def timm() -> Table:
         for row in read_csv(f"timm_results_{name}.csv"):
             model = f"{row['model']} @{row['img_size']}"
             table.types[model] = "timm"
-            mine = table.values.setdefault(model, {})
-            mine[axis] = Measured(float(row["top1"]) / 100, size_of(axis))
+            values = table.values.setdefault(model, {})
+            values[axis] = Measured(float(row["top1"]) / 100, size_of(axis))
+    # Files of several axes repeat a model: models are counted, not rows.
     table.step_counts.came_in = table.step_counts.went_out = len(table.values)
     return table
 

@@ -34,8 +34,8 @@ def baseline_models(block: Baseline, shift: Shift) -> tuple[list[str], Counter[s
             f"robustness.baselines: {sorted(unknown)} are no types of the testbed; it has "
             f"{sorted(known)}"
         )
-    own = block.min_id_of if shift.on == SHIFTS[shift.name].on else {}
-    least = own.get(shift.name, block.min_id)  # type: ignore[call-overload]
+    overrides = block.min_id_of if shift.on == SHIFTS[shift.name].on else {}
+    least = overrides.get(shift.name, block.min_id)  # type: ignore[call-overload]
     kept: list[str] = []
     rejected: Counter[str] = Counter()
     for model in table.values:
@@ -56,6 +56,7 @@ def baseline_models(block: Baseline, shift: Shift) -> tuple[list[str], Counter[s
 def _fitted(
     cfg: str, baseline: str, shift: Shift, space: Space | None, without: frozenset[str]
 ) -> tuple[Line, Counter[str]]:
+    # Text, since arguments of a cached function must be hashable.
     block = Robustness.model_validate_json(cfg)
     models, rejected = baseline_models(block.baselines[baseline], shift)
     if kept_out := without & set(models):
@@ -145,12 +146,12 @@ def model_rows(cfg: Robustness, step_counts: StepCounts) -> Rows:
     for shift in SHIFTS.values():
         step_counts.came_in += len(table.values)
         line, _ = line_of(cfg, cfg.baseline, shift)
-        found = compare(line, table.points(shift, cfg.level))
-        step_counts.went_out += len(found)
+        rhos = compare(line, table.points(shift, cfg.level))
+        step_counts.went_out += len(rhos)
         for model in table.values:
             if lacking := table.lacks(model, shift):
                 step_counts.rejected[f"{shift.name}: no accuracy on {lacking[0]}"] += 1
-        for r in found:
+        for r in rhos:
             rows.append(
                 {"model": r.model, "model_type": table.types[r.model], "shift": shift.name}
                 | {"id_accuracy": 100 * r.x[0], "shift_accuracy": 100 * r.y}

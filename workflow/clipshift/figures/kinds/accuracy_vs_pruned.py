@@ -91,13 +91,13 @@ def rows(curve: Curve, results: dict[str, dict[str, Any]]) -> Rows:
     Args:
         results: accuracies of every split of the curve, see `read_conditions`.
     """
-    found: Rows = []
+    records: Rows = []
     for name in curve.sets:
         for line, splits in curve.lines.items():
             for split in [curve.baseline, *splits]:
                 result, entry = results[split], results[split]["sets"][name]
                 pruned = result["points_pruned"]
-                found.append(
+                records.append(
                     {
                         "test_set": name,
                         "line": line,
@@ -115,8 +115,8 @@ def rows(curve: Curve, results: dict[str, dict[str, Any]]) -> Rows:
                         ),
                     }
                 )
-        found += _published_rows(curve, name, list(found[0]))
-    return found
+        records += _published_rows(curve, name, list(records[0]))
+    return records
 
 
 def _published_rows(curve: Curve, name: str, columns: list[str]) -> Rows:
@@ -152,12 +152,13 @@ def draw(curve: Curve, numbers: Rows, levels: dict[str, dict[str, float]], out: 
     with house_style():
         figure, axes = panels(len(curve.sets), sharex=True, sharey=True)
         for axis, name in zip(axes, curve.sets, strict=True):
-            mine = [r for r in numbers if r["test_set"] == name]
-            ours = [r for r in mine if r["series"] == "ours"]
+            panel_rows = [r for r in numbers if r["test_set"] == name]
+            ours = [r for r in panel_rows if r["series"] == "ours"]
             widest = max(scale * r[key] for r in ours)
             for i, line in enumerate(curve.lines):
+                # Beside one another, so that the bars of one line do not cover those of the next.
                 shift = (i - (len(curve.lines) - 1) / 2) * 0.008 * widest
-                theirs = [r for r in mine if r["series"] != "ours" and r["line"] == line]
+                theirs = [r for r in panel_rows if r["series"] != "ours" and r["line"] == line]
                 _published(axis, theirs, scale, key, COLOURS[i % len(COLOURS)])
                 points = sorted((r for r in ours if r["line"] == line), key=lambda r: r[key])
                 x = [scale * p[key] + (shift if p[key] else 0) for p in points]
@@ -177,9 +178,9 @@ def draw(curve: Curve, numbers: Rows, levels: dict[str, dict[str, float]], out: 
         axes[0].set_ylim(0, 105 * highest)  # shared by all panels
         figure.supylabel("zero-shot top-1 accuracy, %", fontsize=9)
         seeds = numbers[0]["seeds"]
-        what = "pool points pruned" + (", % of the pool" if curve.axis == "share" else "")
-        of = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
-        label_below(figure, f"{what} (bars: 95 % CI; {of})")
+        quantity = "pool points pruned" + (", % of the pool" if curve.axis == "share" else "")
+        seeds_note = f"mean of {seeds} seeds" if seeds > 1 else "one seed"
+        label_below(figure, f"{quantity} (bars: 95 % CI; {seeds_note})")
         legend_above(figure, axes)
         save(figure, out, curve.caption)
 

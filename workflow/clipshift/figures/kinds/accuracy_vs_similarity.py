@@ -98,16 +98,16 @@ def bin_rows(similarity: np.ndarray, correct: np.ndarray, width: float) -> Rows:
     number = bin_of(similarity, width)
     rows = []
     for b in np.unique(number):
-        here = number == b
-        n = int(here.sum())
-        top1 = float(correct[:, here].mean())
+        in_bin = number == b
+        n = int(in_bin.sum())
+        top1 = float(correct[:, in_bin].mean())
         low, high = clopper_pearson(top1 * n, n)
         rows.append(
             {
                 "bin_low": round(float(b) * width, 9),
                 "bin_high": round(float(b + 1) * width, 9),
                 "n": n,
-                "similarity": float(similarity[here].mean()),
+                "similarity": float(similarity[in_bin].mean()),
                 "top1": top1,
                 "top1_low": low,
                 "top1_high": high,
@@ -200,9 +200,9 @@ def numbers(block: Binned, files: Files) -> tuple[Rows, Rows]:
         if name in block.published:
             other = block.published[name]
             theirs = {"test_set": name, "series": f"{MARK}: {other}", "seeds": 1}
-            found = published_rows(other)
-            bins += [theirs | row for row in found[0]]
-            rhos += [theirs | row for row in found[1]]
+            published_bins = published_rows(other)
+            bins += [theirs | row for row in published_bins[0]]
+            rhos += [theirs | row for row in published_bins[1]]
     return bins, rhos
 
 
@@ -210,9 +210,9 @@ def draw(block: Binned, bins: Rows, rhos: Rows, out: list[Path]) -> None:
     with house_style():
         figure, axes = panels(len(block.sets), sharex=True, sharey=True)
         for axis, name in zip(axes, block.sets, strict=True):
-            mine = [r for r in bins if r["test_set"] == name]
-            ours = [r for r in mine if r["series"] == block.split]
-            theirs = [r for r in mine if r["series"] != block.split]
+            panel_rows = [r for r in bins if r["test_set"] == name]
+            ours = [r for r in panel_rows if r["series"] == block.split]
+            theirs = [r for r in panel_rows if r["series"] != block.split]
             if theirs:
                 x = [r["similarity"] for r in theirs]
                 y = [100 * r["top1"] for r in theirs]

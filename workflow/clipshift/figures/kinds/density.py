@@ -75,13 +75,13 @@ def rows(block: Density, files: Files) -> list[dict[str, Any]]:
     """One row per test set, base and similarity of the grid."""
     import numpy as np
 
-    found = []
+    records = []
     for name, bases in files["density"].items():
         for base, path in bases.items():
             grid, counts = read(Path(path))
             low, median, high = np.quantile(counts, [block.band[0], 0.5, block.band[1]], axis=0)
             for g, above in enumerate(grid):
-                found.append(
+                records.append(
                     {
                         "test_set": name,
                         "base": base,
@@ -94,7 +94,7 @@ def rows(block: Density, files: Files) -> list[dict[str, Any]]:
                         "share_without": float((counts[:, g] == 0).mean()),
                     }
                 )
-    return found
+    return records
 
 
 def draw(block: Density, numbers: list[dict[str, Any]], reference: str, out: list[Path]) -> None:
@@ -102,18 +102,19 @@ def draw(block: Density, numbers: list[dict[str, Any]], reference: str, out: lis
         figure, axes = panels(len(block.sets), sharex=True, sharey=True)
         for axis, name in zip(axes, block.sets, strict=True):
             for i, base in enumerate(block.bases):
-                mine = [r for r in numbers if (r["test_set"], r["base"]) == (name, base)]
-                x = [r["above"] for r in mine]
+                series = [r for r in numbers if (r["test_set"], r["base"]) == (name, base)]
+                x = [r["above"] for r in series]
                 colour = COLOURS[i % len(COLOURS)]
-                low, high = ([r[k] for r in mine] for k in ("low", "high"))
+                low, high = ([r[k] for r in series] for k in ("low", "high"))
                 axis.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
-                median = [r["median"] for r in mine]
+                median = [r["median"] for r in series]
                 ends = median.index(0) + 1 if 0 in median else len(median)  # zero from there on
                 axis.plot(
                     x[:ends], median[:ends], color=colour, ls=LINES[i % len(LINES)],
                     marker="os^Dv"[i % 5], ms=3, lw=1.4, label=base_name(base, reference),
                 )  # fmt: skip
             title(axis, name, next(r["n"] for r in numbers if r["test_set"] == name))
+        # Counts reach over decades, and zero needs a place.
         axes[0].set_yscale("symlog", linthresh=1, linscale=0.5)
         axes[0].set_ylim(bottom=0)
         band = " to ".join(f"{100 * q:g}" for q in block.band)

@@ -49,7 +49,7 @@ def rows(block: DomainBars, conditions: dict[str, Condition]) -> list[dict[str, 
     """Per domain one row per split, then its difference to the baseline."""
     from clipshift.evaluation.by_domain import draw_means, interval
 
-    found = []
+    records = []
     for domain in DETECTED:
         names = conditions[block.baseline].sets(domain)
         if not names:
@@ -62,15 +62,19 @@ def rows(block: DomainBars, conditions: dict[str, Condition]) -> list[dict[str, 
         for split, condition in conditions.items():
             low, high = interval(drawn[split])
             values = {"accuracy": condition.mean(domain), "low": low, "high": high}
-            given = {"split": split, "less_split": "", "seeds": condition.seeds}
-            found.append(shared | given | values | _published(block, split, domain))
+            identity = {"split": split, "less_split": "", "seeds": condition.seeds}
+            records.append(shared | identity | values | _published(block, split, domain))
         for split in (s for s in conditions if s != block.baseline):
             low, high = interval(drawn[split] - drawn[block.baseline])
             less = conditions[split].mean(domain) - conditions[block.baseline].mean(domain)
-            given = {"split": split, "less_split": block.baseline, "seeds": conditions[split].seeds}
+            identity = {
+                "split": split,
+                "less_split": block.baseline,
+                "seeds": conditions[split].seeds,
+            }
             values = {"accuracy": less, "low": low, "high": high}
-            found.append(shared | given | values | _published(block, "", domain))
-    return found
+            records.append(shared | identity | values | _published(block, "", domain))
+    return records
 
 
 def _published(block: DomainBars, split: str, domain: str) -> dict[str, Any]:
@@ -87,11 +91,11 @@ def draw(block: DomainBars, numbers: list[dict[str, Any]], out: list[Path]) -> N
     with house_style():
         figure, axes = panels(len(domains), size=(2.7, 2.5), sharey=True)
         for axis, domain in zip(axes, domains, strict=True):
-            mine = [r for r in numbers if r["domain"] == domain and not r["less_split"]]
-            for place, r in enumerate(mine):
+            panel_rows = [r for r in numbers if r["domain"] == domain and not r["less_split"]]
+            for place, r in enumerate(panel_rows):
                 _bar(axis, place, r)
             axis.set_xticks([])
-            axis.set_title(f"{domain} sets (n = {mine[0]['n']:,})", fontsize=9)
+            axis.set_title(f"{domain} sets (n = {panel_rows[0]['n']:,})", fontsize=9)
         highest = max(
             [r["high"] for r in numbers] + [r["published_accuracy"] or 0 for r in numbers]
         )

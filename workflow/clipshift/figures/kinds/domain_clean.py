@@ -45,22 +45,22 @@ class CleanTable(FigureBlock):
 
 def rows(block: CleanTable, files: Files) -> list[dict[str, Any]]:
     """One row per clean set, in the order of the block."""
-    found = []
+    records = []
     for name in block.clean:
         entry = read_json(Path(files["clean"][name]))
         step_counts = entry["account"]
         dropped = "; ".join(f"{n} {why}" for why, n in step_counts["rejected"].items())
-        theirs = published_domains()["clean"].get(block.published.get(name, ""), {})
-        found.append(
+        reported = published_domains()["clean"].get(block.published.get(name, ""), {})
+        records.append(
             {"clean_set": name, "set": entry["set"], "domain": entry["domain"]}
             | {"pictures_before": step_counts["in"], "pictures": step_counts["out"]}
             | {"classes_before": entry["classes_before"], "classes": len(entry["classes"])}
             | {"dropped": dropped, "classes_gone": ", ".join(entry["classes_gone"])}
             | {"published_set": block.published.get(name)}
-            | {"published_pictures_before": theirs.get("pictures_before")}
-            | {"published_classes": theirs.get("classes")}
+            | {"published_pictures_before": reported.get("pictures_before")}
+            | {"published_classes": reported.get("classes")}
         )
-    return found
+    return records
 
 
 @step(version=3)

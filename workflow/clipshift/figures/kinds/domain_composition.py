@@ -44,7 +44,7 @@ class CompositionTable(FigureBlock):
 
 def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str, Any]]:
     """One row per data set."""
-    found = []
+    records = []
     # A file's objects are sorted by name; so is the table.
     for name, entry in composition["datasets"].items():
         row: dict[str, Any] = {"dataset": name, "n": entry["n"]}
@@ -55,17 +55,17 @@ def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str,
             row |= {f"{domain}_low": numbers["low"], f"{domain}_high": numbers["high"]}
         labelled = entry["labelled"]
         row |= {f"labelled_{d}": labelled.get(d) for d in DOMAINS}
-        found.append(row | _published(block, name))
-    return found
+        records.append(row | _published(block, name))
+    return records
 
 
 def _published(block: CompositionTable, name: str) -> dict[str, Any]:
-    theirs = published_domains()["composition"].get(block.published.get(name, ""), {})
-    of = theirs.get("points")
+    reported = published_domains()["composition"].get(block.published.get(name, ""), {})
+    total = reported.get("points")
     return {
-        "published_n": of,
-        "published_natural_share": theirs["natural"] / of if of else None,
-        "published_rendition_share": theirs["rendition"] / of if of else None,
+        "published_n": total,
+        "published_natural_share": reported["natural"] / total if total else None,
+        "published_rendition_share": reported["rendition"] / total if total else None,
     }
 
 

@@ -58,12 +58,12 @@ class DomainCurves(OfClassifiers):
         dom = domains(at)
         tested = self.set in dom.measured
         datasets = [self.set] if tested else dom.labelled
-        every = self.classifiers
+        classifiers = self.classifiers
         return {
-            "points": {c: dom.point(c) for c in every},
+            "points": {c: dom.point(c) for c in classifiers},
             "labels": [dom.labels(self.set)] * tested,
-            "parts": {} if tested else {c: dom.parts(c) for c in every},
-            "scores": {c: [numbered(dom.scores(c, d)) for d in datasets] for c in every},
+            "parts": {} if tested else {c: dom.parts(c) for c in classifiers},
+            "scores": {c: [numbered(dom.scores(c, d)) for d in datasets] for c in classifiers},
         }
 
 
@@ -75,7 +75,7 @@ def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
     """
     from clipshift.classifiers.thresholds import curve, measured
 
-    found: list[dict[str, Any]] = []
+    records: list[dict[str, Any]] = []
     for name in block.classifiers:
         sides = _sides(block, files, name)
         if not sides:
@@ -84,16 +84,17 @@ def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
         for domain, entry in points.items():
             truth, scores = sides[domain]
             shared = {"classifier": name, "domain": domain, "set": block.set}
+            # Without images of both kinds there is no curve.
             if truth.any() and not truth.all():
                 precision, recall, thresholds = curve(truth, scores)
                 numbers = zip(thresholds.tolist(), precision.tolist(), recall.tolist(), strict=True)
-                found += [
+                records += [
                     shared | {"mark": 0} | dict(zip(COLUMNS, n, strict=True)) for n in numbers
                 ]
             at = measured(truth, scores, entry["threshold"]) | {"threshold": entry["threshold"]}
             if None not in [at[c] for c in COLUMNS]:
-                found.append(shared | {"mark": 1} | {c: at[c] for c in COLUMNS})
-    return found
+                records.append(shared | {"mark": 1} | {c: at[c] for c in COLUMNS})
+    return records
 
 
 def _sides(block: DomainCurves, files: Files, name: str) -> dict[str, Side]:
@@ -117,12 +118,12 @@ def draw(
         figure, axes = panels(len(DETECTED), size=(3.0, 2.9), sharex=True, sharey=True)
         for axis, domain in zip(axes, DETECTED, strict=True):
             for i, name in enumerate(block.classifiers):
-                mine = [r for r in numbers if (r["classifier"], r["domain"]) == (name, domain)]
-                curve = [r for r in mine if not r["mark"]]
+                series = [r for r in numbers if (r["classifier"], r["domain"]) == (name, domain)]
+                curve = [r for r in series if not r["mark"]]
                 colour, line = COLOURS[i % len(COLOURS)], LINES[i % len(LINES)]
                 x, y = ([100 * r[c] for r in curve] for c in ("recall", "precision"))
                 axis.plot(x, y, color=colour, ls=line, lw=1.2, label=name)
-                for r in (r for r in mine if r["mark"]):
+                for r in (r for r in series if r["mark"]):
                     axis.plot(
                         [100 * r["recall"]], [100 * r["precision"]], MARKERS[i % len(MARKERS)],
                         color=colour, mec="black", ms=7, zorder=5,

@@ -34,11 +34,11 @@ class DetectorTable(OfClassifiers):
 
     def files(self, at: Layout) -> Files:
         dom = domains(at)
-        every, measured = self.classifiers, dom.measured
+        classifiers, measured = self.classifiers, dom.measured
         return {
-            "points": {c: dom.point(c) for c in every},
+            "points": {c: dom.point(c) for c in classifiers},
             "labels": {d: dom.labels(d) for d in measured},
-            "scores": {c: {d: numbered(dom.scores(c, d)) for d in measured} for c in every},
+            "scores": {c: {d: numbered(dom.scores(c, d)) for d in measured} for c in classifiers},
         }
 
 
@@ -48,7 +48,7 @@ def rows(
     """One row per classifier, domain and labelled set: the parts, and test sets with labels."""
     from clipshift.classifiers.thresholds import measured, read_sides
 
-    found = []
+    records = []
     for name in block.classifiers:
         points = read_json(Path(files["points"][name]))
         tested = {
@@ -64,12 +64,12 @@ def rows(
                 if sides
             }
             for place, at in sorted(sets.items()):
-                found.append(
+                records.append(
                     {"classifier": name, **classifiers[name], "domain": domain}
                     | {"target_precision": points["precision"], "attained": entry["attained"]}
                     | {"threshold": entry["threshold"], "set": place, **at}
                 )
-    return found
+    return records
 
 
 @step(version=3)

@@ -39,7 +39,7 @@ def rows(
     """One row per split: what it is made of, and both mean accuracies with intervals."""
     from clipshift.evaluation.by_domain import draw_means, interval
 
-    found = []
+    records = []
     drawn = {
         d: dict(zip(conditions, draw_means(conditions, d, block.draws, block.seed), strict=True))
         for d in DETECTED
@@ -53,13 +53,13 @@ def rows(
             low, high = interval(drawn[domain][split])
             row |= {f"{domain}_accuracy": condition.mean(domain)}
             row |= {f"{domain}_low": low, f"{domain}_high": high}
-        found.append(row)
+        records.append(row)
     for which in block.published:
         condition = published_domains()["arms"][which]
         means = condition["means"]
-        row = dict.fromkeys(found[0]) | {"split": f"{MARK_DOMAINS}: {condition['trained_on']}"}
-        found.append(row | {f"{d}_accuracy": means[d] for d in DETECTED})
-    return found
+        row = dict.fromkeys(records[0]) | {"split": f"{MARK_DOMAINS}: {condition['trained_on']}"}
+        records.append(row | {f"{d}_accuracy": means[d] for d in DETECTED})
+    return records
 
 
 def share(row: dict[str, Any]) -> float | None:

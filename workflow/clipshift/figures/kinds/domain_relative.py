@@ -91,7 +91,7 @@ def rows(block: DomainRelative, compared: dict[str, Condition]) -> list[dict[str
     """
     from clipshift.evaluation.by_domain import interval
 
-    found = []
+    records = []
     base = compared[block.baseline]
     line = _line(block, compared) if block.correction == "id_line" else None
     for domain in (d for d in DETECTED if base.sets(d)):
@@ -115,7 +115,7 @@ def rows(block: DomainRelative, compared: dict[str, Condition]) -> list[dict[str
         for split in (s for s in block.splits if s != block.baseline):
             low, high = interval(lost[split][good] / lost[block.baseline][good])
             value = (means[split] - off[split]) / (means[block.baseline] - off[block.baseline])
-            found.append(
+            records.append(
                 {"domain": domain, "split": split, "baseline": block.baseline}
                 | {"sets": " ".join(names), "variant": block.variant}
                 | {"correction": block.correction, "taken_off": off[split]}
@@ -123,7 +123,7 @@ def rows(block: DomainRelative, compared: dict[str, Condition]) -> list[dict[str
                 | {"seeds": compared[split].seeds, "relative": value, "low": low, "high": high}
                 | _published(block, split, domain)
             )
-    return found
+    return records
 
 
 def _natural(compared: dict[str, Condition]) -> Means:
@@ -200,8 +200,8 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
         size = (2.6, 0.28 * len(splits) + 0.6)
         figure, axes = panels(len(domains), size=size, sharex=True, sharey=True)
         for place, (axis, domain) in enumerate(zip(axes, domains, strict=True)):
-            mine = [r for r in numbers if r["domain"] == domain]
-            for y, r in enumerate(mine):
+            panel_rows = [r for r in numbers if r["domain"] == domain]
+            for y, r in enumerate(panel_rows):
                 axis.plot([r["low"], r["high"]], [y, y], color=COLOURS[place], lw=1.6)
                 axis.plot([r["relative"]], [y], MARKERS[place], color=COLOURS[place], ms=5)
                 if r["published"] is not None:

@@ -39,19 +39,19 @@ def rows(
     from clipshift.evaluation.by_domain import share_name
     from clipshift.stats.intervals import clopper_pearson
 
-    found = []
+    records = []
     for split, condition in conditions.items():
         for name in condition.sets("rendition"):
             correct = condition.correct[name]
             n, top1 = correct.shape[1], float(correct.mean())
             low, high = clopper_pearson(min(top1 * n, n), n)
-            found.append(
+            records.append(
                 {"set": name, "split": split, "made_of": share_name(mixes.get(split))}
                 | {"seeds": condition.seeds, "variant": block.variant}
                 | {"natural_accuracy": condition.mean("natural"), "n": n, "top1": top1}
                 | {"top1_low": low, "top1_high": high}
             )
-    return found
+    return records
 
 
 def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]) -> None:
@@ -60,17 +60,18 @@ def draw(block: DomainRobustness, numbers: list[dict[str, Any]], out: list[Path]
     with house_style():
         figure, axes = panels(len(names), size=(2.8, 2.8), sharex=True, sharey=True)
         for axis, name in zip(axes, names, strict=True):
-            mine = [r for r in numbers if r["set"] == name]
-            for i, r in enumerate(mine):
+            panel_rows = [r for r in numbers if r["set"] == name]
+            for i, r in enumerate(panel_rows):
                 y = 100 * r["top1"]
                 ends = [[y - 100 * r["top1_low"]], [100 * r["top1_high"] - y]]
                 label = f"{r['split']} ({r['made_of']})"
+                # Looks repeat after six splits: from there on they are hollow.
                 axis.errorbar(
                     [100 * r["natural_accuracy"]], [y], ends, ls="none", ms=5, capsize=2,
                     label=label, mfc=look(i)["color"] if i < 6 else "white", **look(i),
                 )  # fmt: skip
             axis.plot([0, 100], [0, 100], ls=":", lw=0.9, color=GREY, label="equal accuracy")
-            axis.set_title(f"{name} (n = {mine[0]['n']:,})", fontsize=9)
+            axis.set_title(f"{name} (n = {panel_rows[0]['n']:,})", fontsize=9)
         highest = max(max(r["top1_high"], r["natural_accuracy"]) for r in numbers)
         axes[0].set(xlim=(0, min(100, 115 * highest)), ylim=(0, min(100, 115 * highest)))
         figure.supylabel("accuracy on the rendition set, %", fontsize=9)

@@ -68,19 +68,20 @@ def choose(block: DomainSamples, files: Files) -> list[dict[str, Any]]:
         for file in dataset["verdicts"]:
             for row in read_parquet(Path(file)).to_pylist():
                 pool[row["verdict"]].append(row | {"dataset": name})
-    found = []
+    records = []
     for decision, rows in pool.items():
         by_hash = sorted(rows, key=lambda r: (seeded_order(block.seed, r["key"]), r["key"]))
         ranked = sorted(rows, key=lambda r: (-_confidence(r, decision, limits), r["key"]))
+        # Evenly over the ranking, from the surest to the least sure.
         steps = np.unique(np.linspace(0, len(rows) - 1, min(block.shown, len(rows))).astype(int))
         spread = [ranked[i] for i in steps] if rows else []
         for how, chosen in (("random", by_hash[: block.shown]), ("by confidence", spread)):
-            found += [
+            records += [
                 {"verdict": decision, "of": len(rows), "chosen": how, "place": i, "key": r["key"]}
                 | {"dataset": r["dataset"], "natural": r["natural"], "rendition": r["rendition"]}
                 for i, r in enumerate(chosen)
             ]
-    return found
+    return records
 
 
 def _confidence(row: dict[str, Any], decision: str, limits: dict[str, float | None]) -> float:
@@ -101,10 +102,12 @@ def draw(
         sheet = Sheet(LEFT + block.shown * (SIDE + GAP) + GAP, height)
         for line, (decision, how) in enumerate(groups):
             y = TOP + line * (SIDE + GAP)
-            mine = [r for r in rows if (r["verdict"], r["chosen"]) == (decision, how)]
-            title = f"{decision}\n{how}" + (f"\n(of {mine[0]['of']:,})" if how == "random" else "")
+            line_rows = [r for r in rows if (r["verdict"], r["chosen"]) == (decision, how)]
+            title = f"{decision}\n{how}" + (
+                f"\n(of {line_rows[0]['of']:,})" if how == "random" else ""
+            )
             sheet.text(LEFT - 0.08, y + SIDE / 2, title, ha="right", va="center")
-            for r in mine:
+            for r in line_rows:
                 sheet.image(LEFT + r["place"] * (SIDE + GAP), y, SIDE, images[r["key"]].pixels)
         sheet.save(out, block.caption)
 

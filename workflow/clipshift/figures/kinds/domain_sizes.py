@@ -51,7 +51,7 @@ def rows(
     """One row per domain and split, those of a line by size."""
     from clipshift.evaluation.by_domain import draw_means, interval
 
-    found = []
+    records = []
     for domain in DETECTED:
         drawn = dict(
             zip(conditions, draw_means(conditions, domain, block.draws, block.seed), strict=True)
@@ -59,13 +59,13 @@ def rows(
         for split, condition in conditions.items():
             mix = mixes.get(split, [0, 0, 0])
             low, high = interval(drawn[split])
-            found.append(
+            records.append(
                 {"domain": domain, "line": line_name(mix), "split": split, "total": sum(mix)}
                 | {"natural": mix[0], "rendition": mix[1], "random": mix[2]}
                 | {"variant": block.variant, "seeds": condition.seeds}
                 | {"accuracy": condition.mean(domain), "low": low, "high": high}
             )
-    return sorted(found, key=lambda r: (r["domain"], _rank(r), r["total"], r["split"]))
+    return sorted(records, key=lambda r: (r["domain"], _rank(r), r["total"], r["split"]))
 
 
 def _rank(r: dict[str, Any]) -> float:
@@ -84,11 +84,12 @@ def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
         figure, axes = panels(len(DETECTED), size=(3.0, 2.8), sharex=True, sharey=True)
         for axis, domain in zip(axes, DETECTED, strict=True):
             for i, line in enumerate(lines):
-                mine = [r for r in numbers if r["domain"] == domain and r["line"] == line]
-                x = [r["total"] * 1.012 ** (i - len(lines) / 2) for r in mine]
-                y = [100 * r["accuracy"] for r in mine]
-                low = [max(0.0, v - 100 * r["low"]) for v, r in zip(y, mine, strict=True)]
-                high = [max(0.0, 100 * r["high"] - v) for v, r in zip(y, mine, strict=True)]
+                series = [r for r in numbers if r["domain"] == domain and r["line"] == line]
+                # Beside one another: a factor is a distance on a logarithmic axis.
+                x = [r["total"] * 1.012 ** (i - len(lines) / 2) for r in series]
+                y = [100 * r["accuracy"] for r in series]
+                low = [max(0.0, v - 100 * r["low"]) for v, r in zip(y, series, strict=True)]
+                high = [max(0.0, 100 * r["high"] - v) for v, r in zip(y, series, strict=True)]
                 style = {"ls": LINES[i % len(LINES)], "lw": 1.3, "ms": 5, "capsize": 2}
                 axis.errorbar(x, y, [low, high], label=line, **style, **look(i))
             axis.set_title(f"{domain} sets", fontsize=9)

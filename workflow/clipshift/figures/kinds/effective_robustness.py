@@ -91,8 +91,8 @@ class OwnRobustness(Fitting, FigureBlock):
         runs: Files = {}
         for name in self.conditions:
             split, _, model = name.partition("-")
-            own = evaluations(name, controlled[name]) if name in controlled else None
-            names = own or at.runs(split, model or None)
+            controlled_runs = evaluations(name, controlled[name]) if name in controlled else None
+            names = controlled_runs or at.runs(split, model or None)
             runs[name] = {
                 s: ev.set_rows(subsets[s].of if s in subsets else s, names)
                 for s in [*self.id, *self.shifts]
@@ -133,8 +133,8 @@ def points_of(block: OwnRobustness, runs: Seen, shift: str) -> Points:
     for sets in runs.values():
         for i, p in enumerate(sets[shift]):
             x = [measured(name, sets[name][i], block.level) for name in block.id]
-            asked = p.record["head"]
-            name = p.record["run"] if asked == OWN else f"{p.record['run']}-{asked}"
+            head = p.record["head"]
+            name = p.record["run"] if head == OWN else f"{p.record['run']}-{head}"
             rows[name] = (name, x, measured(shift, p, block.level))
     return Points.of(list(rows.values()))
 

@@ -76,7 +76,7 @@ def rows(block: Encoders, pairs: Pairs) -> list[dict[str, Any]]:
 
     from clipshift.stats.correlation import bootstrap, spearman
 
-    found = []
+    records = []
     for (base, name), (one, other) in pairs.items():
 
         def drawn(
@@ -85,13 +85,13 @@ def rows(block: Encoders, pairs: Pairs) -> list[dict[str, Any]]:
             return spearman(x[images], y[images])
 
         low, high = bootstrap(drawn, len(one), block.draws, block.seed) or (None, None)
-        found.append(
+        records.append(
             {"base": base, "test_set": name, "encoder": block.encoders[0]}
             | {"other_encoder": block.encoders[1], "n": len(one), "rho": spearman(one, other)}
             | {"rho_low": low, "rho_high": high, "median": float(np.median(one))}
             | {"other_median": float(np.median(other))}
         )
-    return found
+    return records
 
 
 def draw(block: Encoders, pairs: Pairs, numbers: list[dict[str, Any]], out: list[Path]) -> None:

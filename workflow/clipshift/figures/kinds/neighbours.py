@@ -58,6 +58,7 @@ def choose(keys: list[str], similarity: np.ndarray, count: int, seed: int) -> li
 
     from clipshift.datasets.select import seeded_order
 
+    # By falling similarity, equal ones by key.
     order = np.lexsort((np.array(keys), -similarity))
     parts = [part for part in np.array_split(order, count) if len(part)]
     return [
@@ -69,7 +70,7 @@ def rows(block: Examples, files: Files) -> Rows:
     """One row per query, base and rank, in the order of the figure."""
     from clipshift.figures.nearest import read_neighbours, read_training
 
-    found = []
+    records = []
     for name in block.sets:
         bases = files["neighbours"][name]
         nearest = read_training(list(bases.values()))
@@ -78,15 +79,15 @@ def rows(block: Examples, files: Files) -> Rows:
         for base, path in bases.items():
             for r in read_neighbours(Path(path), block.shown).to_pylist():
                 if r["test_key"] in place:
-                    found.append({"test_set": name, "base": base, **r})
-        start = len(found) - len([r for r in found if r["test_set"] == name])
-        found[start:] = sorted(
-            found[start:],
+                    records.append({"test_set": name, "base": base, **r})
+        start = len(records) - len([r for r in records if r["test_set"] == name])
+        records[start:] = sorted(
+            records[start:],
             key=lambda r: (place[r["test_key"]], block.bases.index(r["base"]), r["rank"]),
         )
-    if not found:
+    if not records:
         raise ClipshiftError(f"no neighbours of {block.sets}; delete them and run again")
-    return found
+    return records
 
 
 def draw(
@@ -130,8 +131,8 @@ def _head(sheet: Sheet, top: float, block: Examples, name: str, reference: str) 
     step = SIDE + GAP
     for base in block.bases:
         left, right = _left(block, base), _left(block, base) + step * block.shown - GAP
-        what = f"{base}, the reference set" if base == reference else f"the pool ({base})"
-        sheet.text((left + right) / 2, top + 0.2, f"nearest in {what}", 8)
+        base_label = f"{base}, the reference set" if base == reference else f"the pool ({base})"
+        sheet.text((left + right) / 2, top + 0.2, f"nearest in {base_label}", 8)
         sheet.line([left, right], [top + 0.385] * 2)
 
 
@@ -147,6 +148,6 @@ def figure(block: Examples, files: Files, study: Study, table: Path, out: list[P
     from clipshift.figures.images import images
 
     numbers = rows(block, files)
-    found = images(files, numbers)
+    thumbnails = images(files, numbers)
     write_csv(table, numbers)
-    draw(block, numbers, found, study.reference, out)
+    draw(block, numbers, thumbnails, study.reference, out)

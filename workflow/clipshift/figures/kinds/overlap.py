@@ -51,7 +51,7 @@ def rows(block: Overlap, files: Files) -> Rows:
     """
     from clipshift.figures.removal import count, margins_of, removed
 
-    found = []
+    records = []
     for name in block.sets:
         both = {encoder: files["margins"][encoder][name] for encoder in block.encoders}
         with margins_of(both, files["candidates"]) as db:
@@ -59,13 +59,13 @@ def rows(block: Overlap, files: Files) -> Rows:
                 one, other = (removed([i], tolerance) for i in (0, 1))
                 union = count(db, f"{one} OR {other}")
                 shared = count(db, f"{one} AND {other}")
-                found.append(
+                records.append(
                     {"test_set": name, "tolerance": tolerance, "candidates": count(db)}
                     | {f"removed_by_{block.encoders[0]}": count(db, one)}
                     | {f"removed_by_{block.encoders[1]}": count(db, other)}
                     | {"removed_by_both": shared, "jaccard": shared / union if union else None}
                 )
-    return found
+    return records
 
 
 def draw(block: Overlap, numbers: Rows, out: list[Path]) -> None:
@@ -75,8 +75,8 @@ def draw(block: Overlap, numbers: Rows, out: list[Path]) -> None:
         height = 0.9 + 0.28 * len(block.tolerances)
         figure, axes = panels(len(block.sets), size=(2.4, height), sharex=True, sharey=True)
         for axis, name in zip(axes, block.sets, strict=True):
-            mine = [r for r in numbers if r["test_set"] == name]
-            for place, r in enumerate(mine):
+            panel_rows = [r for r in numbers if r["test_set"] == name]
+            for place, r in enumerate(panel_rows):
                 both = r["removed_by_both"]
                 a, b = r[f"removed_by_{first}"] - both, r[f"removed_by_{second}"] - both
                 looks = ((a, COLOURS[0], "", first), (both, "#444444", "", "both"))

@@ -67,7 +67,7 @@ def rows(block: PerClass, files: Files) -> Rows:
     from clipshift.figures.nearest import read_training
     from clipshift.stats.intervals import clopper_pearson
 
-    found = []
+    records = []
     for split, paths in files["predictions"].items():
         for name in block.sets:
             first = read(Path(paths[name][0]))
@@ -79,29 +79,29 @@ def rows(block: PerClass, files: Files) -> Rows:
                     f"different images of {name}; delete both and run again"
                 )
             for label in np.unique(first.label):
-                here = first.label == label
-                n, top1 = int(here.sum()), float(correct[:, here].mean())
+                in_class = first.label == label
+                n, top1 = int(in_class.sum()), float(correct[:, in_class].mean())
                 low, high = clopper_pearson(top1 * n, n)
-                found.append(
+                records.append(
                     {"split": split, "model": first.record["model"], "seeds": len(correct)}
                     | {"test_set": name, "class": first.classes[label], "n": n}
                     | {"top1": top1, "top1_low": low, "top1_high": high}
-                    | {"similarity": float(nearest.similarity[here].mean())}
+                    | {"similarity": float(nearest.similarity[in_class].mean())}
                 )
-    return found
+    return records
 
 
 def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
     """One panel per test set: classes by name where they are few, else by their similarity."""
     per_set = {s: [r for r in numbers if r["test_set"] == s] for s in block.sets}
-    most = max(len({r["class"] for r in mine}) for mine in per_set.values())
+    most = max(len({r["class"] for r in set_rows}) for set_rows in per_set.values())
     few = most <= NAMED
     with house_style():
         size = (2.7, 0.8 + (0.12 + 0.09 * len(block.splits)) * most) if few else (2.4, 2.4)
         figure, axes = panels(len(block.sets), size=size, sharex=True, sharey=not few)
-        for axis, (name, mine) in zip(axes, per_set.items(), strict=True):
-            (_by_name if few else _by_similarity)(axis, mine, block.splits)
-            first = [r for r in mine if r["split"] == block.splits[0]]
+        for axis, (name, set_rows) in zip(axes, per_set.items(), strict=True):
+            (_by_name if few else _by_similarity)(axis, set_rows, block.splits)
+            first = [r for r in set_rows if r["split"] == block.splits[0]]
             title(axis, name, sum(r["n"] for r in first))
         if few:
             axes[0].set_xlim(-4, 104)
@@ -119,11 +119,11 @@ def draw(block: PerClass, numbers: Rows, out: list[Path]) -> None:
         save(figure, out, block.caption)
 
 
-def _by_name(axis: Any, mine: Rows, splits: list[str]) -> None:
-    first = sorted((r for r in mine if r["split"] == splits[0]), key=lambda r: -r["similarity"])
+def _by_name(axis: Any, set_rows: Rows, splits: list[str]) -> None:
+    first = sorted((r for r in set_rows if r["split"] == splits[0]), key=lambda r: -r["similarity"])
     place = {r["class"]: i for i, r in enumerate(first)}
     for i, split in enumerate(splits):
-        points = [r for r in mine if r["split"] == split]
+        points = [r for r in set_rows if r["split"] == split]
         offset = (i - (len(splits) - 1) / 2) * 0.7 / len(splits)
         y = [place[r["class"]] + offset for r in points]
         x = [100 * r["top1"] for r in points]
@@ -137,13 +137,13 @@ def _by_name(axis: Any, mine: Rows, splits: list[str]) -> None:
     axis.set_ylim(len(first) - 0.5, -0.5)
 
 
-def _by_similarity(axis: Any, mine: Rows, splits: list[str]) -> None:
+def _by_similarity(axis: Any, set_rows: Rows, splits: list[str]) -> None:
     import numpy as np
 
     from clipshift.stats.correlation import spearman
 
     for i, split in enumerate(splits):
-        points = [r for r in mine if r["split"] == split]
+        points = [r for r in set_rows if r["split"] == split]
         x, y = (np.array([r[k] for r in points]) for k in ("similarity", "top1"))
         rho = spearman(x, y)
         label = f"{split}" if len(splits) > 1 else f"{split}, single classes"

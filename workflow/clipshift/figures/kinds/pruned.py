@@ -55,7 +55,7 @@ def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
     """One row per split and test set, splits in the order of the block."""
     from clipshift.evaluation.summary import read_conditions
 
-    found = []
+    records = []
     results = read_conditions(files["evaluations"])
     for split in block.splits:
         result = results[split]
@@ -63,7 +63,7 @@ def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
         removed = step_counts["candidates"] - step_counts["points_kept"]
         for name in block.sets:
             entry = result["sets"][name]
-            found.append(
+            records.append(
                 {"split": split, "reference_added": step_counts["out"] - step_counts["points_kept"]}
                 | {"pool_points": step_counts["candidates"], "points_removed": removed}
                 | {"share_removed": removed / step_counts["candidates"]}
@@ -71,7 +71,7 @@ def rows(block: PrunedTable, files: Files) -> list[dict[str, Any]]:
                 | {key: entry[key] for key in ("n", "top1", "top1_low", "top1_high")}
                 | published_cells(block, split, name)
             )
-    return found
+    return records
 
 
 def published_cells(block: PrunedTable, split: str, test_set: str) -> dict[str, Any]:

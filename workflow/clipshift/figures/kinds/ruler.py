@@ -80,8 +80,8 @@ def draw(numbers: Rows, found: dict[str, dict[str, Thumbnail]], out: list[Path])
     rule = second + SIDE + 0.62
     with house_style(arranged=False):
         sheet = Sheet(width, rule + 0.42)
-        for y, what in ((first, "test\nimage"), (second, "training\nimage")):
-            sheet.text(LEFT - 0.08, y + SIDE / 2, what, 7, ha="right", va="center")
+        for y, row_label in ((first, "test\nimage"), (second, "training\nimage")):
+            sheet.text(LEFT - 0.08, y + SIDE / 2, row_label, 7, ha="right", va="center")
         high, low = numbers[0]["similarity"], numbers[-1]["similarity"]
         left, right = LEFT + SIDE / 2, LEFT + step * (len(numbers) - 1) + SIDE / 2
         scale = (right - left) / (high - low) if high > low else 0.0
@@ -125,6 +125,6 @@ def figure(block: Ruler, files: Files, study: Study, table: Path, out: list[Path
     from clipshift.figures.images import images
 
     numbers = rows(block, files)
-    found = images(files, numbers)
+    thumbnails = images(files, numbers)
     write_csv(table, numbers)
-    draw(numbers, found, out)
+    draw(numbers, thumbnails, out)

@@ -52,7 +52,7 @@ def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
     from clipshift.stats.correlation import mean_interval
     from clipshift.stats.intervals import clopper_pearson
 
-    found = []
+    records = []
     for split, paths in files["predictions"].items():
         for name in block.sets:
             runs = seeds_of([Path(path) for path in paths[name]])
@@ -63,7 +63,7 @@ def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
             over = mean_interval(values)
             mean = sum(values) / len(values)
             low, high = clopper_pearson(min(max(mean * n, 0), n), n)
-            found.append(
+            records.append(
                 {
                     "split": split,
                     "model": first.record["model"],
@@ -75,7 +75,7 @@ def rows(block: Seeds, files: Files) -> list[dict[str, Any]]:
                 | {"images_low": low, "images_high": high}
                 | {"top1_of_seeds": " ".join(f"{s}:{e['top1']:.6f}" for s, e in entries.items())}
             )
-    return found
+    return records
 
 
 def draw(block: Seeds, numbers: list[dict[str, Any]], out: list[Path]) -> None:
@@ -85,10 +85,10 @@ def draw(block: Seeds, numbers: list[dict[str, Any]], out: list[Path]) -> None:
     with house_style():
         figure, axes = panels(len(block.sets), size=(2.2, height), sharex=True, sharey=True)
         for axis, name in zip(axes, block.sets, strict=True):
-            mine = [r for r in numbers if r["test_set"] == name]
-            for place, r in enumerate(mine):
+            panel_rows = [r for r in numbers if r["test_set"] == name]
+            for place, r in enumerate(panel_rows):
                 _row(axis, place, r)
-            title(axis, name, mine[0]["n"])
+            title(axis, name, panel_rows[0]["n"])
         axes[0].set_yticks(range(len(block.splits)), block.splits)
         axes[0].set_ylim(len(block.splits) - 0.5, -0.5)
         axes[0].set_xlim(0, 100)

@@ -70,13 +70,13 @@ def rows(values: Values) -> list[dict[str, Any]]:
     """One row per test set and base."""
     import numpy as np
 
-    found = []
+    records = []
     for name, bases in values.items():
         first = next(iter(bases))
         for base, value in bases.items():
             quantiles = np.quantile(value, [0, 0.05, 0.25, 0.5, 0.75, 0.95, 1])
             marks = ("lowest", "q05", "q25", "median", "q75", "q95", "highest")
-            found.append(
+            records.append(
                 {"test_set": name, "base": base, "n": len(value), "mean": float(value.mean())}
                 | dict(zip(marks, map(float, quantiles), strict=True))
                 | {
@@ -85,7 +85,7 @@ def rows(values: Values) -> list[dict[str, Any]]:
                     "share_equal": float((value == bases[first]).mean()),
                 }
             )
-    return found
+    return records
 
 
 def draw(block: Gap, values: Values, reference: str, out: list[Path]) -> None:

@@ -108,8 +108,8 @@ def draw(block: Tolerance, numbers: Rows, out: list[Path]) -> None:
     with house_style():
         figure, axes = panels(1 + bool(models), size=(3.1, 2.5), sharex=True)
         for i, name in enumerate(driven):
-            mine = [r for r in swept if r["driven_by"] == name]
-            x, y = [r["tolerance"] for r in mine], [100 * r["share_removed"] for r in mine]
+            series = [r for r in swept if r["driven_by"] == name]
+            x, y = [r["tolerance"] for r in series], [100 * r["share_removed"] for r in series]
             axes[0].plot(x, y, lw=1.4, ms=3.5, label=name, **look(i))
         total = swept[0]["candidates"]
         axes[0].set_ylim(bottom=0)
@@ -126,11 +126,11 @@ def draw(block: Tolerance, numbers: Rows, out: list[Path]) -> None:
 
 def _models(axis: Any, models: Rows, sets: list[str]) -> None:
     for i, name in enumerate(sets):
-        mine = sorted((r for r in models if r["test_set"] == name), key=lambda r: r["tolerance"])
-        x = [r["tolerance"] for r in mine]
-        y = [100 * r["top1"] for r in mine]
-        low = [100 * (r["top1"] - r["top1_low"]) for r in mine]
-        high = [100 * (r["top1_high"] - r["top1"]) for r in mine]
+        series = sorted((r for r in models if r["test_set"] == name), key=lambda r: r["tolerance"])
+        x = [r["tolerance"] for r in series]
+        y = [100 * r["top1"] for r in series]
+        low = [100 * (r["top1"] - r["top1_low"]) for r in series]
+        high = [100 * (r["top1_high"] - r["top1"]) for r in series]
         axis.errorbar(x, y, [low, high], lw=1.2, ms=4.5, capsize=2, label=name, **look(i))
     axis.set_ylim(bottom=0)
     axis.set_title("accuracy of trained splits, by test set", fontsize=9)

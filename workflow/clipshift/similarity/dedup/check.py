@@ -45,9 +45,10 @@ def check(
             s = block @ queries  # (B, S)
             late = torch.arange(len(rows), device=where)[:, None] >= before[None]
             value, row = (x.cpu().numpy() for x in first_max(s.masked_fill_(late, -torch.inf), 0))
-            found = names[rows][row].astype(object)
-            better = (value > best) | ((value == best) & (value > -np.inf) & (found < nearest))
-            best, nearest = np.where(better, value, best), np.where(better, found, nearest)
+            candidate = names[rows][row].astype(object)
+            # Of equals the lower key, whatever shard it is in.
+            better = (value > best) | ((value == best) & (value > -np.inf) & (candidate < nearest))
+            best, nearest = np.where(better, value, best), np.where(better, candidate, nearest)
     none = best == -np.inf
     return pa.table(
         {

@@ -40,6 +40,8 @@ def fit(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.nd
     gpu = getattr(faiss, "get_num_gpus", int)() > 0
     if not gpu:
         faiss.omp_set_num_threads(1)
+    # Without these bounds faiss draws a sample of its own from many points per centroid, and
+    # complains of few.
     kmeans = faiss.Kmeans(
         vectors.shape[1], clusters, niter=iterations, seed=seed, spherical=True, gpu=gpu,
         min_points_per_centroid=1, max_points_per_centroid=len(vectors),
@@ -54,8 +56,8 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, device: str = "auto") -> 
     """(N,) int32: the nearest centroid of each row; of equals the first."""
     if not len(vectors):
         return np.empty(0, dtype=np.int32)
-    (found,), _ = scan(vectors, [ColumnSet(centroids)], device)
-    return found.index.astype(np.int32)
+    (maxima,), _ = scan(vectors, [ColumnSet(centroids)], device)
+    return maxima.index.astype(np.int32)
 
 
 @step(version=1)

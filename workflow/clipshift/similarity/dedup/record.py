@@ -119,6 +119,6 @@ def write_record(
     sweep: Path,
 ) -> None:  # fmt: skip
     """`record` of the pool `name`: the record to `out`, and the rows of the sweep."""
-    found, rows = record(name, dedup, scores, pairs, read_parquet(check))
+    summary, rows = record(name, dedup, scores, pairs, read_parquet(check))
     write_csv(sweep, rows)
-    write_json(out, found)
+    write_json(out, summary)

@@ -32,26 +32,28 @@ def decide(scores: pa.Table, pairs: pa.Table, rule: Rule, threshold: float) -> p
     if rule == "earlier-neighbour":
         similarity = scores["similarity"].to_numpy(zero_copy_only=False)
         dropped = np.nan_to_num(similarity.astype(np.float64), nan=-np.inf) > threshold
-        of = pc.if_else(pa.array(dropped), scores["nearest_key"].combine_chunks(), None)
-        return _table(keys, dropped, similarity, of)
+        duplicate_of = pc.if_else(pa.array(dropped), scores["nearest_key"].combine_chunks(), None)
+        return _table(keys, dropped, similarity, duplicate_of)
     close = pairs.filter(pc.greater(pairs["similarity"], threshold))
     later, earlier = (
         pc.index_in(close[name], value_set=keys).to_numpy() for name in ("key", "earlier_key")
     )
-    found = (later, earlier, close["similarity"].to_numpy())
+    edges = (later, earlier, close["similarity"].to_numpy())
     if rule == "greedy":
         copy = close["copy"].to_numpy(zero_copy_only=False)
-        dropped, similarity, index = _greedy(n, *found, copy)
+        dropped, similarity, index = _greedy(n, *edges, copy)
     else:
-        dropped, similarity, index = _components(n, *found)
-    of = keys.take(pa.array(np.maximum(index, 0), mask=~dropped))
-    return _table(keys, dropped, similarity, of)
+        dropped, similarity, index = _components(n, *edges)
+    duplicate_of = keys.take(pa.array(np.maximum(index, 0), mask=~dropped))
+    return _table(keys, dropped, similarity, duplicate_of)
 
 
-def _table(keys: pa.Array, dropped: np.ndarray, similarity: np.ndarray, of: pa.Array) -> pa.Table:
+def _table(
+    keys: pa.Array, dropped: np.ndarray, similarity: np.ndarray, duplicate_of: pa.Array
+) -> pa.Table:
     value = pa.array(similarity.astype(np.float64), mask=~dropped)
     names = ["key", "dropped", "similarity", "duplicate_of"]
-    return pa.table([keys, pa.array(dropped), value, of], names=names)
+    return pa.table([keys, pa.array(dropped), value, duplicate_of], names=names)
 
 
 def _greedy(
@@ -81,8 +83,9 @@ def _components(n: int, later: np.ndarray, earlier: np.ndarray, similarity: np.n
     """All but the first point of each connected component are dropped."""
     graph = coo_array((np.ones(len(later), dtype=bool), (later, earlier)), shape=(n, n))
     _, label = connected_components(graph, directed=False)
-    _, first, which = np.unique(label, return_index=True, return_inverse=True)
-    index = first[which]
+    # Rows are in the order of keys, so the first row of a component is its first point.
+    _, first, component = np.unique(label, return_index=True, return_inverse=True)
+    index = first[component]
     best = np.full(n, -np.inf)
     np.maximum.at(best, later, similarity)
     np.maximum.at(best, earlier, similarity)

@@ -14,12 +14,13 @@ def draw(folder: Path, shards: Sequence[str], size: int, seed: str) -> Embedding
 
     Memory: the sample, and the keys of one shard.
     """
+    # Twice over the shards: vectors are read when all hashes are known.
     digests = np.empty(0, dtype="S16")
     place = np.empty((0, 2), dtype=np.int64)  # shard, row
     for number, shard in enumerate(shards):
-        mine = _digests(open_shard(folder, shard).keys, seed)
-        rows = np.stack([np.full(len(mine), number), np.arange(len(mine))], axis=1)
-        digests, place = np.concatenate([digests, mine]), np.concatenate([place, rows])
+        hashes = _digests(open_shard(folder, shard).keys, seed)
+        rows = np.stack([np.full(len(hashes), number), np.arange(len(hashes))], axis=1)
+        digests, place = np.concatenate([digests, hashes]), np.concatenate([place, rows])
         smallest = np.argsort(digests, kind="stable")[:size]
         digests, place = digests[smallest], place[smallest]
     keys = [""] * len(place)
@@ -28,11 +29,11 @@ def draw(folder: Path, shards: Sequence[str], size: int, seed: str) -> Embedding
         part = open_shard(folder, shard)
         if vectors is None:
             vectors = np.empty((len(place), part.vectors.shape[1]), dtype=part.vectors.dtype)
-        where = np.flatnonzero(place[:, 0] == number)
-        where = where[np.argsort(place[where, 1])]  # rows in the order of the file
-        rows = place[where, 1]
-        vectors[where] = part.vectors[rows]
-        for i, row in zip(where, rows, strict=True):
+        positions = np.flatnonzero(place[:, 0] == number)
+        positions = positions[np.argsort(place[positions, 1])]  # rows in the order of the file
+        rows = place[positions, 1]
+        vectors[positions] = part.vectors[rows]
+        for i, row in zip(positions, rows, strict=True):
             keys[i] = part.keys[row]
     assert vectors is not None
     return Embeddings(vectors, keys)

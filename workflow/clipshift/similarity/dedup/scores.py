@@ -79,29 +79,31 @@ def gather(
             for i, shard in enumerate(tqdm(shards, desc="gather", mininterval=5, file=sys.stderr)):
                 part = open_shard(folder, shard)
                 n = len(part.keys)
-                of = np.load(assigned[i]) if assigned else np.zeros(n, dtype=np.int32)
-                if len(of) != n:
+                labels = np.load(assigned[i]) if assigned else np.zeros(n, dtype=np.int32)
+                if len(labels) != n:
                     raise ClipshiftError(
-                        f"{assigned[i]} has {len(of)} rows, its shard {n}; delete it"
+                        f"{assigned[i]} has {len(labels)} rows, its shard {n}; delete it"
                     )
-                rows = np.flatnonzero(of % jobs == group)
+                rows = np.flatnonzero(labels % jobs == group)
                 for some in np.array_split(rows, len(rows) // COPY_ROWS + 1):
                     stream.write(np.ascontiguousarray(part.vectors[some]).tobytes())
                 keys += [part.keys[row] for row in rows]
-                cluster.append(of[rows])
+                cluster.append(labels[rows])
                 shape, dtype = (len(keys), part.vectors.shape[1]), part.vectors.dtype
-        of = np.concatenate(cluster)
+        labels = np.concatenate(cluster)
         if not keys:
-            yield Group(np.empty(shape, dtype), np.empty(0, dtype="U1"), of)
+            # An empty file cannot be mapped.
+            yield Group(np.empty(shape, dtype), np.empty(0, dtype="U1"), labels)
             return
         names = np.array(keys)
-        order = np.lexsort((names, of))
+        order = np.lexsort((names, labels))
+        # Sorted from file to file, a part at a time: the vectors of a group may exceed the memory.
         source = np.memmap(mixed, dtype, "r", shape=shape)
         with ordered.open("wb") as stream:
             for start in range(0, len(order), COPY_ROWS):
                 stream.write(source[order[start : start + COPY_ROWS]].tobytes())
         mixed.unlink()
-        yield Group(np.memmap(ordered, dtype, "r", shape=shape), names[order], of[order])
+        yield Group(np.memmap(ordered, dtype, "r", shape=shape), names[order], labels[order])
 
 
 def score(
@@ -116,10 +118,10 @@ def score(
     progress = tqdm(total=work, desc="pairs", unit_scale=True, mininterval=5, file=sys.stderr)
     for part in group.clusters():
         vectors = group.vectors[part]
-        value, earlier, found = _cluster(vectors, floor, engine)
+        value, earlier, new_pairs = _cluster(vectors, floor, engine)
         similarity[part] = value
         index[part] = np.where(earlier >= 0, earlier + part.start, -1)
-        pairs += [(i + part.start, j + part.start, *rest) for i, j, *rest in found]
+        pairs += [(i + part.start, j + part.start, *rest) for i, j, *rest in new_pairs]
         progress.update(len(vectors) ** 2 // 2)
     none = index < 0
     scores = pa.table(
@@ -139,12 +141,14 @@ def _cluster(
     """Each row's best earlier row in one cluster, and the cluster's pairs above the floor."""
     if floor is None:
         return (*engine.find(vectors), [])
+    # A row's bytes as one value, so that np.unique compares whole vectors: (N,) void.
     whole = np.ascontiguousarray(vectors).view(np.dtype((np.void, vectors[:1].nbytes)))[:, 0]
-    _, first, which = np.unique(whole, return_index=True, return_inverse=True)
-    original = first[which]  # per row the first row of the same vector
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    original = first[inverse]  # per row the first row of the same vector
     listed = original == np.arange(len(vectors))
     copies = np.flatnonzero(~listed)
     norms = (vectors[copies].astype(np.float64) ** 2).sum(1)
+    # A rounded vector is not quite of norm 1: its similarity to its copy is its squared norm.
     pairs = [(copies, original[copies], norms, np.ones(len(copies), dtype=bool))]
     value, index = engine.find(
         vectors,
@@ -176,6 +180,6 @@ def score_group(
         clusters: per shard its clusters; empty: all points are of one cluster.
     """
     with gather(pool, shards, clusters, group, jobs) as points:
-        found, close = score(points, floor)
+        table, close = score(points, floor)
     write_parquet(pairs, close)
-    write_parquet(scores, found)
+    write_parquet(scores, table)

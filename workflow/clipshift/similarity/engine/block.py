@@ -52,6 +52,7 @@ def scan_block(
     similarity = [Best.empty(len(x), x.device) for _ in range(plan.sets)]
     margin = [Best.empty(len(x), x.device) for _ in range(plan.sets)]
     rows = encode_rows(x, plan.matrix, plan.projection, plan.kind)
+    # The compiled kernel widens stored values as it reads them, torch needs them widened.
     vectors = x if plan.compiled else x.double()
     counts = Counts()
     for tile in plan.tiles:
@@ -66,11 +67,12 @@ def screen(rows: Codes, vectors: torch.Tensor, tile: Tile, scratch: Scratch) -> 
     """Products of the codes, strip by strip, and the largest of each group."""
     n, _, w = tile.codes.shape
     b = len(rows.codes)
-    products = scratch.get((n, b, w), tile.codes)
+    products = scratch.get((n, b, w), tile.codes)  # strips first: each is written in one piece
     tops = scratch.get((n, b, w // GROUP), tile.codes)
     for strip, codes in enumerate(tile.codes):
         multiply(rows.codes, codes, products[strip])
         torch.amax(products[strip].view(b, -1, GROUP), 2, out=tops[strip])
+    # (n, B, W / GROUP) -> (B, G), groups in the order of the columns.
     return Screened(tile, products, tops.transpose(0, 1).reshape(b, -1), rows, vectors)
 
 
@@ -94,8 +96,8 @@ def above(
         wanted, taken: (B,) and (T,) bool, the rows and the columns that count.
     """
     if not plan.compiled:
-        where = screened.tops.device
-        masks = (torch.from_numpy(mask).to(where) for mask in (wanted, taken))
+        device = screened.tops.device
+        masks = (torch.from_numpy(mask).to(device) for mask in (wanted, taken))
         r, c, value = (t.cpu().numpy() for t in refine_above(screened, floor, *masks))
         return r, c, value
     from clipshift.similarity.engine import kernel
@@ -107,12 +109,13 @@ def above(
         tile.bounds, tile.errors, tile.vectors,
     )  # fmt: skip
     call: Any = kernel.above
+    # The kernel counts on when its arrays are full, so that a second call has room for all.
     room = 4096
     while True:
-        found, similarity = np.empty((room, 2), dtype=np.int64), np.empty(room)
-        count = call(*arguments, wanted, taken, SLACK, floor, found, similarity)
+        pairs, similarity = np.empty((room, 2), dtype=np.int64), np.empty(room)
+        count = call(*arguments, wanted, taken, SLACK, floor, pairs, similarity)
         if count <= room:
-            return found[:count, 0], found[:count, 1], similarity[:count]
+            return pairs[:count, 0], pairs[:count, 1], similarity[:count]
         room = count
 
 

@@ -18,15 +18,16 @@ def scan_plain(x: torch.Tensor, sets: Sequence[ColumnSet]) -> tuple[list[Best], 
     step = max(1, BLOCK_BYTES // (8 * (len(x) + x.shape[1])))
     similarity, margin = [], []
     for columns in sets:
-        found, gap = Best.empty(len(x), x.device), Best.empty(len(x), x.device)
+        nearest, gap = Best.empty(len(x), x.device), Best.empty(len(x), x.device)
         for start in range(0, len(columns.vectors), step):
             part = slice(start, start + step)
             wide = torch.from_numpy(columns.vectors[part].astype(np.float64)).to(x.device)
             s = x @ wide.T  # (B, step)
-            found.join(Best(*first_max(s, 1)), start)
+            nearest.join(Best(*first_max(s, 1)), start)
+            # In place, to save a block's memory: the similarities have been read.
             if columns.thresholds is not None:
                 s -= torch.from_numpy(columns.thresholds[part].astype(np.float64)).to(x.device)
             gap.join(Best(*first_max(s, 1)), start)
-        similarity.append(found)
+        similarity.append(nearest)
         margin.append(gap)
     return similarity, margin

@@ -26,10 +26,12 @@ def dots(
         rows: (B, D) float64; columns: (T, D) float64.
         r: (P,) int64, ascending; c: (P,) int64, no pair twice.
     """
+    # The pattern of a sparse (B, T) matrix in CSR: only its entries are multiplied. Gathered
+    # rows[r] and columns[c] would take 2 P D numbers.
     starts = torch.searchsorted(r, torch.arange(len(rows) + 1, device=r.device))
     zeros = torch.zeros(len(r), dtype=rows.dtype, device=rows.device)
     pattern = torch.sparse_csr_tensor(
         starts, c, zeros, size=(len(rows), len(columns)), check_invariants=False
     )
-    found: torch.Tensor = torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0)
-    return found.values()
+    sampled: torch.Tensor = torch.sparse.sampled_addmm(pattern, rows, columns.T, beta=0.0)
+    return sampled.values()

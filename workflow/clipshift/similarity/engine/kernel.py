@@ -154,7 +154,7 @@ def refine(  # noqa: PLR0912, PLR0915 (stages of one loop, over the same notes)
     Args:
         products: (n, B, W) int32 or float32, of n strips of W columns; tops: (B, G), of each group.
         scale, errors, rows: of the rows, (B,), (B, 3) and (B, D) float32.
-        tile_scale, bounds, own, low, middle, near: of the tile, see `columns.Tile`.
+        tile_scale, bounds, low, middle, near: of the tile, see `queries.Tile`; own: its `errors`.
         limits: (T,) float64; columns: (T, D) float32, or the bits of float16; index: (T,) int64, -1
             for padding.
         value, first, margin, margin_first: (B,) float64 and int64, changed in place.
@@ -199,6 +199,7 @@ def refine(  # noqa: PLR0912, PLR0915 (stages of one loop, over the same notes)
                     limit = near[base + j] if which == 1 else np.float32(0)
                     product = products[base // strip, r, base % strip + j]
                     guess[j] = np.float32(product) * at - limit
+                # Padding is never a maximum, and the same column is not computed twice.
                 t = base + _first_max(guess)
                 if index[t] < 0 or (which == 1 and t == seeds[k, 0]):
                     t = -1
@@ -229,9 +230,11 @@ def refine(  # noqa: PLR0912, PLR0915 (stages of one loop, over the same notes)
                 g = int(opened[k, i])
                 at, wide = scale[r] * tile_scale[g], bound[k, g] - estimate[k, g]
                 base = g * GROUP
+                # A strip holds whole groups, so that a group's products lie side by side.
                 part = products[base // strip, r, base % strip : base % strip + GROUP]
                 _open_columns(part, at, wide, near, base, v, m, guess, hit)
                 for j in range(GROUP):
+                    # Written always, kept by the count: a loop without branches.
                     places[k, some], reach[k, some] = base + j, guess[j]
                     some += int(hit[j])
             e0, e1, e2 = errors[r, 0], errors[r, 1], errors[r, 2]

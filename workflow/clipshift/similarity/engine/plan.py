@@ -113,7 +113,7 @@ def _number_of_axes(
     some = [spread(vectors, TRIAL_COLUMNS // len(sets)) for vectors in sets]
     ends = np.cumsum([len(s) for s in some])
     columns = np.concatenate(some)
-    truth = rows @ torch.from_numpy(columns.astype(np.float32)).T
+    truth = rows @ torch.from_numpy(columns.astype(np.float32)).T  # (R, C)
     costs: dict[int, float] = {}
     for k in reversed(_choices(d)):
         p = projection(axes, k)
@@ -125,6 +125,7 @@ def _number_of_axes(
         )
         # The margins leave about as many pairs open again.
         computed = 2 * open_pairs / len(rows)
+        # Nanoseconds for one row: screen all columns, project it, compute what stays open.
         costs[k] = total * k * SCREENED[kind] + d * k * PROJECTED + computed * d * COMPUTED
         if costs[k] > 1.05 * min(costs.values()):
             break  # fewer axes leave ever more pairs open
@@ -133,11 +134,11 @@ def _number_of_axes(
 
 def _choices(d: int) -> list[int]:
     """Multiples of STEP in steps of about an eighth, and D itself."""
-    found, k = [], 2 * STEP
+    numbers, k = [], 2 * STEP
     while k < d:
-        found.append(k)
+        numbers.append(k)
         k = max(k + STEP, k * 9 // 8 // STEP * STEP)
-    return [*found, d]
+    return [*numbers, d]
 
 
 def _bounds(rows: Codes, columns: Codes) -> torch.Tensor:
@@ -145,8 +146,9 @@ def _bounds(rows: Codes, columns: Codes) -> torch.Tensor:
     estimate = (rows.codes.float() * rows.scale[:, None]) @ (
         columns.codes.float() * columns.scale[:, None]
     ).T
-    left = torch.stack([rows.error, rows.norm, rows.outside], 1)
-    right = torch.stack([columns.norm, columns.error, columns.outside], 1)
+    # Crosswise, see `screen`: the error of one side meets the norm of the other.
+    left = torch.stack([rows.error, rows.norm, rows.outside], 1)  # (S, 3)
+    right = torch.stack([columns.norm, columns.error, columns.outside], 1)  # (M, 3)
     return estimate + left @ right.T
 
 

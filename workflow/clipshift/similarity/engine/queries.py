@@ -94,7 +94,7 @@ def cut(
 ) -> list[Tile]:  # fmt: skip
     """The tiles of all sets, in the order of the sets; `dtype` of their vectors."""
     tiles = []
-    for of, columns in enumerate(sets):
+    for place, columns in enumerate(sets):
         m = len(columns.vectors)
         limits = np.zeros(m) if columns.thresholds is None else columns.thresholds
         # Ascending thresholds: the columns of a group have nearly the same, and the largest margins
@@ -102,30 +102,33 @@ def cut(
         order = np.argsort(limits, kind="stable")
         for part in np.array_split(order, -(-m // shape.tile)):
             tiles.append(
-                _tile(of, columns.vectors[part], limits[part], part, p, kind, where, shape, dtype)
+                _tile(
+                    place, columns.vectors[part], limits[part], part, p, kind, where, shape, dtype
+                )
             )
     return tiles
 
 
 def _tile(
-    of: int, vectors: np.ndarray, limits: np.ndarray, index: np.ndarray, p: Projection, kind: Kind,
-    where: torch.device, shape: Shape, dtype: torch.dtype,
+    place: int, vectors: np.ndarray, limits: np.ndarray, index: np.ndarray, p: Projection,
+    kind: Kind, where: torch.device, shape: Shape, dtype: torch.dtype,
 ) -> Tile:  # fmt: skip
+    # Strips of one width, a multiple of GROUP; what the last one lacks is padding.
     strips = -(-len(vectors) // shape.strip)
     strip = -(-len(vectors) // (strips * GROUP)) * GROUP
     pad = strips * strip - len(vectors)
     wide = np.zeros((len(vectors) + pad, vectors.shape[1]))
     wide[: len(vectors)] = vectors
-    found = encode_columns(wide, p, kind, GROUP)
-    errors = torch.stack([found.norm, found.error, found.outside], 1)
+    coded = encode_columns(wide, p, kind, GROUP)
+    errors = torch.stack([coded.norm, coded.error, coded.outside], 1)  # (T, 3)
     exact = np.concatenate([limits, np.full(pad, np.inf)])
     # Finite, so that no difference of two infinities is NaN.
     near = torch.from_numpy(np.minimum(exact, np.finfo(np.float32).max).astype(np.float32))
     return Tile(
-        of=of,
+        of=place,
         size=len(vectors),
-        codes=found.codes.view(strips, strip, -1).transpose(1, 2).contiguous().to(where),
-        scale=found.scale.to(where),
+        codes=coded.codes.view(strips, strip, -1).transpose(1, 2).contiguous().to(where),
+        scale=coded.scale.to(where),
         errors=errors.to(where),
         bounds=errors.view(-1, GROUP, 3).amax(1).T.contiguous().to(where),
         low=near.view(-1, GROUP).amin(1).to(where),

@@ -44,27 +44,28 @@ def refine(screened: Screened, similarity: Best, margin: Best) -> int:
     """Raise the maxima of the block's rows by the tile's columns; returns the pairs computed."""
     rows, tile = screened.rows, screened.tile
     estimate = screened.tops * (rows.scale[:, None] * tile.scale)  # (B, G)
-    errors = torch.stack([rows.error, rows.norm, rows.outside], 1)
-    bound = torch.addmm(estimate, errors, tile.bounds).add_(SLACK)
-    every = torch.arange(len(errors), device=errors.device)
+    errors = torch.stack([rows.error, rows.norm, rows.outside], 1)  # (B, 3)
+    bound = torch.addmm(estimate, errors, tile.bounds).add_(SLACK)  # (B, G)
+    all_rows = torch.arange(len(errors), device=errors.device)
     computed = 0
-    for seed in _seeds(screened, estimate, every):
-        computed += _compute(screened, every, seed, similarity, margin)
+    for seed in _seeds(screened, estimate, all_rows):
+        computed += _compute(screened, all_rows, seed, similarity, margin)
+    # Read after the seeds, which have raised them.
     floors = similarity.value.float(), margin.value.float()
     r, c = _candidates(screened, estimate, bound, errors, floors)
     return computed + _compute(screened, r, c, similarity, margin)
 
 
 def _seeds(
-    screened: Screened, estimate: torch.Tensor, every: torch.Tensor
+    screened: Screened, estimate: torch.Tensor, all_rows: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(B,) the most promising column for either maximum."""
     tile = screened.tile
     group = estimate.argmax(1)
-    similar = group * GROUP + screened.group(every, group).argmax(1)
+    similar = group * GROUP + screened.group(all_rows, group).argmax(1)
     group = (estimate - tile.middle).argmax(1)
     limits = tile.near.view(-1, GROUP)[group]
-    return similar, group * GROUP + (screened.group(every, group) - limits).argmax(1)
+    return similar, group * GROUP + (screened.group(all_rows, group) - limits).argmax(1)
 
 
 def _candidates(
@@ -79,12 +80,13 @@ def _candidates(
     reach |= bound - tile.low >= margin[:, None]
     r, g = reach.nonzero(as_tuple=True)
     guess = screened.group(r, g)  # (C, GROUP)
+    # The group's half-width holds for each of its columns; their own, smaller one comes last.
     width = (bound - estimate)[r, g][:, None]
     need = torch.minimum(similarity[r][:, None], margin[r][:, None] + limits.view(-1, GROUP)[g])
     at, inside = (guess + width >= need).nonzero(as_tuple=True)
     r, c = r[at], g[at] * GROUP + inside
-    own = guess[at, inside] + (errors[r] * tile.errors[c]).sum(1) + SLACK
-    reach = own >= torch.minimum(similarity[r], margin[r] + limits[c])
+    column_bound = guess[at, inside] + (errors[r] * tile.errors[c]).sum(1) + SLACK
+    reach = column_bound >= torch.minimum(similarity[r], margin[r] + limits[c])
     return r[reach], c[reach]
 
 
@@ -92,8 +94,9 @@ def _compute(
     screened: Screened, r: torch.Tensor, c: torch.Tensor, similarity: Best, margin: Best
 ) -> int:
     tile = screened.tile
-    there = tile.index[c] >= 0
-    r, c = r[there], c[there]
+    # Not padding.
+    real = tile.index[c] >= 0
+    r, c = r[real], c[real]
     value = dots(screened.vectors, tile.vectors, r, c)
     similarity.improve(r, value, tile.index[c])
     margin.improve(r, value - tile.limits[c], tile.index[c])

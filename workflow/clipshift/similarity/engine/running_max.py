@@ -49,6 +49,7 @@ class Best:
         new = self.value.scatter_reduce(0, r, value, "amax")
         first = torch.where(new > self.value, NONE, self.index)
         tied = value == new[r]
+        # A GPU scatters in any order: of equals the lowest index is taken, not the last written.
         self.index = first.scatter_reduce(0, r[tied], index[tied], "amin")
         self.value = new
 

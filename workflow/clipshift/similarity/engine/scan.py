@@ -195,12 +195,13 @@ class Scanner:
             counts = Counts(pairs, pairs)
         else:
             similarity, margin, counts = scan_block(self.plan, x, scratch)
+            # The padding rows met as many columns as the others, and are no pairs.
             counts.pairs = counts.pairs // padded * n
-        found = [
+        maxima = [
             Maxima(*(t[:n].cpu().numpy() for t in (s.value, s.index, m.value, m.index)))
             for s, m in zip(similarity, margin, strict=True)
         ]
-        return found, counts
+        return maxima, counts
 
 
 def _release(rows: np.ndarray) -> None:
@@ -256,6 +257,7 @@ def best_over(
     for part in parts:
         if len(part):
             scanner = Scanner([ColumnSet(part)], rows, len(rows), device, screen, like=like)
+            # Any axes give valid bounds: those of the first part serve the others, unfitted.
             like = scanner.plan
             pieces = [piece.maxima[0] for piece in scanner.scan(rows)]
             value, index = (np.concatenate([getattr(m, f) for m in pieces]) for f in _FIELDS[:2])

@@ -80,8 +80,8 @@ def projection(axes: np.ndarray, k: int, seed: int = 0) -> Projection:
 
 def _orthonormal(matrix: np.ndarray) -> np.ndarray:
     """Columns of the same span (torch's is several times as fast as numpy's here)."""
-    found: np.ndarray = torch.linalg.qr(torch.from_numpy(matrix))[0].numpy()
-    return found
+    q: np.ndarray = torch.linalg.qr(torch.from_numpy(matrix))[0].numpy()
+    return q
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,7 @@ def encode_rows(x: torch.Tensor, matrix: torch.Tensor, p: Projection, kind: Kind
         return Codes(_filled(y), torch.ones_like(inside), inside * UP, error * UP, outside)
     scale = y.abs().amax(1).clamp(min=1e-30) / LEVELS
     codes = (y / scale[:, None]).round_()
+    # y - scale * codes, without a temporary.
     error = torch.linalg.vector_norm(torch.addcmul(y, codes, scale[:, None], value=-1), dim=1)
     norm = (inside + error) * UP
     return Codes(_filled(codes.to(torch.int8)), scale, norm, (error + ex) * UP, outside)
@@ -148,6 +149,7 @@ def encode_columns(q: np.ndarray, p: Projection, kind: Kind, group: int) -> Code
     wide = np.asarray(q, dtype=np.float64)
     y = wide @ p.matrix
     inside = np.linalg.norm(y, axis=1)
+    # The difference of two sums near 1 has lost its last digits; 1e-13 keeps it a bound.
     rest = np.maximum((wide * wide).sum(1) - inside**2, 0) + 1e-13
     outside = np.zeros(len(q)) if p.whole else np.sqrt(rest)
     if kind == "float32":
@@ -196,6 +198,7 @@ def integers_are_exact(where: torch.device, k: int = 512) -> bool:
     """
     try:
         wide = torch.full((32, k), LEVELS, dtype=torch.int8)
+        # Extreme codes of one sign and of alternating signs: the first to saturate.
         wide[1::2] = -LEVELS
         wide[2::4, ::2] = -LEVELS
         random = torch.from_numpy(
@@ -204,7 +207,7 @@ def integers_are_exact(where: torch.device, k: int = 512) -> bool:
         rows = torch.cat([wide, random])
         columns = rows.T.contiguous()
         out = torch.empty(64, 64, dtype=torch.int32, device=where)
-        got = multiply(rows.to(where), columns.to(where), out).cpu()
+        products = multiply(rows.to(where), columns.to(where), out).cpu()
     except (RuntimeError, AttributeError):
         return False
-    return bool((got == (rows.double() @ columns.double()).to(torch.int32)).all())
+    return bool((products == (rows.double() @ columns.double()).to(torch.int32)).all())

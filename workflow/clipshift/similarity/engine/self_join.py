@@ -95,13 +95,13 @@ class Earlier:
         value = np.full(len(vectors), -np.inf)
         index = np.full(len(vectors), -1, dtype=np.int64)
         wanted = np.ones(len(vectors), dtype=bool) if listed is None else listed
-        for found in self._all(vectors, floor if on_pairs else None, wanted, chunk):
-            part = slice(found.start, found.start + len(found.best.value))
-            new, at = found.best.value.numpy(), found.best.index.numpy()
+        for block in self._all(vectors, floor if on_pairs else None, wanted, chunk):
+            part = slice(block.start, block.start + len(block.best.value))
+            new, at = block.best.value.numpy(), block.best.index.numpy()
             better = new > value[part]  # strict: columns come in order
             value[part] = np.where(better, new, value[part])
             index[part] = np.where(better, at, index[part])
-            for pairs in found.pairs:
+            for pairs in block.pairs:
                 if on_pairs is not None and len(pairs[0]):
                     on_pairs(*pairs)
         return value, index
@@ -130,44 +130,48 @@ class Earlier:
         """All rows from `first` on against the columns [first, first + chunk)."""
         columns = ColumnSet(np.asarray(vectors[first : first + chunk]))
         shape = CPU if self.where.type == "cpu" else GPU
-        made = plan.with_tiles(p, [columns], self.where, self.compiled, self.kind, shape)
+        tile_plan = plan.with_tiles(p, [columns], self.where, self.compiled, self.kind, shape)
 
         def work(span: _Span, scratch: Scratch) -> list[_Found]:
-            found = [self._block(made, vectors, first, span, floor, listed, scratch)]
+            results = [self._block(tile_plan, vectors, first, span, floor, listed, scratch)]
             if span.own:
-                found.append(
+                results.append(
                     self._triangle(vectors, span.start, span.stop, span.start, floor, listed)
                 )
-            return found
+            return results
 
-        for parts in in_order(work, _spans(made, first, len(vectors), shape.block), self.where):
+        for parts in in_order(
+            work, _spans(tile_plan, first, len(vectors), shape.block), self.where
+        ):
             yield from parts
 
     def _block(
-        self, made: Plan, vectors: np.ndarray, first: int, span: _Span, floor: float | None,
+        self, tile_plan: Plan, vectors: np.ndarray, first: int, span: _Span, floor: float | None,
         listed: np.ndarray, scratch: Scratch,
     ) -> _Found:  # fmt: skip
         """Rows against the tiles and strips before them."""
         x = torch.from_numpy(np.array(vectors[span.start : span.stop])).float().to(self.where)
         b = len(x)
         if self.where.type != "cpu":
+            # Integer products of GPUs want whole multiples of rows; zeros decide nothing.
             x = torch.nn.functional.pad(x, (0, 0, 0, -b % 32))
-        coded = encode_rows(x, made.matrix, made.projection, made.kind)
-        stored = x if made.compiled else x.double()
+        coded = encode_rows(x, tile_plan.matrix, tile_plan.projection, tile_plan.kind)
+        stored = x if tile_plan.compiled else x.double()
+        # Without thresholds the margin is the similarity: the second maxima are not read.
         best, same = Best.empty(len(x), self.where), Best.empty(len(x), self.where)
         pairs: list[Pairs] = []
-        parts = made.tiles[: span.tiles]
+        parts = tile_plan.tiles[: span.tiles]
         if span.strips:
-            parts = [*parts, made.tiles[span.tiles].leading(span.strips)]
+            parts = [*parts, tile_plan.tiles[span.tiles].leading(span.strips)]
         for tile in parts:
             screened = screen(coded, stored, tile, scratch)
-            maxima(made, screened, best, same)
+            maxima(tile_plan, screened, best, same)
             if floor is not None:
                 index = tile.index.cpu().numpy()
                 rows = np.zeros(len(x), dtype=bool)
                 rows[:b] = listed[span.start : span.stop]
                 taken = (index >= 0) & listed[first + np.maximum(index, 0)]
-                r, c, s = above(made, screened, floor, rows, taken)
+                r, c, s = above(tile_plan, screened, floor, rows, taken)
                 pairs.append((r + span.start, index[c] + first, s))
         moved = Best.empty(b, torch.device("cpu"))
         moved.join(Best(best.value[:b].cpu(), best.index[:b].cpu()), first)
@@ -201,14 +205,14 @@ class Earlier:
         return _Found(start, Best(value.cpu(), index.cpu() + since), pairs)
 
 
-def _spans(made: Plan, first: int, rows: int, block: int) -> Iterator[_Span]:
+def _spans(tile_plan: Plan, first: int, rows: int, block: int) -> Iterator[_Span]:
     """The rows of a chunk strip by strip, then all rows after it."""
     start = first
-    for k, tile in enumerate(made.tiles):
+    for k, tile in enumerate(tile_plan.tiles):
         width = tile.codes.shape[2]
         for strip, at in enumerate(range(0, tile.size, width)):
             stop = min(at + width, tile.size)
             yield _Span(start + at, start + stop, k, strip, own=True)
         start += tile.size
     for at in range(start, rows, block):
-        yield _Span(at, min(at + block, rows), len(made.tiles), 0, own=False)
+        yield _Span(at, min(at + block, rows), len(tile_plan.tiles), 0, own=False)

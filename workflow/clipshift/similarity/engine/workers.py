@@ -23,15 +23,15 @@ def in_order(
     On a CPU each thread takes items of its own, with torch's own threads left out: the small
     operations between two products would leave them waiting. A GPU gets one thread.
     """
-    own = threading.local()
+    local = threading.local()
     count = 1 if where.type != "cpu" else threads or torch.get_num_threads()
 
     def call(item: T) -> R:
-        if not hasattr(own, "scratch"):
-            own.scratch = Scratch()
+        if not hasattr(local, "scratch"):
+            local.scratch = Scratch()
             if count > 1:
                 torch.set_num_threads(1)
-        return work(item, own.scratch)
+        return work(item, local.scratch)
 
     before = torch.get_num_threads()
     pending: deque[Future[R]] = deque()

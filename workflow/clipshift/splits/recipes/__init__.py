@@ -54,11 +54,11 @@ def select(
     db.execute(f"CREATE TABLE score AS {query}")
     number = count(db, f"FROM {points} WHERE dropped IS NULL")
     scored = f"FROM {points} JOIN score USING (key) WHERE dropped IS NULL"
-    if (there := count(db, scored)) != number:
-        what = "decisions" if rule.by_domain else "margins"
+    if (available := count(db, scored)) != number:
+        scores_name = "decisions" if rule.by_domain else "margins"
         raise ClipshiftError(
-            f"{name}: {number - there} of {number} points have no {what}; delete the "
-            f"{what} of this data set and run again"
+            f"{name}: {number - available} of {number} points have no {scores_name}; delete the "
+            f"{scores_name} of this data set and run again"
         )
     candidates = Candidates(name, number, like, lambda where: count(db, f"{scored} AND {where}"))
     db.execute(
@@ -86,11 +86,13 @@ def first(order: str, keep: Keep, candidates: Candidates) -> str:
             f"the split {candidates.split} wants to keep {size} points, but the de-duplicated pool "
             f"has only {candidates.number}; lower `keep`, or give a share of the pool"
         )
+    # Partitioned, so that candidates are ranked among themselves.
     return f"row_number() OVER (PARTITION BY dropped IS NULL ORDER BY {order}) <= {size}"
 
 
 def shuffled(seed: int) -> str:
     """A random order of points: by a hash of their keys."""
+    # No random(): the order must not depend on DuckDB's version, threads or row order.
     return f"md5('{seed}:' || key), key"
 
 

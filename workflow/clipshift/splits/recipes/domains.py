@@ -84,15 +84,15 @@ class Mix(Seeded):
     def kept(self, candidates: Candidates) -> str:
         """Drawn: within its domain, or among all."""
         natural, rendition = self.parts
-        for what, wanted, where in (
+        for noun, wanted, where in (
             ("natural points", natural, "verdict = 'natural'"),
             ("renditions", rendition, "verdict = 'rendition'"),
             ("points", self.random, "true"),
         ):
-            if wanted > (there := candidates.count(where)):
+            if wanted > (available := candidates.count(where)):
                 raise ClipshiftError(
-                    f"the split {candidates.split} wants {wanted} {what}, but there are only "
-                    f"{there} after de-duplication; lower its numbers, or the detectors' "
+                    f"the split {candidates.split} wants {wanted} {noun}, but there are only "
+                    f"{available} after de-duplication; lower its numbers, or the detectors' "
                     "`precision`"
                 )
         group, limit = "dropped IS NULL", str(self.random)
@@ -116,8 +116,8 @@ class Mix(Seeded):
         if self.classes is None:
             return None
         names = ", ".join("'{}'".format(name.replace("'", "''")) for name in self.classes)
-        own = f"SELECT key FROM {samples} WHERE list_contains([{names}]::VARCHAR[], class_name)"
-        return "class is not asked for", f"key NOT IN ({own})"
+        keys = f"SELECT key FROM {samples} WHERE list_contains([{names}]::VARCHAR[], class_name)"
+        return "class is not asked for", f"key NOT IN ({keys})"
 
     def groups(self, scores: Margins) -> str:
         return f"SELECT key, verdict AS name FROM {parquet(scores.decisions)}"

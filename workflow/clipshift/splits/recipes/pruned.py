@@ -41,6 +41,7 @@ class PrunedRule(Rule):
         return f"SELECT key, {COLUMNS} FROM {deciding(source, 'margin DESC, place')}"
 
     def kept(self, candidates: Candidates) -> str:
+        # repr is the shortest text that reads back as the same float.
         return f"NOT margin > {self.tolerance!r}"
 
     def reason(self) -> str:

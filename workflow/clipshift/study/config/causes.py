@@ -286,14 +286,14 @@ class Causes(Block):
 
 def asked(causes: Causes) -> list[tuple[str, list[int]]]:
     """What is evaluated: `split-model` or `split-model-head`, and its seeds."""
-    found = []
+    evaluated = []
     for r in causes.runs:
         spec = causes.models.get(r.model)
-        own = spec is not None and spec.objective != "simclr"
-        names = [f"{r.split}-{r.model}"] * own
+        without_head = spec is not None and spec.objective != "simclr"
+        names = [f"{r.split}-{r.model}"] * without_head
         names += [f"{r.split}-{r.model}-{head}" for head in r.heads]
-        found += [(name, r.seeds) for name in names]
-    return found
+        evaluated += [(name, r.seeds) for name in names]
+    return evaluated
 
 
 def evaluations(name: str, seeds: Sequence[int]) -> list[str]:

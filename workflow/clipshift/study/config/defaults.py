@@ -51,6 +51,6 @@ def filled(raw: Mapping[str, Any]) -> dict[str, Any]:
     >>> filled({"pools": {"web": {}}, "models": {"a": {}, "b": {}}})["pool"]
     'web'
     """
-    found = {key: only.candidates(raw) for key, only in ONLY.items()}
-    single = {key: names[0] for key, names in found.items() if len(names) == 1}
+    candidates = {key: only.candidates(raw) for key, only in ONLY.items()}
+    single = {key: names[0] for key, names in candidates.items() if len(names) == 1}
     return {"splits": SPLITS} | single | dict(raw)

@@ -14,8 +14,9 @@ INTRODUCTION = """\
 Generated from `workflow/clipshift/study/config/` by `clipshift config-docs --out config/README.md`;
 a test keeps it in step. A configuration is one YAML file (`snakemake --configfile FILE`, default
 `config/mini.yaml`); several files are merged, the later ones win. An unknown key is an error that
-names the file, the key and the nearest valid one; `clipshift check FILE` says so without a run.
-[examples/](../examples/README.md) has three short studies to start from.
+names the file, the key and the nearest valid one; `clipshift check FILE` says so without a run, and
+opens the data that the study needs. [examples/](../examples/README.md) has four short studies to
+start from.
 
 | file | what |
 |---|---|

@@ -2,12 +2,20 @@
 
 A pool or a set is either built from sources (`take`) or such a folder (`folder`); a pool may also
 lie in object storage (`storage`) or be downloaded (`urls`). Which of them a block is follows from
-its keys; `AnyPool` and `AnySet` are the types that a configuration holds.
+its keys; `AnyPool` and `AnySet` are the types that a configuration holds. Keys alone decide which
+files a study has, so it is planned where the data are not.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import (
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from clipshift.study.config.data import Block, Pool, TestSet
 from clipshift.study.config.urls import UrlPool
@@ -19,6 +27,10 @@ DATA_VARIABLE = "CLIPSHIFT_DATA"
 # The same for objects in storage: how their names begin, and where Snakemake puts them.
 STORED = "s3://"
 STORAGE_VARIABLE = "CLIPSHIFT_STORAGE"
+# The format of a set that is read where it lies.
+CLIP_BENCHMARK = "clip_benchmark"
+# Finds out the format when the data are opened.
+ANY = "any"
 
 
 class Folder(Block):
@@ -34,10 +46,59 @@ class Folder(Block):
     )
 
 
+class Readable(Folder):
+    """What is read in one of the formats of docs/formats.md; `folder` may be a file."""
+
+    format: str = Field(default=ANY, description="The format; `any`: the one that is recognised.")
+    columns: dict[str, str] = Field(
+        default={},
+        description="Fields of the data by other names than the format's: "
+        "`{caption: TEXT, image: path, label: wnid, key: id}`.",
+    )
+    units: str = Field(
+        default="*",
+        description="Which of the folder's tars or tables are read: a pattern of their names, "
+        "such as `train-*`.",
+    )
+    class_names: str | None = Field(
+        default=None,
+        description="File with a class name on each line, in the order of the labels (a relative "
+        "path is below the key `data`). Default: those that the data name.",
+    )
+
+    part: tuple[float, float] | None = Field(
+        default=None,
+        description="A range of every class in a seeded order, such as `[0, 0.2]`: blocks of the "
+        "same folder with ranges that do not overlap share no sample. Default: all.",
+    )
+    exclude: list[str] = Field(
+        default=[], description="Patterns of keys that are not read, such as `sketch/*`."
+    )
+
+    @model_validator(mode="after")
+    def _part_is_a_range(self) -> "Readable":
+        if self.part and not 0 <= self.part[0] < self.part[1] <= 1:
+            raise ValueError(f"`part` is a range within [0, 1], found {list(self.part)}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keys that came later are left out at their default: what was made before them stays."""
+        later = Readable.model_fields.keys() - Folder.model_fields
+        default = {key: type(self).model_fields[key].default for key in later}
+        return {k: v for k, v in handler(self).items() if default.get(k, ...) != v}
+
+
 class Tars(Block):
     """What every pool that img2dataset wrote declares."""
 
     tars: int = Field(ge=1, le=100_000, description="Tars are numbered from 0 to one below this.")
+    digits: int = Field(
+        default=5,
+        ge=1,
+        le=12,
+        description="Digits of the tars' numbers: 5 of img2dataset itself, 8 of DataComp's pools.",
+    )
     shards: int = Field(
         ge=1,
         le=100_000,
@@ -66,12 +127,18 @@ class Tars(Block):
         """How the words of its tars begin (see `clipshift.datasets.tar_paths`)."""
         raise NotImplementedError
 
+    def word(self, first: int, last: int) -> str:
+        """Some of its tars as a word."""
+        return f"{self.place}/{{{first:0{self.digits}d}..{last:0{self.digits}d}}}.tar"
+
 
 class FolderPool(Tars, Folder):
     """A pool that img2dataset wrote: `{00000..}.tar`, each with its `.parquet` and `_stats.json`.
 
     Numbers without a tar are counted, not refused. The tars are read where they are.
     """
+
+    format: Literal["img2dataset"] = Field(default="img2dataset", description="The format.")
 
     @property
     def place(self) -> str:
@@ -129,24 +196,79 @@ class CaptionedPool(Folder):
     shards: int = Field(ge=1, le=100_000, description="Number of shards.")
 
 
-class FolderSet(Folder):
-    """A labelled set in CLIP_benchmark's webdataset layout: `{split}/{0..}.tar`, `classnames.txt`.
+class ConvertedPool(Readable):
+    """A pool in any other format, or of one file, whose images are copied into shards.
 
-    `samples` and `classes` are checked against what the folder holds.
+    Images are copied as they are stored. What is no sample is counted by its reason.
     """
 
-    split: str = Field(default="test", description="Folder of the tars and of `nshards.txt`.")
+    shards: int = Field(
+        ge=1,
+        le=100_000,
+        description="Number of shards: one job of copying and one of embedding each.",
+    )
+    template: str | None = Field(
+        default=None,
+        description="Caption of labelled images, with `{class}`, and `{caption}` for their own. "
+        "Default: their own.",
+    )
+
+
+class FolderSet(Readable):
+    """A labelled set: in CLIP_benchmark's webdataset layout, or in any other `format`.
+
+    `samples` and `classes` are checked against what the folder holds. CLIP_benchmark's layout,
+    `{split}/{0..}.tar` and `classnames.txt`, is read where it lies; images of another are copied
+    as they are stored.
+    """
+
+    format: str = Field(
+        default=CLIP_BENCHMARK, description="The format; `any`: the one that is recognised."
+    )
+    split: str = Field(
+        default="test",
+        description="CLIP_benchmark's folder of the tars and of `nshards.txt`.",
+    )
     classes: int = Field(ge=2, description="Number of classes expected.")
     names: Literal["file", "openai_imagenet"] = Field(
         default="file",
-        description="Class names for the prompts: those of `classnames.txt`, or OpenAI's for the "
-        "1,000 classes of ImageNet, from open_clip (the file must have the same order).",
+        description="Class names for the prompts: those of the file or of the data, or OpenAI's "
+        "for classes of ImageNet, from open_clip: by WordNet ids, or 1,000 in the same order.",
     )
     role: Literal["test", "reference", "domain"] = Field(
         default="test",
         description="`reference`: labelled training data, the role of ImageNet-Train; `domain`: a "
         "test set of study B only, which the pool is not compared with.",
     )
+
+    @property
+    def in_place(self) -> bool:
+        """Whether its tars are read where they lie."""
+        return self.format == CLIP_BENCHMARK
+
+    @property
+    def written_split(self) -> str:
+        """The folder of the tars that are written of it, as CLIP_benchmark names them."""
+        return "train" if self.role == "reference" else "test"
+
+    @model_validator(mode="after")
+    def _keys_of_one_format(self) -> "FolderSet":
+        if not self.in_place and "split" in self.model_fields_set and self.split != "test":
+            raise ValueError(
+                "`split` is a folder of CLIP_benchmark's layout; give the `folder` (or file) of "
+                "the split, or the `units` (tars, tables) that belong to it"
+            )
+        if self.in_place and (
+            self.columns or self.class_names or self.units != "*" or self.part or self.exclude
+        ):
+            raise ValueError(
+                "`columns`, `units`, `part`, `exclude` and `class_names` are of other formats "
+                "than CLIP_benchmark's; add `format: any`, or the name of the format"
+            )
+        return self
+
+
+AnyFolder = FolderPool | CaptionedPool | ConvertedPool | FolderSet
 
 
 def _kind(value: Any) -> str:
@@ -160,13 +282,20 @@ def _kind(value: Any) -> str:
     return "outside" if "folder" in keys else "built"
 
 
+def _kind_of_pool(value: Any) -> str:
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    kind = _kind(value)
+    return "converted" if kind == "outside" and "tars" not in keys else kind
+
+
 AnyPool = Annotated[
     Annotated[Pool, Tag("built")]
     | Annotated[FolderPool, Tag("outside")]
     | Annotated[StoredPool, Tag("stored")]
     | Annotated[UrlPool, Tag("downloaded")]
-    | Annotated[CaptionedPool, Tag("captioned")],
-    Discriminator(_kind),
+    | Annotated[CaptionedPool, Tag("captioned")]
+    | Annotated[ConvertedPool, Tag("converted")],
+    Discriminator(_kind_of_pool),
 ]
 AnySet = Annotated[
     Annotated[TestSet, Tag("built")] | Annotated[FolderSet, Tag("outside")], Discriminator(_kind)

@@ -21,10 +21,10 @@ def load(*files: Path) -> Config:
 
 def merged(*files: Path) -> dict[str, Any]:
     """The keys of configuration files; as in Snakemake they are merged, and the later ones win."""
-    found: dict[str, Any] = {}
+    config: dict[str, Any] = {}
     for file in files:
-        found = _merge(found, _read(file))
-    return found
+        config = _merge(config, _read(file))
+    return config
 
 
 def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:

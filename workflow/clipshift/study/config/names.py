@@ -1,11 +1,21 @@
 """Names of blocks, and references to them: a name that is another block's says so in its type."""
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import Field
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
+
+
+def as_name(text: str) -> str:
+    """A valid name made of any text, such as a folder's.
+
+    >>> as_name("My photos (2024)"), as_name("n01440764")
+    ('my_photos_2024', 'n01440764')
+    """
+    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "data"
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,10 @@ from clipshift.study.config.domains import Domains
 from clipshift.study.config.encoders import Encoder
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
+    AnyFolder,
     AnyPool,
     AnySet,
-    CaptionedPool,
     Folder,
-    FolderPool,
-    FolderSet,
     takes,
 )
 from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
@@ -260,16 +258,22 @@ class Config(Block):
         return [name for name, s in self.sets.items() if s.role == "test"]
 
     @property
-    def folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+    def folders(self) -> dict[str, AnyFolder]:
         """Pools and sets that the user already has, by name."""
-        every = {**self.pools, **self.sets}
-        return {name: block for name, block in every.items() if isinstance(block, Folder)}
+        blocks = {**self.pools, **self.sets}
+        return {name: block for name, block in blocks.items() if isinstance(block, Folder)}
 
     @property
-    def domain_folders(self) -> dict[str, FolderPool | CaptionedPool | FolderSet]:
+    def domain_folders(self) -> dict[str, AnyFolder]:
         """Those of the folders that only study B reads."""
         ours = {self.pool, self.reference, *self.test_sets}
         return {name: block for name, block in self.folders.items() if name not in ours}
+
+    @property
+    def sizes(self) -> dict[str, dict[str, int]]:
+        """Pool -> configuration's key -> points that a split keeps of it, where it is a count."""
+        sizes = {f"splits.{name}": split.size for name, split in self.splits.items()}
+        return {self.pool: {key: size for key, size in sizes.items() if isinstance(size, int)}}
 
     def class_paths(self, *blocks: Any) -> dict[str, list[str]]:
         """Those of the class paths that the sources of some data sets can match, by class.
@@ -287,8 +291,8 @@ class Config(Block):
         """Words of the classes that a set has; those of others are none of its parameters."""
         if not takes(block):
             return self.evaluation.words
-        own = block.classes or self.class_paths(block)
-        return {name: texts for name, texts in self.evaluation.words.items() if name in own}
+        class_names = block.classes or self.class_paths(block)
+        return {name: texts for name, texts in self.evaluation.words.items() if name in class_names}
 
     @property
     def guard(self) -> str:
@@ -297,13 +301,13 @@ class Config(Block):
 
     def seeds_of(self, split: str) -> list[int]:
         """Training seeds of a split; none where no model is trained on it."""
-        own = self.splits[split].seeds if split in self.splits else None
-        return self.seeds if own is None else own
+        split_seeds = self.splits[split].seeds if split in self.splits else None
+        return self.seeds if split_seeds is None else split_seeds
 
     def model_of(self, split: str) -> str:
         """The model whose evaluations stand for a split."""
-        own = self.splits[split].model if split in self.splits else None
-        return own or self.model
+        split_model = self.splits[split].model if split in self.splits else None
+        return split_model or self.model
 
     @property
     def trained(self) -> list[str]:
@@ -345,8 +349,8 @@ class Config(Block):
     @model_validator(mode="after")
     def _built_or_outside(self) -> "Config":
         built = [n for n, b in {**self.pools, **self.sets}.items() if takes(b)]
-        for key, given in (("classes", self.classes), ("holdout", self.holdout)):
-            if built and not given:
+        for key, value in (("classes", self.classes), ("holdout", self.holdout)):
+            if built and not value:
                 raise ValueError(f"{key}: needed by what is taken from sources: {built}")
         return self
 

@@ -67,10 +67,12 @@ def label(value: Any) -> str:
         return "_".join(map(label, value))
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError(f"{value!r} has no short name; give one: `{{NAME: {value!r}}}`")
+    # By its text: Decimal(0.1) would spell out the binary fraction.
     size, unit = abs(Decimal(str(value))), ""
     if isinstance(value, float):
         size *= 100
     else:
+        # With two decimals at most: 22,500,000 is 22p5M, 22,123,456 is written out.
         fitting = ((n, u) for n, u in UNITS if size >= n and size * 100 % n == 0)
         divisor, unit = next(fitting, (1, ""))
         size /= divisor
@@ -120,13 +122,13 @@ def _axis(block: Mapping[str, Any], placeholder: str) -> str:
     raise ValueError(f"the block has no key for {{{placeholder}}}, only {list(block)}")
 
 
-def _values(given: Any, axis: str, placeholder: str) -> list[tuple[str, str, Any]]:
+def _values(setting: Any, axis: str, placeholder: str) -> list[tuple[str, str, Any]]:
     """(key, name, value) of all that a key is set to, one after the other."""
-    if not isinstance(given, Mapping | list) or not given:
+    if not isinstance(setting, Mapping | list) or not setting:
         raise ValueError(
             f"{{{placeholder}}} needs a list in `{axis}`, or names and values; at least one"
         )
-    pairs = given.items() if isinstance(given, Mapping) else [(label(v), v) for v in given]
+    pairs = setting.items() if isinstance(setting, Mapping) else [(label(v), v) for v in setting]
     single = axis != placeholder  # `{set}`: each of `sets` alone
     return [(axis, str(n), [v] if single and not isinstance(v, list) else v) for n, v in pairs]
 

@@ -46,8 +46,8 @@ class Causes:
         A class that only a test set's sources know is none of them.
         """
         data = self.cfg.pools[self.cfg.pool], self.cfg.sets[self.cfg.reference]
-        own = self.cfg.class_paths(*data)
-        known = [name for name in self.cfg.classes if name in own] or list(self.cfg.classes)
+        paths = self.cfg.class_paths(*data)
+        known = [name for name in self.cfg.classes if name in paths] or list(self.cfg.classes)
         return next(iter(self.class_files()), known)
 
     def class_files(self) -> list[str]:

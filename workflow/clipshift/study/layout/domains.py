@@ -56,8 +56,8 @@ class DomainLayout:
 
     def classifiers(self, tuned: bool) -> str:
         """Wildcard pattern of the classifiers that read images (`tuned`), or embeddings."""
-        every = self.block.classifiers if self.block else ()
-        return pattern(name for name in every if self.tuned(name) == tuned)
+        names = self.block.classifiers if self.block else ()
+        return pattern(name for name in names if self.tuned(name) == tuned)
 
     def tuned(self, classifier: str) -> bool:
         """Whether a classifier tunes its encoder on images."""

@@ -45,8 +45,8 @@ class Evaluations:
 
     def conditions(self) -> dict[str, list[str]]:
         """Condition -> its evaluations, one a seed."""
-        own = {split: self.at.runs(split) for split in self.cfg.trained}
-        return own | {name: evaluations(name, seeds) for name, seeds in asked(self.cfg.causes)}
+        by_split = {split: self.at.runs(split) for split in self.cfg.trained}
+        return by_split | {name: evaluations(name, seeds) for name, seeds in asked(self.cfg.causes)}
 
     def controlled(self) -> list[str]:
         """The evaluations of `causes.runs`, in their order."""
@@ -59,10 +59,10 @@ class Evaluations:
     def pattern(self) -> str:
         """Wildcard pattern of evaluations, of any seed."""
         block = self.cfg.causes
-        own = [n for n, m in block.models.items() if m.objective != "simclr"]
-        plain = rf"{NAME}-(?:{pattern([*self.cfg.models, *own])})-s\d+"
-        every = rf"{NAME}-(?:{pattern([*self.cfg.models, *block.models])})-s\d+"
-        return rf"{plain}|{every}-(?:{pattern(block.heads)})"
+        controlled = [n for n, m in block.models.items() if m.objective != "simclr"]
+        plain = rf"{NAME}-(?:{pattern([*self.cfg.models, *controlled])})-s\d+"
+        with_head = rf"{NAME}-(?:{pattern([*self.cfg.models, *block.models])})-s\d+"
+        return rf"{plain}|{with_head}-(?:{pattern(block.heads)})"
 
     def exported(self) -> str:
         """Wildcard pattern of the evaluations that CLIP_benchmark and open_clip could have made."""
@@ -159,12 +159,12 @@ class Evaluations:
     def how(self, evaluation: str) -> dict[str, Any]:
         """How a run is evaluated, the same for every test set."""
         name, block = parse(evaluation).protocol, self.cfg.evaluation
-        own: dict[str, Any] = dict(self.cfg.rendering.shared)
+        protocol: dict[str, Any] = dict(self.cfg.rendering.shared)
         if name:
-            own |= {"protocol": name, "head": self.cfg.causes.heads[name]}
+            protocol |= {"protocol": name, "head": self.cfg.causes.heads[name]}
         if block.undecodable != type(block)().undecodable:
-            own["undecodable"] = block.undecodable
-        return {"batch": block.batch, "precision": block.precision, **own}
+            protocol["undecodable"] = block.undecodable
+        return {"batch": block.batch, "precision": block.precision, **protocol}
 
     def tests(self, testsets: Iterable[str], evaluation: str) -> dict[str, dict[str, Any]]:
         """Per test set what an evaluation reads and writes."""

@@ -19,9 +19,9 @@ class Made:
     def __init__(self, main: bool = True):
         """Args: main: whether this is the process that plans, and not one that it started."""
         self._answers: dict[str, bool] = {}
-        given = os.environ.get(VARIABLE)
-        if not main and given and Path(given).exists():
-            self._answers = json.loads(Path(given).read_text())
+        path = os.environ.get(VARIABLE)
+        if not main and path and Path(path).exists():
+            self._answers = json.loads(Path(path).read_text())
 
     def __call__(self, path: str) -> bool:
         if path not in self._answers:

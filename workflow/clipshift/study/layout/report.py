@@ -28,8 +28,8 @@ def sampled(at: Layout) -> list[str]:
 
 def shown(block: FigureBlock, name: str) -> dict[str, Any]:
     """What the report has to know of a figure."""
-    own = {key: getattr(block, key) for key in ("kind", "section", "caption")}
-    return own | {"name": name, "image": block.image(name), "tables": block.tables(name)}
+    attributes = {key: getattr(block, key) for key in ("kind", "section", "caption")}
+    return attributes | {"name": name, "image": block.image(name), "tables": block.tables(name)}
 
 
 def report_contents(at: Layout, files: list[str]) -> dict[str, Any]:

@@ -8,7 +8,14 @@ from functools import cached_property
 from typing import Any
 
 from clipshift.core.brace_ranges import compact
-from clipshift.study.config.folders import EXTERNAL, CaptionedPool, FolderSet, Tars, takes
+from clipshift.study.config.folders import (
+    EXTERNAL,
+    CaptionedPool,
+    ConvertedPool,
+    FolderSet,
+    Tars,
+    takes,
+)
 from clipshift.study.config.study import Config
 from clipshift.study.layout.made import Made
 from clipshift.study.wildcards import pattern
@@ -34,10 +41,11 @@ class Layout:
         """The images of a shard, as a word (see `clipshift.datasets.tar_paths`)."""
         block = self.cfg.pools.get(dataset) or self.cfg.sets[dataset]
         if isinstance(block, Tars):
-            first, last = block.group(int(shard))
-            return f"{block.place}/{{{first:05d}..{last:05d}}}.tar"
+            return block.word(*block.group(int(shard)))
         if isinstance(block, FolderSet):
-            return f"{EXTERNAL}{block.folder}/{block.split}"
+            if block.in_place:
+                return f"{EXTERNAL}{block.folder}/{block.split}"
+            return f"results/sets/{dataset}/{block.written_split}/0.tar"
         if dataset in self.cfg.pools:
             return f"results/pools/{dataset}/{shard}.tar"
         return f"results/sets/{dataset}/{self.cfg.sets[dataset].split}/{int(shard)}.tar"
@@ -48,11 +56,17 @@ class Layout:
             return f"results/pools/{dataset}/{shard}.parquet"
         return f"results/sets/{dataset}/samples.parquet"
 
+    def checked_keys(self, dataset: str, encoder: str, shard: str) -> list[str]:
+        """What a shard's embedding waits for: the check that no two downloads share a key."""
+        made = self.made(self.embeddings(dataset, encoder, [shard])[0])
+        waits = isinstance(self.cfg.pools.get(dataset), Tars) and not made
+        return [f"results/pools/{dataset}/manifest.json"] if waits else []
+
     def pool_tars(self) -> list[str]:
         """The images of the whole pool, as words."""
         block = self.cfg.pools[self.pool]
         if isinstance(block, Tars):
-            return [f"{block.place}/{{00000..{block.tars - 1:05d}}}.tar"]
+            return [block.word(0, block.tars - 1)]
         return [self.tars(self.pool, shard) for shard in self.shards(self.pool)]
 
     def pool_tables(self) -> list[str]:
@@ -75,20 +89,25 @@ class Layout:
         """Wildcard pattern of the pools that are made of images and a JSON of captions."""
         return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, CaptionedPool))
 
+    def converted_pools(self) -> str:
+        """Wildcard pattern of the folder pools whose images are copied into shards."""
+        return pattern(n for n, b in self.cfg.pools.items() if isinstance(b, ConvertedPool))
+
+    def folder_sets(self, in_place: bool, *roles: str) -> str:
+        """Wildcard pattern of the sets in some roles that are folders, read in place or copied."""
+        sets = [(n, s) for n, s in self.cfg.sets.items() if isinstance(s, FolderSet)]
+        return pattern(n for n, s in sets if s.in_place == in_place and s.role in roles)
+
     def model_pattern(self) -> str:
         """Wildcard pattern of the models that differ in nothing but their split."""
         return pattern(self.cfg.models)
-
-    def folder_pattern(self, datasets: Iterable[str]) -> str:
-        """Wildcard pattern of those of some data sets that are folders."""
-        return pattern(name for name in datasets if name in self.cfg.folders)
 
     def inventory(self, dataset: str) -> str:
         """The record of a folder of the user's; it stands for the folder among a rule's inputs."""
         return f"results/external/{dataset}.json"
 
     def inventories(self, words: Iterable[str]) -> list[str]:
-        """The records of the user's folders among some words."""
+        """The records of the user's folders that some paths lie in."""
         outside = [f"{word}/" for word in words if word.startswith(EXTERNAL)]
         return [
             self.inventory(name)
@@ -107,7 +126,7 @@ class Layout:
         return [group for group in groups if len(group) > 1]
 
     def folder_word(self, dataset: str) -> str:
-        """How every word of a folder begins."""
+        """How every path of a folder begins."""
         return f"{EXTERNAL}{self.cfg.folders[dataset].folder}/"
 
     # Sources -------------------------------------------------------------------------------------
@@ -146,8 +165,8 @@ class Layout:
 
     def encoder_pattern(self, folders: bool) -> str:
         """Wildcard pattern of the encoders whose embeddings the user has, or of the others."""
-        every = self.cfg.encoders.items()
-        return pattern(n for n, e in every if (e.vectors is not None) == folders)
+        encoders = self.cfg.encoders.items()
+        return pattern(n for n, e in encoders if (e.vectors is not None) == folders)
 
     def embedding_folder(self, encoder: str, dataset: str) -> str:
         """The folder of the user's embeddings of a data set, as a word."""
@@ -169,8 +188,8 @@ class Layout:
     def dedup_record(self) -> list[str]:
         """Record and sweep of the de-duplication; none where nothing is dropped."""
         folder = f"results/dedup/{self.pool}/{self.cfg.encoder}"
-        there = self.cfg.dedup.rule != "none"
-        return [f"{folder}/{name}" for name in ("record.json", "sweep.csv") if there]
+        deduplicates = self.cfg.dedup.rule != "none"
+        return [f"{folder}/{name}" for name in ("record.json", "sweep.csv") if deduplicates]
 
     def embedded(self) -> list[str]:
         """Which points have an embedding, and are no duplicates: what splits choose from."""
@@ -212,10 +231,12 @@ class Layout:
         splits and figures of the study read.
         """
         read: dict[tuple[str, str], list[str]] = {}
-        own = self.cfg.encoder
+        study_encoder = self.cfg.encoder
         for split in self.cfg.splits:
-            read.setdefault((own, self.pool), []).extend(self.driving_sets(split))
-            read.setdefault((own, self.reference), []).extend(self.reference_driving_sets(split))
+            read.setdefault((study_encoder, self.pool), []).extend(self.driving_sets(split))
+            read.setdefault((study_encoder, self.reference), []).extend(
+                self.reference_driving_sets(split)
+            )
         for _, _, figure in self.cfg.figures.blocks():
             for encoder, sets in figure.margins(self):
                 read.setdefault((encoder, self.pool), []).extend(sets)
@@ -361,8 +382,8 @@ class Layout:
         clean = self.cfg.domains.clean if self.cfg.domains else {}
         for _, _, figure in self.cfg.figures.blocks():
             for split, names in figure.on_clean().items():
-                own = [clean[name].set for name in names if name in clean]
-                sets[split] = list(dict.fromkeys([*sets.get(split, []), *own]))
+                labelled_sets = [clean[name].set for name in names if name in clean]
+                sets[split] = list(dict.fromkeys([*sets.get(split, []), *labelled_sets]))
         return sets
 
     def clean_sets(self, split: str) -> list[str]:
