@@ -60,8 +60,8 @@ def after(change: Callable[[dict[str, Any]], Any]) -> dict[str, set[str]]:
         lambda c: [c.update({k: dict(reversed(c[k].items()))}) for k in ("sources", "splits")],
         lambda c: c["splits"].pop("near_sketch_90") and c.update(figures={}),
     ],
-    ids=["nothing", "where", "costs", "damage", "seeds", "own seeds", "contrasts", "class", "set", "order",
-         "gone"],
+    ids=["nothing", "where", "costs", "damage", "seeds", "own seeds", "contrasts", "class", "set",
+         "order", "gone"],
 )  # fmt: skip
 def test_what_changes_no_definition(change: Any) -> None:
     assert after(change) == {}
