@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -185,3 +186,106 @@ def test_pictures_beside_embeddings_join_by_key(tmp_path: Path) -> None:
     outside.write_bytes(photo(1))
     names = {"cat/1", "cat/1.png", str(outside), "missing", "nul\0", "x" * 5000}
     assert set(thumbnails.find(tmp_path / "p", names)) == {"cat/1", "cat/1.png", str(outside)}
+
+
+def drawing(rows: slice, columns: slice) -> bytes:
+    """A black shape on nothing."""
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[rows, columns, 3] = 255
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def test_images_of_equal_bytes_are_at_one_and_above_every_threshold(tmp_path: Path) -> None:
+    for side, order in (("train", range(40)), ("test", range(30, -1, -3)), ("reference", [0, 3])):
+        for i in order:
+            path = tmp_path / side / f"{i:02d}.jpg"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(photo(i))
+    run.audit(
+        audit_case.options(
+            tmp_path / "out", {}, thresholds=[0.9999, 1.0], main_threshold=1.0,
+            **{f"{side}_images": tmp_path / side for side in ("train", "test", "reference")},
+        ),
+        ["x"],
+    )  # fmt: skip
+    summary = read_json(tmp_path / "out/summary.json")
+    assert [row["count"] for row in summary["near_duplicates"]] == [11, 11]
+    assert summary["identical"]["count"] == 11
+    assert summary["similarity"]["quantiles"]["max"] == 1
+    near = pq.read_table(tmp_path / "out/nearest.parquet").to_pylist()
+    first = {n["test_key"]: n for n in near if n["rank"] == 1}
+    for key, row in first.items():
+        assert (row["train_key"], row["similarity"]) == (key, 1.0)
+        # The reference has the very bytes of two of them: those are not closer to training.
+        assert row["closer_than_reference"] == (key not in ("00.jpg", "03.jpg"))
+    assert max(n["similarity"] for n in near) == 1
+    removed = pq.read_table(tmp_path / "out/remove.parquet").to_pylist()
+    exact = {r["key"]: r for r in removed if r["above_1"]}
+    assert sorted(exact) == sorted(first)
+    for key, row in exact.items():
+        limit = first[key]["reference_similarity"]
+        assert row["closer_than_reference"] == (key not in ("00.jpg", "03.jpg"))
+        assert row["margin"] == pytest.approx(max(1 - limit, 0), abs=1e-9)
+
+
+def test_a_transparent_drawing_meets_its_copy_on_white_and_no_other(tmp_path: Path) -> None:
+    bar, box = drawing(slice(5, 60), slice(28, 36)), drawing(slice(20, 44), slice(6, 58))
+    for side, files in (("train", {"bar.png": bar}), ("test", {"box.png": box, "copy.png": bar})):
+        (tmp_path / side).mkdir()
+        for name, data in files.items():
+            (tmp_path / side / name).write_bytes(data)
+    flat = Image.new("RGB", (64, 64), "white")
+    with Image.open(io.BytesIO(bar)) as drawn:
+        flat.paste(drawn, mask=drawn.getchannel("A"))
+    flat.save(tmp_path / "train/flat.jpg", quality=95)
+    images = {f"{side}_images": tmp_path / side for side in ("train", "test")}
+    run.audit(audit_case.options(tmp_path / "out", {}, **images), ["x"])
+    near = pq.read_table(tmp_path / "out/nearest.parquet").to_pylist()
+    pairs = {(n["test_key"], n["train_key"]): n["similarity"] for n in near}
+    assert pairs["copy.png", "bar.png"] == 1
+    assert pairs["copy.png", "flat.jpg"] > 0.999
+    assert pairs["box.png", "bar.png"] < 0.95
+    green = audit_case.options(tmp_path / "green", {}, background="#00ff00", **images)
+    run.audit(green, ["x"])
+    near = pq.read_table(tmp_path / "green/nearest.parquet").to_pylist()
+    other = {(n["test_key"], n["train_key"]): n["similarity"] for n in near}
+    assert other["copy.png", "flat.jpg"] < 0.9
+
+
+def test_a_table_of_hugging_face_and_a_list_of_paths(tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    rows = [{"image": {"bytes": photo(i), "path": f"{i}.jpg"}, "label": i % 2} for i in range(6)]
+    rows.append({"image": {"bytes": photo(1)[:99], "path": "x.jpg"}, "label": 0})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hf/train-00000-of-00001.parquet")
+    (tmp_path / "i").mkdir()
+    for i in range(3):
+        (tmp_path / f"i/{i}.jpg").write_bytes(photo(i))
+    (tmp_path / "list.csv").write_text("filepath,title\ni/0.jpg,a\ni/1.jpg,b\ni/gone.jpg,c\n")
+    run.audit(
+        audit_case.options(
+            tmp_path / "out", {}, train_images=tmp_path / "hf", test_images=tmp_path / "list.csv"
+        ),
+        ["x"],
+    )
+    summary = read_json(tmp_path / "out/summary.json")
+    assert summary["inputs"]["train"]["rejected"] == {"undecodable image": 1}
+    assert summary["inputs"]["test"]["rejected"] == {"image file is missing": 1}
+    assert summary["identical"]["count"] == 2
+    with (tmp_path / "out/rejected.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == 2
+
+
+def test_labels_of_a_table_of_hugging_face(tmp_path: Path) -> None:
+    from clipshift.apps.labelling.catalogue import open_catalogue
+    from clipshift.apps.labelling.views import Pictures
+
+    (tmp_path / "hf").mkdir()
+    rows = [{"image": {"bytes": photo(i), "path": f"{i}.jpg"}} for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "hf/a.parquet")
+    catalogue = open_catalogue(tmp_path / "hf")
+    assert len(catalogue.items) == 3 and all(item.place is None for item in catalogue.items)
+    catalogue.prefetch([item.key for item in catalogue.items])
+    assert [catalogue.read(item) for item in catalogue.items] == [photo(i) for i in range(3)]
+    assert Pictures(catalogue).jpeg(catalogue.items[0].key) is not None

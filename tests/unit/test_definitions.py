@@ -51,6 +51,7 @@ def after(change: Callable[[dict[str, Any]], Any]) -> dict[str, set[str]]:
         lambda c: c,
         lambda c: c.update(study="other", data="/elsewhere"),
         lambda c: c["costs"].update(gpus=3),
+        lambda c: c["evaluation"].update(undecodable=0.2),
         lambda c: c.update(seeds=[0, 1, 7]),
         lambda c: c["splits"]["full"].update(seeds=[0]),
         lambda c: c["figures"].update(contrasts=[]),
@@ -59,8 +60,8 @@ def after(change: Callable[[dict[str, Any]], Any]) -> dict[str, set[str]]:
         lambda c: [c.update({k: dict(reversed(c[k].items()))}) for k in ("sources", "splits")],
         lambda c: c["splits"].pop("near_sketch_90") and c.update(figures={}),
     ],
-    ids=["nothing", "where", "costs", "seeds", "own seeds", "contrasts", "class", "set", "order",
-         "gone"],
+    ids=["nothing", "where", "costs", "damage", "seeds", "own seeds", "contrasts", "class", "set",
+         "order", "gone"],
 )  # fmt: skip
 def test_what_changes_no_definition(change: Any) -> None:
     assert after(change) == {}
@@ -90,6 +91,8 @@ def test_a_package_changes_all_that_is_drawn_from_it() -> None:
     ("change", "expected"),
     [
         (lambda c: c["rendering"].update(px=100), {"sources", "pools", "sets", "splits", "runs"}),
+        (lambda c: c["rendering"].update(background="#000000"),
+         {"sources", "embeddings", "runs", "evaluations"}),
         (lambda c: c["classes"]["food"].append("openclipart/food"), {"pools", "splits", "runs"}),
         (lambda c: c["holdout"].update(seed=3), {"pools", "sets", "splits", "runs"}),
         (lambda c: c["dedup"].update(threshold=0.9), {"dedup", "splits", "runs", "encoders"}),

@@ -21,6 +21,8 @@ from sklearn.metrics import balanced_accuracy_score
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json
 from clipshift.datasets import labelled_set
+from clipshift.datasets.shards import write_tar
+from clipshift.datasets.tars import Sample, read_tar
 from clipshift.evaluation import logits
 from clipshift.evaluation.logits import Files, How
 from clipshift.evaluation.summary import export, single
@@ -233,3 +235,32 @@ def test_weights_that_do_not_fit_are_refused(
         path.write_bytes(data[:1000] if damage == "truncated" else b"not weights")
     with pytest.raises(ClipshiftError, match=r"model\.pt is no model of this configuration"):
         open_clip_models.load("clipshift-test", MODEL, path, tmp_path)
+
+
+def test_damaged_images_are_left_out_of_every_number(world: dict[str, Any], tmp_path: Path) -> None:
+    """Those of the others are what they were; more than the share allows is an error."""
+    whole, folder = evaluate(world, tmp_path / "whole"), world["folder"]
+    samples = list(read_tar(folder / "mine/test/0.tar"))
+    for broken in (1, 3):
+        tar = tmp_path / f"{broken}.tar"
+        write_tar(
+            tar,
+            [
+                Sample(s.key, s.parts | ({"jpg": s.image[:200]} if i < broken else {}))
+                for i, s in enumerate(samples)
+            ],
+        )
+        tests = {"mine": Files(folder / "mine", str(tar), None, tmp_path / f"{broken}/r.parquet")}
+        names = sorted(s.key for s in samples[:broken])
+        if broken > 1:
+            with pytest.raises(
+                ClipshiftError, match=f"3 of 21 images of the set mine .*{names[0]}"
+            ):
+                logits.evaluate(folder / "record.json", folder / "model.pt", tests, How(8))
+            continue
+        logits.evaluate(folder / "record.json", folder / "model.pt", tests, How(8))
+        found = read(tmp_path / f"{broken}/r.parquet")
+        assert measure(found)["n"] == 20
+        assert found.record["left_out"] == {names[0]: "undecodable image"}
+        assert found.predicted.tolist() == whole.of(names, inside=False).predicted.tolist()
+        assert "left_out" not in whole.record

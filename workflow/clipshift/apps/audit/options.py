@@ -43,15 +43,15 @@ def _embeddings(what: str) -> Any:
 
 
 def _images(what: str) -> Any:
-    where = "files or tars; beside embeddings only for the page."
-    return _input(metavar="DIR", help=f"Images of the {what} set: {where}")
+    where = "files, tars or another format of data sets; beside embeddings only for the page."
+    return _input(metavar="PATH", help=f"Images of the {what} set: {where}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Near-duplicates of a test set in a training set.
 
-    Each of them is a folder of embeddings, a folder of images, or both.
+    Each of them is embeddings, images, or both.
     """
 
     train: Annotated[Path | None, _embeddings("training")] = None

@@ -332,14 +332,14 @@ def _outputs(summary: dict[str, Any]) -> list[str]:
 
 
 def _say(options: Options, summary: dict[str, Any]) -> None:
-    if same := summary["identical"]["count"]:
-        print(f"{same} of {summary['identical']['n']} test items are byte for byte in training")
     for row in summary["near_duplicates"]:
         print(
             f"{row['count']} of {row['n']} test items ({page.percent(row['share'])}, 95 % interval "
             f"{page.percent(row['low'])} to {page.percent(row['high'])}) have a training item more "
             f"similar than {row['threshold']:g}"
         )
+    if same := summary["identical"]["count"]:
+        print(f"{same} of {summary['identical']['n']} test items are byte for byte in training")
     if "accuracy" in summary:
         rows = summary["accuracy"]
         left_out = rows["rows_left_out"]

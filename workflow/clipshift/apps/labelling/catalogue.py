@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet
+from clipshift.core.files import read_parquet, unreadable
 from clipshift.datasets.any_images import open_images
 from clipshift.datasets.formats.base import Dataset, Unit
 from clipshift.datasets.listing import Listing
@@ -262,4 +262,4 @@ def table_rows(table: Path, needed: list[str], wanted: list[str]) -> Iterator[di
             for batch in file.iter_batches(BATCH, columns=columns):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise ClipshiftError(f"{table} is not a readable parquet file: {error}") from error
+        raise unreadable(table, "parquet", error) from error
