@@ -162,9 +162,7 @@ def test_folders_that_hold_something_else(tmp_path: Path) -> None:
         open_dataset(tmp_path)
     files(tmp_path / "a", "1.jpg", "2.jpg")
     tar(tmp_path / "a/0.tar", [("9.jpg", photo(9))])
-    with pytest.raises(
-        ClipshiftError, match=r"1 tars and image files, e\.g\. 1\.jpg; name"
-    ):
+    with pytest.raises(ClipshiftError, match=r"1 tars and image files, e\.g\. 1\.jpg; name"):
         open_dataset(tmp_path / "a")
     data, records, _ = read(tmp_path / "a", "image_folder")
     assert (data.name, len(records), data.left_out) == ("image_folder", 2, {"tar": 1})

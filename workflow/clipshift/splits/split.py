@@ -133,7 +133,10 @@ def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
     )
     clash = db.execute("SELECT min(key) FROM pool SEMI JOIN reference USING (key)").fetchall()
     if clash[0][0] is not None:
-        raise ClipshiftError(f"the key {clash[0][0]!r} is in the pool and in the reference set")
+        raise ClipshiftError(
+            f"the key {clash[0][0]!r} is in the pool and in the reference set; where one of them "
+            "is copied (`format`), `columns: {key: unit/key}` in its block keeps them apart"
+        )
 
 
 def _gather(db: duckdb.DuckDBPyConnection, recipe: Seeded, scores: Scores) -> None:
