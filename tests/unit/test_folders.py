@@ -327,3 +327,22 @@ def test_row_without_a_sample_is_not_lost_silently(tmp_path: Path) -> None:
 )
 def test_ranges_spell_out_the_same_paths(paths: list[str]) -> None:
     assert [str(path) for word in compact(paths) for path in spread(word)] == paths
+
+
+def test_keys_that_came_later_change_no_parameter_of_a_set() -> None:
+    """What was made of a set in CLIP_benchmark's layout before there were formats stays."""
+    assert set(SET.model_dump(exclude={"obtain"})) == {
+        "folder", "samples", "split", "classes", "names", "role",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"split": "val", "format": "image_folder"}, "`split` is a folder of CLIP_benchmark"),
+        ({"class_names": "x.txt"}, "add `format: any`"),
+    ],
+)
+def test_keys_of_another_format_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FolderSet(folder="x", classes=2, samples=2, **keys)

@@ -43,9 +43,10 @@ def test_links_between_two_folders_end(tmp_path: Path) -> None:
     files(tmp_path, "a/1.jpg", "b/2.jpg")
     (tmp_path / "a/b").symlink_to(tmp_path / "b")
     (tmp_path / "b/a").symlink_to(tmp_path / "a")
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
     data, records, _ = read(tmp_path)
     assert [r.key for r in records] == ["a/1.jpg", "a/b/2.jpg", "b/2.jpg", "b/a/1.jpg"]
-    assert data.left_out == {"link to a folder above it": 2}
+    assert data.left_out == {"link to a folder above it": 2, "broken link": 1}
 
 
 def test_flat_folder_and_labels_of_a_file(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import digits as DIGITS
@@ -57,11 +57,11 @@ def _walk(folder: str, prefix: str, above: tuple[str, ...], other: Counter[str])
         raise ClipshiftError(f"{error.filename} cannot be read: {error.strerror}") from error
     folders = []
     for entry in entries:
-        if entry.is_dir():
+        if _holds(entry.is_dir):
             folders.append(entry)
         elif entry.name.startswith("._") or entry.name == ".DS_Store":
             other["macOS's own file"] += 1
-        elif entry.is_file():
+        elif _holds(entry.is_file):
             yield prefix + entry.name
         else:
             other["broken link" if entry.is_symlink() else "no regular file"] += 1
@@ -71,6 +71,14 @@ def _walk(folder: str, prefix: str, above: tuple[str, ...], other: Counter[str])
             other["link to a folder above it"] += 1
         else:
             yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, real), other)
+
+
+def _holds(test: Callable[[], bool]) -> bool:
+    """Whether a test of an entry holds; not for a link to itself, or one that may not be read."""
+    try:
+        return test()
+    except OSError:
+        return False
 
 
 def kind_of(name: str) -> str:

@@ -38,9 +38,10 @@ def _of_schema(schema: pa.Schema) -> dict[str, list[str]]:
     if not text:
         return {}
     try:
-        return _merged([json.loads(text)["info"]["features"]], "the schema of a table")
-    except (ValueError, KeyError, TypeError):
+        info = json.loads(text).get("info")
+    except (ValueError, AttributeError):
         return {}
+    return _merged([info["features"]], "the schema of a table") if _has_features(info) else {}
 
 
 def _of_file(file: Path) -> dict[str, list[str]]:
@@ -49,20 +50,25 @@ def _of_file(file: Path) -> dict[str, list[str]]:
         if file.suffix == ".json":
             value = json.loads(text)
         else:
-            head = text.removeprefix("\ufeff").split("---\n", 2)
+            head = text.removeprefix("\ufeff").replace("\r\n", "\n").split("---\n", 2)
             value = yaml.safe_load(head[1]) if len(head) == 3 and not head[0].strip() else None
+        return _merged((c["features"] for c in _configurations(file, value)), str(file))
     except (ValueError, yaml.YAMLError) as error:
         raise ClipshiftError(
             f"{file}: its description of the data is unreadable: {error}"
         ) from error
+
+
+def _configurations(file: Path, value: Any) -> list[dict[str, Any]]:
+    """What a description says of each configuration of the data that has features."""
     if not isinstance(value, dict):
-        return {}
+        return []
     if file.name == "README.md":
-        infos = value.get("dataset_info") or []
-        configurations = infos if isinstance(infos, list) else [infos]
+        found = value.get("dataset_info")
+        found = found if isinstance(found, list) else [found]
     else:
-        configurations = [value] if "features" in value else list(value.values())
-    return _merged((c["features"] for c in configurations if _has_features(c)), str(file))
+        found = [value] if "features" in value else list(value.values())
+    return [each for each in found if _has_features(each)]
 
 
 def _has_features(value: Any) -> bool:
@@ -72,7 +78,8 @@ def _has_features(value: Any) -> bool:
 def _merged(features: Iterable[Any], where: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for each in features:
-        items = each.items() if isinstance(each, dict) else ((f.get("name"), f) for f in each)
+        listed = ((f.get("name"), f) for f in each if isinstance(f, dict))
+        items = each.items() if isinstance(each, dict) else listed
         for column, feature in items:
             names = _names(feature)
             if names and found.setdefault(str(column), names) != names:
@@ -88,9 +95,13 @@ def _names(feature: Any) -> list[str] | None:
     if not isinstance(feature, dict):
         return None
     if feature.get("_type") == "ClassLabel":
-        return list(map(str, feature.get("names") or [])) or None
-    dtype = feature.get("dtype")
-    names = dtype.get("class_label", {}).get("names") if isinstance(dtype, dict) else None
+        names = feature.get("names")
+    else:
+        dtype = feature.get("dtype")
+        inner = dtype.get("class_label") if isinstance(dtype, dict) else None
+        names = inner.get("names") if isinstance(inner, dict) else None
     if isinstance(names, dict):
-        return [str(names[key]) for key in sorted(names, key=int)]
-    return list(map(str, names)) if names else None
+        if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
+            raise ValueError(f"its classes are not numbered from 0: {list(names)[:5]}")
+        names = [names[key] for key in sorted(names, key=int)]
+    return list(map(str, names)) if names and isinstance(names, list) else None

@@ -1,16 +1,18 @@
 """COCO's annotations: a JSON of images and their captions or objects, and a folder of images."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import NotRequired
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
 from clipshift.datasets.formats.base import Dataset, Unit
+from clipshift.datasets.formats.json_files import parse
 from clipshift.datasets.formats.table import locate
 from clipshift.datasets.formats.tar_samples import as_text
 from clipshift.datasets.images import SUFFIXES
@@ -20,6 +22,43 @@ from clipshift.datasets.records import Place, Record, Rejected, printable
 _HEAD = re.compile(r'\s*\{\s*"(info|images|annotations|licenses|categories|type)"\s*:')
 _MOST = 1_000  # JSON files of a folder of annotations
 _TRIED = 20  # images that are looked for in a folder before the next is tried
+
+Id = int | str | None
+
+
+class ImageEntry(TypedDict, total=False):
+    """An image of a file of annotations."""
+
+    id: Id
+    file_name: str | None
+    coco_url: str | None
+
+
+class Annotation(TypedDict, total=False):
+    """A caption or an object."""
+
+    id: Id
+    image_id: Id
+    caption: str | None
+    category_id: Id
+
+
+class Category(TypedDict):
+    """A class of objects."""
+
+    id: int | str
+    name: str
+
+
+class Annotations(TypedDict):
+    """A file of annotations."""
+
+    images: list[ImageEntry]
+    annotations: NotRequired[list[Annotation]]
+    categories: NotRequired[list[Category]]
+
+
+_FORM = TypeAdapter(Annotations)
 
 
 class Coco(Dataset):
@@ -78,10 +117,10 @@ class Coco(Dataset):
         (file,) = unit.files
         content = load(file)
         folder = self._folder(file)
-        of_image: dict[Any, list[dict[str, Any]]] = {}
+        of_image: dict[Id, list[Annotation]] = {}
         for annotation in content.get("annotations", []):
             of_image.setdefault(annotation.get("image_id"), []).append(annotation)
-        categories = {c.get("id"): c.get("name") for c in content.get("categories", [])}
+        categories: dict[Id, str] = {c["id"]: c["name"] for c in content.get("categories", [])}
         counts: Counter[str] = Counter()
         for image in sorted(content["images"], key=lambda image: natural(str(image.get("id")))):
             key = as_text(image.get("id")) or ""
@@ -115,7 +154,7 @@ class Coco(Dataset):
         lists = []
         for file in self._files:
             entries = load(file).get("categories", [])
-            lists.append([str(c["name"]) for c in sorted(entries, key=lambda c: int(c["id"]))])
+            lists.append([c["name"] for c in sorted(entries, key=lambda c: natural(str(c["id"])))])
         if any(names != lists[0] for names in lists):
             raise ClipshiftError(f"{self.path}: its files name different categories")
         return lists[0] or None
@@ -158,28 +197,18 @@ def _annotations(folder: Path) -> list[Path]:
     )
 
 
-def load(file: Path) -> dict[str, Any]:
+def load(file: Path) -> Annotations:
     """A file of annotations; the last one stays in memory.
 
     Raises:
-        ClipshiftError: not JSON, or without a list of images.
+        ClipshiftError: not of COCO's form.
     """
     return _load(file, file.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=1)
-def _load(file: Path, changed: int) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
-        why = explain(file)
-        raise ClipshiftError(f"{file} {why or f'is not JSON ({error})'}") from error
-    if not isinstance(value, dict) or not isinstance(value.get("images"), list):
-        raise ClipshiftError(f"{file} has no list of images; it is no file of annotations")
-    if not any("file_name" in image for image in value["images"] if isinstance(image, dict)):
+def _load(file: Path, changed: int) -> Annotations:
+    value = parse(file, _FORM)
+    if not any(image.get("file_name") for image in value["images"]):
         raise ClipshiftError(f"{file}: its images have no `file_name`, as COCO's have")
-    for name in ("images", "annotations", "categories"):
-        entries = value.get(name, [])
-        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
-            raise ClipshiftError(f"{file}: {name} is no list of objects")
     return value

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired
 
 import pyarrow as pa
 from PIL import Image
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json
 from clipshift.core.sniff import explain
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import FIELDS, KEY_OF_UNIT, Dataset, Unit
 from clipshift.datasets.formats.class_labels import class_labels
+from clipshift.datasets.formats.json_files import parse
 from clipshift.datasets.formats.table import locate
 from clipshift.datasets.formats.tar_samples import fields_of
 from clipshift.datasets.images import FORMATS
@@ -35,6 +37,30 @@ PREFERRED = {
     "image": ("image", "img", "jpg", "webp", "png"),
     "label": ("label", "labels", "fine_label"),
 }
+
+
+class Filed(TypedDict):
+    """A file that `state.json` lists."""
+
+    filename: str
+
+
+class State(TypedDict):
+    """The part of `state.json` that is read."""
+
+    _data_files: list[Filed]
+    _indices_data_files: NotRequired[list[Any] | None]
+    _indices_files: NotRequired[list[Any] | None]
+
+
+class Splits(TypedDict):
+    """`dataset_dict.json`."""
+
+    splits: list[str]
+
+
+_STATE = TypeAdapter(State)
+_SPLITS = TypeAdapter(Splits)
 
 
 @dataclass(frozen=True)
@@ -194,21 +220,21 @@ def _stored(folder: Path) -> set[str] | None:
     """Files of a folder of `save_to_disk`, as its `state.json` lists them; None: no such folder."""
     parts = {folder: ""}
     if (folder / "dataset_dict.json").is_file():
-        splits = read_json(folder / "dataset_dict.json").get("splits", [])
-        parts = {folder / str(split): f"{split}/" for split in splits}
+        splits = parse(folder / "dataset_dict.json", _SPLITS)["splits"]
+        parts = {folder / split: f"{split}/" for split in splits}
     elif not (folder / "state.json").is_file():
         return None
     names: set[str] = set()
     for part, prefix in parts.items():
         if not (part / "state.json").is_file():
             raise ClipshiftError(f"{part / 'state.json'} is missing; copy the folder whole")
-        state = read_json(part / "state.json")
+        state = parse(part / "state.json", _STATE)
         if state.get("_indices_data_files") or state.get("_indices_files"):
             raise ClipshiftError(
                 f"{part} keeps a selection of its rows as indices; write it again with "
                 "`dataset.flatten_indices().save_to_disk(...)`"
             )
-        names |= {prefix + str(entry["filename"]) for entry in state.get("_data_files", [])}
+        names |= {prefix + entry["filename"] for entry in state["_data_files"]}
     return names
 
 
@@ -224,7 +250,7 @@ def _arrow(file: Path) -> Iterator[pa.RecordBatchReader]:
             else:
                 source.seek(0)
                 yield pa.ipc.open_stream(source)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
         why = explain(file)
         raise ClipshiftError(f"{file} {why or f'is not a readable arrow file: {error}'}") from error
 
@@ -267,9 +293,11 @@ def _table_rows(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str,
     number = 0
     if file.suffix.lower() == ".arrow":
         with _arrow(file) as reader:
-            for batch in reader:
+            for whole in reader:
+                batch = whole.select(columns)
+                batch.validate(full=True)  # offsets of a damaged file lead out of its memory
                 for start in range(0, len(batch), IMAGES):
-                    for row in batch.slice(start, IMAGES).select(columns).to_pylist():
+                    for row in batch.slice(start, IMAGES).to_pylist():
                         yield number, row
                         number += 1
         return

@@ -93,24 +93,29 @@ class Img2dataset(Dataset):
             self.tell(f"{gaps:,} numbers below {finished[-1].number} have no finished shard")
         if bare := sum(".parquet" not in s.has for s in finished):
             self.tell(f"{bare:,} shards have no table: what failed there is not known")
-        if len(forms := sorted({str(s.form) for s in finished})) > 1:
-            self._check_forms(finished, forms)
+        if {s.form for s in finished} - {"parquet"}:
+            self._drop_bare_tables(finished)
+        if len(forms := sorted({s.form for s in finished if s.form})) > 1:
+            raise ClipshiftError(
+                f"{self.path} mixes the forms {' and '.join(forms)}; give each a folder of its own"
+            )
         return [s for s in finished if s.form]
 
-    def _check_forms(self, finished: list[Shard], forms: list[str]) -> None:
-        alone = [s.number for s in finished if s.form == "parquet"]
-        if set(forms) == {"webdataset", "parquet"} and not any(
-            self._image_column(self.path / f"{n}.parquet") for n in alone
-        ):
-            for shard in finished:
-                if shard.form == "parquet":
-                    shard.has.discard(".parquet")
-            self.left_out["table without its tar"] += len(alone)
-            self.tell(f"{len(alone):,} tables have no tar")
-            return
-        raise ClipshiftError(
-            f"{self.path} mixes the forms {' and '.join(forms)}; give each a folder of its own"
-        )
+    def _drop_bare_tables(self, shards: list[Shard]) -> None:
+        """Leave out tables without images whose tar or folder is not there."""
+        bare = [
+            shard
+            for shard in shards
+            if shard.form == "parquet" and not self._image_column(self._table(shard))
+        ]
+        for shard in bare:
+            shard.has.discard(".parquet")
+        if bare:
+            self.left_out["table without its images"] += len(bare)
+            self.tell(f"{len(bare):,} tables have no images")
+
+    def _table(self, shard: Shard) -> Path:
+        return self.path / f"{shard.number}.parquet"
 
     def units(self) -> list[Unit]:
         return [self._unit(shard) for shard in self._finished]
@@ -120,7 +125,7 @@ class Img2dataset(Dataset):
             shard.number + {"webdataset": ".tar", "files": ""}.get(str(shard.form), ".parquet")
         ]
         if shard.form != "parquet" and ".parquet" in shard.has:
-            names.append(f"{shard.number}.parquet")
+            names.append(self._table(shard).name)
         return Unit(shard.number, tuple(self.path / name for name in names))
 
     def read(self, unit: Unit) -> Iterator[Record | Rejected]:

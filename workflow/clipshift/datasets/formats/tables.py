@@ -120,7 +120,7 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
     try:
         with pq.ParquetFile(path) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         what = explain(path)
         if what and what != "is a parquet file":
             raise ClipshiftError(f"{path} is no parquet file; it {what}") from error

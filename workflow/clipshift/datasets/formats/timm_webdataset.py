@@ -2,18 +2,37 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NotRequired
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json
 from clipshift.datasets.formats import class_names
 from clipshift.datasets.formats.base import Unit
+from clipshift.datasets.formats.json_files import parse
 from clipshift.datasets.formats.webdataset import TarDataset
 from clipshift.datasets.listing import kind_of, walk
 from clipshift.datasets.records import printable
 from clipshift.datasets.tars import SUFFIXES_OF_TARS
 
 FILES = ("_info.json", "info.json")
+
+
+class Split(TypedDict):
+    """What `_info.json` says of a split."""
+
+    filenames: list[str]
+    shard_lengths: NotRequired[list[int]]
+
+
+class Info(TypedDict):
+    """The part of `_info.json` that is read."""
+
+    splits: NotRequired[dict[str, Split]]
+
+
+_FORM = TypeAdapter(Info)
 
 
 class TimmWebdataset(TarDataset):
@@ -35,7 +54,8 @@ class TimmWebdataset(TarDataset):
         splits = _splits(info) if info else {}
         units = []
         for split, entry in splits.items():
-            lengths = entry.get("shard_lengths") or [None] * len(entry["filenames"])
+            unknown: list[int | None] = [None] * len(entry["filenames"])
+            lengths = entry.get("shard_lengths") or unknown
             if len(lengths) != len(entry["filenames"]):
                 raise ClipshiftError(
                     f"{info}: the split {split!r} lists {len(entry['filenames'])} tars and the "
@@ -67,14 +87,11 @@ class TimmWebdataset(TarDataset):
         return class_names.class_names_beside(self.path)
 
 
-def _splits(file: Path) -> dict[str, dict[str, Any]]:
+def _splits(file: Path) -> dict[str, Split]:
     """Entries of the splits that list tars, in the order of the file."""
-    value = read_json(file)
-    splits = value.get("splits") if isinstance(value, dict) else None
-    if not isinstance(splits, dict):
-        return {}
-    return {
-        str(name): entry
-        for name, entry in splits.items()
-        if isinstance(entry, dict) and isinstance(entry.get("filenames"), list)
-    }
+    try:
+        return parse(file, _FORM).get("splits", {})
+    except ClipshiftError:
+        if file.name == FILES[0]:
+            raise
+        return {}  # `info.json` is a name that others use too
