@@ -43,7 +43,9 @@ def refused(*words: str) -> str:
 
 
 def test_verbs() -> None:
-    names = "audit check config-docs label margins plan released robustness steps verify"
+    names = (
+        "audit check config-docs init inspect label margins plan released robustness steps verify"
+    )
     assert names.split() == VERBS
 
 

@@ -19,7 +19,7 @@ CHOICES = {"pool", "reference", "encoder"}
 DEFINED = {
     "packages", "sources", "rendering", "classes", "holdout", "pools", "sets", "encoders",
     "reference_caption", "dedup", "neighbours", "splits", "models", "evaluation", "domains",
-    "causes", "figures", "robustness", "test_images",
+    "causes", "figures", "robustness", "test_images", "agree",
 }  # fmt: skip
 MINI = "mini.yaml", "mini-full.yaml", "mini-domains.yaml", "mini-causes.yaml"
 

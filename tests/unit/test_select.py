@@ -200,5 +200,5 @@ def test_key_in_two_shards_is_refused(pool: Any, tmp_path: Path) -> None:
     selection, folders = pool
     for shard in (0, 1):
         write_shard(0, 1, selection, folders, tmp_path / f"{shard:05d}.tar")
-    with pytest.raises(ClipshiftError, match=r"00000\.tar: the key 'colour-00' occurs twice.*0001"):
+    with pytest.raises(ClipshiftError, match=r"0000.*0001\.tar: the key 'colour-00' occurs twice"):
         sum_shards("pool", [tmp_path / f"0000{i}.json" for i in (0, 1)], tmp_path / "manifest.json")

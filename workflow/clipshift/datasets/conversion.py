@@ -52,23 +52,32 @@ def chosen_units(dataset: Dataset, pattern: str) -> list[Unit]:
     return chosen
 
 
-def safe_key(key: str) -> str:
+def safe_key(dataset: str, key: str) -> str:
     """A key that webdataset keeps whole: letters, digits, `_` and `-`.
 
-    One that has other characters gets a hash of itself, so that two stay two.
+    One that has other characters gets a hash of itself and of its data set, so that two stay two,
+    and the same file names in a pool and in a set do not meet.
 
-    >>> safe_key("000000012"), safe_key("cat/a b.jpg")
-    ('000000012', 'cat_a_b-6b1c2d79')
+    >>> safe_key("web", "000000012"), safe_key("web", "cat/a b.jpg")
+    ('000000012', 'cat_a_b-4ebeaeb9')
     """
     stem, _, suffix = key.rpartition(".")
     safe = re.sub("[^A-Za-z0-9_-]+", "_", stem if suffix.lower() in SUFFIXES else key)[:KEPT]
-    return safe if safe == key else f"{safe}-{sha256_bytes(key.encode())[:8]}"
+    return safe if safe == key else f"{safe}-{sha256_bytes(f'{dataset}/{key}'.encode())[:8]}"
 
 
 def find(
-    dataset: Dataset, units: Sequence[Unit], part: Part, shard: int = 0, shards: int = 1
+    name: str,
+    dataset: Dataset,
+    units: Sequence[Unit],
+    part: Part,
+    shard: int = 0,
+    shards: int = 1,
 ) -> Iterator[Found | Rejected]:
     """The samples of a shard in the order of the data, and what is none with its reason.
+
+    Args:
+        name: of the pool or the set.
 
     Raises:
         ClipshiftError: two units share a key.
@@ -76,7 +85,7 @@ def find(
     seen: dict[str, Unit] = {}
     for unit in units:
         for record in dataset.records(unit):
-            key = safe_key(record.key)
+            key = safe_key(name, record.key)
             if shard_of(key, shards) != shard:
                 continue
             if isinstance(record, Rejected):

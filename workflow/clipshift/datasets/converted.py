@@ -58,7 +58,7 @@ def pool_shard(pool: str, spec: ConvertedPool, shard: int, tar: Path) -> None:
     rows: Rows = []
 
     def samples() -> Iterator[Sample]:
-        for found in find(dataset, units, part, shard, spec.shards):
+        for found in find(pool, dataset, units, part, shard, spec.shards):
             counts.came_in += 1
             try:
                 if not isinstance(found, Found):
@@ -123,7 +123,7 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
     by_class: Counter[int] = Counter()
 
     def samples() -> Iterator[Sample]:
-        for found in find(dataset, units, part):
+        for found in find(testset, dataset, units, part):
             counts.came_in += 1
             try:
                 if not isinstance(found, Found):

@@ -98,7 +98,12 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
     missing = [tar.stem for tar in tars if tar not in there]
     shard = {"name": out.stem, "samples": step_counts.went_out, "tars": sizes, "missing": missing}
     write_json(out.with_suffix(".json"), {"account": step_counts.as_json(), "shard": shard})
-    refuse_repeats([out])
+    try:
+        refuse_repeats([out])
+    except ClipshiftError:
+        out.unlink()
+        out.with_suffix(".json").unlink()
+        raise
     return step_counts
 
 

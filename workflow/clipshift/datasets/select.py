@@ -17,9 +17,6 @@ from clipshift.study.config.data import Holdout, Take
 
 Row = dict[str, Any]
 
-# What samples of a source have.
-OF_SOURCES = [name for name in SAMPLE_SCHEMA.names if name != "uid"]
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -122,7 +119,7 @@ def _reason(row: Row, take: Take) -> str | None:
 def read_sources(folders: Mapping[str, Path]) -> dict[str, list[Row]]:
     """Tables of the sources, by name."""
     return {
-        name: read_parquet(folder / "samples.parquet", OF_SOURCES).to_pylist()
+        name: read_parquet(folder / "samples.parquet", SAMPLE_SCHEMA.names).to_pylist()
         for name, folder in folders.items()
     }
 

@@ -16,7 +16,8 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, sha256_file, write_parquet
 from clipshift.datasets.tars import Sample
 
-# One row per sample; `key` is the identity inside the data set, never the row number.
+# One row per sample; `key` is the identity inside the data set, never the row number. A pool that
+# has ids of its own (DataComp's) has them in a further column `uid`.
 SAMPLE_SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -33,7 +34,6 @@ SAMPLE_SCHEMA = pa.schema(
         ("licence", pa.string()),
         ("author", pa.string()),
         ("locator", pa.string()),
-        ("uid", pa.string()),  # the pool's own (DataComp's), where it has one
     ]
 )
 

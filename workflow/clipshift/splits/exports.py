@@ -65,13 +65,18 @@ def export(db: duckdb.DuckDBPyConnection, out: Path) -> dict[str, Any]:
     return _subset(db, out)
 
 
+def has_uids(db: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the pool of the table `split` has ids of its own."""
+    return count(db, "FROM split WHERE uid IS NOT NULL") > 0
+
+
 def _subset(db: duckdb.DuckDBPyConnection, out: Path) -> dict[str, Any]:
     """Write DataComp's subset: each id once, for there an entry that is repeated is a weight.
 
     Where the pool has ids of its own, those; points without one (the reference set) are no part of
     such a pool and are left out.
     """
-    own = count(db, "FROM split WHERE uid IS NOT NULL") > 0
+    own = has_uids(db)
     name = "uid" if own else "url_hash"
     entries = count(db, _KEPT, f"count(DISTINCT {name})")
     with_key = f"{name}, min(key) {_KEPT} AND {name} IS NOT NULL"

@@ -17,7 +17,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json
 from clipshift.core.step import step
 from clipshift.datasets.keys import refuse_repeats
-from clipshift.splits.exports import create_tars, export, uid_of
+from clipshift.splits.exports import create_tars, export, has_uids, uid_of
 from clipshift.splits.recipes import select
 from clipshift.splits.recipes.full import Full
 from clipshift.study.config.recipe_base import Margins, Seeded
@@ -95,7 +95,8 @@ def _write(db: duckdb.DuckDBPyConnection, kept: dict[str, int], out: Path) -> St
     if not step_counts.went_out:
         raise ClipshiftError(f"the split {out.stem} keeps nothing; loosen its recipe")
     with atomic_path(out) as part:
-        columns = "(SELECT * EXCLUDE (shard) FROM split ORDER BY key)"
+        unused = "shard" if has_uids(db) else "shard, uid"
+        columns = f"(SELECT * EXCLUDE ({unused}) FROM split ORDER BY key)"
         db.execute(f"COPY {columns} TO {literal(part)} (FORMAT parquet, COMPRESSION zstd)")
     subset = export(db, out)
     write_json(out.with_suffix(".json"), step_counts.as_json() | kept | {"subset": subset})
@@ -136,7 +137,10 @@ def _create_reference(db: duckdb.DuckDBPyConnection, scores: Scores) -> None:
     )
     clash = db.execute("SELECT min(key) FROM pool SEMI JOIN reference USING (key)").fetchall()
     if clash[0][0] is not None:
-        raise ClipshiftError(f"the key {clash[0][0]!r} is in the pool and in the reference set")
+        raise ClipshiftError(
+            f"the key {clash[0][0]!r} is in the pool and in the reference set; where one of them "
+            "is copied (`format`), `columns: {key: unit/key}` in its block keeps them apart"
+        )
 
 
 def _gather(db: duckdb.DuckDBPyConnection, recipe: Seeded, scores: Scores) -> None:
@@ -192,7 +196,7 @@ def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
     return step_counts
 
 
-@step(version=3)
+@step(version=2)
 def split(
     recipe: Split, pool: list[str], embedded: list[str], margins: dict[str, list[str]],
     thresholds: dict[str, Path], decisions: list[str], reference: list[Path],

@@ -97,6 +97,11 @@ def _selection(c: Config, block: Any) -> list[Any]:
     return [c.holdout and _block(c.holdout), met, listed if isinstance(block, TestSet) else []]
 
 
+def _checked(c: Config, content: Any) -> Any:
+    """Content that is joined with other data; the default share of agreement is not written."""
+    return content if c.agree == type(c).model_fields["agree"].default else [content, c.agree]
+
+
 def _similarity(c: Config) -> Iterator[Node]:
     for name, encoder in c.encoders.items():
         run: list[Ref] = [("runs", encoder.trained.run)] if encoder.trained else []
@@ -105,7 +110,7 @@ def _similarity(c: Config) -> Iterator[Node]:
         embedded = [d for d in (*c.pools, *c.sets) if folders is None or d in folders]
         for d in embedded:
             refs = [("encoders", name), _dataset(c, d)]
-            own = folders and folders[d]
+            own = folders and _checked(c, folders[d])
             if c.rendering.shared and folders is None:
                 own = c.rendering.shared
             yield ("embeddings", f"{name}/{d}"), own, refs
@@ -193,7 +198,11 @@ def _domains(c: Config) -> Iterator[Node]:
     if c.domains is None:
         return
     block, name = c.domains, c.domains.name
-    yield ("labels", name), _block(block.labels), [_dataset(c, d) for d in block.labels.datasets]
+    yield (
+        ("labels", name),
+        _checked(c, _block(block.labels)),
+        [_dataset(c, d) for d in block.labels.datasets],
+    )
     for key, classifier in block.classifiers.items():
         refs = [("labels", name), ("encoders", classifier.encoder)]
         yield ("classifiers", f"{name}/{key}"), [_block(classifier), _block(block.parts)], refs

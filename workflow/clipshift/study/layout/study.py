@@ -12,6 +12,7 @@ from clipshift.study.config.folders import (
     EXTERNAL,
     CaptionedPool,
     ConvertedPool,
+    FolderPool,
     FolderSet,
     Tars,
     takes,
@@ -59,7 +60,7 @@ class Layout:
     def checked_keys(self, dataset: str, encoder: str, shard: str) -> list[str]:
         """What a shard's embedding waits for: the check that no two downloads share a key."""
         made = self.made(self.embeddings(dataset, encoder, [shard])[0])
-        waits = isinstance(self.cfg.pools.get(dataset), Tars) and not made
+        waits = isinstance(self.cfg.pools.get(dataset), FolderPool) and not made
         return [f"results/pools/{dataset}/manifest.json"] if waits else []
 
     def pool_tars(self) -> list[str]:
