@@ -20,6 +20,8 @@ EXAMPLE = re.compile(
     r"In a configuration:\n\n```yaml\n(?P<keys>.*?)```\n",
     re.DOTALL,
 )
+# The block of a test set, which needs no file.
+SET = re.compile(r"is a block and no code\..*?```yaml\n(?P<keys>.*?)```\n", re.DOTALL)
 
 # What is done with the copy: the study with the page's keys is read, and its blocks are used.
 PROGRAM = """
@@ -87,6 +89,21 @@ found = spec.model(spec.fit(train, train, None), 3, None)(x)
 right = GaussianNB(var_smoothing=1e-3).fit(x, y).predict_joint_log_proba(x)
 assert np.allclose(found - found[:, :1], right - right[:, :1])
 
+from clipshift.datasets.formats import FORMATS, open_dataset, recognise
+from clipshift.datasets.images import decode
+
+pixels, labels = rng.integers(0, 256, (5, 28, 28, 3), dtype=np.uint8), np.arange(5)[:, None]
+np.savez(folder / "b.npz", train_images=pixels, train_labels=labels, val_images=pixels[:2],
+         val_labels=labels[:2])
+assert recognise(folder / "b.npz")[0].name == "medmnist"
+assert [kind.name for kind in FORMATS][-1] == "image_folder"
+dataset = open_dataset(folder / "b.npz", cfg.pools["blood"].format)
+assert [unit.name for unit in dataset.units()] == ["train", "val"]
+records = list(dataset.records(dataset.units()[0]))
+assert [record.label for record in records] == list("01234")
+assert all((np.asarray(decode(r.place.read())) == p).all() for r, p in zip(records, pixels))
+assert cfg.sets["own_photos"].classes == 6 and "own_photos" in at.cfg.test_sets
+
 names = {file.name for name in ("splits.split.split", "similarity.embed.shard")
          for file in closure(name)}
 assert names >= {"band.py", "grid.py"}
@@ -104,7 +121,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert place.parent.is_dir() and not place.exists()
         place.write_text(example["code"])
         keys |= yaml.safe_load(example["keys"])
-    assert set(keys) == {"splits", "encoders", "figures", "domains"}
+    assert set(keys) == {"splits", "encoders", "figures", "domains", "pools"}
+    keys["sets"] = yaml.safe_load(SET.search(PAGE)["keys"])["sets"]
     # The block `domains` has required keys that the page does not repeat.
     (folder / "domains.yaml").write_text(yaml.safe_dump(keys.pop("domains")))
     (folder / "page.yaml").write_text(yaml.safe_dump(keys))
@@ -122,7 +140,8 @@ def run(folder: Path, *words: str) -> str:
 
 
 def test_every_python_block_of_the_page_is_an_example() -> None:
-    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == PAGE.count("```yaml") == 4
+    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == 5
+    assert PAGE.count("```yaml") == 6
 
 
 def test_examples_work_as_they_stand(copy: Path) -> None:

@@ -3,37 +3,31 @@
 In: a path of the user's. Out: a `Dataset` whose units give `Record`s.
 """
 
+import pkgutil
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.sniff import explain
 from clipshift.datasets.formats.base import FIELDS, Columns, Dataset
-from clipshift.datasets.formats.clip_benchmark import ClipBenchmark
-from clipshift.datasets.formats.coco import Coco
-from clipshift.datasets.formats.huggingface import HuggingFace
 from clipshift.datasets.formats.image_folder import ImageFolder
-from clipshift.datasets.formats.img2dataset import Img2dataset
-from clipshift.datasets.formats.table import Table
-from clipshift.datasets.formats.timm_webdataset import TimmWebdataset
-from clipshift.datasets.formats.url_list import UrlList
 from clipshift.datasets.formats.webdataset import Webdataset
 from clipshift.datasets.listing import list_folder, walk
 
-# In the order in which they are tried: the first that recognises a path reads it.
-FORMATS: tuple[type[Dataset], ...] = (
-    ClipBenchmark,
-    TimmWebdataset,
-    Img2dataset,
-    HuggingFace,
-    Coco,
-    UrlList,
-    Table,
-    Webdataset,
-    ImageFolder,
-)
-
 LOOKED_AT = 20  # files of a folder without anything that is read
+
+
+def _formats() -> tuple[type[Dataset], ...]:
+    """The classes of this package's modules that have a name, by rank."""
+    modules = [import_module(m.name) for m in pkgutil.iter_modules(__path__, f"{__name__}.")]
+    classes = (c for module in modules for c in vars(module).values() if isinstance(c, type))
+    kinds = {c for c in classes if issubclass(c, Dataset) and "name" in vars(c)}
+    return tuple(sorted(kinds, key=lambda kind: (kind.rank, kind.name)))
+
+
+# In the order in which they are tried: the first that recognises a path reads it.
+FORMATS = _formats()
 
 
 def recognise(path: Path) -> tuple[type[Dataset], str]:

@@ -69,6 +69,7 @@ class Dataset(ABC):
 
     name: ClassVar[str]  # the value of `format:`
     about: ClassVar[str]  # one line: what it is and who writes it
+    rank: ClassVar[int] = 50  # formats are tried in this order: special ones before general ones
     numbered: ClassVar[bool] = False  # a label of digits is an index of `classes()`, not a name
 
     @classmethod

@@ -21,6 +21,7 @@ class ClipBenchmark(TarDataset):
     """
 
     name = "clip_benchmark"
+    rank = 10
     about = "SPLIT/0.tar … with nshards.txt and classnames.txt (CLIP_benchmark, wds_* of the Hub)"
 
     @classmethod

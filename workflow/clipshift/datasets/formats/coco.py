@@ -69,6 +69,7 @@ class Coco(Dataset):
     """
 
     name = "coco"
+    rank = 50
     about = "captions_*.json or instances_*.json and a folder of images (COCO, Flickr30k)"
 
     @classmethod

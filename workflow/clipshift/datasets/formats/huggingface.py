@@ -75,6 +75,7 @@ class HuggingFace(Dataset):
     """Keys are `FILE-ROW`, FILE without folders where no two are equal, unless `key` is named."""
 
     name = "huggingface"
+    rank = 40
     about = "parquet or save_to_disk's arrow files with the images' bytes (Hugging Face datasets)"
     numbered = True
 

@@ -30,6 +30,7 @@ class ImageFolder(Dataset):
     """
 
     name = "image_folder"
+    rank = 90
     about = (
         "image files, in class folders or flat (torchvision's ImageFolder, ImageNet, imagefolder)"
     )

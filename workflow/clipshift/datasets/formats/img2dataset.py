@@ -53,6 +53,7 @@ class Img2dataset(Dataset):
     """
 
     name = "img2dataset"
+    rank = 30
     about = "NNNNN.tar with NNNNN.parquet, NNNNN/ or NNNNN.parquet (img2dataset; LAION, DataComp)"
 
     @classmethod

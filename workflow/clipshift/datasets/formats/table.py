@@ -20,6 +20,7 @@ class Table(Dataset):
     """
 
     name = "table"
+    rank = 70
     about = "csv, tsv, jsonl or parquet of local image files with captions or labels (open_clip)"
 
     @classmethod

@@ -39,6 +39,7 @@ class TimmWebdataset(TarDataset):
     """The label is the member `cls`. Tars that are listed and not there are counted."""
 
     name = "timm_webdataset"
+    rank = 20
     about = "tars per split with _info.json, e.g. imagenet1k-train-0000.tar (timm)"
 
     @classmethod

@@ -21,6 +21,7 @@ class UrlList(Dataset):
     """Recognised so that it can be said how it is downloaded; it has no records."""
 
     name = "url_list"
+    rank = 60
     about = "csv, tsv, jsonl or parquet of URLs without images (LAION, CC3M, COYO)"
 
     @classmethod

@@ -38,6 +38,7 @@ class Webdataset(TarDataset):
     """
 
     name = "webdataset"
+    rank = 80
     about = "tars of samples, KEY.jpg with KEY.txt, KEY.cls or KEY.json (webdataset)"
 
     @classmethod
