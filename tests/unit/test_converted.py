@@ -189,6 +189,19 @@ def test_set_that_is_not_as_configured(data: Path, keys: dict[str, Any], message
         labelled(data, **keys)
 
 
+def test_part_of_every_class_and_what_it_lacks(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos(data / "val", {"cat": 10, "dog": 5, "eel": 1})
+    found, manifest = labelled(data, part=(0.0, 0.4), exclude=["dog/a 0*"], classes=3, samples=6)
+    assert found == [("cat", 0)] * 4 + [("dog", 1)] * 2
+    assert manifest["account"]["rejected"] == {"excluded": 1, "in another part": 9}
+    assert manifest["classes"] == {"cat": 4, "dog": 2, "eel": 0}
+    said = capsys.readouterr().err
+    assert "part of each class: cat 4 of 10, dog 2 of 4, eel 0 of 1" in said
+    assert "no sample of the classes eel" in said
+
+
 def test_all_faults_are_one_message_before_anything_runs(data: Path) -> None:
     photos(data / "photos", {"cat": 2, "dog": 1})
     photos(data / "val", {"cat": 1, "dog": 1})

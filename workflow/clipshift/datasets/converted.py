@@ -6,7 +6,7 @@ in the order of the data. What is no sample is counted by its reason.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +82,7 @@ def pool_shard(pool: str, spec: ConvertedPool, shard: int, tar: Path) -> None:
         entry["without_caption"] = blank
     if shard == 0:
         entry |= {"format": dataset.name, "not_read": dict(sorted(dataset.left_out.items()))}
-        for line in dataset.said:
-            note(f"pools.{pool}: {line}")
+        _tell(f"pools.{pool}", dataset.said)
     write_json(tar.with_suffix(".json"), entry)
     print(json.dumps(entry, indent=2))
 
@@ -147,7 +146,9 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
     counts.went_out = write_tar(tar, samples())
     left = f" (left out: {dict(counts.rejected)})" if counts.rejected else ""
     expect(dataset.path, f"samples{left}", spec.samples, counts.went_out)
-    expect(dataset.path, "classes with a sample", spec.classes, len(by_class))
+    without = [name for label, name in enumerate(classes.names) if not by_class[label]]
+    if not spec.part:  # a small class may have no sample in a part
+        expect(dataset.path, "classes with a sample", spec.classes, len(by_class))
     write_text(tar.parent / "nshards.txt", "1\n")
     write_text(out / "classnames.txt", "\n".join(classes.names) + "\n")
     write_text(out / "dataset_type.txt", "multiclass\n")
@@ -162,10 +163,20 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
         "format": dataset.name,
         "not_read": dict(sorted(dataset.left_out.items())),
     }
-    for line in [*dataset.said, *([f"part of each class: {part}"] if spec.part else [])]:
-        note(f"sets.{testset}: {line}")
+    _tell(f"sets.{testset}", [*dataset.said, *_of_part(part, without)])
     write_json(out / "manifest.json", manifest)
     print(json.dumps(manifest["account"], indent=2))
+
+
+def _of_part(part: Part, without: Sequence[str]) -> list[str]:
+    """What a part of the classes holds, and which have none of it."""
+    sizes = [f"part of each class: {part}"] if part.sizes else []
+    return sizes + ([f"no sample of the classes {', '.join(without)}"] if without else [])
+
+
+def _tell(block: str, lines: Sequence[str]) -> None:
+    for line in lines:
+        note(f"{block}: {line}")
 
 
 def _write_table(path: Path, rows: Rows) -> None:
