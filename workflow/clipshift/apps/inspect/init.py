@@ -143,7 +143,7 @@ def _set(
     block = {"role": role} | _data(found) | ({"part": part} if part else {})
     if exclude:
         block["exclude"] = list(exclude)
-    return block | {"classes": len(found.labels), "samples": samples}
+    return block | {"classes": len(found.dataset.classes() or found.labels), "samples": samples}
 
 
 def _inside(asked: Asked) -> list[str]:

@@ -72,7 +72,18 @@ def _classes(found: Found) -> str:
     what = f"{len(found.labels):,}"
     if names and len(names) != len(found.labels):
         what += f" of {len(names):,} named"
-    return f"{what}: {_counts(found.labels)}"
+    return f"{what}: {_counts(_named(found, names))}"
+
+
+def _named(found: Found, names: list[str] | None) -> Counter[str]:
+    """Samples by class name; by label where it is none of the classes."""
+    if names is None or not found.dataset.numbered:
+        return found.labels
+    counts: Counter[str] = Counter()
+    for label, count in found.labels.items():
+        known = label.isascii() and label.isdigit() and int(label) < len(names)
+        counts[names[int(label)] if known else label] += count
+    return counts
 
 
 def _counts(counts: Counter[str]) -> str:

@@ -64,7 +64,7 @@ class Img2dataset(Dataset):
         finished = [s for s in shards if "_stats.json" in s.has and s.form]
         pairs = [s for s in shards if ".parquet" in s.has and s.has & {".tar", ""}]
         if found := finished or pairs:
-            return f"{len(found):,} numbered shards, each a {found[0].form} with table or stats"
+            return f"{len(found):,} numbered shards, each as {found[0].form} with table or stats"
         return None
 
     @cached_property
