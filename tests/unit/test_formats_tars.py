@@ -357,3 +357,10 @@ def test_nothing_there_and_unknown_names(tmp_path: Path) -> None:
     (tmp_path / "z.tar").write_bytes(gzip.compress(b"x" * 99)[:-4])
     with pytest.raises(ClipshiftError, match="truncated or damaged"):
         read(tmp_path / "z.tar")
+
+
+def test_members_that_are_not_read_are_said(tmp_path: Path) -> None:
+    members = [("1.jpg", photo(1)), ("1.mp4", b"x"), ("1.txt", b"one"), ("2.npz", b"y")]
+    data, records, rejected = read(tar(tmp_path / "0.tar", members))
+    assert [r.key for r in records] == ["1"] and rejected == {"2": "no image in the sample"}
+    assert data.said == [f"members with the suffix '{s}' are not read" for s in ("mp4", "npz")]

@@ -46,13 +46,14 @@ def places_of(columns: Columns) -> dict[str, tuple[str, ...]]:
 
 
 def tar_samples(
-    tar: Path, suffixes: set[str], image: str | None = None
+    tar: Path, suffixes: set[str], image: str | None = None, unread: set[str] | None = None
 ) -> Iterator[TarSample | Rejected]:
     """The samples of a tar.
 
     Args:
         suffixes: of the members whose bytes are kept.
         image: the suffix of the image; None: the first member with a suffix of images.
+        unread: gets the suffixes of all other members.
 
     Raises:
         ClipshiftError: the tar is truncated or damaged.
@@ -79,6 +80,8 @@ def tar_samples(
             elif member.suffix in suffixes:
                 stream.seek(member.offset)
                 sample.data[member.suffix] = stream.read(member.size)
+            elif unread is not None:
+                unread.add(member.suffix)
     if sample is not None:
         yield sample
 

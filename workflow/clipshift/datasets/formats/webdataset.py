@@ -23,10 +23,13 @@ class TarDataset(Dataset):
         (tar,) = unit.files
         places = places_of(self.columns)
         asked = {f for f in self.columns if f in places and f != "key"}
-        for sample in tar_samples(tar, suffixes_of(places), self.columns.get("image")):
+        unread: set[str] = set()
+        for sample in tar_samples(tar, suffixes_of(places), self.columns.get("image"), unread):
             found = sample if isinstance(sample, Rejected) else record_of(sample, places)
             asked -= {f for f in asked if isinstance(found, Record) and getattr(found, f)}
             yield found
+        for suffix in sorted(unread):
+            self.tell(f"members with the suffix {suffix!r} are not read")
         for name in sorted(asked):
             self.tell(f"{unit.name}: no sample has {name} = {self.columns[name]}")
 
