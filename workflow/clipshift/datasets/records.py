@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from clipshift.datasets.archives import open_tar
+
 
 def printable(text: str) -> str:
     """Text that every file can hold: bytes of a name that are not UTF-8 become escapes."""
@@ -47,8 +49,6 @@ def _opened(tar: Path, changed: int) -> BinaryIO:
     Args:
         changed: its time of change, so that another file of the name is opened anew.
     """
-    from clipshift.datasets.tars import open_tar
-
     return open_tar(tar)
 
 

@@ -6,31 +6,23 @@ other are a sample. Members without a key (`._x.jpg`, `README`, `__meta__`) are 
 webdataset does. A compressed tar is decompressed into a temporary file without a name.
 """
 
-import bz2
-import gzip
 import io
-import lzma
 import re
-import shutil
 import tarfile
-import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.datasets.archives import DAMAGE, damaged, open_tar
 from clipshift.datasets.images import SUFFIXES, Undecodable
 from clipshift.datasets.records import Place, Record, Rejected, printable
 
 # webdataset's rules: `base_plus_ext` and `skip_meta` of its tariterators.
 _NAME = re.compile(r"((?:.*/|)[^./][^./]*)[.]([^/]*)", re.DOTALL)
 _META = re.compile(r"__[^/]*__($|/)")
-_OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 # Why a further image of a sample is not read.
 SECOND = "second image of a sample"
@@ -93,30 +85,6 @@ def split_name(name: str) -> tuple[str, str] | None:
     return (match[1], match[2].lower()) if match else None
 
 
-def open_tar(path: Path) -> BinaryIO:
-    """The bytes of a tar, seekable; those of a compressed one in a temporary file.
-
-    Raises:
-        ClipshiftError: missing, or the compression is damaged.
-    """
-    try:
-        stream = path.open("rb")
-        head = stream.read(8)
-        stream.seek(0)
-        for mark, opener in _OPENERS:
-            if head.startswith(mark):
-                with stream, opener(stream, "rb") as packed:
-                    plain = tempfile.TemporaryFile()  # noqa: SIM115
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-                plain.seek(0)
-                return cast(BinaryIO, plain)
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
-    except OSError as error:
-        raise ClipshiftError(f"{path} cannot be read: {error.strerror or error}") from error
-    return stream
-
-
 def members(path: Path, stream: BinaryIO | None = None) -> Iterator[Member | Rejected]:
     """Every member with a key in order, from the headers alone; special files are rejected.
 
@@ -147,8 +115,8 @@ def members(path: Path, stream: BinaryIO | None = None) -> Iterator[Member | Rej
                 yield Member(*named, name, info.offset_data, info.size)
             if not _is_terminated(stream, archive.offset):
                 raise tarfile.ReadError("no end-of-archive mark")
-    except _DAMAGE as error:
-        raise _damaged(path, error, last) from error
+    except DAMAGE as error:
+        raise damaged(path, error, last) from error
 
 
 def read_tar(path: Path) -> Iterator[Sample]:
@@ -170,7 +138,7 @@ def read_tar(path: Path) -> Iterator[Sample]:
                 stream.seek(member.offset)
                 new, suffix, data = member.key, member.suffix, stream.read(member.size)
                 if len(data) < member.size:
-                    raise _damaged(path, EOFError("unexpected end of data"), key)
+                    raise damaged(path, EOFError("unexpected end of data"), key)
             if key is not None and new != key:
                 yield Sample(key, parts)
                 parts = {}
@@ -214,17 +182,6 @@ def image_places(path: Path) -> Iterator[Record | Rejected]:
             yield Record(key, Place(path, member.name, member.offset, member.size))
     if key is not None and not found:
         yield Rejected(key, where, "no image in the sample")
-
-
-def _damaged(path: Path, error: BaseException, last: str | None = None) -> ClipshiftError:
-    what = explain(path)
-    if what and not what.startswith("is compressed"):
-        return ClipshiftError(f"{path} is no tar; it {what}")
-    after = f"after the sample {last!r}" if last else "at its beginning"
-    return ClipshiftError(
-        f"{path} is truncated or damaged {after} ({error}); delete it and run again, "
-        "or fetch it again if it is yours"
-    )
 
 
 def _is_terminated(stream: BinaryIO, end: int) -> bool:

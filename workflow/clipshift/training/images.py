@@ -20,9 +20,10 @@ from torch.utils.data import Dataset, Sampler
 
 from clipshift.core.device import available_cores
 from clipshift.core.errors import ClipshiftError
+from clipshift.datasets.archives import open_tar
 from clipshift.datasets.images import WHITE, Colour, Undecodable, check, decode
 from clipshift.datasets.records import Record, Rejected
-from clipshift.datasets.tars import SECOND, image_places, open_tar
+from clipshift.datasets.tars import SECOND, image_places
 
 # Distinct for up to this many views of images in one training.
 _VIEWS = 2**40

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from clipshift.datasets.archives import open_tar
 from clipshift.datasets.formats.base import KEY_OF_UNIT, Columns
 from clipshift.datasets.records import Place, Record, Rejected, printable
-from clipshift.datasets.tars import members, open_tar
+from clipshift.datasets.tars import members
 
 # Where a field is read from unless the user names it; `json:FIELD` is a field of the json member.
 DEFAULTS = {
