@@ -161,3 +161,19 @@ def test_same_inputs_give_the_same_bytes_at_size(tmp_path: Path) -> None:
         written.append({f.name: f.read_bytes() for f in out.parent.iterdir()})
     assert written[0] == written[1]
     assert len(written[0]) == 5
+
+
+def test_hash_of_the_download_stands_in_where_that_of_the_image_is_not_known(
+    tmp_path: Path,
+) -> None:
+    rows = pa.Table.from_pylist([row("s", str(i)) for i in range(3)])
+    hashes = {"sha256": ["a", None, None], "sha256_of_download": [None, "b", None]}
+    for name, values in hashes.items():
+        rows = rows.drop_columns([name] if name in rows.column_names else [])
+        rows = rows.append_column(name, pa.array(values, pa.string()))
+    write_parquet(tmp_path / "00000.parquet", rows)
+    tables = [tmp_path / "00000.parquet"]
+    scores = split.Scores(tables, tables, Margins({}, {}), [], Margins({}, {}))
+    split.make(Full(recipe="full", reference=False), scores, tmp_path / "full.parquet")
+    found = pq.read_table(tmp_path / "full.parquet", columns=["key", "sha256"]).to_pylist()
+    assert [r["sha256"] for r in found] == ["a", "b", None]

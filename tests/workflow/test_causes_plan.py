@@ -131,7 +131,7 @@ SELF = {"start": {"split": "photos_100", "model": "x", "seed": 0}}
     ("change", "message"),
     [
         ({"models.x": model("clip", "named")}, "corpus 'named' has no captions"),
-        ({"models.x": model("cross_entropy", "pictures")}, "corpus 'images' has no labels"),
+        ({"models.x": model("cross_entropy", "pictures")}, "corpus 'pictures' has no labels"),
         ({"models.x": model("simclr", "nowhere")}, "'nowhere' is not one of"),
         ({"models.x": model("simclr", "named") | {"base": "tinny"}}, "'tinny' is not one of"),
         ({"models.tiny": model("simclr", "named")}, r"names \['tiny'\] are taken"),

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+import pyarrow as pa
 import pytest
 import yaml
 
+from clipshift.core.files import read_parquet
 from clipshift.datasets.object_storage import HOME
 from tests.folder_case import write_pool, write_set
 from tests.workflow.runner import digests, planned, snakemake
@@ -94,6 +96,11 @@ def objects(numbers: list[int], *suffixes: str) -> set[str]:
     return {f"{PLACE}/{number:05d}{suffix}" for number in numbers for suffix in suffixes}
 
 
+def without_hashes(table: Path) -> pa.Table:
+    rows = read_parquet(table)
+    return rows.select([name for name in rows.column_names if not name.startswith("sha256")])
+
+
 def test_the_same_bytes_as_from_the_folder(storage: Storage, tmp_path: Path) -> None:
     config = study(tmp_path, POOL)
     assert planned(tmp_path, *storage.words, EMBEDDED, config=config) == {
@@ -109,7 +116,16 @@ def test_the_same_bytes_as_from_the_folder(storage: Storage, tmp_path: Path) -> 
     data = f"data={storage.folder.parent}"
     own = study(local, STUDY["pools"]["fold_pool"])
     snakemake(local, "--config", data, "--", EMBEDDED, config=own)
-    assert digests(tmp_path, TABLES, VECTORS) == digests(local, TABLES, VECTORS)
+    # Tables of stored tars do not say what their images hash to: no image is fetched for them.
+    stored, own_digests = (digests(place, TABLES, VECTORS) for place in (tmp_path, local))
+    tables = {name for name in stored if name.endswith(".parquet")}
+    assert tables < stored.keys() <= own_digests.keys()
+    for name in stored:
+        if name in tables:
+            a, b = (without_hashes(place / name) for place in (tmp_path, local))
+            assert a == b and a.num_rows > 0
+        else:
+            assert stored[name] == own_digests[name]
 
     # Neither a second run nor newer objects.
     storage.upload()

@@ -41,11 +41,18 @@ def create_tars(db: duckdb.DuckDBPyConnection, tables: Paths) -> None:
     db.unregister("given")
 
 
-def uid_of(db: duckdb.DuckDBPyConnection, tables: Paths) -> str:
-    """SQL: the pool's own ids; null where its tables have none."""
+def identity_of(db: duckdb.DuckDBPyConnection, tables: Paths) -> str:
+    """SQL: `sha256` and `uid` of the pool's samples.
+
+    Where nobody knows the hash of the stored image, that of its download stands in: equal bytes
+    are equal images. `uid` is null where the pool has no ids of its own.
+    """
     source = parquet(tables, ", union_by_name = true")
-    there = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
-    return "lower(trim(p.uid))" if "uid" in there else "NULL::VARCHAR"
+    columns = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
+    download = "sha256_of_download" in columns
+    sha256 = "coalesce(p.sha256, p.sha256_of_download)" if download else "p.sha256"
+    uid = "lower(trim(p.uid))" if "uid" in columns else "NULL::VARCHAR"
+    return f"{sha256} AS sha256, {uid} AS uid"
 
 
 def export(db: duckdb.DuckDBPyConnection, out: Path) -> dict[str, Any]:

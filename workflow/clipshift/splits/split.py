@@ -17,7 +17,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, read_json, write_json
 from clipshift.core.step import step
 from clipshift.datasets.keys import refuse_repeats
-from clipshift.splits.exports import create_tars, export, has_uids, uid_of
+from clipshift.splits.exports import create_tars, export, has_uids, identity_of
 from clipshift.splits.recipes import select
 from clipshift.splits.recipes.full import Full
 from clipshift.study.config.recipe_base import Margins, Seeded
@@ -113,7 +113,7 @@ def _create_pool(db: duckdb.DuckDBPyConnection, tables: Paths, embedded: Paths) 
     create_tars(db, tables)
     db.execute(
         f"""CREATE TABLE pool AS
-        SELECT p.key, p.url_hash, p.sha256, {uid_of(db, tables)} AS uid, t.name AS shard,
+        SELECT p.key, p.url_hash, {identity_of(db, tables)}, t.name AS shard,
             CASE WHEN d.key IS NULL THEN 'not embedded'
                  WHEN d.dropped THEN 'duplicate' END AS dropped
         FROM {parquet(tables, ", union_by_name = true")} p
