@@ -23,6 +23,16 @@ from clipshift.core.errors import run
 
 STUDY = [Path(__file__).parents[3] / "config/mini.yaml"]
 
+# Options of the verbs that read a data set.
+FormatName = Annotated[
+    str | None,
+    Option(metavar="NAME", help="Format of the data; default: the one that recognises them."),
+]
+ColumnNames = Annotated[
+    list[str] | None,
+    Option(metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."),
+]
+
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -149,12 +159,8 @@ def plan(
 )  # fmt: skip
 def inspect(
     path: Annotated[Path, Argument(help="A folder or a file, in any format that is read.")],
-    format: Annotated[str | None, Option(
-        metavar="NAME", help="Its format; default: the one that recognises it."
-    )] = None,
-    column: Annotated[list[str] | None, Option(
-        metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."
-    )] = None,
+    format: FormatName = None,
+    column: ColumnNames = None,
     seconds: Annotated[float, Option(help="Read so long; the first part is read whole.")] = 5,
     page: Annotated[Path | None, Option(metavar="FILE", help="Write a page with images.")] = None,
 ) -> None:  # fmt: skip
@@ -183,12 +189,8 @@ def init(
         metavar="PATH", help="Labelled training data whose similarity to the test sets is the "
         "limit; default: a part of the pool.",
     )] = None,
-    format: Annotated[str | None, Option(
-        metavar="NAME", help="Format of the data; default: the one that recognises them."
-    )] = None,
-    column: Annotated[list[str] | None, Option(
-        metavar="FIELD=NAME...", help="What the data call a field, e.g. caption=TEXT."
-    )] = None,
+    format: FormatName = None,
+    column: ColumnNames = None,
     template: Annotated[str | None, Option(
         metavar="TEXT", help="Captions of labelled data, e.g. 'a photo of a {class}'."
     )] = None,
