@@ -89,6 +89,15 @@ def test_class_with_too_few_items_is_refused(folders: dict[str, Path], tmp_path:
     assert not (tmp_path / "wds").exists()
 
 
+def test_a_class_path_that_nothing_has_is_named_with_those_near(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    spec = TestSet.model_validate({"take": [Take(source="a")], "role": "test"})
+    classes = CLASSES | {"dog": ["fam/dgo"]}
+    with pytest.raises(ClipshiftError, match=r"no item has the path fam/dgo; there are fam/dog"):
+        labelled_set.build("mine", spec, classes, HOLDOUT, folders, tmp_path / "out")
+
+
 def test_check_labels_agrees_with_the_table(folders: dict[str, Path], tmp_path: Path) -> None:
     out = build(folders, tmp_path / "wds")
     names, labels = check_labels(out, out / "test/0.tar")

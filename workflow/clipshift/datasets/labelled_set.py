@@ -5,8 +5,10 @@ The folder of a set holds `{test|train}/0.tar`, `{test|train}/nshards.txt`, `cla
 apart, so that another prompt rebuilds no set.
 """
 
+import difflib
 import json
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipshift.core.counts import StepCounts
@@ -17,6 +19,24 @@ from clipshift.datasets.select import copy_samples, read_sources, select
 from clipshift.datasets.shards import shard_entry, write_table, write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.study.config.data import Holdout, TestSet
+
+
+def _unmatched(paths: Sequence[str], sources: Mapping[str, Path]) -> str:
+    """The paths of classes that no item of the sources has, with categories that are near."""
+    categories = {
+        row["category"]
+        for rows in read_sources(sources).values()
+        for row in rows
+        if row["category"]
+    }
+    folders = {c.rsplit("/", n)[0] for c in categories for n in range(c.count("/") + 1)}
+    lines = []
+    for path in paths:
+        if not any(c == path or c.startswith(path + "/") for c in categories):
+            near = difflib.get_close_matches(path, sorted(folders), n=3)
+            near = near or sorted(f for f in folders if f.count("/") == path.count("/"))[:5]
+            lines.append(f"no item has the path {path}; there are {', '.join(near) or 'none'}")
+    return "".join(f". In `classes`, {line}" for line in lines)
 
 
 @step(version=1)
@@ -53,6 +73,7 @@ def build(
         raise ClipshiftError(
             f"set {testset}: fewer than {spec.minimum_per_class} items in {short}. Take more "
             f"sources, hold out more concepts, or name the set's own `classes`"
+            + _unmatched([path for c in short for path in classes[c]], sources)
         )
     tar = out / spec.split / "0.tar"
     index = {c: str(i).encode() for i, c in enumerate(names)}
