@@ -6,6 +6,7 @@ none again. Figures and tables compute what thresholds reach on test sets (`read
 `measured`, `curve`).
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.classifier_base import DOMAINS
 from clipshift.study.config.domains import DETECTED
+
+LOG = logging.getLogger(__name__)
 
 Side = tuple[np.ndarray, np.ndarray]  # is it of the domain (N,) bool; score (N,) float
 
@@ -148,7 +151,7 @@ def write_points(parts: Path, scores: Files, precision: float, out: Path) -> Non
     write_json(out, {"precision": precision, "domains": result})
     for domain, entry in result.items():
         if not entry["attained"]:
-            print(
+            LOG.info(
                 f"{domain}: no threshold reaches a precision of {precision} on the validation "
                 f"part (the best is {entry['best_precision']}); this detector accepts nothing"
             )

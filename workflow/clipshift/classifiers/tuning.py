@@ -5,7 +5,7 @@ loss on the validation part.
 """
 
 import copy
-import sys
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from clipshift.classifiers.methods.finetune import Finetune
 from clipshift.core.device import available_cores
 from clipshift.datasets.images import decode
 from clipshift.similarity.encoder import Encoder
+
+LOG = logging.getLogger(__name__)
 
 # Encoded, or decoded already.
 StoredImage = bytes | Image.Image
@@ -107,7 +109,7 @@ def tune(
             optimizer.step()
         schedule.step()
         score = _loss(tuned, *validation)
-        print(f"epoch {epoch + 1}: validation loss {score:.4f}", file=sys.stderr)
+        LOG.info(f"epoch {epoch + 1}: validation loss {score:.4f}")
         if best is None or score < best[0]:
             best = score, copy.deepcopy(tuned.state())
     assert best is not None

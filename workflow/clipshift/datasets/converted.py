@@ -5,6 +5,7 @@ in the order of the data. What is no sample is counted by its reason.
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,8 @@ from clipshift.datasets.shards import SAMPLE_SCHEMA, shard_entry, write_tar
 from clipshift.datasets.tar_paths import data_folder
 from clipshift.datasets.tars import Sample
 from clipshift.study.config.folders import ConvertedPool, FolderSet
+
+LOG = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 
@@ -84,7 +87,7 @@ def pool_shard(pool: str, spec: ConvertedPool, shard: int, tar: Path) -> None:
         entry |= {"format": dataset.name, "not_read": dict(sorted(dataset.left_out.items()))}
         _tell(f"pools.{pool}", dataset.said)
     write_json(tar.with_suffix(".json"), entry)
-    print(json.dumps(entry, indent=2))
+    LOG.info(json.dumps(entry, indent=2))
 
 
 def _class_name(label: str | None, classes: Classes | None) -> str | None:
@@ -165,7 +168,7 @@ def labelled_set(testset: str, spec: FolderSet, out: Path) -> None:
     }
     _tell(f"sets.{testset}", [*dataset.said, *_of_part(part, without)])
     write_json(out / "manifest.json", manifest)
-    print(json.dumps(manifest["account"], indent=2))
+    LOG.info(json.dumps(manifest["account"], indent=2))
 
 
 def _of_part(part: Part, without: Sequence[str]) -> list[str]:

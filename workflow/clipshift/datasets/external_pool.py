@@ -9,6 +9,7 @@ null, and the column `sha256_of_download` has it. DataComp's `uid` is a column w
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -32,6 +33,8 @@ from clipshift.datasets.tar_paths import data_folder, located
 from clipshift.datasets.tars import image_places
 from clipshift.study.config.folders import STORED
 
+LOG = logging.getLogger(__name__)
+
 # Rows in memory at a time.
 ROWS = 65_536
 COLUMNS = ["key", "status", "url", "caption"]
@@ -47,7 +50,7 @@ def group(pool: str, tars: str, table: Path) -> None:
     """`write_group` of the tars of a word (see `clipshift.datasets.tar_paths`)."""
     paths = spread(str(located(tars, data_folder())))
     step_counts = write_group(pool, paths, table, stored=tars.startswith(STORED))
-    print(json.dumps(step_counts.as_json(), indent=2))
+    LOG.info(json.dumps(step_counts.as_json(), indent=2))
 
 
 def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False) -> StepCounts:

@@ -5,6 +5,7 @@ it. The tars are read once and stay where they are.
 """
 
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
 from clipshift.datasets.tar_paths import data_folder, set_tars
 from clipshift.datasets.tars import read_tar
 from clipshift.study.config.folders import FolderSet
+
+LOG = logging.getLogger(__name__)
 
 
 @step(version=1)
@@ -63,7 +66,7 @@ def build(testset: str, spec: FolderSet, out: Path) -> None:
         classes[class_name] += counts[label]
     manifest = {"account": step_counts.as_json(), "shards": shards, "classes": dict(classes)}
     write_json(out / "manifest.json", manifest)
-    print(json.dumps(manifest["account"], indent=2))
+    LOG.info(json.dumps(manifest["account"], indent=2))
 
 
 def class_names(spec: FolderSet, folder: Path) -> list[str]:

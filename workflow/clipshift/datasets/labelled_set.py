@@ -7,6 +7,7 @@ apart, so that another prompt rebuilds no set.
 
 import difflib
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from clipshift.datasets.select import copy_samples, read_sources, select
 from clipshift.datasets.shards import shard_entry, write_table, write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.study.config.data import Holdout, TestSet
+
+LOG = logging.getLogger(__name__)
 
 
 def _unmatched(paths: Sequence[str], sources: Mapping[str, Path]) -> str:
@@ -95,4 +98,4 @@ def build(
         "classes": {c: counts[c] for c in names},
     }
     write_json(out / "manifest.json", manifest)
-    print(json.dumps(manifest["account"], indent=2))
+    LOG.info(json.dumps(manifest["account"], indent=2))

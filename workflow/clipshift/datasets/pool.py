@@ -4,6 +4,7 @@ A sample's shard follows from its key alone, so a new item changes one shard and
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,8 @@ from clipshift.datasets.select import (
 )
 from clipshift.datasets.shards import shard_entry, write_table, write_tar
 from clipshift.study.config.data import Holdout, Pool
+
+LOG = logging.getLogger(__name__)
 
 
 def shard_of(key: str, shards: int) -> int:
@@ -59,7 +62,7 @@ def shard(
     """
     selection = select(read_sources(sources), pool.take, classes, holdout)
     step_counts = write_shard(shard, pool.shards, selection, sources, tar)
-    print(json.dumps(step_counts.as_json(), indent=2))
+    LOG.info(json.dumps(step_counts.as_json(), indent=2))
 
 
 @step(version=1)

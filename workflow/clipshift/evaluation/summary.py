@@ -5,6 +5,7 @@ model was trained on are counted, and the accuracy without them stands beside th
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from clipshift.evaluation.views import (
 )
 from clipshift.splits.guard import trained_on
 from clipshift.study.config.causes import Subset
+
+LOG = logging.getLogger(__name__)
 
 AGAIN = "snakemake --forcerun guard -- results/eval/{split}.json"
 
@@ -179,7 +182,7 @@ def write_summary(
         if keys:
             entry = contaminated(split.stem, views[n], keys)
             summary["sets"][n]["trained_on"] = entry
-            print(f"{n}: {entry['images']} images were trained on; to train without them: "
+            LOG.info(f"{n}: {entry['images']} images were trained on; to train without them: "
                   f"{entry['again']}")  # fmt: skip
     write_json(result, summary)
     if clip_benchmark and open_clip:

@@ -3,6 +3,7 @@
 Models on a shift are drawn by type. The sentence that the numbers support is computed from them.
 """
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,8 @@ from clipshift.figures.style import (
 )
 from clipshift.figures.style import save as save_figure
 from clipshift.study.config.robustness import Robustness, Space
+
+LOG = logging.getLogger(__name__)
 
 # Type of model -> label and look, the most numerous first, so that it lies below.
 TYPES: dict[str, tuple[str, Look]] = {
@@ -230,6 +233,6 @@ def figure(block: Robustness, what: str, table: Path, sentence: Path, out: list[
         rows = claim_rows(claim, block)
         text = claim.sentence([r for r in rows if r["baseline"] == drawn_baseline(claim, block)])
         draw_claim(claim, block, out)
-    print(text)
+    LOG.info(text)
     write_csv(table, rows)
     write_text(sentence, text + "\n")

@@ -6,9 +6,9 @@ checkpoint after each part, and continues at the last one when it is started aga
 same way, on the captions of a corpus.
 """
 
+import logging
 import re
 import shutil
-import sys
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -43,6 +43,8 @@ from clipshift.training.tar_filter import (
     shard_url,
     write_settings,
 )
+
+LOG = logging.getLogger(__name__)
 
 _LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
 
@@ -204,7 +206,7 @@ def train(
     more |= {"left_out": sorted(without)} if without else {}
     more |= {"background": background} if colour(background) != WHITE else {}
     if claim(work, identity | more):
-        print(f"continuing in {work}", file=sys.stderr)
+        LOG.info(f"continuing in {work}")
     if training.read == "filter" and how:
         data, samples = filtered(split, tars, data_folder(), how, work, without, background)
         parts = len(paths)
@@ -268,7 +270,7 @@ def _run_program(
     """Run open_clip's program to its end: weights, samples seen, losses (see `read_losses`)."""
     logs = work / "logs" / run
     if whole := checkpoints.settle(logs / "checkpoints"):
-        print(f"{whole} of {training.checkpoints} parts are done", file=sys.stderr)
+        LOG.info(f"{whole} of {training.checkpoints} parts are done")
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
     if start:
         quiet[TEXT_WEIGHTS] = str(start)

@@ -6,6 +6,7 @@ and processes are those of the model (`torch.distributed` with one process a GPU
 """
 
 import contextlib
+import logging
 import math
 import os
 import shutil
@@ -42,6 +43,8 @@ from clipshift.training.launch import WORKERS, copy_shards, program, start_step
 from clipshift.training.local_copy import copy_split, unseen
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.towers import TowerWithHead, build, groups, view_of
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
             scaler.update()
             total += float(loss.detach())
         losses.append(total / steps)
-        print(f"part {part + 1} of {training.checkpoints}: mean loss {losses[-1]:.4f}", flush=True)
+        LOG.info(f"part {part + 1} of {training.checkpoints}: mean loss {losses[-1]:.4f}")
         if rank == 0:
             with atomic(file) as stream:
                 parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
@@ -254,7 +257,7 @@ def train(
         rank, ranks = _place()
         if rank == 0:
             if claim(work, identity):
-                print(f"continuing in {work}", file=sys.stderr)
+                LOG.info(f"continuing in {work}")
             if training.read == "copy":
                 copy_split(split, paths, training.cache_px, seed, work / "data",
                            copy_shards(training), background=colour(background))  # fmt: skip

@@ -1,5 +1,6 @@
 """Give a labelled set captions from a template, so that it can be training data."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from clipshift.datasets.images import Undecodable
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
+
+LOG = logging.getLogger(__name__)
 
 
 def captioned(
@@ -43,4 +46,4 @@ def caption(tars: list[str], table: Path, template: str, out: Path) -> None:
     names = read_parquet(table, ["key", "class_name", "caption"]).to_pylist()
     rows = {row["key"]: row for row in names}
     count = write_tar(out, captioned(tars_of(tars, data_folder()), rows, template))
-    print(f"{count} samples captioned")
+    LOG.info(f"{count} samples captioned")

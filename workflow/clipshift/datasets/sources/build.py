@@ -5,9 +5,9 @@ counts. Nothing here depends on the study's classes or hold-out: they apply late
 """
 
 import json
+import logging
 import re
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -28,6 +28,8 @@ from clipshift.datasets.sources.base import Adapter, Item, Rejected, caption
 from clipshift.datasets.sources.render import Undrawable, render
 from clipshift.datasets.tars import Sample
 from clipshift.study.config.data import Rendering, Source
+
+LOG = logging.getLogger(__name__)
 
 ADAPTERS: dict[str, Adapter] = {
     "emoji": emoji.read,
@@ -60,7 +62,7 @@ def build(
         with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
             roots = {key: unpack(file, Path(scratch) / key) for key, file in packages.items()}
             found = sorted(ADAPTERS[spec.adapter](spec, roots), key=lambda item: item.locator)
-        progress = tqdm(found, desc=f"source {source}", mininterval=5, file=sys.stderr)
+        progress = tqdm(found, desc=f"source {source}", mininterval=5)
         for item in progress:
             step_counts.came_in += 1
             try:
@@ -96,7 +98,7 @@ def build(
         "origin": spec.origin,
     }
     write_json(out / "manifest.json", manifest)
-    print(json.dumps(manifest["account"], indent=2))
+    LOG.info(json.dumps(manifest["account"], indent=2))
 
 
 def _sample(

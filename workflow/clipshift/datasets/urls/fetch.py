@@ -10,9 +10,9 @@ the step run again (`--forcerun fetch_urls`) asks only for what failed.
 """
 
 import json
+import logging
 import os
 import shutil
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +31,8 @@ from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import attempt_folder, attempt_folders
 from clipshift.datasets.urls.reasons import reason
 from clipshift.study.config.urls import Fetching
+
+LOG = logging.getLogger(__name__)
 
 # Environment variable that names the Python of img2dataset's environment.
 PYTHON = "CLIPSHIFT_IMG2DATASET"
@@ -68,7 +70,7 @@ def fetch(urls: Path, shard: int, fetching: Fetching, work: Path, out: Path) -> 
     if attempts and not (attempts[-1] / TODO).exists():  # killed before its list was whole
         shutil.rmtree(attempts.pop())
     if attempts and not is_done(attempts[-1]):
-        print(f"continuing {attempts[-1].name}", file=sys.stderr)
+        LOG.info(f"continuing {attempts[-1].name}")
         _attempt(attempts[-1], fetching, python)
     else:
         found = answers(work)
@@ -86,7 +88,7 @@ def fetch(urls: Path, shard: int, fetching: Fetching, work: Path, out: Path) -> 
     whole = [row | unknown | found.get(row["key"], {}) for row in rows]
     write_parquet(out, pa.Table.from_pylist(whole, schema=OUTCOME))
     counts = Counter(row["reason"] or "fetched" for row in whole)
-    print(json.dumps(dict(counts.most_common()), indent=2))
+    LOG.info(json.dumps(dict(counts.most_common()), indent=2))
 
 
 def is_done(attempt: Path) -> bool:
@@ -138,7 +140,7 @@ def _attempt(folder: Path, fetching: Fetching, python: Path) -> None:
     with pq.ParquetFile(todo) as file:
         groups = file.metadata
         size = int(file.schema_arrow.metadata[BLOCK.encode()])
-    print(f"{folder.name}: {groups.num_rows} URLs", flush=True)
+    LOG.info(f"{folder.name}: {groups.num_rows} URLs")
     settings = fetching.model_dump() | {
         "folder": str(folder.absolute()),
         "todo": str(todo.absolute()),

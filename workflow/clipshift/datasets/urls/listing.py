@@ -6,6 +6,7 @@ key, so neither the order of the list nor further URLs change where a URL belong
 """
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,8 @@ from clipshift.core.sniff import explain
 from clipshift.core.step import step
 from clipshift.datasets.identity import form, is_url
 from clipshift.datasets.records import printable
+
+LOG = logging.getLogger(__name__)
 
 # Rows of a row group: what a job that wants one shard reads at least.
 GROUP = 20_000
@@ -83,7 +86,7 @@ def write_list(
     if twice := step_counts.came_in - step_counts.rejected.total() - step_counts.went_out:
         step_counts.rejected["listed twice"] = twice
     write_json(urls.with_suffix(".json"), step_counts.as_json() | {"files": read})
-    print(json.dumps(step_counts.as_json() | {"files": read}, indent=2))
+    LOG.info(json.dumps(step_counts.as_json() | {"files": read}, indent=2))
 
 
 def _read(

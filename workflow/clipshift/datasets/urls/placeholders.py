@@ -4,6 +4,7 @@ The table holds `sha256, urls, example`; the `.json` beside it also says how man
 stay below the threshold.
 """
 
+import logging
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,8 @@ import pyarrow as pa
 from clipshift.core.database import database, parquet
 from clipshift.core.files import Files, write_json, write_parquet
 from clipshift.core.step import step
+
+LOG = logging.getLogger(__name__)
 
 REASON = "placeholder: the same bytes from many URLs"
 SCHEMA = pa.schema([("sha256", pa.string()), ("urls", pa.int64()), ("example", pa.string())])
@@ -50,4 +53,4 @@ def find(fetched: Files, at_least: int | None, table: Path) -> None:
         "repeated_below_examples": below.to_pylist()[:SHOWN],
     }
     write_json(table.with_suffix(".json"), record)
-    print(f"{len(rows)} placeholders")
+    LOG.info(f"{len(rows)} placeholders")

@@ -5,6 +5,7 @@ give the same bytes, whatever came first and however often it was killed.
 """
 
 import json
+import logging
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from clipshift.datasets.tars import Sample
 from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import tar_of
 from clipshift.datasets.urls.placeholders import REASON
+
+LOG = logging.getLogger(__name__)
 
 
 @step(version=1)
@@ -47,7 +50,7 @@ def write_shard(
     write_table(tar.with_suffix(".parquet"), table)
     entry = {"account": step_counts.as_json(), "shard": shard_entry(tar, step_counts.went_out)}
     write_json(tar.with_suffix(".json"), entry)
-    print(json.dumps(entry["account"], indent=2))
+    LOG.info(json.dumps(entry["account"], indent=2))
 
 
 def _samples(

@@ -1,5 +1,6 @@
 """The lines of the testbed's models, and the table of all its models against them."""
 
+import logging
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ from clipshift.evaluation.robustness.rho import Rho, effective_robustness
 from clipshift.evaluation.robustness.shifts import SHIFTS, Shift
 from clipshift.evaluation.robustness.sources import testbed
 from clipshift.study.config.robustness import Baseline, Robustness, Space
+
+LOG = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 
@@ -184,7 +187,7 @@ def tables(block: Robustness, models: Path, fits: Path, counts: Path) -> None:
     step_counts = StepCounts("effective robustness", "testbed")
     rows = model_rows(block, step_counts)
     for line in lines:
-        print(printed(line))
+        LOG.info(printed(line))
     write_csv(fits, lines)
     write_csv(models, rows)
     write_json(counts, step_counts.as_json())

@@ -7,6 +7,7 @@ the panel shows the first of them, and no line, for there is none in a plane; th
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,8 @@ from clipshift.study.config.causes import Subset, asked, evaluations
 from clipshift.study.config.names import ConditionName, MeasuredSetName
 from clipshift.study.config.robustness import RESERVED, Fitting
 from clipshift.study.layout.figures import FigureBlock, Files, Study
+
+LOG = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     from clipshift.evaluation.robustness.lines import Line
@@ -220,7 +223,7 @@ def figure(block: OwnRobustness, files: Files, study: Study, table: Path, out: l
     rows, lines = numbers(block, runs)
     for shift, line in lines.items():
         piece = line.pieces[0]
-        print(
+        LOG.info(
             f"{shift}: slope {piece.coefficients[1:]}, intercept {piece.coefficients[0]:.3f}, R2 "
             f"{piece.r2:.3f}, {len(piece.models)} runs; not fitted: {dict(line.left_out)}"
         )

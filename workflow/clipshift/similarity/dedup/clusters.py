@@ -4,7 +4,7 @@ Centroids (C, D) float16 come from faiss k-means on a seeded sample. Per shard, 
 cluster of each row.
 """
 
-import sys
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from clipshift.similarity.dedup.sample import draw
 from clipshift.similarity.embeddings import read_shard
 from clipshift.similarity.engine.queries import ColumnSet
 from clipshift.similarity.engine.scan import scan
+
+LOG = logging.getLogger(__name__)
 
 
 def fit(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndarray:
@@ -66,7 +68,7 @@ def fit_pool(
 ) -> None:
     """Write centroids that are fitted on at most `sample` points of an embedding folder."""
     vectors = draw(pool, shards, sample, f"clusters:{seed}").vectors
-    print(f"{clusters} clusters on {len(vectors)} points", file=sys.stderr)
+    LOG.info(f"{clusters} clusters on {len(vectors)} points")
     write_npy(out, fit(vectors, clusters, iterations, seed))
 
 
