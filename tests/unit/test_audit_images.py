@@ -279,7 +279,7 @@ def test_a_table_of_hugging_face_and_a_list_of_paths(tmp_path: Path) -> None:
 
 def test_labels_of_a_table_of_hugging_face(tmp_path: Path) -> None:
     from clipshift.apps.labelling.catalogue import open_catalogue
-    from clipshift.apps.labelling.views import Pictures
+    from clipshift.apps.labelling.views import Previews
 
     (tmp_path / "hf").mkdir()
     rows = [{"image": {"bytes": photo(i), "path": f"{i}.jpg"}} for i in range(3)]
@@ -288,4 +288,4 @@ def test_labels_of_a_table_of_hugging_face(tmp_path: Path) -> None:
     assert len(catalogue.items) == 3 and all(item.place is None for item in catalogue.items)
     catalogue.prefetch([item.key for item in catalogue.items])
     assert [catalogue.read(item) for item in catalogue.items] == [photo(i) for i in range(3)]
-    assert Pictures(catalogue).jpeg(catalogue.items[0].key) is not None
+    assert Previews(catalogue).jpeg(catalogue.items[0].key) is not None

@@ -20,7 +20,7 @@ from clipshift.evaluation.protocols import columns
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
 from clipshift.training import vision
-from clipshift.training.images import Batches, Pictures, index_tars
+from clipshift.training.images import Batches, ImageViews, index_tars
 from clipshift.training.init_tower import start_text, start_vision
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.towers import TowerWithHead, build
@@ -106,7 +106,7 @@ def test_pictures_are_found_and_views_follow_from_their_number(
     tars = [Path(tar) for tar in chosen[1]]
     index = index_tars(tars, ["k03", "k20"])
     seen: list[Any] = []
-    images = Pictures(index, lambda image: seen.append(image) or torch.rand(1), 0)
+    images = ImageViews(index, lambda image: seen.append(image) or torch.rand(1), 0)
     first, again, other = images[0, 5][0], images[0, 5][0], images[0, 6][0]
     assert first == again != other
     assert [row for _, row in (images[1, 0], images[0, 0])] == [1, 0]

@@ -127,7 +127,9 @@ def test_the_vision_trainer_checks_once_what_it_reads(mixed: dict[str, Any]) -> 
     rest, labels = read_chosen(mixed["split"], 1, left_out)
     assert rest == sorted(SUFFIXES)
     assert len(labels.starts) == len(rest) + 1
-    pictures = images.Pictures(images.index_tars([mixed["tar"]], rest), np.asarray, 0, (0, 200, 0))
+    pictures = images.ImageViews(
+        images.index_tars([mixed["tar"]], rest), np.asarray, 0, (0, 200, 0)
+    )
     assert [pictures[i, i][0].shape[2] for i in range(len(rest))] == [3] * 5
     assert pictures[1, 0][0][0, 0].tolist() == [0, 200, 0]
 

@@ -1,19 +1,23 @@
 """`clipshift init`: a study of any path is valid, short, and states the numbers that steps find."""
 
+import shlex
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from clipshift.apps.inspect.init import Asked, named, study, write
+from clipshift.apps.inspect.look import look
+from clipshift.apps.inspect.report import text
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.conversion import chosen_units, opened
 from clipshift.datasets.parts import Part
 from clipshift.datasets.records import Record
-from clipshift.study.config.folders import ConvertedPool
+from clipshift.study.config.folders import ConvertedPool, FolderPool
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
 from tests.conftest import photo
+from tests.formats_case import img2dataset
 
 SIZES = {"cat": 25, "dog": 10, "fox": 3, "eel": 1}
 
@@ -108,3 +112,35 @@ def test_parts_divide_every_class(tmp_path: Path, edges: tuple[float, ...]) -> N
         block = ConvertedPool(folder=str(folder), samples=1, shards=1, part=part)
         seen += keys_of(block)
     assert len(seen) == len(set(seen)) == sum(SIZES.values())
+
+
+def test_the_share_that_is_held_out_is_the_one_asked_for(tmp_path: Path) -> None:
+    cfg = written(tmp_path, Asked(class_folders(tmp_path / "photos"), {}, held_out=0.4))
+    assert cfg.sets["held_out"].part == (0.0, 0.4) and cfg.pools["own"].part == (0.8, 1.0)
+    assert cfg.sets["held_out"].samples == 10 + 4 + 1 + 0
+
+
+@pytest.mark.parametrize(("form", "in_place"), [("webdataset", True), ("files", False)])
+def test_a_download_is_read_where_its_tars_lie(tmp_path: Path, form: str, in_place: bool) -> None:
+    labelled = class_folders(tmp_path / "val")
+    pool = img2dataset(tmp_path / "pool", {0: 2, 2: 3}, width=8, form=form)
+    block = written(tmp_path, Asked(pool, {"val": labelled}, labelled)).pools["own"]
+    assert isinstance(block, FolderPool) == in_place and block.samples == 5
+    assert not in_place or (block.tars, block.digits) == (3, 8)
+
+
+def test_a_download_with_columns_of_ones_own_is_copied(tmp_path: Path) -> None:
+    labelled = class_folders(tmp_path / "val")
+    pool = img2dataset(tmp_path / "pool", {0: 2})
+    asked = Asked(pool, {"val": labelled}, labelled, columns={"caption": "caption"})
+    assert isinstance(written(tmp_path, asked).pools["own"], ConvertedPool)
+
+
+def test_commands_quote_a_path_with_a_blank(tmp_path: Path) -> None:
+    folder = class_folders(tmp_path / "My photos")
+    check, run = write(Asked(folder, {}), tmp_path / "my study.yaml")
+    assert shlex.split(check)[-1] == str(tmp_path / "my study.yaml")
+    assert shlex.split(run)[-3:] == [
+        str(tmp_path / "my study.yaml"), "--directory", "studies/my_study"
+    ]  # fmt: skip
+    assert f"--train-images '{folder}' --test-images" in text(look(folder))

@@ -4,9 +4,7 @@ What separates cells, and whether there is a header, follows from the file. A ro
 costs its own line and none after it. Bytes that are not UTF-8 are kept (`surrogateescape`).
 """
 
-import bz2
 import csv
-import gzip
 import io
 import lzma
 import zlib
@@ -15,10 +13,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import TextIO, cast
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, unpacker
 
 SEPARATORS = "\t,;|"
 QUOTES = "quotes that are not those of csv"
@@ -27,11 +25,6 @@ CELL = 1 << 22
 # Lines from which the separator is taken.
 SAMPLE = 200
 _EXCEL = "sep="  # Excel's first line, before the header
-_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ": lzma.open,
-}
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -182,8 +175,7 @@ def _text(path: Path) -> Iterator[TextIO]:
     try:
         with ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))
-            start = file.peek(8)
-            unpack = next((f for mark, f in _PACKED.items() if start.startswith(mark)), None)
+            unpack = unpacker(file.peek(8))
             if not unpack and (what := explain(path)):
                 raise ClipshiftError(f"{path} is no table of text; it {what}")
             stream = stack.enter_context(unpack(file)) if unpack else file

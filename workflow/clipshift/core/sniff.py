@@ -1,6 +1,11 @@
 """What a file really is, by its first bytes: for errors that name the remedy."""
 
+import bz2
+import gzip
+import lzma
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 _LFS = b"version https://git-lfs"
 _MARKS = (
@@ -15,7 +20,18 @@ _MARKS = (
     (b"PAR1", "is a parquet file"),
     (b"\x93NUMPY", "is an npy file"),
 )
+# First bytes of a compressed file, and what decompresses it as a stream.
+_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ": lzma.open,
+}
 _PAGE = (b"<!doctype html", b"<html", b"<?xml")
+
+
+def unpacker(head: bytes) -> Callable[[BinaryIO], Any] | None:
+    """What decompresses a file of these first bytes; None: it is not compressed, or not read."""
+    return next((unpack for mark, unpack in _PACKED.items() if head.startswith(mark)), None)
 
 
 def explain(path: Path) -> str | None:

@@ -1,6 +1,5 @@
 """Tars as bytes: plain ones as they are, compressed ones decompressed, damage named."""
 
-import bz2
 import gzip
 import lzma
 import shutil
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, unpacker
 
-_OPENERS = ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ", lzma.open))
 # What a truncated or damaged archive raises.
 DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
@@ -26,15 +24,14 @@ def open_tar(path: Path) -> BinaryIO:
     """
     try:
         stream = path.open("rb")
-        head = stream.read(8)
+        unpack = unpacker(stream.read(8))
         stream.seek(0)
-        for mark, opener in _OPENERS:
-            if head.startswith(mark):
-                with stream, opener(stream, "rb") as packed:
-                    plain = tempfile.TemporaryFile()  # noqa: SIM115
-                    shutil.copyfileobj(packed, plain, 1 << 20)
-                plain.seek(0)
-                return cast(BinaryIO, plain)
+        if unpack:
+            with stream, unpack(stream) as packed:
+                plain = tempfile.TemporaryFile()  # noqa: SIM115
+                shutil.copyfileobj(packed, plain, 1 << 20)
+            plain.seek(0)
+            return cast(BinaryIO, plain)
     except DAMAGE as error:
         raise damaged(path, error) from error
     except OSError as error:

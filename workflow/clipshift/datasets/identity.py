@@ -5,7 +5,7 @@ is not joined by is a witness. Both sides are brought into one form before anyth
 
 A row with several partners takes the one that its witnesses speak for; where they do not decide, it
 is ambiguous and has none. A row whose only partner a witness contradicts has none, either; but a
-URL or a hash of the image names one picture, whatever captions it has.
+URL or a hash of the image names one image, whatever captions it has.
 """
 
 import re
@@ -23,8 +23,8 @@ from clipshift.core.errors import ClipshiftError
 
 KINDS = ("key", "uid", "url", "sha256", "md5", "caption")
 HASHES = ("sha256", "md5")
-# What names a picture: captions may differ then.
-PICTURES = ("url", "sha256", "md5", "uid")
+# What names an image: captions may differ then.
+OF_IMAGES = ("url", "sha256", "md5", "uid")
 # Of the rows where a witness can be asked, the share that it must confirm.
 AGREE = 0.9
 _URL = re.compile(r"\s*https?://", re.IGNORECASE)
@@ -138,7 +138,7 @@ def _join(
         "FROM left_rows l JOIN right_rows r USING (joined)"
     )
     asked_of = _comparable(db, witnesses)
-    strong = [w for w in asked_of if not (w == "caption" and by in PICTURES)]
+    strong = [w for w in asked_of if not (w == "caption" and by in OF_IMAGES)]
     speaks = " + ".join(f"coalesce({w}::INTEGER, 0)" for w in asked_of) or "0"
     against = " + ".join(f"coalesce((NOT {w})::INTEGER, 0)" for w in strong) or "0"
     db.execute(

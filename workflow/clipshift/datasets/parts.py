@@ -4,7 +4,7 @@ Ranges that do not overlap share no sample, and every class is divided alike: a 
 gives a part [low, high] those of the ranks from round(low * n) to round(high * n).
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
@@ -54,10 +54,6 @@ class Part:
         if self._keys is not None and record.key not in self._keys:
             return "in another part"
         return None
-
-    def counts(self) -> Counter[str]:
-        """Samples of the part by label."""
-        return Counter({label: size for label, (size, _) in self.sizes.items()})
 
     def __str__(self) -> str:
         return ", ".join(f"{label} {size} of {of}" for label, (size, of) in self.sizes.items())

@@ -103,7 +103,7 @@ def undecodable(tars: Sequence[Path], keys: Sequence[str]) -> dict[str, str]:
     return found
 
 
-class Pictures(Dataset[tuple[Any, int]]):
+class ImageViews(Dataset[tuple[Any, int]]):
     """Views of images: item (row, number) is (view, row), the view drawn by its number.
 
     Args:

@@ -37,7 +37,7 @@ from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
 from clipshift.training.clip import claim, identity_of, plan
-from clipshift.training.images import Batches, Index, Pictures, index_tars, undecodable
+from clipshift.training.images import Batches, ImageViews, Index, index_tars, undecodable
 from clipshift.training.init_tower import start_vision
 from clipshift.training.launch import WORKERS, copy_shards, program, start_step
 from clipshift.training.local_copy import copy_split, unseen
@@ -150,7 +150,7 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
         scaler.load_state_dict(saved["scaler"])
         losses = saved["losses"]
     parallel = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
-    images = Pictures(lesson.index, view_of(training, spec, model.visual), lesson.seed,
+    images = ImageViews(lesson.index, view_of(training, spec, model.visual), lesson.seed,
                       lesson.background)  # fmt: skip
     rate, steps = schedule(training, spec), plan(training)["steps_per_part"]
     for part in range(len(losses), training.checkpoints):

@@ -1,6 +1,6 @@
 """A small whole study from paths: a pool, a reference set, test sets, splits and a model."""
 
-import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,16 +8,15 @@ from typing import Any
 
 import yaml
 
+from clipshift.apps.inspect import blocks
 from clipshift.apps.inspect.look import Found, look
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_text
 from clipshift.study.config.names import as_name
 
-TEMPLATE = "a photo of a {class}"
 WHOLE = 1e9  # seconds: sets state their exact number of samples
 PASSES = 20  # over the pool, in training
 BATCH = 128
-PER_SHARD = 100_000  # images of a shard: 10 to 30 minutes of embedding
 MODEL = {
     "embed_dim": 64,
     "vision_cfg": {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None},
@@ -87,13 +86,19 @@ def study(asked: Asked, name: str) -> str:
         sets["reference"] = _set(reference, "reference")
     else:
         _labelled(pool, "take the reference set from it; give --reference PATH")
-        part = [first, round(first + asked.held_out, 6)]
-        sets["reference"] = _set(pool, "reference", part, exclude)
-        first = round(first + asked.held_out, 6)
-    count = _in_part(pool, first, 1.0) if first else _about(pool)
+        end = round(first + asked.held_out, 6)
+        sets["reference"] = _set(pool, "reference", [first, end], exclude)
+        first = end
+    count = _in_part(pool, first, 1.0) if first else pool.about
     names = [test for test, block in sets.items() if block["role"] == "test"]
+    if not (asked.template or pool.labels or pool.captions):
+        raise ClipshiftError(
+            f"{asked.pool}: its samples have neither captions nor labels; name the column of "
+            "captions: --column caption=NAME"
+        )
+    part = [first, 1.0] if first else None
     config = {
-        "pools": {"own": _pool(pool, asked, first, count, exclude)},
+        "pools": {"own": blocks.pool(pool, count, asked.template, exclude, part)},
         "sets": sets,
         "encoders": {"lite0": {"kind": "efficientnet_lite0"}},
         "splits": {
@@ -118,29 +123,17 @@ def _labelled(found: Found, purpose: str) -> None:
         )
 
 
-def _about(found: Found) -> int:
-    """Samples, estimated where not all were read."""
-    return found.samples if found.whole else round(found.samples / found.read * found.units)
-
-
 def _in_part(found: Found, low: float, high: float) -> int:
     """Samples of a part, as `clipshift.datasets.parts` takes them of each class."""
     sizes = [*found.labels.values(), found.samples - found.labels.total()]
     return sum(round(high * n) - round(low * n) for n in sizes)
 
 
-def _data(found: Found) -> dict[str, Any]:
-    block: dict[str, Any] = {
-        "folder": str(found.dataset.path.resolve()), "format": found.dataset.name
-    }  # fmt: skip
-    return block | ({"columns": dict(found.dataset.columns)} if found.dataset.columns else {})
-
-
 def _set(
     found: Found, role: str, part: list[float] | None = None, exclude: Sequence[str] = ()
 ) -> dict[str, Any]:
-    samples = _in_part(found, *part) if part else _about(found)
-    block = {"role": role} | _data(found) | ({"part": part} if part else {})
+    samples = _in_part(found, *part) if part else found.about
+    block = {"role": role} | blocks.data(found) | ({"part": part} if part else {})
     if exclude:
         block["exclude"] = list(exclude)
     return block | {"classes": len(found.dataset.classes() or found.labels), "samples": samples}
@@ -153,27 +146,6 @@ def _inside(asked: Asked) -> list[str]:
     return [f"{p.relative_to(pool)}/*" for p in paths if p.is_relative_to(pool) and p.is_dir()]
 
 
-def _pool(
-    found: Found, asked: Asked, first: float, count: int, exclude: list[str]
-) -> dict[str, Any]:
-    block = _data(found)
-    if exclude:
-        block["exclude"] = exclude
-    if first:
-        block["part"] = [first, 1.0]
-    if asked.template or (found.labels and not found.captions):
-        block["template"] = asked.template or TEMPLATE
-    elif not found.captions:
-        raise ClipshiftError(
-            f"{asked.pool}: its samples have neither captions nor labels; name the column of "
-            "captions: --column caption=NAME"
-        )
-    if found.dataset.name == "img2dataset" and first == 0 and "exclude" not in block:
-        numbers = [unit.name for unit in found.dataset.units()]
-        block |= {"tars": int(re.sub(r"\D", "", numbers[-1])) + 1, "digits": len(numbers[-1])}
-    return block | {"shards": max(1, round(count / PER_SHARD)), "samples": count}
-
-
 def _training(count: int) -> dict[str, int]:
     batch = BATCH
     while batch > 16 and batch > count // 4:
@@ -184,9 +156,9 @@ def _training(count: int) -> dict[str, int]:
 def _text(config: dict[str, Any], name: str) -> str:
     """YAML with a line for every block of the second level (models: of the third)."""
     lines = [f"study: {as_name(name)}"]
-    for key, blocks in config.items():
+    for key, section in config.items():
         lines += ["", f"{key}:"]
-        for inner, block in blocks.items():
+        for inner, block in section.items():
             if key == "models":
                 lines.append(f"  {inner}:")
                 lines += [f"    {name}: {_flow(value)}" for name, value in block.items()]
@@ -210,7 +182,8 @@ def write(asked: Asked, out: Path) -> Sequence[str]:
         raise ClipshiftError(f"{out} is there already; give another --out, or delete it")
     text = study(asked, out.stem)
     write_text(out, text)
+    file = shlex.quote(str(out))
     return [
-        f"clipshift check {out}",
-        f"snakemake --cores all --configfile {out} --directory studies/{as_name(out.stem)}",
+        f"clipshift check {file}",
+        f"snakemake --cores all --configfile {file} --directory studies/{as_name(out.stem)}",
     ]

@@ -48,6 +48,11 @@ class Found:
     broken: dict[str, str] = field(default_factory=dict)
 
     @property
+    def about(self) -> int:
+        """Samples, estimated where not all were read."""
+        return self.samples if self.whole else round(self.samples / self.read * self.units)
+
+    @property
     def whole(self) -> bool:
         """Whether all of it was read."""
         return self.read == self.units

@@ -3,12 +3,14 @@
 import base64
 import html
 import io
+import shlex
 from collections import Counter
 from pathlib import Path
 
 import yaml
 from PIL import Image
 
+from clipshift.apps.inspect import blocks
 from clipshift.apps.inspect.look import Found
 from clipshift.study.config.names import as_name
 
@@ -94,7 +96,7 @@ def _counts(counts: Counter[str]) -> str:
 
 def commands(found: Found) -> list[str]:
     """Commands and the configuration block that read the data."""
-    path = found.dataset.path
+    path = shlex.quote(str(found.dataset.path))
     lines = [
         "Compare it with test images, label it, or write a study of it:",
         f"  clipshift audit --train-images {path} --test-images TEST --out audit",
@@ -107,15 +109,9 @@ def commands(found: Found) -> list[str]:
 
 def block(found: Found) -> str:
     """The block of a pool, ready to paste."""
-    path = found.dataset.path
-    about = found.samples if found.whole else round(found.samples / found.read * found.units)
-    pool: dict[str, object] = {"folder": str(path.resolve()), "format": found.dataset.name}
-    if found.dataset.columns:
-        pool["columns"] = dict(found.dataset.columns)
-    pool |= {"samples": about, "shards": max(1, round(about / 100_000))}
-    if not found.captions and found.labels:
-        pool["template"] = "a photo of a {class}"
-    return yaml.safe_dump({"pools": {as_name(path.stem): pool}}, sort_keys=False).rstrip()
+    name = as_name(found.dataset.path.stem)
+    block = {"pools": {name: blocks.pool(found, found.about)}}
+    return yaml.safe_dump(block, sort_keys=False).rstrip()
 
 
 def thumbnails(images: list[Image.Image]) -> str:

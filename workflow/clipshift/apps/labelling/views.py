@@ -27,7 +27,7 @@ def place(at: int) -> dict[str, int]:
     return {"page": at // SIZE, "at": at % SIZE}
 
 
-class Pictures:
+class Previews:
     """Images made small, as JPEG: no byte of a file reaches the browser undecoded.
 
     Attributes:
@@ -81,11 +81,11 @@ class Views:
     store: Store
     annotators: tuple[str, ...]
     background: Colour = WHITE
-    images: Pictures = field(init=False)
+    images: Previews = field(init=False)
     keys: list[str] = field(init=False)  # in the page's order
 
     def __post_init__(self) -> None:
-        self.images = Pictures(self.catalogue, self.background)
+        self.images = Previews(self.catalogue, self.background)
         self.keys = list(self.catalogue.position)
 
     def writer(self, view: str, annotator: str) -> str:
