@@ -111,7 +111,7 @@ def block(found: Found) -> str:
     """The block of a pool, ready to paste."""
     name = as_name(found.dataset.path.stem)
     block = {"pools": {name: blocks.pool(found, found.about)}}
-    return yaml.safe_dump(block, sort_keys=False).rstrip()
+    return yaml.safe_dump(block, sort_keys=False, allow_unicode=True).rstrip()
 
 
 def thumbnails(images: list[Image.Image]) -> str:
