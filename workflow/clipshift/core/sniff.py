@@ -1,11 +1,14 @@
-"""What a file really is, by its first bytes: for errors that name the remedy."""
+"""What a file really is, by its kind and first bytes: for errors that name the remedy."""
 
 import bz2
 import gzip
 import lzma
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from clipshift.core.errors import ClipshiftError
 
 _LFS = b"version https://git-lfs"
 _MARKS = (
@@ -29,6 +32,42 @@ _PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
 _PAGE = (b"<!doctype html", b"<html", b"<?xml")
 
 
+# Kinds of files that are never opened: reading them may wait for ever, never end, or do something.
+_SPECIAL = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a FIFO (a named pipe)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def special(path: Path) -> str | None:
+    """Why a path is no file to read, without opening it; None: a regular file.
+
+    The answer continues a sentence that begins with the path.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return "is a broken link" if path.is_symlink() else "does not exist"
+    except (OSError, ValueError) as error:  # a loop of links; a NUL in the name
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+    what = _SPECIAL.get(stat.S_IFMT(mode))
+    return f"is {what}, not a file" if what else None
+
+
+def regular_file(path: Path) -> Path:
+    """The path of a file that may be opened and read to its end; links are followed.
+
+    Raises:
+        ClipshiftError: missing, a folder, FIFO, socket or device, or a link that ends nowhere.
+    """
+    if why := special(path):
+        raise ClipshiftError(f"{path} {why}; name a file")
+    return path
+
+
 def unpacker(head: bytes) -> Callable[[BinaryIO], Any] | None:
     """What decompresses a file of these first bytes; None: it is not compressed, or not read."""
     return next((unpack for mark, unpack in _PACKED.items() if head.startswith(mark)), None)
@@ -39,6 +78,8 @@ def explain(path: Path) -> str | None:
 
     The answer continues a sentence that begins with the file's name.
     """
+    if why := special(path):
+        return why
     try:
         if path.stat().st_size == 0:
             return "is empty: get it again"

@@ -1,0 +1,48 @@
+"""What is no regular file is named without being opened."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.sniff import explain, regular_file, special
+
+
+@pytest.mark.timeout(10)
+def test_special_files_are_named_and_never_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    os.mkfifo("fifo")
+    Path("folder").mkdir()
+    Path("loop").symlink_to("loop")
+    Path("broken").symlink_to("nowhere")
+    Path("to-fifo").symlink_to("fifo")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        for name, what in {
+            "fifo": "FIFO",
+            "to-fifo": "FIFO",
+            "folder": "folder",
+            "socket": "socket",
+            "/dev/zero": "device",
+            "loop": "symbolic links",
+            "broken": "broken link",
+            "missing": "does not exist",
+            "nul\0": "null",
+            "n" * 300: "too long",
+        }.items():
+            assert what in (special(Path(name)) or ""), name
+            assert what in (explain(Path(name)) or ""), name
+            with pytest.raises(ClipshiftError, match=what):
+                regular_file(Path(name))
+
+
+def test_a_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.write_bytes(b"x")
+    link.symlink_to(file)
+    assert special(file) is special(link) is None
+    assert regular_file(link) == link
