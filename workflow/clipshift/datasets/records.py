@@ -1,12 +1,16 @@
 """What every format of a data set is read as: records, and what is no record with its reason."""
 
+import errno
 import os
+import stat
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from clipshift.datasets.archives import open_tar
+
+MAX_BYTES = 256 << 20  # of one image as it is stored, and of a sample with its texts
 
 
 def printable(text: str) -> str:
@@ -30,9 +34,20 @@ class Place:
     data: bytes | None = None
 
     def read(self) -> bytes:
+        """The bytes.
+
+        Raises:
+            OSError: unreadable, no regular file, or larger than `MAX_BYTES`.
+            ClipshiftError: the tar is unreadable.
+        """
         if self.data is not None:
             return self.data
         if not self.member:
+            found = self.file.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "no regular file", str(self.file))
+            if found.st_size > MAX_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(self.file))
             return self.file.read_bytes()
         stream = _opened(self.file, self.file.stat().st_mtime_ns)
         return os.pread(stream.fileno(), self.size, self.offset)

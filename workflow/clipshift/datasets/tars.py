@@ -1,14 +1,17 @@
-"""The one parser of tars: webdataset's rules of keys, and all damage named.
+"""The one gate for tars: webdataset's rules of keys, bounds, and all damage named.
 
 The key of a member is its path up to the first dot of its last part (folders are kept, a leading
 `./` is not); the suffix is what follows, in lower case. Members of the same key that follow each
 other are a sample. Members without a key (`._x.jpg`, `README`, `__meta__`) are skipped, as
 webdataset does. A compressed tar is decompressed into a temporary file without a name.
+
+Only images and texts come into memory, up to a size. Other members, of which a reader might make
+objects or programs (pickles, arrays, archives), are named and counted, and never handed on.
 """
 
-import io
+import logging
 import re
-import tarfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,8 +20,11 @@ from typing import BinaryIO
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.archives import DAMAGE, damaged, open_tar
+from clipshift.datasets.headers import headers
 from clipshift.datasets.images import SUFFIXES, Undecodable
-from clipshift.datasets.records import Place, Record, Rejected, printable
+from clipshift.datasets.records import MAX_BYTES, Place, Record, Rejected, printable
+
+LOG = logging.getLogger(__name__)
 
 # webdataset's rules: `base_plus_ext` and `skip_meta` of its tariterators.
 _NAME = re.compile(r"((?:.*/|)[^./][^./]*)[.]([^/]*)", re.DOTALL)
@@ -27,6 +33,9 @@ _META = re.compile(r"__[^/]*__($|/)")
 # Why a further image of a sample is not read.
 SECOND = "second image of a sample"
 SUFFIXES_OF_TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# Last suffixes of the members that are read as text.
+TEXTS = frozenset(("txt", "text", "caption", "json", "cls"))
+MAX_TEXT = 16 << 20  # bytes of a text; those of JSON may take twenty times as much when parsed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +51,26 @@ class Member:
     @property
     def is_image(self) -> bool:
         """Whether its last suffix is that of an image."""
-        return self.suffix.rpartition(".")[2] in SUFFIXES
+        return _kind(self.suffix) in SUFFIXES
+
+    @property
+    def too_large(self) -> str | None:
+        """Why it is not read, for its size; None: it is small enough."""
+        most = MAX_BYTES if self.is_image else MAX_TEXT
+        return f"larger than {most >> 20} MiB" if self.size > most else None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One sample of a tar: its key and its parts by suffix, in the order of the tar."""
+    """One sample of a tar: its key and its images and texts by suffix, in the order of the tar.
+
+    Attributes:
+        refused: why an image of it was not read.
+    """
 
     key: str
     parts: dict[str, bytes]
+    refused: str | None = None
 
     @property
     def image(self) -> bytes:
@@ -63,15 +83,19 @@ class Sample:
 
     @property
     def has_image(self) -> bool:
-        return any(suffix.rpartition(".")[2] in SUFFIXES for suffix in self.parts)
+        return any(_kind(suffix) in SUFFIXES for suffix in self.parts)
 
     @property
     def image_suffix(self) -> str:
         """Suffix of its first image; raises as `image`."""
         for suffix in self.parts:
-            if suffix.rpartition(".")[2] in SUFFIXES:
+            if _kind(suffix) in SUFFIXES:
                 return suffix
-        raise Undecodable("no image in the sample")
+        raise Undecodable(self.refused or "no image in the sample")
+
+
+def _kind(suffix: str) -> str:
+    return suffix.rpartition(".")[2]
 
 
 def split_name(name: str) -> tuple[str, str] | None:
@@ -100,58 +124,81 @@ def members(path: Path, stream: BinaryIO | None = None) -> Iterator[Member | Rej
         return
     last: str | None = None
     try:
-        with tarfile.open(fileobj=stream, mode="r:", errors="surrogateescape") as archive:
-            while info := archive.next():
-                archive.members = []  # type: ignore[attr-defined]  # it keeps every header otherwise
-                if info.isdir():
-                    continue
-                name = printable(info.name)
-                if not info.isreg():
-                    yield Rejected(name, f"{printable(str(path))}#{name}", "no regular file")
-                    continue
-                if (named := split_name(name)) is None:
-                    continue
-                last = named[0]
-                yield Member(*named, name, info.offset_data, info.size)
-            if not _is_terminated(stream, archive.offset):
-                raise tarfile.ReadError("no end-of-archive mark")
+        for header in headers(stream):
+            if header.is_folder:
+                continue
+            name = printable(header.name)
+            if header.odd:
+                yield Rejected(name, f"{printable(str(path))}#{name}", header.odd)
+                continue
+            if (named := split_name(name)) is None:
+                continue
+            last = named[0]
+            yield Member(*named, name, header.offset, header.size)
     except DAMAGE as error:
         raise damaged(path, error, last) from error
 
 
 def read_tar(path: Path) -> Iterator[Sample]:
-    """Samples of a tar, in order, one in memory at a time.
+    """Samples of a tar, in order, one in memory at a time, with their images and texts.
 
     Raises:
-        ClipshiftError: the tar is truncated or damaged, or a member occurs twice in a sample.
+        ClipshiftError: the tar is truncated or damaged, a key is in two places, or a member occurs
+            twice in a sample.
     """
-    key: str | None = None
-    parts: dict[str, bytes] = {}
+    sample: Sample | None = None
+    keys: set[int] = set()
+    unread: Counter[str] = Counter()
     with closing(open_tar(path)) as stream:
         for member in members(path, stream):
             if isinstance(member, Rejected):
                 named = split_name(member.key)
                 if named is None:
                     continue
-                new, suffix, data = named[0], "", b""  # a sample of nothing but a link has no part
+                key, suffix = named
+                reason: str | None = member.reason
             else:
-                stream.seek(member.offset)
-                new, suffix, data = member.key, member.suffix, stream.read(member.size)
-                if len(data) < member.size:
-                    raise damaged(path, EOFError("unexpected end of data"), key)
-            if key is not None and new != key:
-                yield Sample(key, parts)
-                parts = {}
-            key = new
-            if suffix in parts:
+                key, suffix, reason = member.key, member.suffix, member.too_large
+            if sample is None or key != sample.key:
+                if sample is not None:
+                    yield sample
+                if hash(key) in keys:
+                    raise ClipshiftError(
+                        f"{path}: the key {key!r} occurs twice: other samples lie between its "
+                        "members; write the tar again with the members of each key together"
+                    )
+                keys.add(hash(key))
+                sample = Sample(key, {})
+            if suffix in sample.parts:
                 raise ClipshiftError(
                     f"{path}: the sample {key!r} has two members with the suffix {suffix!r}; "
                     "write the tar again"
                 )
-            if suffix:
-                parts[suffix] = data
-    if key is not None:
-        yield Sample(key, parts)
+            if _kind(suffix) not in SUFFIXES | TEXTS:
+                unread[f"the suffix {suffix!r}"] += 1
+            elif reason or isinstance(member, Rejected):
+                unread[str(reason)] += 1
+                if _kind(suffix) in SUFFIXES:
+                    sample = Sample(key, sample.parts, reason)
+            elif sum(map(len, sample.parts.values())) + member.size > MAX_BYTES:
+                unread[f"a sample larger than {MAX_BYTES >> 20} MiB"] += 1
+            else:
+                stream.seek(member.offset)
+                sample.parts[suffix] = stream.read(member.size)
+    if sample is not None:
+        yield sample
+    _tell(path, unread)
+
+
+_TOLD: set[tuple[Path, str]] = set()
+
+
+def _tell(path: Path, unread: Counter[str]) -> None:
+    """Say once in a process what members of a tar were not read."""
+    what = ", ".join(f"{count} for {why}" for why, count in sorted(unread.items()))
+    if what and (path, what) not in _TOLD:
+        _TOLD.add((path, what))
+        LOG.info(f"{path}: members are not read: {what}")
 
 
 def image_places(path: Path) -> Iterator[Record | Rejected]:
@@ -177,16 +224,10 @@ def image_places(path: Path) -> Iterator[Record | Rejected]:
             continue
         if found:
             yield Rejected(key, f"{where}#{member.name}", SECOND)
+        elif member.too_large:
+            yield Rejected(key, f"{where}#{member.name}", member.too_large)
         else:
             found = True
             yield Record(key, Place(path, member.name, member.offset, member.size))
     if key is not None and not found:
         yield Rejected(key, where, "no image in the sample")
-
-
-def _is_terminated(stream: BinaryIO, end: int) -> bool:
-    """Whether nothing but zeros, two blocks at least, follows the last member's end."""
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(end)
-    blank = all(not any(chunk) for chunk in iter(lambda: stream.read(1 << 20), b""))
-    return blank and size - end >= 1024

@@ -70,9 +70,12 @@ def tar_samples(
                 if sample is not None:
                     yield sample
                 sample = TarSample(member.key, where)
-            if member.suffix in sample.data:
+            read = member.suffix == image if image else member.is_image
+            if member.too_large and (read or member.suffix in suffixes):
+                yield Rejected(member.key, f"{where}#{member.name}", member.too_large)
+            elif member.suffix in sample.data:
                 yield Rejected(member.key, f"{where}#{member.name}", "member occurs twice")
-            elif member.suffix == image if image else member.is_image:
+            elif read:
                 if sample.place is None:
                     sample.place = Place(tar, member.name, member.offset, member.size)
                 elif not image:
@@ -102,7 +105,7 @@ def record_of(sample: TarSample, places: dict[str, tuple[str, ...]]) -> Record |
         entry = json.loads(text["json"]) if "json" in text else {}
     except UnicodeDecodeError:
         return Rejected(sample.key, where, "text is not UTF-8")
-    except ValueError:
+    except (ValueError, RecursionError):
         return Rejected(sample.key, where, "its json is not JSON")
     if not isinstance(entry, dict):
         return Rejected(sample.key, where, "its json is no object")
@@ -124,7 +127,13 @@ def fields_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
     label = row.get(columns.get("label", ""))
     if isinstance(label, (list, tuple)) and len(label) > 1:
         return "several labels"
-    return {name: as_text(row.get(column)) for name, column in columns.items()}
+    fields = {name: as_text(row.get(column)) for name, column in columns.items()}
+    try:
+        for value in fields.values():
+            (value or "").encode()
+    except UnicodeEncodeError:  # JSON may hold halves of characters
+        return "text is not Unicode"
+    return fields
 
 
 def as_text(value: Any) -> str | None:

@@ -25,7 +25,7 @@ def read(spec: WebdatasetSource, packages: Mapping[str, Path]) -> Iterator[Item 
                 continue
             try:
                 fields = dict(json.loads(sample.parts.get("json", b"{}")))
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, RecursionError) as error:
                 raise ClipshiftError(
                     f"{tar}: the json of the sample {sample.key!r} holds no fields: {error}"
                 ) from error
