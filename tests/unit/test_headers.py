@@ -1,4 +1,4 @@
-"""The gate for tars: what tarfile reads of good ones, and a named refusal of all others, at once."""
+"""The gate for tars: what tarfile reads of good ones, and at once a named refusal of all others."""
 
 import bz2
 import gzip
@@ -300,7 +300,8 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path, monkeypatch: pytest.Mon
             list(read_tar(tmp_path / name))
     with pytest.raises(OSError, match="no regular file"):
         Place(tmp_path / "0.jpg").read()
-    assert not list(walk(tmp_path, left := Counter()))
+    left: Counter[str] = Counter()
+    assert not list(walk(tmp_path, left))
     assert left == {"no regular file": 2, "broken link": 1}
     monkeypatch.setattr(records, "MAX_BYTES", 10)
     (tmp_path / "big.jpg").write_bytes(bytes(11))

@@ -10,7 +10,7 @@ import re
 import struct
 import tarfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO
 
 BLOCK = 512
@@ -21,9 +21,9 @@ _ZEROS = bytes(BLOCK)
 _OCTAL = re.compile(rb" *([0-7]*) *")
 _DATA = frozenset(b"\0" + b"07")  # regular files
 _LINKS = frozenset(b"123456")  # without data, whatever their size says
-_LONG = frozenset(b"LK")
 _PAX = frozenset(b"xX")
-_GLOBAL, _SPARSE, _FOLDER = b"gS5"
+_EXTENDED = _PAX | frozenset(b"gLK")
+_GLOBAL, _LONG_NAME, _SPARSE, _FOLDER = b"gLS5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,28 @@ class Header:
     odd: str | None = None
 
 
+@dataclass
+class _Before:
+    """What the headers before a member say of it; of several the first one counts."""
+
+    name: bytes = b""
+    records: dict[bytes, bytes] = field(default_factory=dict)
+    spent: int = 0
+
+    def read(self, kind: int, size: int, stream: BinaryIO) -> None:
+        self.spent += size
+        if self.spent > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of more than {MAX_HEADER:,} bytes")
+        text = stream.read(size)
+        if kind == _GLOBAL:
+            _refuse_global(_records(text))
+        elif kind in _PAX:
+            self.records = _records(text) | self.records
+            self.name = self.name or self.records.get(b"path", b"").rstrip(b"/")
+        elif kind == _LONG_NAME:
+            self.name = self.name or text.partition(b"\0")[0]
+
+
 def headers(stream: BinaryIO) -> Iterator[Header]:
     """Every member of a tar in order; the stream may be read elsewhere in between.
 
@@ -48,51 +70,50 @@ def headers(stream: BinaryIO) -> Iterator[Header]:
         tarfile.ReadError: truncated, damaged, or beyond the bounds.
     """
     end = stream.seek(0, io.SEEK_END)
-    at, longer, records, spent = 0, b"", dict[bytes, bytes](), 0
-    while block := _block(stream, at, end):
-        kind = block[156]
-        size = _number(block[124:136])
-        start = at + BLOCK
-        if kind in _LONG or kind in _PAX or kind == _GLOBAL:
-            spent += size
-            if spent > MAX_HEADER:
-                raise tarfile.ReadError(f"a header of more than {MAX_HEADER:,} bytes")
-            text = stream.read(size)
-            at = start + _padded(size)
+    at, before = 0, _Before()
+    while block := _block(stream, at):
+        kind, size = block[156], _number(block[124:136])
+        if kind in _EXTENDED:
+            before.read(kind, size, stream)
+            at += BLOCK + _padded(size)
             if at > end:
                 raise tarfile.ReadError("unexpected end of data")
-            if kind in _PAX:  # of several headers the first one counts
-                records = _records(text) | records
-                longer = longer or records.get(b"path", b"").rstrip(b"/")
-            elif kind == _GLOBAL:
-                _refuse_global(_records(text))
-            elif kind == ord("L"):
-                longer = longer or text.partition(b"\0")[0]
             continue
-        sparse = kind == _SPARSE or any(key.startswith(b"GNU.sparse.") for key in records)
-        if kind == _SPARSE:
-            start = _after_map(stream, block, start, end)
-        if b"size" in records:
-            size = _digits(records[b"size"])
-        name = longer or _ustar_name(block)
-        if len(name) > MAX_NAME:
-            raise tarfile.ReadError(f"a name of {len(name):,} bytes")
-        is_folder = kind == _FOLDER or (kind == 0 and block[:100].partition(b"\0")[0][-1:] == b"/")
-        size = 0 if kind in _LINKS else size
-        if start + size > end:
+        found = _member(stream, block, at, before)
+        if found.offset + found.size > end:
             raise tarfile.ReadError("unexpected end of data")
-        at = start + _padded(size)
-        odd = "sparse file" if sparse else None if kind in _DATA else "no regular file"
-        text_name = name.decode("utf-8", "surrogateescape")
-        yield Header(text_name.rstrip("/") if is_folder else text_name, start, size, is_folder, odd)
-        longer, records, spent = b"", {}, 0
-    if longer or records:
+        yield found
+        at, before = found.offset + _padded(found.size), _Before()
+    if before.spent:
         raise tarfile.ReadError("a header without its member")
     if not _only_zeros(stream, at) or end - at < 2 * BLOCK:
         raise tarfile.ReadError("no end-of-archive mark")
 
 
-def _block(stream: BinaryIO, at: int, end: int) -> bytes:
+def _member(stream: BinaryIO, block: bytes, at: int, before: _Before) -> Header:
+    """The member whose header lies at a place."""
+    kind, start = block[156], at + BLOCK
+    sparse = any(key.startswith(b"GNU.sparse.") for key in before.records)
+    if kind == _SPARSE:
+        sparse, start = True, _after_map(stream, block, start)
+    name = before.name or _ustar_name(block)
+    if len(name) > MAX_NAME:
+        raise tarfile.ReadError(f"a name of {len(name):,} bytes")
+    given = before.records.get(b"size")
+    size = _number(block[124:136]) if given is None else _digits(given)
+    text = name.decode("utf-8", "surrogateescape")
+    is_folder = kind == _FOLDER or (kind == 0 and block[:100].partition(b"\0")[0][-1:] == b"/")
+    odd = "sparse file" if sparse else None if kind in _DATA else "no regular file"
+    return Header(
+        text.rstrip("/") if is_folder else text,
+        start,
+        0 if kind in _LINKS or is_folder else size,
+        is_folder,
+        odd,
+    )
+
+
+def _block(stream: BinaryIO, at: int) -> bytes:
     """The header at a place; empty at the end of the members."""
     stream.seek(at)
     block = stream.read(BLOCK)
@@ -155,15 +176,15 @@ def _refuse_global(records: dict[bytes, bytes]) -> None:
         raise tarfile.ReadError("a global pax record that gives all members one name or size")
 
 
-def _after_map(stream: BinaryIO, block: bytes, start: int, end: int) -> int:
+def _after_map(stream: BinaryIO, block: bytes, start: int) -> int:
     """Where the data of an old GNU sparse file begin: after the blocks of its map."""
     more = block[482]
     while more:
-        if start + BLOCK > end:
-            raise tarfile.ReadError("unexpected end of data")
         stream.seek(start)
-        more = stream.read(BLOCK)[504]
-        start += BLOCK
+        part = stream.read(BLOCK)
+        if len(part) < BLOCK:
+            raise tarfile.ReadError("unexpected end of data")
+        more, start = part[504], start + BLOCK
     return start
 
 

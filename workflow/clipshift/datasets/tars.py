@@ -151,14 +151,12 @@ def read_tar(path: Path) -> Iterator[Sample]:
     unread: Counter[str] = Counter()
     with closing(open_tar(path)) as stream:
         for member in members(path, stream):
-            if isinstance(member, Rejected):
-                named = split_name(member.key)
-                if named is None:
-                    continue
-                key, suffix = named
-                reason: str | None = member.reason
-            else:
-                key, suffix, reason = member.key, member.suffix, member.too_large
+            named = split_name(member.key) if isinstance(member, Rejected) else None
+            if isinstance(member, Member):
+                named = member.key, member.suffix
+            if named is None:
+                continue
+            key, suffix = named
             if sample is None or key != sample.key:
                 if sample is not None:
                     yield sample
@@ -174,20 +172,26 @@ def read_tar(path: Path) -> Iterator[Sample]:
                     f"{path}: the sample {key!r} has two members with the suffix {suffix!r}; "
                     "write the tar again"
                 )
-            if _kind(suffix) not in SUFFIXES | TEXTS:
-                unread[f"the suffix {suffix!r}"] += 1
-            elif reason or isinstance(member, Rejected):
-                unread[str(reason)] += 1
-                if _kind(suffix) in SUFFIXES:
-                    sample = Sample(key, sample.parts, reason)
-            elif sum(map(len, sample.parts.values())) + member.size > MAX_BYTES:
-                unread[f"a sample larger than {MAX_BYTES >> 20} MiB"] += 1
-            else:
+            if isinstance(member, Member) and not (why := _unread(member, sample)):
                 stream.seek(member.offset)
                 sample.parts[suffix] = stream.read(member.size)
+                continue
+            reason = member.reason if isinstance(member, Rejected) else str(why)
+            unread[reason] += 1
+            if _kind(suffix) in SUFFIXES:
+                sample = Sample(key, sample.parts, reason)
     if sample is not None:
         yield sample
     _tell(path, unread)
+
+
+def _unread(member: Member, sample: Sample) -> str | None:
+    """Why a member does not come into memory; None: it does."""
+    if _kind(member.suffix) not in SUFFIXES | TEXTS:
+        return f"the suffix {member.suffix!r}"
+    if sum(map(len, sample.parts.values())) + member.size > MAX_BYTES:
+        return member.too_large or f"a sample larger than {MAX_BYTES >> 20} MiB"
+    return member.too_large
 
 
 _TOLD: set[tuple[Path, str]] = set()
