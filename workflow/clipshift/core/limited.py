@@ -35,7 +35,11 @@ _PATIENCE = 60
 
 
 class Refused(Exception):
-    """The work on these bytes went beyond a bound, or failed; the text is the reason."""
+    """The work on these bytes failed; the text is the reason."""
+
+
+class Beyond(Refused):
+    """It took too much memory or time; the text continues a sentence that begins with them."""
 
 
 class Limited:
@@ -56,7 +60,8 @@ class Limited:
         """The result.
 
         Raises:
-            Refused: beyond a bound, or none that can be worked on.
+            Refused: none that can be worked on.
+            Beyond: a bound is not enough.
             ClipshiftError: the process cannot be started, or was ended from outside.
         """
         process = self._process()
@@ -70,15 +75,18 @@ class Limited:
             went_well, result = answer
             if went_well:
                 return result
-            raise Refused(result.decode())
+            raise Refused(result.decode()) if result else Beyond(self._too_much())
         code = process.wait()
         if code == -signal.SIGPROF:
-            raise Refused(f"takes more than {self._seconds} s of computing")
+            raise Beyond(f"takes more than {self._seconds} s of computing")
         if code in _BROKEN:
-            raise Refused(f"takes more than {self._memory >> 20} MiB, or breaks its reader")
+            raise Beyond(f"{self._too_much()}, or breaks its reader")
         raise ClipshiftError(
             f"the process that runs {self._work} ended ({code}); was it killed, is memory full?"
         )
+
+    def _too_much(self) -> str:
+        return f"takes more than {self._memory >> 20} MiB"
 
     def _process(self) -> "subprocess.Popen[bytes]":
         """That of this thread; a forked process leaves that of its parent alone."""
@@ -93,6 +101,7 @@ class Limited:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
+            cwd="/",
             env=os.environ | alone,
         )
         self._own.process = _Own(process, os.getpid())
@@ -179,7 +188,8 @@ def _bound(memory: int, files: int) -> None:
 
 def main() -> None:
     """Serve: for each message one answer, until the other side closes."""
-    work, seconds, memory, files = sys.argv[1], *map(int, sys.argv[2:])
+    work = sys.argv[1]
+    seconds, memory, files = map(int, sys.argv[2:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the other side decides
     module, _, name = work.partition(":")
     function = getattr(import_module(module), name)
@@ -197,9 +207,10 @@ def main() -> None:
         try:
             went_well, answer = True, function(data, *numbers)
         except MemoryError:
-            went_well, answer = False, f"takes more than {memory >> 20} MiB".encode()
+            went_well, answer = False, b""
         except BaseException as error:  # a panic of Rust is no Exception
-            went_well, answer = False, str(error).encode("utf-8", "backslashreplace")
+            said = str(error) or type(error).__name__
+            went_well, answer = False, said.encode("utf-8", "backslashreplace")
         signal.setitimer(signal.ITIMER_PROF, 0)
         _send(out, went_well, answer)
         del data, answer

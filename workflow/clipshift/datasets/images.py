@@ -12,17 +12,22 @@ Policy, the same for embedding, training, evaluation, audit, labelling and figur
 - More than `MAX_PIXELS` are refused before any pixel is decoded, and so are tiles that would
   decode to more; Pillow itself bounds what compressed texts and profiles become.
 - Only the listed formats are opened: never EPS (Pillow would start Ghostscript), never SVG.
+- AVIF, HEIF, JPEG 2000 and JPEG XL, whose libraries allocate and compute much more than their
+  pixels, are decoded in another process, within bounds of memory and time.
 """
 
 import io
 import re
+import struct
 import warnings
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 import numpy as np
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.limited import Beyond, Limited, Refused
 
 Colour = tuple[int, int, int]
 
@@ -64,6 +69,12 @@ _WANTED = (
     "JXL", "TGA",
 )  # fmt: skip
 FORMATS = tuple(name for name in _WANTED if name in Image.OPEN)
+# Those that are decoded in another process, and how their files begin.
+_APART = tuple(name for name in FORMATS if name in ("AVIF", "HEIF", "JPEG2000", "JXL"))
+_HERE = tuple(name for name in FORMATS if name not in _APART)
+_HEADS_APART = re.compile(rb"....ftyp|\0\0\0\x0c(jP  |JXL )|\xff\x0a|\xff\x4f\xff\x51", re.DOTALL)
+_SHAPE = struct.Struct(">BII")  # bands, width, height
+_BAND = 1 << 22  # pixels that are converted at once, where a conversion takes much memory
 # Of damaged files and large ones, about which `decode` says more. A filter of warnings that is set
 # in a thread is no thread's.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -98,16 +109,82 @@ def decode(data: bytes, background: Colour = WHITE) -> Image.Image:
     """
     if not data:
         raise Undecodable("empty file")
+    if is_apart(data):
+        return _decode_apart(data, background)
+    return _opened(data, _HERE, lambda image: _upright(_rgb(image, background), image))
+
+
+def load(data: bytes) -> Image.Image:
+    """The image of the bytes of a file in its own mode, with its transparency; RGB of deep grey.
+
+    Raises:
+        Undecodable: as `decode`.
+    """
+    return _decode_apart(data) if is_apart(data) else _opened(data, _HERE, _loaded)
+
+
+def is_apart(data: bytes) -> bool:
+    """Whether the format is one of those that are decoded in another process."""
+    return bool(_HEADS_APART.match(data))
+
+
+def _opened(
+    data: bytes, formats: tuple[str, ...], use: Callable[[Image.Image], Image.Image]
+) -> Image.Image:
+    """What is made of an opened image of a right size; raises `Undecodable`."""
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             _check_size(image)
-            return _upright(_rgb(image, background), image)
+            return use(image)
     except Undecodable:
         raise
     except Image.DecompressionBombError:
         raise Undecodable(f"more than {MAX_PIXELS} pixels") from None
     except Exception as error:  # Pillow raises nearly every kind of exception on damaged files
         raise Undecodable("undecodable image") from error
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    if image.mode[0] in "IF":
+        return _upright(_rgb(image, WHITE), image)
+    image.load()
+    return image
+
+
+def _decode_apart(data: bytes, background: Colour | None = None) -> Image.Image:
+    """As `decode`, or as `load` (RGB or RGBA) without a background, in another process."""
+    try:
+        answer = _apart(data, *(background or ()))
+    except Beyond as why:
+        raise Undecodable(f"image that {why}") from None
+    except Refused as why:
+        raise Undecodable(str(why)) from None
+    bands, width, height = _SHAPE.unpack_from(answer)
+    mode = {3: "RGB", 4: "RGBA"}[bands]
+    return Image.frombytes(mode, (width, height), memoryview(answer)[_SHAPE.size :])
+
+
+def decoded_apart(data: bytes, *background: int) -> bytes:
+    """The work of the other process: shape and pixels of an image; raises `ValueError`."""
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+
+    def use(image: Image.Image) -> Image.Image:
+        if background:
+            red, green, blue = background
+            return _upright(_rgb(image, (red, green, blue)), image)
+        loaded = _loaded(image)
+        return loaded.convert("RGBA" if loaded.has_transparency_data else "RGB")
+
+    try:
+        image = _opened(data, _APART, use)
+    except Undecodable as reason:
+        if isinstance(reason.__cause__, MemoryError):
+            raise MemoryError from None
+        raise ValueError(str(reason)) from None
+    return _SHAPE.pack(len(image.getbands()), *image.size) + image.tobytes()
+
+
+_apart = Limited(f"{__name__}:decoded_apart", seconds=20, memory=1536 << 20)
 
 
 def check(data: bytes) -> None:
@@ -186,13 +263,24 @@ def _rgb(image: Image.Image, background: Colour) -> Image.Image:
         image.load()
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        plain = Image.new("RGBA", rgba.size, (*background, 255))
-        return Image.alpha_composite(plain, rgba).convert("RGB")
+        image.load()
+        rgb = Image.new("RGB", image.size)
+        for box in _bands(image.size):
+            rgba = image.crop(box).convert("RGBA")
+            plain = Image.new("RGBA", rgba.size, (*background, 255))
+            rgb.paste(Image.alpha_composite(plain, rgba).convert("RGB"), box)
+        return rgb
     if image.mode != "RGB":
         return image.convert("RGB")
     image.load()  # `convert` would copy it, which takes a third of the time of a JPEG
     return image
+
+
+def _bands(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Boxes of whole rows, from above, that cover an image."""
+    width, height = size
+    rows = max(1, _BAND // width)
+    return ((0, top, width, min(top + rows, height)) for top in range(0, height, rows))
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -202,10 +290,14 @@ def _is_deep(image: Image.Image) -> bool:
 def _deep_grey(image: Image.Image, background: Colour) -> Image.Image:
     """RGB of grey values in 12, 16 or 32 bits or float."""
     tags = dict(getattr(image, "tag_v2", {}))
-    values = np.asarray(image).astype(np.float64)
-    low, high = values.min(), values.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
+    transparent = image.info.get("transparency")
+    image.load()
+    boxes = list(_bands(image.size))
+    parts = (np.asarray(image.crop(box)) for box in boxes)
+    ends = np.array([(part.min(), part.max()) for part in parts], np.float64)
+    if not np.isfinite(ends).all():
         raise Undecodable("grey values infinite or NaN")
+    low, high = ends[:, 0].min(), ends[:, 1].max()
     scales: tuple[float, ...] = _RANGES[2:]  # 16 bits, which Pillow may widen to 32
     if image.mode == "F":
         scales = _RANGES
@@ -217,14 +309,17 @@ def _deep_grey(image: Image.Image, background: Colour) -> Image.Image:
             break
     else:
         raise Undecodable(f"grey values below zero or above {scales[-1]:.0f}")
-    grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
-    if tags.get(_PHOTOMETRIC) == 0:  # white is zero
-        grey = 255 - grey
-    rgb = np.stack([grey] * 3, axis=-1)
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        rgb[values == transparent] = background
-    return Image.fromarray(rgb)
+    rgb = Image.new("RGB", image.size)
+    for box in boxes:
+        values = np.asarray(image.crop(box)).astype(np.float64)
+        grey = np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8)
+        if tags.get(_PHOTOMETRIC) == 0:  # white is zero
+            grey = 255 - grey
+        pixels = np.stack([grey] * 3, axis=-1)
+        if isinstance(transparent, int):
+            pixels[values == transparent] = background
+        rgb.paste(Image.fromarray(pixels), box)
+    return rgb
 
 
 def _png_bits(data: bytes) -> int:

@@ -25,7 +25,7 @@ from clipshift.core.step import step
 from clipshift.datasets.shards import shard_entry, url_hash, write_table, write_tar
 from clipshift.datasets.sources import emoji, openclipart, sidecar, table, webdataset
 from clipshift.datasets.sources.base import Adapter, Item, Rejected, caption
-from clipshift.datasets.sources.render import Undrawable, render
+from clipshift.datasets.sources.render import TooCostly, Undrawable, render
 from clipshift.datasets.tars import Sample
 from clipshift.study.config.data import Rendering, Source
 
@@ -57,6 +57,7 @@ def build(
     step_counts = StepCounts("source", source)
     rows: dict[str, dict[str, Any]] = {}
     by_digest: dict[str, str] = {}
+    too_costly: dict[str, str] = {}
 
     def samples() -> Iterator[Sample]:
         with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
@@ -69,6 +70,8 @@ def build(
                 sample, row = _sample(source, spec, rendering, item)
             except Undrawable as reason:
                 step_counts.rejected[str(reason)] += 1
+                if isinstance(reason, TooCostly):
+                    too_costly[item.locator] = str(reason)
                 continue
             if row["sha256"] in by_digest:
                 step_counts.rejected["same image as an earlier one"] += 1
@@ -97,6 +100,8 @@ def build(
         "licence": spec.licence,
         "origin": spec.origin,
     }
+    if too_costly:
+        manifest["too_costly"] = too_costly
     write_json(out / "manifest.json", manifest)
     LOG.info(json.dumps(manifest["account"], indent=2))
 

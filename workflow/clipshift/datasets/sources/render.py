@@ -1,16 +1,13 @@
 """From an image file to a square JPEG: rasterise, crop to what is visible, put on a background."""
 
 import io
-import re
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import resvg_py
 from PIL import Image
 
-from clipshift.datasets.images import FORMATS, decode
+from clipshift.core.limited import Beyond, Refused
+from clipshift.datasets.images import Undecodable, load
+from clipshift.datasets.sources import svg
 from clipshift.study.config.data import Rendering
 
 
@@ -18,11 +15,12 @@ class Undrawable(Exception):
     """The reason why a file gives no image; becomes a counted rejection."""
 
 
+class TooCostly(Undrawable):
+    """The file takes more memory or time than one image may."""
+
+
 # Rasterise svg this much larger than needed: the crop to the alpha box enlarges small drawings.
 OVERSAMPLING = 1.5
-# User units of the lengths in svg (CSS: 96 to the inch).
-UNITS = {"": 1, "px": 1, "pt": 4 / 3, "pc": 16, "mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96}
-_SIZE = re.compile(r"""\s(width|height)\s*=\s*["']\s*(\d+\.?\d*|\.\d+)\s*([a-z%]*)\s*["']""")
 # A larger image is refused before its pixels are decoded (decompression bombs).
 MAX_PIXELS = 64_000_000
 
@@ -51,62 +49,20 @@ def render(data: bytes, spec: Rendering) -> bytes:
 
 def rasterise(data: bytes, side: int) -> Image.Image:
     """Decode a raster file, or draw an svg with its longer side at about `side` pixels."""
-    if _is_svg(data):
-        data = _draw(data.decode("utf-8", errors="replace"), side)
+    if svg.is_svg(data):
+        try:
+            data = svg.draw(data, side)
+        except Beyond as why:
+            raise TooCostly(f"svg that {why}") from None
+        except Refused as why:
+            raise Undrawable(str(why)) from None
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Undrawable(f"larger than {MAX_PIXELS // 1_000_000} megapixels")
-            if image.mode[0] in "IF":  # deep grey, which Pillow would clip
-                return decode(data)
-            image.load()
-            return image
-    except Undrawable:
-        raise
-    except Exception as error:  # Pillow raises nearly every kind of exception on damaged files
-        raise Undrawable("undecodable image") from error
-
-
-def _is_svg(data: bytes) -> bool:
-    head = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    return head.startswith(b"<") and b"<svg" in data
-
-
-def _draw(svg: str, side: int) -> bytes:
-    tag = re.search(r"<(?:\w+:)?svg\b[^>]*>", svg)
-    if tag is None:
-        raise Undrawable("no svg element")
-    # Text depends on the fonts of the machine; ours comes with a pinned package.
-    fonts: dict[str, Any] = {}
-    if "<text" in svg:
-        fonts = {"font_files": [_font()], "font_family": "DejaVu Sans"}
-    svg = _with_view_box(svg, tag)
-    try:
-        return resvg_py.svg_to_bytes(svg_string=svg, width=side, skip_system_fonts=True, **fonts)
-    except (ValueError, RuntimeError) as error:
-        raise Undrawable("unrenderable svg") from error
-
-
-def _with_view_box(svg: str, tag: re.Match[str]) -> str:
-    """Give the root element a viewBox (from its size) and drop its size, so that it scales."""
-    root = tag.group(0)
-    if "viewBox" not in root:
-        size = {
-            name: float(number) * UNITS[unit]
-            for name, number, unit in _SIZE.findall(root)
-            if unit in UNITS
-        }
-        box = f' viewBox="0 0 {size.get("width", 1000):g} {size.get("height", 1000):g}"'
-        root = re.sub(r"(<(?:\w+:)?svg\b)", rf"\1{box}", root, count=1)
-    root = re.sub(r'\s(width|height)\s*=\s*["\'][^"\']*["\']', "", root)
-    return svg[: tag.start()] + root + svg[tag.end() :]
-
-
-@cache
-def _font() -> str:
-    import matplotlib
-
-    return str(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf")
+        image = load(data)
+    except Undecodable as reason:
+        raise (TooCostly if "takes more" in str(reason) else Undrawable)(str(reason)) from None
+    if image.width * image.height > MAX_PIXELS:
+        raise Undrawable(f"larger than {MAX_PIXELS // 1_000_000} megapixels")
+    return image
 
 
 def _cut_out(image: Image.Image, spec: Rendering) -> Image.Image:
