@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,51 @@ from clipshift.datasets.urls.addresses import Policy
 from clipshift.datasets.urls.paths import BLOCK_DIGITS
 from clipshift.datasets.urls.web import opener
 
+# As `clipshift.datasets.images` has it: a larger image is refused by its header.
+MAX_PIXELS = 89_478_485
+_BAND = 1 << 20  # pixels whose transparency is resolved at once
+
 
 def stats(folder: Path, block: int) -> Path:
     return folder / f"{block:0{BLOCK_DIGITS}d}_stats.json"
 
 
+def _on_white(image: Any) -> Any:
+    """(h, w, 3) uint8 of (h, w, 4), to the bit as img2dataset's resizer has it.
+
+    In bands of rows: it takes some 60 bytes a pixel, of which a small file may have millions.
+    """
+    import numpy as np
+
+    out = np.empty((*image.shape[:2], 3), np.uint8)
+    rows = max(1, _BAND // image.shape[1])
+    for top in range(0, len(image), rows):
+        band = image[top : top + rows]
+        alpha = band[:, :, 3, np.newaxis]
+        mixed = alpha / 255 * band[..., :3] + 255 - alpha
+        out[top : top + rows] = np.rint(mixed.clip(min=0, max=255)).astype(np.uint8)
+    return out
+
+
+def bounded(imdecode: Callable[..., Any]) -> Callable[..., Any]:
+    """OpenCV's decoder, with transparency resolved before the resizer does it at once."""
+
+    def decode(data: Any, flags: int) -> Any:
+        image = imdecode(data, flags)
+        transparent = image is not None and image.ndim == 3 and image.shape[-1] == 4
+        return _on_white(image) if transparent else image
+
+    return decode
+
+
 def _downloader(settings: dict[str, Any]) -> Any:
+    os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)  # read when it is imported
+    import cv2
     from img2dataset.downloader import Downloader
     from img2dataset.resizer import Resizer
     from img2dataset.writer import WebDatasetSampleWriter
 
+    cv2.imdecode = bounded(cv2.imdecode)
     resizer = Resizer(
         image_size=settings["px"],
         resize_mode=settings["resize"],

@@ -23,6 +23,7 @@ _NAMES = [
         "no answer",
     ),
     (r"BadStatusLine|LineTooLong|got more than|HTTP/", "no answer"),
+    (r"CV_IO_MAX_IMAGE_", "too many pixels"),
     (r"Image decoding error", "not an image"),
     (r"(?P<name>image too small|image area too large|aspect ratio too large)", "{name}"),
 ]

@@ -6,7 +6,6 @@ give the same bytes, whatever came first and however often it was killed.
 
 import json
 import logging
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, sha256_bytes, write_json
 from clipshift.core.step import step
 from clipshift.datasets.shards import shard_entry, write_table, write_tar
-from clipshift.datasets.tars import Sample
+from clipshift.datasets.tars import Member, Sample, members
 from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import tar_of
 from clipshift.datasets.urls.placeholders import REASON
@@ -85,10 +84,9 @@ def _samples(
 def _places(tar: Path) -> dict[str, tuple[int, int]]:
     """Number of a sample -> where the bytes of its image lie in a tar, and how many they are."""
     try:
-        with tarfile.open(tar, "r:") as file:
-            images = (m for m in file if m.name.endswith(".jpg"))
-            return {m.name.partition(".")[0]: (m.offset_data, m.size) for m in images}
-    except (tarfile.TarError, OSError) as error:
+        images = (m for m in members(tar) if isinstance(m, Member) and m.suffix == "jpg")
+        return {m.key: (m.offset, m.size) for m in images}
+    except ClipshiftError as error:
         raise ClipshiftError(
             f"{tar} is not readable ({error}); {_remedy(tar.parents[1])}"
         ) from error
