@@ -62,7 +62,54 @@ def failure(url: str, **how: Any) -> str | None:
         ("2002:a00:1::", "private address"),
         ("224.0.0.1", "private address"),
         ("255.255.255.255", "private address"),
+        ("0.1.2.3", "private address"),
+        ("100.100.100.200", "private address"),
+        ("100.127.255.255", "private address"),
+        ("168.63.129.16", "metadata address"),
+        ("192.0.0.192", "private address"),
+        ("192.0.2.1", "private address"),
+        ("192.88.99.1", "private address"),
+        ("198.18.0.1", "private address"),
+        ("198.51.100.1", "private address"),
+        ("203.0.113.1", "private address"),
+        ("239.255.255.255", "private address"),
+        ("240.0.0.1", "private address"),
+        ("fd00:ec2::254", "private address"),
+        ("fd20:ce::254", "private address"),
+        ("fe80::a9fe:a9fe", "link-local address"),
+        ("fec0::1", "private address"),
+        ("ff02::1", "private address"),
+        ("100::1", "private address"),
+        ("5f00::1", "private address"),
+        ("2001:db8::1", "private address"),
+        ("3fff::1", "private address"),
+        ("::ffff:169.254.169.254", "link-local address"),
+        ("::ffff:100.64.0.1", "private address"),
+        ("::10.0.0.1", "private address"),
+        ("::127.0.0.1", "loopback address"),
+        ("::169.254.169.254", "link-local address"),
+        ("::ffff:0:10.0.0.1", "private address"),
+        ("64:ff9b::7f00:1", "loopback address"),
+        ("64:ff9b::a9fe:a9fe", "link-local address"),
+        ("64:ff9b:1::808:808", "private address"),
+        ("2002:7f00:1::", "loopback address"),
+        ("2002:a9fe:a9fe::1", "link-local address"),
+        ("2001:0:4136:e378:8000:63bf:f5ff:fffe", "private address"),
+        ("2606:4700::5efe:10.0.0.1", "private address"),
+        ("2606:4700::200:5efe:127.0.0.1", "loopback address"),
         ("1.1.1.1", None),
+        ("9.255.255.255", None),
+        ("11.0.0.0", None),
+        ("100.63.255.255", None),
+        ("100.128.0.0", None),
+        ("172.15.255.255", None),
+        ("172.32.0.0", None),
+        ("192.0.1.0", None),
+        ("223.255.255.255", None),
+        ("::ffff:1.1.1.1", None),
+        ("64:ff9b::101:101", None),
+        ("2002:101:101::1", None),
+        ("2001:4860:4860::8888", None),
         ("2606:4700::1111", None),
     ],
 )
@@ -70,7 +117,30 @@ def test_kinds_of_addresses(address: str, what: str | None) -> None:
     assert kind(ipaddress.ip_address(address)) == what
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "127.1"])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "10.0.0.1", "224.0.0.1", "fd00::1"])
+def test_allowed_networks_are_those_and_no_others(address: str) -> None:
+    inside = ipaddress.ip_network(address)
+    Policy.of([str(inside)]).check(address)
+    for policy in (Policy(), Policy.of(["10.9.0.0/16", "fd01::/16"])):
+        with pytest.raises(Refused, match="refused: "):
+            policy.check(address)
+
+
+def test_names_of_metadata_services(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the name, the address counts; also with the scope that a resolver may add."""
+    for address in ("169.254.169.254", "fd00:ec2::254", "fe80::a9fe:a9fe%eth0", "100.100.100.200"):
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 80))]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, found=found, **__: found)
+        with pytest.raises(Refused, match="refused: "):
+            Policy().connect(("metadata.google.internal", 80), 1)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "127.1", "0177.0.0.1", "0x7f000001",
+     "017700000001", "127.0.1", "0x7f.0.0.0x1", "00000177.1", "[::1]", "[::ffff:127.0.0.1]",
+     "[::ffff:7f00:1]", "[0:0:0:0:0:ffff:127.0.0.1]", "0.0.0.0", "0", "127.255.255.254"],
+)  # fmt: skip
 def test_refused_by_default_before_a_connection(host: str) -> None:
     """However the address is spelled; the socket that listens there sees nobody."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -11,8 +11,27 @@ from dataclasses import dataclass
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# An IPv4 address behind a translating gateway (RFC 6052).
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def _networks(*texts: str) -> tuple[Network, ...]:
+    return tuple(map(ipaddress.ip_network, texts))
+
+
+# Addresses that the internet does not share, by name (IANA's registries of special addresses, as
+# they are whatever Python's own lists say). Of IPv6 only 2000::/3 is the internet's.
+_LOOPBACK = _networks("127.0.0.0/8", "0.0.0.0/32", "::1/128", "::/128")
+_LINK_LOCAL = _networks("169.254.0.0/16", "fe80::/10")
+# Of clouds' services for their machines those that lie on a public address (Azure).
+_METADATA = _networks("168.63.129.16/32")
+_PRIVATE = _networks(
+    "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24",
+    "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
+    "224.0.0.0/3", "2001::/23", "2001:db8::/32", "3fff::/20",
+)  # fmt: skip
+_PUBLIC = ipaddress.IPv6Network("2000::/3")
+# IPv6 addresses that end with an IPv4 address: translated (RFC 6052), mapped, compatible.
+_ENDING = _networks("64:ff9b::/96", "::ffff:0:0/96", "::/96")
+_ISATAP = (0x00005EFE, 0x02005EFE)  # before the IPv4 address at the end
 
 
 class Refused(OSError):
@@ -27,9 +46,11 @@ def inner(address: Address) -> Address:
     """
     if isinstance(address, ipaddress.IPv4Address):
         return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
+    number = int(address)
+    ends = any(address in network for network in _ENDING) and number > 1
+    if ends or number >> 32 & 0xFFFFFFFF in _ISATAP:
+        return ipaddress.IPv4Address(number & 0xFFFFFFFF)
+    return address.sixtofour or address
 
 
 def kind(address: Address) -> str | None:
@@ -40,11 +61,15 @@ def kind(address: Address) -> str | None:
     >>> kind(ipaddress.ip_address("1.1.1.1"))
     """
     address = inner(address)
-    if address.is_loopback or address.is_unspecified:
-        return "loopback address"
-    if address.is_link_local:
-        return "link-local address"
-    if address.is_multicast or not address.is_global:
+    for name, networks in (
+        ("loopback", _LOOPBACK),
+        ("link-local", _LINK_LOCAL),
+        ("metadata", _METADATA),
+        ("private", _PRIVATE),
+    ):
+        if any(address in network for network in networks):
+            return f"{name} address"
+    if isinstance(address, ipaddress.IPv6Address) and address not in _PUBLIC:
         return "private address"
     return None
 
