@@ -2,9 +2,12 @@
 
 import contextlib
 import io
+import os
 import random
+import resource
 import struct
 import time
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,6 +17,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.limited import Beyond
+from clipshift.datasets import images
 from clipshift.datasets.images import (
     _TURNS,
     MAX_PIXELS,
@@ -324,3 +329,64 @@ def test_colours() -> None:
     for text in ("white", "#fff", "#ggggggg", ""):
         with pytest.raises(ClipshiftError, match="#rrggbb"):
             colour(text)
+
+
+def jp2_bomb() -> bytes:
+    """A JPEG 2000 whose header says 60 megapixels, of 100 bytes."""
+    data = bytearray(encoded(Image.new("RGB", (64, 64)), "JPEG2000", no_jp2=True))
+    size = data.index(b"\xff\x51") + 6
+    data[size : size + 8] = struct.pack(">II", 8000, 7500)
+    data[size + 16 : size + 24] = struct.pack(">II", 8000, 7500)
+    return bytes(data)
+
+
+@pytest.mark.timeout(120)
+def test_costly_formats_are_decoded_in_a_process_that_ends() -> None:
+    start = os.times()
+    with contextlib.suppress(Undecodable):
+        decode(jp2_bomb())
+    assert sum(os.times()[:4]) - sum(start[:4]) < 30
+    held = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert held < 2 << 20  # KiB
+    right = pixels(kinds()["JPEG2000"])
+    assert (right == pixels(kinds()["PNG"])).all()
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "JPEG2000"])
+def test_a_format_apart_never_opens_here(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = kinds()[kind]
+    assert images.is_apart(data)
+    before = pixels(data)
+
+    def refuse(*_: Any) -> bytes:
+        raise Beyond("takes more than 20 s of computing")
+
+    monkeypatch.setattr(images, "_apart", refuse)
+    for read in (decode, check, images.load):
+        with pytest.raises(Undecodable, match="image that takes more than 20 s"):
+            read(data)
+    monkeypatch.undo()
+    assert (pixels(data) == before).all()
+    rgba = encoded(Image.fromarray(np.full((4, 4, 4), 90, np.uint8)), kind)
+    assert images.load(rgba).mode == "RGBA"
+    assert images.load(data).mode == "RGB"
+
+
+def test_large_images_are_converted_in_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawing = np.random.default_rng(0).integers(0, 256, (40, 30, 4), np.uint8)
+    deep = np.random.default_rng(0).integers(0, 65536, (40, 30), np.uint16)
+    files = [of(drawing, "PNG"), of(deep, "PNG"), of(deep.astype(np.float32), "TIFF")]
+    whole = [pixels(data, background=(1, 2, 3)) for data in files]
+    monkeypatch.setattr(images, "_BAND", 70)
+    for data, right in zip(files, whole, strict=True):
+        assert (pixels(data, background=(1, 2, 3)) == right).all()
+
+
+def test_large_greys_take_little_more_than_their_pixels() -> None:
+    side = 6000
+    data = encoded(Image.new("I;16", (side, side), 1000), "PNG")
+    tracemalloc.start()  # numpy's arrays, of which there were some of 8 bytes a pixel
+    assert decode(data).getpixel((0, 0)) == (4, 4, 4)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5 * side * side

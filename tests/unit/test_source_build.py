@@ -1,6 +1,11 @@
 """Building a source: captions, drawing, unpacking, and the same bytes for the same input."""
 
+import base64
+import contextlib
 import io
+import os
+import resource
+import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +16,8 @@ from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
+from clipshift.core.limited import Limited
+from clipshift.datasets.sources import svg as drawings
 from clipshift.datasets.sources.base import caption
 from clipshift.datasets.sources.build import key_of, unpack
 from clipshift.datasets.sources.render import Undrawable, render
@@ -193,6 +200,52 @@ def test_unpack_refuses_a_path_that_leaves_its_folder(
     assert [f.parent.name for f in tmp_path.rglob("escaped.txt")] in ([], ["wheel"])
 
 
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"out": Path("/")},
+        {"out": Path("a/../..")},
+        {"a/b/out": Path("../../..")},
+        {"here": Path(), "out": Path("here/..")},  # lexically inside
+        {"d/here": Path(".."), "out": Path("d/here/..")},
+        {"a": Path("b"), "b/c": "x", "a/out": Path("../..")},
+    ],
+)
+def test_links_that_lead_out_are_refused_also_through_links(
+    links: dict[str, Path | str], tmp_path: Path
+) -> None:
+    file = pack(tmp_path / "link.tgz", links)
+    with pytest.raises(ClipshiftError, match=r"link\.tgz is no package that can be unpacked"):
+        unpack(file, tmp_path / "folder")
+
+
+def test_a_chain_of_links_that_is_too_long_to_be_resolved(tmp_path: Path) -> None:
+    """Fools the data filter of Python before 3.11.13 (CVE-2025-4517)."""
+    deep, steps = "d" * 247, "abcdefghijklmnop"
+    at = ""
+    with tarfile.open(tmp_path / "p.tgz", "w:gz") as tar:
+        for step in steps:
+            for name, target in ((f"{at}{deep}", None), (f"{at}{step}", deep)):
+                member = tarfile.TarInfo(name)
+                member.type = tarfile.SYMTYPE if target else tarfile.DIRTYPE
+                member.linkname = target or ""
+                tar.addfile(member)
+            at += f"{deep}/"
+        last = "/".join(steps) + "/" + "l" * 254
+        for name, target in (
+            (last, "../" * len(steps)), ("escape", f"{last}/../../escaped"),
+        ):  # fmt: skip
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            tar.addfile(member)
+        member = tarfile.TarInfo("escape/file.txt")
+        tar.addfile(member)
+    (tmp_path / "escaped").mkdir()
+    with pytest.raises(ClipshiftError, match="no package that can be unpacked"):
+        unpack(tmp_path / "p.tgz", tmp_path / "folder")
+    assert not list((tmp_path / "escaped").iterdir())
+
+
 def test_unpack_without_filters_gives_the_same_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,3 +272,119 @@ def test_truncated_wheel_is_refused(tmp_path: Path) -> None:
     (tmp_path / "w.whl").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(ClipshiftError, match=r"w\.whl"):
         unpack(tmp_path / "w.whl", tmp_path / "w")
+
+
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+SVG += 'viewBox="0 0 20 20">{}<rect width="6" height="6" fill="navy"/>{}</svg>'
+PLAIN = SVG.format("", "")
+TEXT = "<text x='2' y='18' font-size='5'>abc</text>"
+
+
+def outward(place: str) -> list[str]:
+    """Drawings that ask for a file or an address."""
+    image = f'<image width="20" height="20" {{}}="{place}"/>'
+    return [
+        SVG.format("", image.format("href")),
+        SVG.format("", image.format("xlink:href")),
+        SVG.format("", f"<image width='20' height='20' href =\n ' {place}'/>"),
+        SVG.format("", image.format("href").replace(place, f"&#{ord(place[0])};{place[1:]}")),
+        f'<!DOCTYPE svg [<!ENTITY e "{place}">]>' + SVG.format("", image.format("href")
+                                                              .replace(place, "&e;")),
+        f'<!DOCTYPE svg [<!ENTITY e SYSTEM "{place}">]>' + SVG.format("", "&e;"),
+        SVG.format("", f'<use href="{place}#x"/>'),
+        SVG.format("", f"<style>@import url({place});rect{{fill:url({place}#x) navy}}</style>"),
+        SVG.format(
+            f'<filter id="f"><feImage href="{place}"/></filter>',
+            '<g filter="url(#f)"><path d="M0 0"/></g>',
+        ),
+        SVG.format("", f'<xi:include xmlns:xi="http://www.w3.org/2001/XInclude" href="{place}"/>'),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(outward("x"))))
+@pytest.mark.parametrize("text", ["", TEXT], ids=["drawn", "with text"])
+def test_a_drawing_reads_no_file_and_asks_nobody(number: int, text: str, tmp_path: Path) -> None:
+    """With the file it is drawn as without."""
+    drawing = outward(str(tmp_path / "secret.png"))[number].replace("</svg>", f"{text}</svg>")
+
+    def seen() -> list[Any]:
+        found: list[Any] = []
+        for data in (drawing.encode(), nested(drawing)):
+            try:
+                found.append(render(data, RENDERING))
+            except Undrawable as reason:
+                found.append(str(reason))
+        return found
+
+    without = seen()
+    (tmp_path / "secret.png").write_bytes(photo(3, kind="PNG"))
+    assert seen() == without
+    refused = {"unrenderable svg", "svg with markup in an entity"}
+    assert all(isinstance(each, bytes) or each in refused for each in without)
+
+
+def nested(drawing: str) -> bytes:
+    """A drawing inside of another one."""
+    inner = base64.b64encode(drawing.encode()).decode()
+    image = f'<image width="20" height="20" href="data:image/svg+xml;base64,{inner}"/>'
+    return SVG.format("", image).encode()
+
+
+def test_an_image_inside_a_drawing_is_drawn() -> None:
+    inner = base64.b64encode(photo(3, kind="PNG")).decode()
+    image = f'<image width="20" height="20" href="data:image/png;base64,{inner}"/>'
+    assert np.abs(pixels(SVG.format("", image).encode()) - pixels(PLAIN.encode())).max() > 50
+    shape = '<path id="s" d="M0 9H20V12H0Z"/><use xlink:href="#s" y="5"/>'
+    assert np.abs(pixels(SVG.format("", shape).encode()) - pixels(PLAIN.encode())).max() > 50
+
+
+BLUR = '<filter id="f" x="-9" y="-9" width="99" height="99">{}</filter>'
+COSTLY = {
+    "blur": SVG.format(
+        BLUR.format("".join(
+            f'<feGaussianBlur stdDeviation="{n}"/><feTurbulence numOctaves="9"/>'
+            for n in range(100, 400)
+        )), '<g filter="url(#f)"><rect width="20" height="20"/></g>',
+    ),
+    "copies": SVG.format("".join(
+        f'<g id="a{n}">' + f'<use href="#a{n - 1}"/>' * 10 + "</g>" for n in range(1, 12)
+    ) + '<path id="a0" d="M0 0H9V9Z"/>', '<use href="#a11"/>'),
+    "entities": "<!DOCTYPE svg [<!ENTITY a0 'lol'>" + "".join(
+        f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, 12)
+    ) + "]>" + SVG.format("<desc>&a11;</desc>", ""),
+    "depth": SVG.format("<g>" * 100_000, "</g>" * 100_000),
+    "tags": "<svg" * 300_000,
+    "height": PLAIN.replace("0 0 20 20", "0 0 0.00001 20000000"),
+    "dashes": SVG.format("", '<path d="M0 0H1e9" stroke="red" stroke-dasharray="1e-5"/>'),
+    "pattern": SVG.format(
+        '<pattern id="p" width="1e-6" height="1e-6" patternUnits="userSpaceOnUse">'
+        '<circle r="1"/></pattern>', '<rect width="20" height="20" fill="url(#p)"/>'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COSTLY)
+@pytest.mark.timeout(120)
+def test_a_costly_drawing_ends_and_the_next_one_is_drawn(name: str) -> None:
+    right = pixels(PLAIN.encode())
+    start = os.times()
+    with contextlib.suppress(Undrawable):
+        render(COSTLY[name].encode(), RENDERING)
+    end = os.times()
+    assert sum(end[:4]) - sum(start[:4]) < 10
+    np.testing.assert_array_equal(pixels(PLAIN.encode()), right)
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20  # KiB
+
+
+def test_costly_drawings_are_counted_and_named(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawings, "_draw", Limited(f"{drawings.__name__}:drawn", 1, 256 << 20))
+    files: dict[str, Any] = {f"p/s/{i}.svg": svg(c) for i, c in enumerate(("red", "blue"))}
+    files |= {f"p/s/{i}.txt": f"title {i}" for i in range(2)}
+    files |= {"p/s/9.svg": COSTLY["blur"], "p/s/9.txt": "costly"}
+    run_build(SIDECAR, {"p": pack(tmp_path / "q.tgz", files)}, tmp_path / "out")
+    manifest = read_json(tmp_path / "out/manifest.json")
+    (reason,) = manifest["account"]["rejected"]
+    assert reason.startswith("svg that takes more than")
+    assert manifest["too_costly"] == {"p:p/s/9.svg": reason}
+    assert manifest["shard"]["samples"] == 2

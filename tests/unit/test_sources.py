@@ -284,6 +284,20 @@ def test_webdataset_with_damaged_json_names_the_sample(tmp_path: Path) -> None:
         run_build(spec, {}, tmp_path / "out")
 
 
+def test_webdataset_with_text_that_is_none(tmp_path: Path) -> None:
+    deep, half = b"[" * 200_000, b'{"concept": "\\ud800"}'
+    write_tar(tmp_path / "wds/0.tar", [Sample("deep", {"jpg": photo(0), "json": deep})])
+    spec = source("webdataset", folder=str(tmp_path / "wds"), caption="{text}")
+    with pytest.raises(ClipshiftError, match="deep"):
+        run_build(spec, {}, tmp_path / "out")
+    half_parts = {"jpg": photo(0), "txt": b"x", "json": half}
+    good = Sample("good", {"jpg": photo(1), "txt": b"x"})
+    write_tar(tmp_path / "wds/0.tar", [Sample("half", half_parts), good])
+    step_counts, rows = run_build(spec, {}, tmp_path / "out")
+    assert step_counts.rejected == {"text is not Unicode": 1}
+    assert list(rows) == ["good"]
+
+
 def test_empty_webdataset_folder(tmp_path: Path) -> None:
     spec = source("webdataset", folder=str(tmp_path), caption="{text}")
     with pytest.raises(ClipshiftError, match=r"no \*\.tar in"):

@@ -11,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from clipshift.datasets import images
+from clipshift.datasets.urls import fetcher
 from clipshift.datasets.urls.addresses import Policy, Refused, kind
 from clipshift.datasets.urls.reasons import reason
 from clipshift.datasets.urls.web import opener
@@ -247,3 +250,25 @@ def test_hosts_that_are_not_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert failure(f"http://127.0.0.1:{port}/a") == "no answer"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_transparency_is_resolved_as_the_resizer_does(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = np.random.default_rng(0).integers(0, np.iinfo(kind).max, (30, 20, 4)).astype(kind)
+    alpha = image[:, :, 3, np.newaxis]  # the lines of img2dataset's resizer
+    right = alpha / 255 * image[..., :3] + 255 - alpha
+    right = np.rint(right.clip(min=0, max=255)).astype(np.uint8)
+    monkeypatch.setattr(fetcher, "_BAND", 70)
+    found = fetcher.bounded(lambda *_: image)(b"", 0)
+    assert found.dtype == np.uint8
+    assert (found == right).all()
+    for other in (image[..., :3], image[..., 0], None):
+        assert fetcher.bounded(lambda *_, other=other: other)(b"", 0) is other
+
+
+def test_downloads_are_refused_above_the_decoder_s_bound() -> None:
+    assert fetcher.MAX_PIXELS == images.MAX_PIXELS
+    said = "error: (-215:Assertion failed) pixels <= CV_IO_MAX_IMAGE_PIXELS in function 'x'"
+    assert reason("failed_to_resize", said) == "too many pixels"

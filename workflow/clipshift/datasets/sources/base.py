@@ -44,6 +44,11 @@ def locator(name: str, root: Path, file: Path) -> str:
     return f"{name}:{file.relative_to(root).as_posix()}"
 
 
+def leads_out(file: Path, root: Path) -> bool:
+    """Whether a file of a package is a link to what lies outside of it."""
+    return not file.resolve().is_relative_to(root.resolve())
+
+
 def words(text: str) -> str:
     """Field text for captions: hyphens and underscores become spaces, white space collapses."""
     return re.sub(r"[\s_-]+", " ", text).strip()

@@ -4,15 +4,19 @@
 counts. Nothing here depends on the study's classes or hold-out: they apply later and cost nothing.
 """
 
+import errno
 import json
 import logging
+import posixpath
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,8 @@ from clipshift.study.config.data import Rendering, Source
 
 LOG = logging.getLogger(__name__)
 
+# Two members of a package at one place.
+_NAMES = (FileExistsError, NotADirectoryError, IsADirectoryError)
 ADAPTERS: dict[str, Adapter] = {
     "emoji": emoji.read,
     "openclipart": openclipart.read,
@@ -173,24 +179,47 @@ def unpack(file: Path, folder: Path) -> Path:
         try:
             with tarfile.open(file) as archive:
                 _extract(archive, folder)
-        except (tarfile.TarError, EOFError, zlib.error) as error:
+        except (tarfile.TarError, EOFError, zlib.error, KeyError, *_NAMES) as error:
+            raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
             raise ClipshiftError(f"{file} is no package that can be unpacked: {error}") from error
     return folder
 
 
 def _extract(archive: tarfile.TarFile, folder: Path) -> None:
-    """Extract files and folders that stay inside `folder`."""
-    if hasattr(tarfile, "data_filter"):
-        archive.extractall(folder, filter="data")
-        return
-    # Python 3.11 before 3.11.4, e.g. Debian 12's, has no filters.
-    root = folder.resolve()
+    """Extract files, folders and links that stay inside `folder`.
+
+    tarfile's own filters are not enough: some interpreters have none, and those of others (Python
+    3.11 before 3.11.13) follow chains of links out of the folder. Here no link exists before all
+    files and folders do, and the target of a link goes up first and down then, never up again.
+    """
+    links = []
     for member in archive:
-        path = folder / member.name
-        ends = [path]
-        if member.issym() or member.islnk():
-            ends.append((path.parent if member.issym() else folder) / member.linkname)
-        plain = member.isfile() or member.isdir() or len(ends) > 1
-        if not plain or not all(end.resolve().is_relative_to(root) for end in ends):
+        name = posixpath.normpath(member.name)
+        plain = member.isfile() or member.isdir() or member.issym() or member.islnk()
+        if not plain or _leaves(name) or "\0" in name:
             raise tarfile.ExtractError(f"{member.name!r} leaves its folder or is no plain file")
-        archive.extract(member, folder, set_attrs=False)
+        path = folder / name
+        (path if member.isdir() else path.parent).mkdir(parents=True, exist_ok=True)
+        if member.issym():
+            target = posixpath.join(posixpath.dirname(name), member.linkname)
+            ways = (part for part in member.linkname.split("/") if part not in ("", "."))
+            down = dropwhile(lambda part: part == "..", ways)
+            if _leaves(posixpath.normpath(target)) or ".." in down:
+                raise tarfile.ExtractError(f"the link {member.name!r} leaves its folder")
+            links.append((path, member.linkname))
+        elif not member.isdir():
+            data = archive.extractfile(member)
+            if data is None:
+                raise tarfile.ExtractError(f"the link {member.name!r} is to no file")
+            with path.open("wb") as out:
+                shutil.copyfileobj(data, out)
+    for path, target in links:
+        path.symlink_to(target)
+
+
+def _leaves(name: str) -> bool:
+    """Whether a path, normalised, is absolute or begins above the folder."""
+    return name == ".." or name.startswith(("/", "../"))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.sources.base import Item, Rejected, locator, words
+from clipshift.datasets.sources.base import Item, Rejected, leads_out, locator, words
 from clipshift.study.config.data import EmojiSource
 
 SUFFIXES = {".svg", ".png", ".webp"}
@@ -68,7 +68,7 @@ def _labels(root: Path) -> dict[str, dict[str, str]]:
 
 def _files(spec: EmojiSource, root: Path) -> Iterator[tuple[str, str, bytes | None]]:
     for file in (root / spec.folder).iterdir():
-        if file.suffix in SUFFIXES:
+        if file.suffix in SUFFIXES and not leads_out(file, root):
             yield locator(spec.pictures, root, file), code_point(file.stem), file.read_bytes()
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.datasets.sources.base import Item, Rejected, locator
+from clipshift.datasets.sources.base import Item, Rejected, leads_out, locator
 from clipshift.study.config.data import TableSource
 
 
@@ -20,7 +20,9 @@ def read(spec: TableSource, packages: Mapping[str, Path]) -> Iterator[Item | Rej
     described = {row[spec.code]: row for row in rows}
     for file in (root / spec.folder).glob(f"*{spec.suffix}"):
         place = locator(spec.pictures, root, file)
-        if row := described.get(file.stem):
+        if leads_out(file, root):
+            yield Rejected(place, "symbolic link")
+        elif row := described.get(file.stem):
             category = file.stem[: spec.category_letters]
             concept = row[spec.concept].split(",")[0].strip().lower()
             yield Item(place, file.read_bytes(), category, concept, {**row, "category": category})

@@ -33,4 +33,9 @@ def read(spec: WebdatasetSource, packages: Mapping[str, Path]) -> Iterator[Item 
             category = str(fields.get(spec.category) or "")
             concept = str(fields.get(spec.concept) or sample.key)
             flat = {k: str(v) for k, v in fields.items() if v is not None} | {"text": text}
+            try:
+                "".join((category, concept, *flat, *flat.values())).encode()
+            except UnicodeEncodeError:  # JSON may hold halves of characters
+                yield Rejected(place, "text is not Unicode")
+                continue
             yield Item(place, image, category, concept, flat)
