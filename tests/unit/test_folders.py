@@ -9,13 +9,16 @@ import pytest
 
 from clipshift.core.brace_ranges import compact, spread
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, read_parquet
+from clipshift.core.files import read_json, read_parquet, write_parquet
 from clipshift.datasets import external_pool, external_set, prompts
 from clipshift.datasets.external_check import take_stock
+from clipshift.datasets.labels import check_labels
 from clipshift.datasets.pool import sum_shards
-from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash
+from clipshift.datasets.shards import SAMPLE_SCHEMA, url_hash, write_tar
 from clipshift.datasets.tar_paths import read_tars, tars_of
+from clipshift.datasets.tars import Sample
 from clipshift.study.config.folders import FolderPool, FolderSet
+from tests.conftest import photo
 from tests.folder_case import write_pool, write_set
 
 SET = FolderSet(folder="set", classes=2, samples=5, obtain="ask for it")
@@ -291,6 +294,23 @@ def test_words_of_tars(tmp_path: Path) -> None:
     assert [s.key for s in read_tars(found[:2])] == ["000000000", "000000001", "000020000"]
     with pytest.raises(ClipshiftError, match="none of the tars"):
         tars_of(["data:web/{00007..00008}.tar"], tmp_path)
+
+
+@pytest.mark.parametrize("number", [b"1\xff", b"\xd9\xa1", b"9" * 5000, b"9999999", b"0", b"-1"])
+def test_number_of_tars_that_is_none(number: bytes, tmp_path: Path) -> None:
+    write_set(tmp_path / "set", [0, 1])
+    (tmp_path / "set/test/nshards.txt").write_bytes(number)
+    with pytest.raises(ClipshiftError, match=r"nshards\.txt: expected the number of tars"):
+        tars_of(["data:set/test"], tmp_path)
+
+
+@pytest.mark.parametrize("label", [b"9" * 5000, "\u00b2".encode(), b"\xff", b""])
+def test_labels_of_a_set_that_are_none(label: bytes, tmp_path: Path) -> None:
+    write_tar(tmp_path / "0.tar", [Sample("a", {"jpg": photo(0), "cls": label})])
+    (tmp_path / "classnames.txt").write_text("cat\n")
+    write_parquet(tmp_path / "samples.parquet", pa.table({"key": ["a"], "class_name": ["cat"]}))
+    with pytest.raises(ClipshiftError, match=r"0\.tar: sample 'a' has the label"):
+        check_labels(tmp_path, tmp_path / "0.tar")
 
 
 def test_truncated_tar_is_named(tmp_path: Path) -> None:

@@ -105,11 +105,11 @@ def _rows(
             raise ClipshiftError(f"{tar}: the key {sample.key!r} occurs twice")
         keys.add(sample.key)
         text = sample.parts.get("cls", b"none").decode(errors="replace").strip()
-        whole = re.fullmatch(r"([0-9]+)(\.0*)?", text)
+        whole = re.fullmatch(r"([0-9]{1,9})(\.0*)?", text)
         if not whole or int(whole[1]) >= len(names):
             raise ClipshiftError(
-                f"{tar}: sample {sample.key!r} has the label {text}, expected a class from 0 to "
-                f"{len(names) - 1}"
+                f"{tar}: sample {sample.key!r} has the label {text[:40]}, expected a class from "
+                f"0 to {len(names) - 1}"
             )
         label = int(whole[1])
         try:

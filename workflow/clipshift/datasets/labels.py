@@ -1,5 +1,6 @@
 """Reading the labels of a set, after checking that its files agree with each other."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,11 +26,12 @@ def check_labels(folder: Path, tars: Path | Sequence[Path]) -> tuple[list[str], 
     for sample in read_tars(tars):
         if sample.key not in expected and not sample.has_image:
             continue  # counted where the table was made
-        label = int(sample.parts["cls"])
-        if not 0 <= label < len(names):
+        text = sample.parts.get("cls", b"none").decode(errors="replace").strip()
+        label = int(text) if re.fullmatch("[0-9]{1,9}", text) else len(names)
+        if label >= len(names):
             raise ClipshiftError(
-                f"{tar}: sample {sample.key!r} has the label {label}, but {folder}/classnames.txt "
-                f"lists {len(names)} classes"
+                f"{tar}: sample {sample.key!r} has the label {text[:40]}, but "
+                f"{folder}/classnames.txt lists {len(names)} classes"
             )
         if expected.get(sample.key) != names[label]:
             raise ClipshiftError(

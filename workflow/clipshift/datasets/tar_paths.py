@@ -13,6 +13,7 @@ from pathlib import Path
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.sniff import regular_file
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.folders import DATA_VARIABLE, EXTERNAL, STORAGE_VARIABLE, STORED
 
@@ -62,9 +63,9 @@ def set_tars(folder: Path) -> list[Path]:
     count = folder / "nshards.txt"
     if not count.exists():
         raise ClipshiftError(f"{folder} has no nshards.txt, so it is no set of CLIP_benchmark's")
-    text = count.read_text().strip()
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise ClipshiftError(f"{count}: expected the number of tars, found {text!r}")
+    text = regular_file(count).read_bytes().decode("utf-8", "replace").strip()
+    if not re.fullmatch("[1-9][0-9]{,5}", text):
+        raise ClipshiftError(f"{count}: expected the number of tars, found {text[:40]!r}")
     tars = [folder / f"{i}.tar" for i in range(int(text))]
     if missing := [tar.name for tar in tars if not tar.exists()]:
         raise ClipshiftError(

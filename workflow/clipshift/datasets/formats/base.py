@@ -139,7 +139,7 @@ def label_index(label: str, classes: list[str], numbered: bool) -> int:
     >>> label_index("1", ["0", "10", "1"], numbered=False), label_index("1", ["a", "b"], True)
     (2, 1)
     """
-    if numbered and re.fullmatch("[0-9]+", label):
+    if numbered and re.fullmatch("[0-9]{1,9}", label):
         if int(label) < len(classes):
             return int(label)
     elif classes.count(label) == 1:

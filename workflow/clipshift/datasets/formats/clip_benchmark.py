@@ -1,10 +1,12 @@
 """CLIP_benchmark's layout of labelled sets: `SPLIT/nshards.txt`, `SPLIT/N.tar`, class names."""
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.sniff import regular_file
 from clipshift.datasets.formats import class_names
 from clipshift.datasets.formats.base import Unit
 from clipshift.datasets.formats.webdataset import TarDataset
@@ -91,7 +93,7 @@ def _splits(folder: Path) -> list[str]:
 
 
 def _shards(file: Path) -> int:
-    text = file.read_bytes().decode("utf-8-sig", "replace").strip()
-    if not (text.isascii() and text.isdigit() and int(text)):
+    text = regular_file(file).read_bytes().decode("utf-8-sig", "replace").strip()
+    if not re.fullmatch("[0-9]{1,6}", text) or not int(text):
         raise ClipshiftError(f"{file}: expected the number of tars, found {text[:40]!r}")
     return int(text)
