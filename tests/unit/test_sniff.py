@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain, regular_file, special
+from clipshift.core.sniff import explain, file_or_folder, regular_file, special
+from clipshift.datasets.any_images import open_images
+from clipshift.datasets.formats import open_dataset
 
 
 @pytest.mark.timeout(10)
@@ -30,7 +32,7 @@ def test_special_files_are_named_and_never_opened(
             "/dev/zero": "device",
             "loop": "symbolic links",
             "broken": "broken link",
-            "missing": "does not exist",
+            "missing": "is not there",
             "nul\0": "null",
             "n" * 300: "too long",
         }.items():
@@ -38,6 +40,12 @@ def test_special_files_are_named_and_never_opened(
             assert what in (explain(Path(name)) or ""), name
             with pytest.raises(ClipshiftError, match=what):
                 regular_file(Path(name))
+            if what == "folder":
+                assert file_or_folder(Path(name)) == Path(name)
+                continue
+            for read in (file_or_folder, open_dataset, open_images):
+                with pytest.raises(ClipshiftError, match=what):
+                    read(Path(name))
 
 
 def test_a_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ class Limited:
             return own.process
         command = [sys.executable, "-m", __name__, self._work]
         command += map(str, (self._seconds, self._memory, self._files))
-        alone = {"PYTHONPATH": _SOURCE, "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+        paths = filter(None, (_SOURCE, os.environ.get("PYTHONPATH")))
+        alone = {"PYTHONPATH": os.pathsep.join(paths)}
+        alone |= {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -50,11 +50,14 @@ def special(path: Path) -> str | None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        return "is a broken link" if path.is_symlink() else "does not exist"
+        return "is a broken link" if path.is_symlink() else "is not there"
     except (OSError, ValueError) as error:  # a loop of links; a NUL in the name
         return f"cannot be read: {getattr(error, 'strerror', None) or error}"
     what = _SPECIAL.get(stat.S_IFMT(mode))
     return f"is {what}, not a file" if what else None
+
+
+_FOLDER = f"is {_SPECIAL[stat.S_IFDIR]}, not a file"
 
 
 def regular_file(path: Path) -> Path:
@@ -65,6 +68,14 @@ def regular_file(path: Path) -> Path:
     """
     if why := special(path):
         raise ClipshiftError(f"{path} {why}; name a file")
+    return path
+
+
+def file_or_folder(path: Path) -> Path:
+    """The path of a folder, or of a file as `regular_file` has it; raises as it does."""
+    why = special(path)
+    if why and why != _FOLDER:
+        raise ClipshiftError(f"{path} {why}")
     return path
 
 

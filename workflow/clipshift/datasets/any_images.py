@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.sniff import file_or_folder
 from clipshift.datasets.formats import open_dataset
 from clipshift.datasets.formats.base import Dataset
 from clipshift.datasets.formats.huggingface import HuggingFace
@@ -43,7 +44,7 @@ def open_images(path: Path) -> Images:
     Raises:
         ClipshiftError: nothing there is read.
     """
-    listing = _plain(path)
+    listing = _plain(file_or_folder(path))
     if listing is None:
         return _of_dataset(path)
     found = listing

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, file_or_folder
 from clipshift.datasets.formats.base import FIELDS, Columns, Dataset
 from clipshift.datasets.formats.image_folder import ImageFolder
 from clipshift.datasets.formats.webdataset import Webdataset
@@ -36,8 +36,7 @@ def recognise(path: Path) -> tuple[type[Dataset], str]:
     Raises:
         ClipshiftError: nothing is there, no format recognises it, or tars are mixed with images.
     """
-    if not path.exists():
-        raise ClipshiftError(f"{path} is not there")
+    file_or_folder(path)
     for kind in FORMATS:
         if why := kind.recognise(path):
             also = ImageFolder.recognise(path) if kind is Webdataset else None
@@ -76,7 +75,7 @@ def open_dataset(path: Path, name: str | None = None, columns: Columns | None = 
     kinds = {kind.name: kind for kind in FORMATS}
     if name not in kinds:
         raise ClipshiftError(f"there is no format {name!r}; formats: {', '.join(kinds)}")
-    if not path.exists() or not kinds[name].recognise(path):
+    if not kinds[name].recognise(file_or_folder(path)):
         found, why = recognise(path)
         raise ClipshiftError(f"{path} is not {name}; it looks like {found.name}: {why}")
     return kinds[name](path, columns or {})

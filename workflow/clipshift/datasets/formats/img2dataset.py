@@ -240,7 +240,7 @@ def _shards(folder: Path) -> list[Shard]:
     found: dict[str, Shard] = {}
     for entry in os.scandir(folder):
         match = _NAME.fullmatch(entry.name)
-        if match and entry.is_dir() == (match[2] == ""):
+        if match and (entry.is_file() if match[2] else entry.is_dir()):
             found.setdefault(match[1], Shard(match[1])).has.add(match[2])
     # A folder that is a number and nothing else is a class of somebody's, not a shard.
     shards = [s for s in found.values() if s.has != {""}]

@@ -58,7 +58,7 @@ def bounded(imdecode: Callable[..., Any]) -> Callable[..., Any]:
 
 def _downloader(settings: dict[str, Any]) -> Any:
     os.environ["OPENCV_IO_MAX_IMAGE_PIXELS"] = str(MAX_PIXELS)  # read when it is imported
-    import cv2
+    import cv2  # type: ignore[import-not-found]
     from img2dataset.downloader import Downloader
     from img2dataset.resizer import Resizer
     from img2dataset.writer import WebDatasetSampleWriter
