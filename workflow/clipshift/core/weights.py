@@ -96,8 +96,8 @@ def fit(module: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], path: Pa
         }
         said = [f"{len(names)} {how}, e.g. {names[0]}" for how, names in wrong.items() if names]
         raise ClipshiftError(
-            f"the weights of {path} do not fit this model: {'; '.join(said)}. Use weights of the "
-            "same architecture"
+            f"{path} does not fit this model: {'; '.join(said)}. Use weights of the same "
+            "architecture"
         ) from None
 
 

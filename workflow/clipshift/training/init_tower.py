@@ -43,4 +43,7 @@ def start_text(model: torch.nn.Module, weights: Path) -> None:
 
 def _check(tower: dict[str, torch.Tensor], which: str, weights: Path) -> None:
     if not tower:
-        raise ClipshiftError(f"{weights} has no {which} tower; start from a run that has one")
+        raise ClipshiftError(
+            f"{weights} has no {which} tower, so it does not fit this model; start from a run that "
+            "has one"
+        )
