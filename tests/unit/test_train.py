@@ -129,8 +129,10 @@ def test_losses_of_all_parts_with_what_was_watched() -> None:
     skipped = row | {"samples": 128, "gradient_norm": None}
     found = [tuple(row.values()) for row in loss_rows([[row, skipped], [row]], 128)]
     assert found == [
-        (0, 64, "3.5", "1.25", "1e-05"), (0, 128, "3.5", "", "1e-05"), (1, 192, "3.5", "1.25", "1e-05"),
-    ]  # fmt: skip
+        (0, 64, "3.5", "1.25", "1e-05"),
+        (0, 128, "3.5", "", "1e-05"),
+        (1, 192, "3.5", "1.25", "1e-05"),
+    ]
 
 
 def test_identity_is_json(data: tuple[Path, list[Path]], tmp_path: Path) -> None:

@@ -29,9 +29,10 @@ def copy_split(
 ) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
-    Of each sample its first image, and its caption where `texts` are wanted. `done.json` is written last; a copy that has it is used again. It lists the undecodable ones,
-    which are left out, and how many samples each shard has. Where the split's table has captions of its own (`caption`), they replace
-    those of the tars.
+    Of each sample its first image, and its caption where `texts` are wanted. Where the split's
+    table has captions of its own (`caption`), they replace those of the tars. `done.json` is
+    written last; a copy that has it is used again. It lists the undecodable ones, which are left
+    out, and how many samples each shard has.
 
     Raises:
         ClipshiftError: a kept sample is in none of the tars, or in two.

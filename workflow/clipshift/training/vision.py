@@ -208,7 +208,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         ClipshiftError: the file is damaged, or no checkpoint of this trainer.
     """
     saved = read_saved(file)
-    if not isinstance(saved, dict) or not _SAVED <= saved.keys():
+    if not isinstance(saved, dict) or not saved.keys() >= _SAVED:
         raise ClipshiftError(
             f"{file} is no checkpoint of this training; delete {file.parent} to start anew"
         )

@@ -69,10 +69,10 @@ class Watch:
         done, place = divmod(self._calls, self._args.accum_freq)
         self._calls += 1
         rate = float(self._optimizer.param_groups[0]["lr"])
-        total = float(sum(losses.values()))
+        total = float(sum(loss.detach() for loss in losses.values()))
         check_loss(total, self._part * self._steps + done + 1, rate, self._work, self.rows)
         if place == self._args.accum_freq - 1 and self._is_logged(done):
-            self._row(done, float(losses["contrastive_loss"]), rate)
+            self._row(done, float(losses["contrastive_loss"].detach()), rate)
         return losses
 
     def close(self) -> None:

@@ -23,8 +23,8 @@ class OpenClipEncoder(EncoderBlock):
     model: str = Field(pattern=r"\S", description="open_clip model name, e.g. ViT-B-16-plus-240.")
     pretrained: str = Field(
         pattern=r"\S",
-        description="Tag of the weights, or the path of a checkpoint. Of a model of `local-dir:` or "
-        "`hf-hub:`, whose weights lie with it, any name.",
+        description="Tag of the weights, or the path of a checkpoint. Any name for a model of "
+        "`local-dir:` or `hf-hub:`, whose weights lie with it.",
     )
     batch: int = Field(default=64, ge=1, description=BATCH)
 
