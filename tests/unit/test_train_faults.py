@@ -93,13 +93,14 @@ def test_nothing_of_a_tar_or_its_name_runs(
     assert record["keys"] == {"kept": 40, "seen": 40, "unseen": 0, "first_unseen": []}
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 def test_a_damaged_tar_ends_the_training_by_name(
-    pool: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    pool: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str], processes: int
 ) -> None:
     tar = pool["tars"][1]
     tar.write_bytes(tar.read_bytes()[:9000])
     with pytest.raises(ClipshiftError, match=r"00001\.tar"):
-        start(pool, tmp_path, read="filter")
+        start(pool, tmp_path, read="filter", processes=processes)
     assert not (tmp_path / "out/model.pt").exists()
     assert "Traceback" not in capfd.readouterr().err
 

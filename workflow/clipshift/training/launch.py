@@ -66,7 +66,8 @@ def program(training: Training, module: str = "clipshift.training.open_clip_main
     """
     command = [sys.executable, "-m"]
     if training.world > 1:
-        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={training.world}"]
+        command += ["clipshift.training.torchrun", "--standalone"]
+        command += [f"--nproc-per-node={training.world}"]
         # Without `--` torchrun takes options of ours for abbreviations of its own.
         command += ["-m", "--"]
     return [*command, module]

@@ -41,7 +41,7 @@ from clipshift.core.locks import shared
 from clipshift.core.processes import die_with_parent
 from clipshift.similarity.open_clip_models import read_by_ours
 from clipshift.training.batches import ExactLoader, write_count
-from clipshift.training.failures import leave
+from clipshift.training.failures import found, leave
 from clipshift.training.init_tower import TEXT_WEIGHTS
 from clipshift.training.launch import CHILDREN
 from clipshift.training.shards import Shards, decoded
@@ -98,12 +98,12 @@ def read_exactly() -> None:
         shards = Shards(Path(args.train_data))
         args.train_data = shards.names
         data.tarfile_to_samples_nothrow = shards.source
-        found = get_data(args, *rest, **named)
+        given = get_data(args, *rest, **named)
         numbers = (args.train_num_samples, args.batch_size, args.world_size, args.workers)
-        found["train"].dataloader = ExactLoader(
-            found["train"].dataloader, *numbers, shards.rows, shards.work
+        given["train"].dataloader = ExactLoader(
+            given["train"].dataloader, *numbers, shards.rows, shards.work
         )
-        return found
+        return given
 
     open_clip_train.main.get_data = exact
 
@@ -179,6 +179,10 @@ def main() -> None:
     except ClipshiftError as error:
         leave(work, error)
         sys.exit(1)
+    except Exception:
+        if found(work) is None:
+            raise
+        sys.exit(1)  # another process has said why, and this one lost it
 
 
 if __name__ == "__main__":

@@ -281,7 +281,11 @@ def train(
                        background)  # fmt: skip
         except ClipshiftError as error:
             failures.leave(work, error)
-            raise
+            sys.exit(1)
+        except Exception:
+            if failures.found(work) is None:
+                raise
+            sys.exit(1)  # another process has said why, and this one lost it
         return
     identity = identity_of(split, tars_of(tars, data_folder()), training, seed) | {
         "model": spec.model_dump(mode="json"),
