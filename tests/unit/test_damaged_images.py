@@ -26,8 +26,9 @@ from clipshift.evaluation import protocols
 from clipshift.evaluation.views import entry, joined, read
 from clipshift.figures import samples as grids
 from clipshift.study.config.folders import FolderSet
-from clipshift.training import images, tar_filter
+from clipshift.training import images
 from clipshift.training.local_copy import copy_split, unseen
+from clipshift.training.shards import Shard, Shards, write_shards
 from clipshift.training.vision import read_chosen
 from tests.conftest import photo
 from tests.unit.logits_case import said
@@ -78,8 +79,8 @@ def as_seen(found: dict[str, dict[str, bytes]], background: Any = (255, 255, 255
     from webdataset.autodecode import imagehandler
 
     for key, parts in found.items():
-        pictures = [s for s in parts if s not in ("txt", "json", "cls")]
-        assert pictures == [SUFFIXES[key]]
+        assert parts.keys() == {SUFFIXES[key], "txt"}
+        pictures = [SUFFIXES[key]]
         theirs = imagehandler("pilrgb")(pictures[0], parts[pictures[0]])
         first = next(data for s, data in MIXED[key].items() if s not in ("txt", "json"))
         assert theirs.tobytes() == decode(first, background).tobytes()
@@ -109,14 +110,16 @@ def test_a_small_copy_leaves_the_same_out(mixed: dict[str, Any], tmp_path: Path)
 
 @pytest.mark.parametrize("background", ["#ffffff", "#00c800"])
 def test_the_filter_passes_the_same(mixed: dict[str, Any], tmp_path: Path, background: str) -> None:
-    settings = tmp_path / "keep/pool.json"
-    tar_filter.write_settings(settings, tmp_path / "keep.npy", background=background)
-    out = io.BytesIO()
-    tar_filter.stream(tar_filter.kept_samples(mixed["tar"], read_json(settings)), out)
-    (tmp_path / "passed.tar").write_bytes(out.getvalue())
-    found = {s.key: s.parts for s in read_tar(tmp_path / "passed.tar")}
+    kept = Shard(str(mixed["tar"]), 0, len(MIXED), str(tmp_path / "keep.npy"))
+    write_shards(tmp_path / "shards.json", [kept], background)
+    shards = Shards(tmp_path / "shards.json")
+    found = {sample.key: sample.parts for _, sample in shards.read(0)}
     as_seen(found, (255, 255, 255) if background == "#ffffff" else (0, 200, 0))
     assert unseen(tmp_path) == {"undecodable": LEFT_OUT}
+    seen = np.array([True] * 4 + [False] * 3)  # k3 is left out; k5, too, k4 and k6 are unseen
+    assert shards.account(seen) == {
+        "kept": 5, "seen": 3, "unseen": 2, "first_unseen": ["k4", "k6"]
+    }  # fmt: skip
 
 
 def test_the_vision_trainer_checks_once_what_it_reads(mixed: dict[str, Any]) -> None:

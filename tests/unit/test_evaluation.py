@@ -233,7 +233,9 @@ def test_weights_that_do_not_fit_are_refused(
     else:
         data = (world["folder"] / "model.pt").read_bytes()
         path.write_bytes(data[:1000] if damage == "truncated" else b"not weights")
-    with pytest.raises(ClipshiftError, match=r"model\.pt is no model of this configuration"):
+    with pytest.raises(
+        ClipshiftError, match=r"model\.pt (does not fit this model|is no readable file)"
+    ):
         open_clip_models.load("clipshift-test", MODEL, path, tmp_path)
 
 

@@ -1,6 +1,5 @@
 """The filter lets pass exactly what the copy holds: keys, captions and bytes of the images."""
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from clipshift.study.config.study import Training
 from clipshift.training.clip import Filtered, arguments, filtered
 from clipshift.training.launch import copy_shards
 from clipshift.training.local_copy import copy_split
+from clipshift.training.shards import Shards
 from clipshift.training.tar_filter import prepare
 from tests.folder_case import write_pool, write_set
 
@@ -37,20 +37,17 @@ def study(tmp_path: Path) -> dict[str, Any]:
     return {"data": data, "tables": tables, "split": split}
 
 
-def passed(url: str, folder: Path) -> dict[str, dict[str, bytes]]:
-    """Samples that come through the shards of a URL, by key."""
-    from webdataset.shardlists import expand_urls
-
+def passed(path: Path) -> dict[str, dict[str, bytes]]:
+    """Samples of all tars of a list, by key."""
+    shards = Shards(path)
     found: dict[str, dict[str, bytes]] = {}
-    for i, shard in enumerate(expand_urls(url)):
-        out = folder / f"passed/{i}.tar"
-        out.parent.mkdir(exist_ok=True)
-        with out.open("wb") as stream:
-            command = shard.removeprefix("pipe:")
-            subprocess.run(command, shell=True, stdout=stream, check=True)
-        for sample in read_tar(out):
-            assert sample.key not in found
-            found[sample.key] = sample.parts
+    rows = []
+    for sample in shards.source({"url": name} for name in shards.names):
+        key = sample.pop("__key__")
+        rows.append(sample.pop("__row__"))
+        assert key not in found
+        found[key] = sample
+    assert sorted(rows) == list(range(shards.rows))
     return found
 
 
@@ -58,8 +55,8 @@ def test_filter_passes_what_the_copy_holds(study: dict[str, Any], tmp_path: Path
     (tmp_path / "names.txt").write_text("cat\ndog\n")
     how = Filtered(list(study["tables"]), tmp_path / "names.txt", "a photo of a {class}")
     words = ["data:web/{00000..00004}.tar", "data:ref/train"]
-    url, count = filtered(study["split"], words, study["data"], how, tmp_path / "work")
-    found = passed(url, tmp_path)
+    path, count = filtered(study["split"], words, study["data"], how, tmp_path / "work")
+    found = passed(path)
     assert count == len(found) == 4 + 3
     own = {key: parts for key, parts in found.items() if not key.startswith("train")}
 
@@ -93,6 +90,6 @@ def test_prepare_refuses_what_it_cannot_find(study: dict[str, Any], tmp_path: Pa
 
 def test_batch_and_shards_are_shared_by_the_gpus(tmp_path: Path) -> None:
     training = Training(model={}, samples=64, batch=16, gpus=4)
-    words = arguments("s-m-s0", training, 0, "x.tar", 16, tmp_path)
+    words = arguments("s-m-s0", training, 0, Path("x.json"), 16, tmp_path)
     assert words[words.index("--batch-size") + 1] == "4"
     assert (copy_shards(training), copy_shards(Training(model={}, samples=1))) == (16, 8)

@@ -13,7 +13,7 @@ from clipshift.core.files import write_json, write_parquet
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.study import Training
-from clipshift.training.clip import claim, identity_of, plan, read_losses, train
+from clipshift.training.clip import claim, identity_of, loss_rows, plan, train
 from clipshift.training.local_copy import copy_split
 
 
@@ -124,14 +124,15 @@ def test_every_split_sees_as_many_samples_in_whole_batches() -> None:
     }
 
 
-def test_a_part_logged_twice_counts_once(tmp_path: Path) -> None:
-    line = (
-        "INFO | Train Epoch: {} [ {}/128 (50%)] LR: 0.1 Contrastive_loss: 9.9 ({}) Loss: 9.9 (1)\n"
-    )
-    log = tmp_path / "out.log"
-    log.write_text("".join(line.format(*v) for v in ((0, 64, 3.5), (1, 64, 3.0), (1, 64, 2.5))))
-    training = Training(model={}, samples=256, batch=64, checkpoints=2)
-    assert read_losses(log, training) == [(0, 64, 3.5), (1, 192, 2.5)]
+def test_losses_of_all_parts_with_what_was_watched() -> None:
+    row = {"samples": 64, "loss": 3.5, "gradient_norm": 1.25, "learning_rate": 1e-5}
+    skipped = row | {"samples": 128, "gradient_norm": None}
+    found = [tuple(row.values()) for row in loss_rows([[row, skipped], [row]], 128)]
+    assert found == [
+        (0, 64, "3.5", "1.25", "1e-05"),
+        (0, 128, "3.5", "", "1e-05"),
+        (1, 192, "3.5", "1.25", "1e-05"),
+    ]
 
 
 def test_identity_is_json(data: tuple[Path, list[Path]], tmp_path: Path) -> None:

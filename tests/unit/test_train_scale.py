@@ -23,10 +23,11 @@ from clipshift.core.step import Job
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.study.config.study import Training
-from clipshift.training import checkpoints, launch
-from clipshift.training.batches import ExactLoader, trained
+from clipshift.training import checkpoints, failures, launch
+from clipshift.training.batches import ExactLoader, seen_rows, trained, write_count
 from clipshift.training.clip import Filtered, arguments, filtered, plan, train
-from clipshift.training.local_copy import copy_split
+from clipshift.training.local_copy import copied_shards, copy_split
+from clipshift.training.shards import write_shards
 from tests.conftest import photo
 
 RUN = "s-vit-s0"
@@ -92,6 +93,7 @@ def test_every_sample_is_counted(undisturbed: dict[str, Any]) -> None:
     record = undisturbed["record"]
     assert record["samples_seen"] == undisturbed["training"].samples == 96
     assert record["plan"]["steps_per_part"] == 2
+    assert record["keys"] == {"kept": 37, "seen": 37, "unseen": 0, "first_unseen": []}
     command = record["command"]
     assert "--nproc-per-node=2" in command
     for flag, value in (("--batch-size", "4"), ("--accum-freq", "2"), ("--precision", "amp_bf16")):
@@ -164,21 +166,34 @@ def test_two_processes_have_the_gradient_of_one() -> None:
     subprocess.run([*words, str(Path(__file__).with_name("shared_loss.py"))], check=True)
 
 
-def captions(data: str, rank: int, world: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def captions(data: Path, rank: int, world: int, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What one process of several reads in one pass over its tars, by open_clip's own pipeline."""
     from argparse import Namespace
 
-    from open_clip_train.data import get_wds_dataset
+    import open_clip_train.data
+    import open_clip_train.main
+
+    from clipshift.training.open_clip_main import read_exactly
 
     monkeypatch.setenv("RANK", str(rank))
     monkeypatch.setenv("WORLD_SIZE", str(world))
     args = Namespace(
-        train_data=data, train_num_samples=1, dataset_resampled=False, seed=0, workers=0,
-        world_size=world, batch_size=1, train_data_upsampling_factors=None,
+        train_data=str(data), train_num_samples=1, dataset_resampled=False, seed=0, workers=0,
+        world_size=world, batch_size=1, train_data_upsampling_factors=None, val_data=None,
+        imagenet_val=None, imagenet_v2=None, dataset_type="webdataset",
     )  # fmt: skip
-    info = get_wds_dataset(args, np.asarray, True, tokenizer=lambda text: [text])
-    dataset = info.dataloader.pipeline[0].dataset
-    return [texts[0] for _, texts in dataset.iterator1()]
+    with monkeypatch.context() as patched:
+        for module, name in ((open_clip_train.main, "get_data"),
+                             (open_clip_train.data, "tarfile_to_samples_nothrow"),
+                             (open_clip_train.data.wds, "decode"),
+                             (open_clip_train.data.wds, "to_tuple")):  # fmt: skip
+            patched.setattr(module, name, getattr(module, name))  # so that it is restored
+        read_exactly()
+        info = open_clip_train.main.get_data(
+            args, (np.asarray, np.asarray), tokenizer=lambda text: [text]
+        )
+    dataset = info["train"].dataloader._loader.pipeline[0].dataset
+    return [texts[0] for _, texts, _ in dataset.iterator1()]
 
 
 def test_filter_and_copy_give_the_processes_the_same_samples(
@@ -187,13 +202,12 @@ def test_filter_and_copy_give_the_processes_the_same_samples(
     from clipshift.datasets.tar_paths import tars_of
 
     tars = tars_of(pool["words"], tmp_path)
-    training = settings()
-    shards = launch.copy_shards(training)
+    shards = launch.copy_shards(settings())
     copy_split(pool["split"], tars, None, 0, tmp_path / "copy", shards)
-    copy = f"{tmp_path}/copy/{{00000..{shards - 1:05d}}}.tar"
+    write_shards(tmp_path / "copied.json", copied_shards(tmp_path / "copy"))
     through, count = filtered(pool["split"], pool["words"], tmp_path, pool["how"], tmp_path)
     assert count == len(pool["kept"]) == 37
-    for data in (copy, through):
+    for data in (tmp_path / "copied.json", through):
         seen = Counter(text for rank in (0, 1) for text in captions(data, rank, 2, monkeypatch))
         assert seen.keys() == pool["kept"]  # captions are the keys
         assert set(seen.values()) == {1}  # no sample goes to both
@@ -208,7 +222,7 @@ def test_shards_and_batches_are_shared_by_the_processes(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="`gpus` has one on each"):
         settings(gpus=2)
     with pytest.raises(ClipshiftError, match="2 processes of a training cannot share 1 tars"):
-        arguments(RUN, settings(), 0, "x.tar", 1, tmp_path)
+        arguments(RUN, settings(), 0, Path("x.json"), 1, tmp_path)
 
 
 def test_fewer_gpus_than_configured_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +248,7 @@ class Loader:
         import webdataset as wds
 
         stages = [
-            lambda: iter([(n,) for tar in tars for n in tar]),
+            lambda: iter([(n, n) for tar in tars for n in tar]),
             wds.batched(size, partial=False),
         ]
         self.dataset = wds.DataPipeline(*stages).with_epoch(batches)
@@ -244,22 +258,36 @@ class Loader:
         return iter(self.dataset)
 
 
-def test_a_part_is_exactly_its_batches() -> None:
+def test_a_part_is_exactly_its_batches(tmp_path: Path) -> None:
     # open_clip gives 3 batches to each of 2 workers for the 5 of a part.
-    loader = ExactLoader(Loader([[1, 2, 3, 4, 5]], 2, 6), samples=20, size=2, world=2, workers=0)
+    loader = ExactLoader(
+        Loader([[1, 2, 3, 4, 5]], 2, 6), samples=20, size=2, world=2, workers=0, rows=20,
+        work=tmp_path,
+    )  # fmt: skip
     assert [list(batch[0]) for batch in loader] == [[1, 2], [3, 4], [1, 2], [3, 4], [1, 2]]
     assert (loader.num_batches, loader.samples, loader.num_samples) == (5, 10, 20)
+    write_count(loader, tmp_path, 0, 1, 0, [])
+    assert np.flatnonzero(seen_rows(tmp_path, 20)).tolist() == [1, 2, 3, 4]  # 5 is in no batch
+    again = ExactLoader(
+        Loader([[5, 19]], 2, 6), samples=2, size=2, world=1, workers=0, rows=20, work=tmp_path
+    )
+    assert len(list(again)) == 1
+    write_count(again, tmp_path, 1, 1, 0, [])
+    assert np.flatnonzero(seen_rows(tmp_path, 20)).tolist() == [1, 2, 3, 4, 5, 19]
 
 
-def test_a_reader_without_a_batch_does_not_search_forever() -> None:
-    loader = ExactLoader(Loader([[1]], 2, 3), samples=6, size=2, world=1, workers=0)
+def test_a_reader_without_a_batch_does_not_search_forever(tmp_path: Path) -> None:
+    loader = ExactLoader(
+        Loader([[1]], 2, 3), samples=6, size=2, world=1, workers=0, rows=9, work=tmp_path
+    )
     with pytest.raises(ClipshiftError, match="fewer than the 2 samples"):
         list(loader)
+    assert "fewer than the 2 samples" in str(failures.found(tmp_path))
 
 
 def test_uncounted_parts_are_an_error(tmp_path: Path) -> None:
-    write_json(tmp_path / "00000.json", {"samples": 7, "batches": 1})
-    assert trained(tmp_path, 1) == 7
+    write_json(tmp_path / "00000.json", {"samples": 7, "batches": 1, "watched": [3]})
+    assert trained(tmp_path, 1) == (7, [[3]])
     with pytest.raises(ClipshiftError, match=r"counts of 1 parts.*00001\.json"):
         trained(tmp_path, 2)
 

@@ -3,6 +3,9 @@
 `python -m tests.workflow.kills --kills 50 --seed 1 --folder DIR` runs the small study in DIR/whole
 undisturbed and in DIR/0, DIR/1, ... until so many kills are spent; each disturbed study must end
 with the bytes of the undisturbed one. DIR/whole is kept for a second call.
+
+What is killed changes in turn: the whole process group, Snakemake alone, one job alone. None of
+them may leave a process behind.
 """
 
 import argparse
@@ -13,25 +16,35 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
 
 from tests.workflow.runner import command, contract, environment, snakemake
 
 # Seconds from the start of snakemake (it parses for about two) to the kill.
 MOMENTS = (2.0, 14.0)
+# Seconds that a process may live on after the one that started it.
+GRACE = 20.0
+KINDS = ("group", "snakemake", "job")
 
 
-def disturb(folder: Path, whole: dict[str, str], kills: int, seed: int,
-            targets: Sequence[str] = ()) -> int:  # fmt: skip
+def disturb(
+    folder: Path, whole: dict[str, str], kills: int, seed: int, targets: Sequence[str] = (),
+    kinds: Sequence[str] = KINDS, moments: tuple[float, float] = MOMENTS,
+) -> int:  # fmt: skip
     """Run `targets` in `folder` with at most `kills` kills; returns how many there were.
 
     Args:
         whole: digests of the undisturbed study.
+        kinds: what is killed, in turn.
+        moments: seconds from the start of snakemake, first and last, to a kill.
 
     Raises:
-        AssertionError: a file is not whole after a kill, or differs in the end.
+        AssertionError: a file is not whole after a kill, or differs in the end, or a process lives
+            on.
     """
-    chance, spent = random.Random(seed), 0
+    chance, spent, turn = random.Random(seed), 0, cycle(kinds)
     folder.mkdir(parents=True, exist_ok=True)
     while spent < kills:
         process = subprocess.Popen(
@@ -39,12 +52,11 @@ def disturb(folder: Path, whole: dict[str, str], kills: int, seed: int,
             stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            code = process.wait(chance.uniform(*MOMENTS))
+            code = process.wait(chance.uniform(*moments))
             assert code == 0, f"a run after {spent} kills failed in {folder}"
             break
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            kill(process, next(turn), chance)
         spent += 1
         check_whole(folder, whole)
         snakemake(folder, "--unlock")
@@ -54,6 +66,53 @@ def disturb(folder: Path, whole: dict[str, str], kills: int, seed: int,
         assert contract(folder).keys() == whole.keys()
     check_no_parts(folder)
     return spent
+
+
+def kill(process: subprocess.Popen[bytes], kind: str, chance: random.Random) -> None:
+    """Kill a run of Snakemake, or a part of it, and wait for the end of all its processes.
+
+    Raises:
+        AssertionError: one lives on.
+    """
+    below = descendants(process.pid)
+    if kind == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif kind == "snakemake":
+        process.kill()
+    else:  # Snakemake itself ends, or tries the job again
+        jobs = sorted(pid for pid in below if b"clipshift.core.step" in command_line(pid))
+        if jobs:
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(jobs), signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + GRACE
+    while alive := [pid for pid in below if command_line(pid)]:
+        said = {pid: command_line(pid)[:200] for pid in alive}
+        assert time.monotonic() < deadline, f"killed was {kind}; these live on: {said}"
+        time.sleep(0.1)
+
+
+def command_line(pid: int) -> bytes:
+    """The words of a process; none where it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def descendants(parent: int) -> set[int]:
+    """Processes below one, from /proc."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            status = (folder / "stat").read_text()
+            parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+    found: set[int] = set()
+    while more := {pid for pid, up in parents.items() if up in found | {parent}} - found:
+        found |= more
+    return found
 
 
 def check_no_parts(folder: Path) -> None:

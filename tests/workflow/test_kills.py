@@ -1,4 +1,7 @@
-"""A study that is killed again and again ends as an undisturbed one; fifty: `make test-kills`."""
+"""A study that is killed again and again ends as an undisturbed one; fifty: `make test-kills`.
+
+Here the group, Snakemake alone and a job are killed once each.
+"""
 
 from pathlib import Path
 

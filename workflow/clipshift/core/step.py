@@ -171,7 +171,9 @@ def bind(function: Callable[..., None], job: Mapping[str, Any]) -> dict[str, Any
 
 def main() -> None:
     from clipshift.core.errors import run
+    from clipshift.core.processes import die_with_starter
 
+    die_with_starter("clipshift.core.step")
     module, _, name = sys.argv[1].rpartition(".")
     job = json.loads(Path(sys.argv[2]).read_text()) if sys.argv[2:] else json.load(sys.stdin)
     function = getattr(import_module(f"clipshift.{module}"), name)

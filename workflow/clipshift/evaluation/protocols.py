@@ -20,6 +20,7 @@ from clipshift.core.counts import tolerate
 from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
+from clipshift.core.weights import fit, read_weights
 from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 from clipshift.datasets.prompts import OPENAI_IMAGENET, templates
 from clipshift.datasets.select import seeded_order
@@ -64,7 +65,7 @@ def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     import open_clip
 
     tower = build(training, spec, len(record["classes"]), 0, folder)
-    tower.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+    fit(tower, read_weights(weights), weights)
     device = pick_device()
     tower.eval().to(device)
     visual: Any = tower.visual

@@ -1,6 +1,5 @@
 """open_clip models that a configuration defines: registering, loading, counting."""
 
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,8 @@ import torch
 from PIL import Image
 
 from clipshift.core.device import pick_device
-from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json
+from clipshift.core.weights import fit, read_weights
 
 
 def register(name: str, config: Mapping[str, Any], folder: Path) -> None:
@@ -20,6 +19,16 @@ def register(name: str, config: Mapping[str, Any], folder: Path) -> None:
 
     write_json(folder / f"{name}.json", config)
     open_clip.add_model_config(folder / f"{name}.json")
+
+
+def read_by_ours() -> None:
+    """Let open_clip read every file of weights by our reader."""
+    import open_clip.factory
+
+    def read(path: str, *_: Any, **__: Any) -> dict[str, torch.Tensor]:
+        return read_weights(Path(path))
+
+    open_clip.factory.load_state_dict = read
 
 
 @dataclass(frozen=True)
@@ -45,11 +54,7 @@ def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> C
 
     register(name, config, folder)
     model, _, preprocess = open_clip.create_model_and_transforms(name, load_weights=False)
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ClipshiftError(f"{weights} is no model of this configuration: {error}") from error
+    fit(model, read_weights(weights), weights)
     device = pick_device()
     return Clip(model.eval().to(device), preprocess, open_clip.get_tokenizer(name), device)
 

@@ -5,31 +5,32 @@ at the latter. A lost node may leave either torn, and a kill between the two lea
 a part behind.
 """
 
+import re
 import shutil
-import zipfile
 from pathlib import Path
 
-import torch
-
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic
+from clipshift.core.weights import is_whole, read_saved
 
 LATEST = "epoch_latest.pt"
 
 
-def is_whole(checkpoint: Path) -> bool:
-    """Whether every byte of a file written by `torch.save` is as it was written (by its CRCs)."""
-    try:
-        with zipfile.ZipFile(checkpoint) as file:
-            return file.testzip() is None
-    except (zipfile.BadZipFile, OSError, EOFError):
-        return False
-
-
 def parts_done(checkpoint: Path) -> int:
-    """Parts of a training that a whole checkpoint holds."""
+    """Parts of a training that a whole checkpoint holds.
+
+    Raises:
+        ClipshiftError: it is no checkpoint of a training.
+    """
     # Mapped: the weights, gigabytes of them, are not read for one number.
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    return int(saved["epoch"])
+    saved = read_saved(checkpoint, mmap=True)
+    done = saved.get("epoch") if isinstance(saved, dict) else None
+    if not isinstance(done, int) or not isinstance(saved.get("state_dict"), dict):
+        raise ClipshiftError(
+            f"{checkpoint} is no checkpoint of a training (it lacks `epoch` or `state_dict`); "
+            "delete it, and the training continues from the one before"
+        )
+    return done
 
 
 def settle(folder: Path) -> int | None:
@@ -37,16 +38,20 @@ def settle(folder: Path) -> int | None:
 
     Returns:
         the parts that it holds; None where there is no whole checkpoint.
+
+    Raises:
+        ClipshiftError: a whole file there is no checkpoint of a training.
     """
     latest = folder / LATEST
     if not is_whole(latest):
         latest.unlink(missing_ok=True)
     have = parts_done(latest) if latest.exists() else 0
-    numbered = {int(f.stem.removeprefix("epoch_")): f for f in folder.glob("epoch_[0-9]*.pt")}
+    names = ((re.fullmatch(r"epoch_(\d+)\.pt", file.name), file) for file in folder.glob("*.pt"))
+    numbered = {int(match[1]): file for match, file in names if match}
     for part in sorted(numbered, reverse=True):
         if part <= have:
             break
-        if is_whole(numbered[part]):
+        if is_whole(numbered[part]) and parts_done(numbered[part]) == part:
             # Through a file beside it and a rename: a kill leaves the old one or the new one.
             with numbered[part].open("rb") as stream, atomic(latest) as copy:
                 shutil.copyfileobj(stream, copy, 1 << 20)

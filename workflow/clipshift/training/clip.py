@@ -7,7 +7,6 @@ same way, on the captions of a corpus.
 """
 
 import logging
-import re
 import shutil
 import time
 from collections.abc import Collection
@@ -18,6 +17,7 @@ from typing import Any
 
 import torch
 
+from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     Files,
@@ -27,26 +27,28 @@ from clipshift.core.files import (
     write_csv,
     write_json,
 )
+from clipshift.core.job_logs import note
 from clipshift.core.step import step
+from clipshift.core.weights import read_saved
 from clipshift.datasets.images import WHITE, colour
 from clipshift.datasets.tar_paths import data_folder, located, tars_of
 from clipshift.splits.guard import left_out
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.folders import EXTERNAL
 from clipshift.study.config.study import AnyTraining, EpochTraining, Training
-from clipshift.training import checkpoints, launch
-from clipshift.training.batches import trained
+from clipshift.training import checkpoints, failures, launch
+from clipshift.training.batches import seen_rows, trained
 from clipshift.training.init_tower import TEXT_WEIGHTS
-from clipshift.training.local_copy import copy_split, unseen
-from clipshift.training.tar_filter import (
-    prepare,
-    shard_url,
-    write_settings,
-)
+from clipshift.training.local_copy import copied_shards, copy_split, unseen
+from clipshift.training.shards import Shards, write_shards
+from clipshift.training.tar_filter import pool_shards, prepare, reference_shards
 
 LOG = logging.getLogger(__name__)
 
-_LOSS = re.compile(r"Train Epoch: (\d+) \[ *(\d+)/.*?Contrastive_loss: [\d.eE+-]+ \(([\d.eE+-]+)\)")
+# The list of a training's tars, in its work folder.
+SHARDS = "shards.json"
+# Raised when a work folder of before cannot be continued.
+_FORMAT = 2
 
 
 def plan(training: Training) -> dict[str, int]:
@@ -81,6 +83,7 @@ def identity_of(split: Path, tars: list[Path], training: Training, seed: int) ->
     """What a training depends on; tars by size and time, since hashing them can take hours."""
     stats = [(tar.name, tar.stat().st_size, tar.stat().st_mtime_ns) for tar in tars]
     return {
+        "format": _FORMAT,
         "split": sha256_file(split),
         "tars": [list(stat) for stat in stats],
         "training": training.model_dump(mode="json"),
@@ -105,29 +108,28 @@ class Filtered:
 def filtered(
     split: Path, words: list[str], data: Path, how: Filtered, work: Path,
     without: Collection[str] = (), background: str = "#ffffff",
-) -> tuple[str, int]:  # fmt: skip
-    """Open the user's tars through a filter; the shards to train on, and the number of samples."""
+) -> tuple[Path, int]:  # fmt: skip
+    """List the user's tars with what is kept of each; the list, and the number of samples."""
     keep = work / "keep"
     pool, *reference = words
     done = keep / "done.json"
     if not done.exists():
         count = prepare(split, how.tables, tars_of([pool], data), keep, without)
         write_json(done, {"samples": count})
-    write_settings(keep / "pool.json", keep / "pool", background=background)
-    urls = [shard_url(keep / "pool.json", str(located(pool, data).absolute()))]
-    for word in reference:
-        outside = word.startswith(EXTERNAL)
-        settings = keep / "reference.json"
-        names = how.classnames if outside else None
-        write_settings(settings, keep / "reference.npy", names, how.template, background)
-        urls += [shard_url(settings, str(tar.absolute())) for tar in tars_of([word], data)]
-    return "::".join(urls), int(read_json(done)["samples"])
+    place = located(pool, data)
+    shards = pool_shards([place] if place.exists() else spread(str(place)), keep)
+    tars = [(tar, word.startswith(EXTERNAL)) for word in reference for tar in tars_of([word], data)]
+    by_label = [outside and how.classnames is not None for _, outside in tars]
+    kept = sum(shard.rows for shard in shards)
+    shards += reference_shards([tar for tar, _ in tars], keep, kept, by_label)
+    write_shards(work / SHARDS, shards, background, how.classnames, how.template)
+    return work / SHARDS, int(read_json(done)["samples"])
 
 
 def arguments(
-    run_name: str, training: Training, seed: int, data: str, shards: int, work: Path
+    run_name: str, training: Training, seed: int, data: Path, shards: int, work: Path
 ) -> list[str]:
-    """Arguments of open_clip's training program; `data` are its shards, by number `shards`."""
+    """Arguments of open_clip's training program; `data` lists its tars, by number `shards`."""
     steps = plan(training)
     named = {
         "model": _model_name(run_name),
@@ -192,9 +194,9 @@ def train(
         background: behind transparent pixels.
 
     Raises:
-        ClipshiftError: the split is smaller than a batch, or the program failed.
+        ClipshiftError: the split is smaller than a batch, a tar is damaged, the loss is no
+            number, or the program failed.
     """
-    started = time.time()
     if spec and spec.text and spec.text.frozen:
         lock = [*training.arguments, "--lock-text", "--lock-text-freeze-layer-norm"]
         training = training.model_copy(update={"arguments": lock})
@@ -202,11 +204,30 @@ def train(
     paths = tars_of(tars, data_folder())
     identity = identity_of(split, paths, training, seed)
     without = left_out(guard)
-    more: dict[str, Any] = {"text": sha256_file(start)} if start else {}
-    more |= {"left_out": sorted(without)} if without else {}
-    more |= {"background": background} if colour(background) != WHITE else {}
-    if claim(work, identity | more):
-        LOG.info(f"continuing in {work}")
+    identity |= {"text": sha256_file(start)} if start else {}
+    identity |= {"left_out": sorted(without)} if without else {}
+    identity |= {"background": background} if colour(background) != WHITE else {}
+    with launch.alone(work, model, identity) as finished:
+        if finished:
+            return
+        if claim(work, identity):
+            LOG.info(f"continuing in {work}")
+        failures.forget(work)
+        record = _train(run, split, tars, training, seed, work, model, how, without, start,
+                        background)  # fmt: skip
+        if spec:
+            record["controlled"] = spec.model_dump(mode="json")
+        write_json(model.with_name("record.json"), record)
+        shutil.rmtree(work)
+
+
+def _train(
+    run: str, split: Path, tars: list[str], training: AnyTraining, seed: int, work: Path,
+    model: Path, how: Filtered | None, without: dict[str, str], start: Path | None, background: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Train to the end, and write weights and losses; the record."""
+    started = time.time()
+    paths = tars_of(tars, data_folder())
     if training.read == "filter" and how:
         data, samples = filtered(split, tars, data_folder(), how, work, without, background)
         parts = len(paths)
@@ -216,7 +237,8 @@ def train(
             split, paths, training.cache_px, seed, work / "data", parts, without,
             colour(background),
         )  # fmt: skip
-        data = f"{work / 'data'}/{{00000..{parts - 1:05d}}}.tar"
+        data = work / SHARDS
+        write_shards(data, copied_shards(work / "data"))
     if isinstance(training, EpochTraining):
         training = training.on(samples)
     if samples < training.batch:
@@ -229,19 +251,22 @@ def train(
     options = arguments(run, training, seed, data, parts, work)
     command = [*launch.program(training), str(architecture), *options]
     state, seen, losses = _run_program(run, command, training, work, start)
-    # As text: the loss as the program printed it.
-    columns = ("part", "samples_seen", "mean_loss_of_part")
-    rows = [dict(zip(columns, (*row, str(loss)), strict=True)) for *row, loss in losses]
-    write_csv(model.with_name("loss.csv"), rows)
+    write_csv(model.with_name("loss.csv"), losses)
     # To a stream: given a path, torch puts the file's name into its bytes.
     with atomic(model) as stream:
         torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
     split_name, model_name, _ = run.split("-")
+    shards = Shards(data)
+    keys = shards.account(seen_rows(work / "logs" / run / "samples", shards.rows))
+    if keys["unseen"]:
+        note(f"the training {run} never saw {keys['unseen']} of the {keys['kept']} samples of its "
+             f"split, e.g. {keys['first_unseen'][:1]}: it sees {seen} in all")  # fmt: skip
     record = {
         "run": run,
         "split": split_name,
         "split_sha256": sha256_file(split),
         "split_samples": samples,
+        "keys": keys,
         "left_out": without,
         "model": model_name,
         "model_sha256": sha256_file(model),
@@ -250,24 +275,20 @@ def train(
         "training": training.model_dump(mode="json"),
         "plan": plan(training),
         "samples_seen": seen,
-        "final_loss": losses[-1][2] if losses else None,
+        "final_loss": float(losses[-1]["mean_loss_of_part"]) if losses else None,
         "command": command,
         "seconds_of_last_start": round(time.time() - started, 1),
         "versions": {
             p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")
         },
     }
-    record |= unseen(work)
-    if spec:
-        record["controlled"] = spec.model_dump(mode="json")
-    write_json(model.with_name("record.json"), record)
-    shutil.rmtree(work)
+    return record | unseen(work)
 
 
 def _run_program(
     run: str, command: list[str], training: Training, work: Path, start: Path | None
-) -> tuple[dict[str, torch.Tensor], int, list[tuple[int, int, float]]]:
-    """Run open_clip's program to its end: weights, samples seen, losses (see `read_losses`)."""
+) -> tuple[dict[str, torch.Tensor], int, list[dict[str, Any]]]:
+    """Run open_clip's program to its end: weights, samples seen, rows of `loss.csv`."""
     logs = work / "logs" / run
     if whole := checkpoints.settle(logs / "checkpoints"):
         LOG.info(f"{whole} of {training.checkpoints} parts are done")
@@ -275,6 +296,8 @@ def _run_program(
     if start:
         quiet[TEXT_WEIGHTS] = str(start)
     code = launch.start(command, quiet)
+    if failure := failures.found(work):
+        raise ClipshiftError(failure)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
     log = logs / "out.log"
     state = _finished(logs / "checkpoints" / checkpoints.LATEST, training.checkpoints)
@@ -283,30 +306,38 @@ def _run_program(
             f"the training {run} failed (exit {code}); its log is {log}. Run again "
             f"to continue from the last checkpoint, or delete {work} to start anew"
         )
-    planned, seen = plan(training)["samples_seen"], trained(logs / "samples", training.checkpoints)
-    if seen != planned:
+    planned = plan(training)
+    seen, watched = trained(logs / "samples", training.checkpoints)
+    if seen != planned["samples_seen"]:
         raise ClipshiftError(
-            f"the training {run} saw {seen} samples, planned were {planned}; "
+            f"the training {run} saw {seen} samples, planned were {planned['samples_seen']}; "
             f"delete {work} to start anew"
         )
-    return state, seen, read_losses(log, training)
+    return state, seen, loss_rows(watched, planned["samples_per_part"])
+
+
+def loss_rows(watched: list[list[dict[str, Any]]], samples: int) -> list[dict[str, Any]]:
+    """Rows of `loss.csv`: of each part the steps that were logged, numbers as text.
+
+    Args:
+        samples: of a part.
+    """
+    return [
+        {
+            "part": part,
+            "samples_seen": part * samples + row["samples"],
+            "mean_loss_of_part": str(row["loss"]),
+            "gradient_norm": "" if row["gradient_norm"] is None else f"{row['gradient_norm']:.6g}",
+            "learning_rate": f"{row['learning_rate']:.6g}",
+        }
+        for part, rows in enumerate(watched)
+        for row in rows
+    ]
 
 
 def _finished(checkpoint: Path, parts: int) -> dict[str, torch.Tensor] | None:
-    if not checkpoint.exists():
+    """The weights of a checkpoint that holds all parts."""
+    if not checkpoint.exists() or checkpoints.parts_done(checkpoint) != parts:
         return None
-    saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return saved["state_dict"] if saved["epoch"] == parts else None
-
-
-def read_losses(log: Path, training: Training) -> list[tuple[int, int, float]]:
-    """(part, samples seen, running mean loss) from the program's log, the last value of each.
-
-    A part that was started twice (killed and continued) is logged twice; the later one counts.
-    """
-    steps = plan(training)
-    found: dict[int, tuple[int, int, float]] = {}
-    for part, seen, loss in _LOSS.findall(log.read_text()):
-        samples = int(part) * steps["samples_per_part"] + int(seen)
-        found[samples] = (int(part), samples, float(loss))
-    return [found[samples] for samples in sorted(found)]
+    state: dict[str, torch.Tensor] = read_saved(checkpoint)["state_dict"]
+    return state

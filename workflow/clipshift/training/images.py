@@ -124,7 +124,14 @@ class ImageViews(Dataset[tuple[Any, int]]):
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Any, int]:
         row, number = place
-        image = decode(self._read(row), self._background)
+        try:
+            image = decode(self._read(row), self._background)
+        except Undecodable as reason:  # it was decoded before the training began
+            tar = self._index.tars[int(self._index.tar[row])]
+            raise ClipshiftError(
+                f"{tar}: the image at byte {self._index.offset[row]}: {reason}; the tar has "
+                "changed in mid-training: bring it back, and the training continues"
+            ) from reason
         torch.manual_seed(self._seed * _VIEWS + number)
         return self._view(image), row
 

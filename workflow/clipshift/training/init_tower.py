@@ -1,12 +1,12 @@
 """Models that begin with a tower of another run."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.weights import fit, read_weights
 
 # Environment variable by which a training names the weights of its first text tower to the trainer.
 TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
@@ -20,11 +20,12 @@ def start_vision(model: Any, weights: Path) -> None:
     """Load the vision tower of another run into a model with one (`model.visual`).
 
     Raises:
-        ClipshiftError: it has another shape.
+        ClipshiftError: it has another shape, or the run has no vision tower.
     """
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+    state = read_weights(weights)
     mine = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
-    _load(model.visual, mine, weights)
+    _check(mine, "vision", weights)
+    fit(model.visual, mine, weights)
 
 
 def start_text(model: torch.nn.Module, weights: Path) -> None:
@@ -33,17 +34,16 @@ def start_text(model: torch.nn.Module, weights: Path) -> None:
     Raises:
         ClipshiftError: it has another shape, or the run has no text tower.
     """
-    state = torch.load(weights, map_location="cpu", weights_only=True)
+    state = read_weights(weights)
     mine = {k: v for k, v in state.items() if not k.startswith(_NOT_TEXT)}
+    _check(mine, "text", weights)
     kept = {k: v for k, v in model.state_dict().items() if k.startswith(_NOT_TEXT)}
-    _load(model, kept | mine, weights)
+    fit(model, kept | mine, weights)
 
 
-def _load(module: torch.nn.Module, state: Mapping[str, torch.Tensor], weights: Path) -> None:
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
+def _check(tower: dict[str, torch.Tensor], which: str, weights: Path) -> None:
+    if not tower:
         raise ClipshiftError(
-            f"the tower of {weights} does not fit this model; start from a run of the same "
-            f"architecture: {error}"
-        ) from error
+            f"{weights} has no {which} tower, so it does not fit this model; start from a run that "
+            "has one"
+        )

@@ -3,23 +3,33 @@
 On GPUs the processes speak through NCCL, on a CPU (`processes`) through gloo.
 """
 
+import json
+import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
 
 import torch
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import sha256_bytes, sha256_file
+from clipshift.core.locks import exclusive, wait_for
 from clipshift.core.processes import run_bound
 from clipshift.core.step import Job
 from clipshift.study.config.study import Training
+
+LOG = logging.getLogger(__name__)
 
 # Shards of a training copy: enough for their order to matter, few enough to open quickly.
 COPY_SHARDS = 8
 # Processes per GPU that read and decode; each needs a shard of its own.
 WORKERS = 4
+# File in a work folder that all processes of a training hold a lock on.
+CHILDREN = "processes.lock"
 # Variables by which open_clip would take the place in a cluster's job for one among its processes.
 _FOREIGN = ("SLURM_", "PMI_", "OMPI_", "MPI_")
 
@@ -56,7 +66,8 @@ def program(training: Training, module: str = "clipshift.training.open_clip_main
     """
     command = [sys.executable, "-m"]
     if training.world > 1:
-        command += ["torch.distributed.run", "--standalone", f"--nproc-per-node={training.world}"]
+        command += ["clipshift.training.torchrun", "--standalone"]
+        command += [f"--nproc-per-node={training.world}"]
         # Without `--` torchrun takes options of ours for abbreviations of its own.
         command += ["-m", "--"]
     return [*command, module]
@@ -91,3 +102,27 @@ def start_step(training: Training, step: str, arguments: dict[str, Any]) -> int:
         file.write(str(Job(step, {}, lambda: arguments)))
         file.flush()
         return start([*program(training, "clipshift.core.step"), step, file.name], {})
+
+
+@contextmanager
+def alone(work: Path, model: Path, identity: dict[str, Any]) -> Iterator[bool]:
+    """Hold the lock of a training, beside its work folder, and wait for all of its processes.
+
+    Gives whether an earlier start of this very training, which this one waited for, finished it.
+    """
+    with exclusive(work.with_name(f"{work.name}.lock")) as held:
+        wait_for(work / CHILDREN)
+        finished = bool(held.earlier) and held.earlier == _results(model, identity)
+        if finished:
+            LOG.info(f"an earlier start of this training has written {model}")
+        yield finished
+        held.left = _results(model, identity)
+
+
+def _results(model: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """What a training has written, and which one it is; nothing where a file is missing."""
+    files = [model.with_name(name) for name in (model.name, "record.json", "loss.csv")]
+    if not all(file.exists() for file in files):
+        return {}
+    digests = {file.name: sha256_file(file) for file in files}
+    return {"training": sha256_bytes(json.dumps(identity, sort_keys=True).encode()), **digests}

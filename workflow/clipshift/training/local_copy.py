@@ -16,7 +16,7 @@ from clipshift.datasets.select import seeded_order
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.training.launch import COPY_SHARDS
-from clipshift.training.tar_filter import trainable, undecodable
+from clipshift.training.shards import LEFT_OUT, TEXT, Shard, text_of, trainable, undecodable
 
 # Images held in memory while copying, bytes.
 COPY_BYTES = 1 << 30
@@ -25,12 +25,14 @@ COPY_BYTES = 1 << 30
 def copy_split(
     split: Path, tars: list[Path], cache_px: int | None, seed: int, out: Path,
     parts: int = COPY_SHARDS, without: Collection[str] = (), background: Colour = WHITE,
+    texts: bool = True,
 ) -> int:  # fmt: skip
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
-    `done.json` is written last; a copy that has it is used again. It lists the undecodable ones,
-    which are left out. Where the split's table has captions of its own (`caption`), they replace
-    those of the tars.
+    Of each sample its first image, and its caption where `texts` are wanted. Where the split's
+    table has captions of its own (`caption`), they replace those of the tars. `done.json` is
+    written last; a copy that has it is used again. It lists the undecodable ones, which are left
+    out, and how many samples each shard has.
 
     Raises:
         ClipshiftError: a kept sample is in none of the tars, or in two.
@@ -45,10 +47,11 @@ def copy_split(
     size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
     group = max(1, min(parts, COPY_BYTES // size))
     left_out: dict[str, str] = {}
+    sizes: list[int] = []
     for first in range(0, parts, group):
         shards = range(first, min(first + group, parts))
         wanted = {key for shard in shards for key in order[shard::parts]}
-        found, reasons = _find(wanted, tars, cache_px, captions, background)
+        found, reasons = _find(wanted, tars, cache_px, captions, background, texts)
         left_out |= reasons
         if missing := wanted - found.keys() - reasons.keys():
             raise ClipshiftError(
@@ -57,9 +60,20 @@ def copy_split(
             )
         for shard in shards:
             mine = (found[key] for key in order[shard::parts] if key in found)
-            write_tar(out / f"{shard:05d}.tar", mine)
-    write_json(done, {"samples": len(order) - len(left_out), "undecodable": left_out})
-    return len(order) - len(left_out)
+            sizes.append(write_tar(out / f"{shard:05d}.tar", mine))
+    count = len(order) - len(left_out)
+    write_json(done, {"samples": count, "shards": sizes, "undecodable": left_out})
+    return count
+
+
+def copied_shards(copy: Path) -> list[Shard]:
+    """The tars of a copy, all of whose samples are trained on."""
+    shards: list[Shard] = []
+    first = 0
+    for number, rows in enumerate(read_json(copy / "done.json")["shards"]):
+        shards.append(Shard(str((copy / f"{number:05d}.tar").absolute()), first, rows))
+        first += rows
+    return shards
 
 
 def captions_of(split: Path, without: Collection[str] = ()) -> dict[str, str | None]:
@@ -74,7 +88,7 @@ def captions_of(split: Path, without: Collection[str] = ()) -> dict[str, str | N
 
 def _find(
     keys: Set[str], tars: list[Path], cache_px: int | None, captions: Mapping[str, str | None],
-    background: Colour,
+    background: Colour, texts: bool,
 ) -> tuple[dict[str, Sample], dict[str, str]]:  # fmt: skip
     """The samples of some keys, and the reasons why others cannot be decoded."""
     found: dict[str, Sample] = {}
@@ -86,28 +100,34 @@ def _find(
                 if key in found or key in reasons:
                     raise ClipshiftError(f"{tar}: the key {key!r} is in another tar, too")
                 try:
-                    found[key] = _training_sample(sample, cache_px, captions[key], background)
+                    text = {TEXT: _text(sample, captions[key], cache_px)} if texts else {}
+                    image = _image(sample, cache_px, background)
+                    found[key] = Sample(key, image.parts | text)
                 except Undecodable as reason:
                     reasons[key] = str(reason)
     return found, reasons
 
 
-def _training_sample(
-    sample: Sample, cache_px: int | None, caption: str | None, background: Colour
-) -> Sample:
+def _text(sample: Sample, caption: str | None, cache_px: int | None) -> bytes:
     if caption is not None:
-        sample = Sample(sample.key, sample.parts | {"txt": caption.encode()})
+        return caption.encode()
+    if cache_px is not None and TEXT not in sample.parts:
+        return b""
+    return text_of(sample)
+
+
+def _image(sample: Sample, cache_px: int | None, background: Colour) -> Sample:
     if cache_px is None:
         return trainable(sample, background)
     image = decode(sample.image, background)
     small = io.BytesIO()
     image.resize((cache_px, cache_px), Image.Resampling.BICUBIC).save(small, "PNG")
-    return Sample(sample.key, {"png": small.getvalue(), "txt": sample.parts.get("txt", b"")})
+    return Sample(sample.key, {"png": small.getvalue()})
 
 
 def unseen(work: Path) -> dict[str, Any]:
     """For the record: the samples that a training left out since they cannot be decoded."""
     copied = work / "data/done.json"
     found = read_json(copied).get("undecodable", {}) if copied.exists() else {}
-    found |= undecodable(work / "keep/undecodable")
+    found |= undecodable(work / LEFT_OUT)
     return {"undecodable": dict(sorted(found.items()))} if found else {}

@@ -10,7 +10,11 @@ things differ from `python -m open_clip_train.main`, none of which touches the m
   that a training resumed at a checkpoint continues as the undisturbed one;
 * the model's convolutions are laid out channels-last, a quarter faster on CPUs;
 * the tokens of a caption are remembered, since small pools see each caption many times;
-* a part is exactly as many batches as planned, and the samples are counted (`train_data`);
+* samples are read and decoded by our parser and decoder, not by webdataset, which unpickles what
+  a tar holds and passes over what is damaged;
+* a part is exactly as many batches as planned, and the samples are counted;
+* loss, gradient norm and learning rate are watched, and a loss that is no number ends it;
+* what ends it is left in the work folder, for the step to say;
 * several processes run on a CPU, too;
 * it ends with the process that started it.
 
@@ -32,9 +36,16 @@ import open_clip_train.main
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.locks import shared
 from clipshift.core.processes import die_with_parent
+from clipshift.similarity.open_clip_models import read_by_ours
 from clipshift.training.batches import ExactLoader, write_count
+from clipshift.training.failures import found, leave
 from clipshift.training.init_tower import TEXT_WEIGHTS
+from clipshift.training.launch import CHILDREN
+from clipshift.training.shards import Shards, decoded
+from clipshift.training.watch import Watch
 
 # Captions whose tokens are kept: a few hundred bytes each.
 CAPTIONS = 100_000
@@ -53,32 +64,52 @@ def fix_sample_order(rank: int) -> None:
     train_one_epoch = open_clip_train.main.train_one_epoch
 
     @functools.wraps(train_one_epoch)
-    def seeded(model: Any, loaders: Any, loss: Any, epoch: int, *rest: Any, **named: Any) -> Any:
+    def seeded(
+        model: Any, loaders: Any, loss: Any, epoch: int, optimizer: Any, *rest: Any, **named: Any
+    ) -> Any:
         args = next(a for a in (*rest, *named.values()) if hasattr(a, "train_data"))
+        loader = loaders["train"].dataloader
+        steps = loader.num_batches // args.accum_freq
+        watch = Watch(loss, optimizer, args, steps, epoch, Path(args.logs).parent)
         seed = seed_of(args.seed, rank, epoch)
         for seed_it in (generator.seed, random.seed, torch.manual_seed):
             seed_it(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002 (what the program itself uses)
-        done = train_one_epoch(model, loaders, loss, epoch, *rest, **named)
+        done = train_one_epoch(model, loaders, watch, epoch, optimizer, *rest, **named)
+        watch.close()
         counts = Path(args.logs, args.name, "samples")
-        write_count(loaders["train"].dataloader, counts, epoch, args.world_size, rank)
+        write_count(loader, counts, epoch, args.world_size, rank, watch.rows)
         return done
 
     open_clip_train.main.train_one_epoch = seeded
 
 
 def read_exactly() -> None:
-    """Give each part exactly its batches, from readers whose random states follow from the seed."""
-    get_data = open_clip_train.main.get_data
+    """Give each part exactly its batches, from readers whose random states follow from the seed.
+
+    They read the tars by our parser and decoder; `--train-data` is the list of them.
+    """
+    get_data, data = open_clip_train.main.get_data, open_clip_train.data
+    data.wds.decode = lambda *_, **__: data.wds.map(decoded)
+    data.wds.to_tuple = functools.partial(_with_rows, data.wds.to_tuple)
 
     @functools.wraps(get_data)
     def exact(args: Any, *rest: Any, **named: Any) -> Any:
-        data = get_data(args, *rest, **named)
+        shards = Shards(Path(args.train_data))
+        args.train_data = shards.names
+        data.tarfile_to_samples_nothrow = shards.source
+        given = get_data(args, *rest, **named)
         numbers = (args.train_num_samples, args.batch_size, args.world_size, args.workers)
-        data["train"].dataloader = ExactLoader(data["train"].dataloader, *numbers)
-        return data
+        given["train"].dataloader = ExactLoader(
+            given["train"].dataloader, *numbers, shards.rows, shards.work
+        )
+        return given
 
     open_clip_train.main.get_data = exact
+
+
+def _with_rows(to_tuple: Any, *fields: str) -> Any:
+    return to_tuple(*fields, "__row__")
 
 
 def share_on_cpu() -> None:
@@ -132,6 +163,7 @@ def remember_tokens() -> None:
 def main() -> None:
     die_with_parent()
     open_clip.add_model_config(Path(sys.argv[1]))
+    read_by_ours()
     lay_out_channels_last()
     if weights := os.environ.get(TEXT_WEIGHTS):
         start_text_tower(Path(weights))
@@ -140,7 +172,17 @@ def main() -> None:
     fix_sample_order(int(os.environ.get("RANK", "0")))
     if not torch.cuda.is_available():
         share_on_cpu()
-    open_clip_train.main.main(sys.argv[2:])
+    work = Path(sys.argv[1]).parent
+    try:
+        with shared(work / CHILDREN):
+            open_clip_train.main.main(sys.argv[2:])
+    except ClipshiftError as error:
+        leave(work, error)
+        sys.exit(1)
+    except Exception:
+        if found(work) is None:
+            raise
+        sys.exit(1)  # another process has said why, and this one lost it
 
 
 if __name__ == "__main__":

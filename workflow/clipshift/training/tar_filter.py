@@ -1,20 +1,11 @@
-"""Read the user's own tars in training, and let only the kept samples pass.
+"""Which samples of the user's own tars a training keeps: one sorted list of keys per tar.
 
-`python -m clipshift.training.tar_filter SETTINGS.json TAR` writes a tar with the kept samples of
-TAR to standard output, in its order: what webdataset reads for a shard called `pipe:COMMAND`.
-`prepare` writes, once per training, which keys those are: one sorted list per tar, so a process
-holds those of one. What passes is what `trainable` makes of it.
+They are written once per training, so a process that reads a tar holds the list of that one.
 """
 
-import argparse
-import io
-import re
-import shlex
-import sys
-import tarfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -22,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipshift.core.brace_ranges import RANGE
 from clipshift.core.database import database, parquet
-from clipshift.core.errors import ClipshiftError, run
-from clipshift.core.files import read_json, read_parquet, write_json, write_npy, write_parquet
-from clipshift.datasets.images import SUFFIXES, WHITE, Colour, Undecodable, colour, portable
-from clipshift.datasets.tars import Sample, read_tar
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json, read_parquet, write_npy, write_parquet
+from clipshift.datasets.records import Rejected
+from clipshift.datasets.tars import members
+from clipshift.training.shards import Shard
 
 
 def prepare(
@@ -103,123 +94,49 @@ def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
     return int(db.execute(query).fetchall()[0][0])
 
 
-def shard_url(settings: Path, tar: str) -> str:
-    """The name of a shard that is read through this module; `tar` may end in a range of numbers.
-
-    The shell and webdataset, which splits at `::` and spreads braces, leave everything else.
-    """
-    at = found.start() if (found := RANGE.search(tar)) else len(tar)
-    words = [sys.executable, "-m", "clipshift.training.tar_filter", str(settings.resolve())]
-    return f"pipe:{shell_word(*words, '--', tar[:at])}{tar[at:]}"
-
-
-def shell_word(*words: str) -> str:
-    """Words for a shell line that webdataset reads as a list of shards.
-
-    >>> shell_word("a b", "c::{d}")
-    "'a b' 'c:'':\\\\{d\\\\}'"
-    """
-    line = shlex.join(words).replace("::", ":'':")
-    return re.sub(r"[\\{}]", r"\\\g<0>", line)
-
-
-def trainable(sample: Sample, background: Colour = WHITE) -> Sample:
-    """A sample as open_clip's trainer reads it: its first image, which any decoder sees as
-    `images.decode` does, under a suffix that the trainer knows; and what is no image.
-
-    Raises:
-        Undecodable: the image, or there is none.
-    """
-    first = sample.image_suffix
-    parts: dict[str, bytes] = {}
-    for suffix, data in sample.parts.items():
-        if suffix == first:
-            name, stored = portable(data, suffix, background)
-            parts[name] = stored
-        elif suffix.rpartition(".")[2] not in SUFFIXES:
-            parts[suffix] = data
-    return Sample(sample.key, parts)
-
-
-def undecodable(folder: Path) -> dict[str, str]:
-    """What `kept_samples` left out: key -> reason."""
-    found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*.json")):
-        found |= read_json(path)
-    return dict(sorted(found.items()))
-
-
-def kept_samples(tar: Path, settings: dict[str, Any]) -> Iterator[Sample]:
-    """The kept samples of a tar, as `trainable` makes them, labelled ones with their template
-    caption. Undecodable ones are left out, and listed in a file of the tar's name.
+def pool_shards(tars: Sequence[Path], keep: Path) -> list[Shard]:
+    """The tars of a pool with their lists of kept keys, which `prepare` wrote into `keep`.
 
     Args:
-        settings: `keep`, a list of keys or a folder with one per tar; `undecodable`, the folder of
-            those lists; maybe `background`; for a labelled set `classnames` and `template`, too.
+        tars: also those that are not there, as their order is that of the training.
     """
-    listed = Path(settings["keep"])
-    listed = listed / f"{tar.stem}.npy" if listed.is_dir() else listed
-    keep = np.load(listed) if listed.exists() else np.empty(0, np.str_)
-    if not len(keep):
-        return
-    names = settings.get("classnames")
-    texts = listed.with_suffix(".parquet")
-    captions = read_parquet(texts, ["key", "caption"])["caption"] if texts.exists() else None
-    background = colour(settings.get("background", "#ffffff"))
-    left_out: dict[str, str] = {}
-    for sample in read_tar(tar):
-        at = int(np.searchsorted(keep, sample.key))
-        if at == len(keep) or keep[at] != sample.key:
-            continue
-        try:
-            parts = trainable(sample, background).parts
-        except Undecodable as reason:
-            left_out[sample.key] = str(reason)
-            # At once: a reader may have enough before the tar ends.
-            write_json(Path(settings["undecodable"]) / f"{tar.stem}.json", left_out)
-            continue
-        if captions is not None:
-            parts["txt"] = captions[at].as_py().encode()
-        elif names:
-            text = settings["template"].replace("{class}", names[int(parts.pop("cls"))])
-            parts["txt"] = text.encode()
-        yield Sample(sample.key, parts)
+    shards: list[Shard] = []
+    first = 0
+    for tar in tars:
+        listed = keep / "pool" / f"{tar.stem}.npy"
+        rows = len(np.load(listed, mmap_mode="r")) if listed.exists() else 0
+        shards.append(Shard(str(tar.absolute()), first, rows, str(listed.resolve())))
+        first += rows
+    return shards
 
 
-def stream(samples: Iterator[Sample], out: BinaryIO) -> None:
-    """Write samples as a tar; of none, an empty one."""
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-        for sample in samples:
-            for suffix, data in sample.parts.items():
-                info = tarfile.TarInfo(f"{sample.key}.{suffix}")
-                info.size = len(data)
-                tar.addfile(info, io.BytesIO(data))
+def reference_shards(
+    tars: Sequence[Path], keep: Path, first: int, labelled: Sequence[bool]
+) -> list[Shard]:
+    """The tars of a reference set with their lists, made of the one that `prepare` wrote.
 
+    Args:
+        first: row of the first sample.
+        labelled: of each tar, whether its labels are the texts.
 
-def write_settings(
-    path: Path, keep: Path, classnames: Path | None = None, template: str = "",
-    background: str = "#ffffff",
-) -> None:  # fmt: skip
-    """Write the settings of `kept_samples`; class names only for a set that has no captions.
-
-    What it leaves out is listed in `undecodable/` beside them, in a folder of the settings' name.
+    Raises:
+        ClipshiftError: a kept sample is in none of the tars, or in two.
     """
-    lists = path.parent / "undecodable" / path.stem
-    settings: dict[str, Any] = {"keep": str(keep.resolve()), "undecodable": str(lists.resolve())}
-    settings["background"] = background
-    if classnames:
-        names = classnames.read_text().splitlines()
-        settings |= {"classnames": names, "template": template}
-    write_json(path, settings)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("settings", type=Path)
-    parser.add_argument("tar", type=Path)
-    args = parser.parse_args()
-    stream(kept_samples(args.tar, read_json(args.settings)), sys.stdout.buffer)
-
-
-if __name__ == "__main__":
-    run(main)
+    wanted = np.load(keep / "reference.npy")
+    found = 0
+    shards: list[Shard] = []
+    for number, (tar, by_label) in enumerate(zip(tars, labelled, strict=True)):
+        listed = keep / f"reference/{number:05d}.npy"
+        there = {m.key for m in members(tar) if not isinstance(m, Rejected)}
+        mine = wanted[np.isin(wanted, np.array(sorted(there), np.str_))]
+        write_npy(listed, mine)
+        shards.append(
+            Shard(str(tar.absolute()), first + found, len(mine), str(listed.resolve()), by_label)
+        )
+        found += len(mine)
+    if found != len(wanted):
+        raise ClipshiftError(
+            f"the split keeps {len(wanted)} samples of the reference set, of which its "
+            f"{len(tars)} tars hold {found}; bring back the tars that the split was made of"
+        )
+    return shards

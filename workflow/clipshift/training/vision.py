@@ -29,22 +29,30 @@ from torch.utils.data import DataLoader
 from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
+from clipshift.core.locks import shared
 from clipshift.core.processes import die_with_parent
 from clipshift.core.step import step
+from clipshift.core.weights import fit, read_saved
 from clipshift.datasets.captions.schema import classes_of
 from clipshift.datasets.images import WHITE, Colour, colour
 from clipshift.datasets.tar_paths import data_folder, tars_of
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
-from clipshift.training.clip import claim, identity_of, plan
+from clipshift.training import failures
+from clipshift.training.clip import claim, identity_of, loss_rows, plan
 from clipshift.training.images import Batches, ImageViews, Index, index_tars, undecodable
 from clipshift.training.init_tower import start_vision
-from clipshift.training.launch import WORKERS, copy_shards, program, start_step
+from clipshift.training.launch import CHILDREN, WORKERS, alone, copy_shards, program, start_step
 from clipshift.training.local_copy import copy_split, unseen
 from clipshift.training.nt_xent import nt_xent
+from clipshift.training.shards import LEFT_OUT, NAMED, accounted
 from clipshift.training.towers import TowerWithHead, build, groups, view_of
+from clipshift.training.watch import check_loss, gradient_norm
 
 LOG = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+_SAVED = {"model", "optimizer", "scaler", "losses", "watched"}
 
 
 @dataclass(frozen=True)
@@ -142,13 +150,14 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
     optimizer = optimizer_of(model, training, spec)
     scaler = torch.amp.GradScaler(device.type, enabled=training.precision == "amp")
     losses: list[float] = []
-    file = work / "checkpoint.pt"
+    watched: list[dict[str, float]] = []
+    file = work / CHECKPOINT
     if file.exists():
-        saved = torch.load(file, map_location=device, weights_only=True)
-        model.load_state_dict(saved["model"])
+        saved = read_checkpoint(file)
+        fit(model, saved["model"], file)
         optimizer.load_state_dict(saved["optimizer"])
         scaler.load_state_dict(saved["scaler"])
-        losses = saved["losses"]
+        losses, watched = saved["losses"], saved["watched"]
     parallel = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
     images = ImageViews(lesson.index, view_of(training, spec, model.visual), lesson.seed,
                       lesson.background)  # fmt: skip
@@ -169,18 +178,41 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
             with _autocast(training.precision, device):
                 output = parallel(_flat(views).to(device, memory_format=torch.channels_last))
                 loss = loss_of(output, targets, spec)
+            value = float(loss.detach())
+            check_loss(value, number + 1, rate(number), work, watched)
             optimizer.zero_grad()
             scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.unscale_(optimizer)
+            if number == first + steps - 1:
+                norm = gradient_norm(model.parameters())
             scaler.step(optimizer)
             scaler.update()
-            total += float(loss.detach())
+            total += value
         losses.append(total / steps)
-        LOG.info(f"part {part + 1} of {training.checkpoints}: mean loss {losses[-1]:.4f}")
+        watched.append({"gradient_norm": norm, "learning_rate": rate(number)})
+        LOG.info(
+            f"part {part + 1} of {training.checkpoints}: mean loss {losses[-1]:.4f}, gradient norm "
+            f"{norm:.4g}, learning rate {rate(number):.4g}"
+        )
         if rank == 0:
             with atomic(file) as stream:
                 parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
                 states = {name: part.state_dict() for name, part in parts.items()}
-                torch.save(states | {"losses": losses}, stream)
+                torch.save(states | {"losses": losses, "watched": watched}, stream)
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """What `learn` saved.
+
+    Raises:
+        ClipshiftError: the file is damaged, or no checkpoint of this trainer.
+    """
+    saved = read_saved(file)
+    if not isinstance(saved, dict) or not saved.keys() >= _SAVED:
+        raise ClipshiftError(
+            f"{file} is no checkpoint of this training; delete {file.parent} to start anew"
+        )
+    return saved
 
 
 def _flat(views: Tensor) -> Tensor:
@@ -240,27 +272,61 @@ def train(
         ClipshiftError: the loss is no number, or a start does not fit.
     """
     given = dict(locals())
-    if training.world > 1 and "RANK" not in os.environ:
-        sys.exit(start_step(training, "training.vision.train", given))
-    started = time.time()
     names = classes_of(classes)
-    paths = tars_of(tars, data_folder())
-    checked = work / "keep/undecodable/images.json"
-    identity = identity_of(split, paths, training, seed) | {
+    if "RANK" in os.environ:
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            with shared(work / CHILDREN):
+                _train(run, split, tars, training, spec, names, seed, work, model, start,
+                       background)  # fmt: skip
+        except ClipshiftError as error:
+            failures.leave(work, error)
+            sys.exit(1)
+        except Exception:
+            if failures.found(work) is None:
+                raise
+            sys.exit(1)  # another process has said why, and this one lost it
+        return
+    identity = identity_of(split, tars_of(tars, data_folder()), training, seed) | {
         "model": spec.model_dump(mode="json"),
         "classes": names,
         "start": sha256_file(start) if start else None,
     }
     if colour(background) != WHITE:
         identity["background"] = background
+    with alone(work, model, identity) as finished:
+        if finished:
+            return
+        if claim(work, identity):
+            LOG.info(f"continuing in {work}")
+        failures.forget(work)
+        if training.world > 1:
+            code = start_step(training, "training.vision.train", given)
+            if failure := failures.found(work):
+                raise ClipshiftError(failure)
+            if code:
+                sys.exit(code)
+        else:
+            _train(run, split, tars, training, spec, names, seed, work, model, start,
+                   background)  # fmt: skip
+        shutil.rmtree(work)
+
+
+def _train(
+    run: str, split: Path, tars: list[str], training: Training, spec: Controlled,
+    names: list[str], seed: int, work: Path, model: Path, start: Path | None, background: str,
+) -> None:  # fmt: skip
+    """One process of a training; the first one writes the results."""
+    started = time.time()
+    paths = tars_of(tars, data_folder())
+    checked = work / LEFT_OUT / "images.json"
     with _processes() as device:
         rank, ranks = _place()
         if rank == 0:
-            if claim(work, identity):
-                LOG.info(f"continuing in {work}")
             if training.read == "copy":
                 copy_split(split, paths, training.cache_px, seed, work / "data",
-                           copy_shards(training), background=colour(background))  # fmt: skip
+                           copy_shards(training), background=colour(background),
+                           texts=False)  # fmt: skip
             elif not checked.exists():
                 write_json(checked, undecodable(paths, read_chosen(split, len(names))[0]))
         if ranks > 1:
@@ -279,24 +345,27 @@ def train(
         learn(lesson, tower, work, device)
     if rank:
         return
-    saved = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
-    if not all(map(math.isfinite, saved["losses"])):
-        raise ClipshiftError(f"the training {run} diverged: losses {saved['losses']}")
+    saved = read_checkpoint(work / CHECKPOINT)
     steps = plan(training)
     per_part = steps["samples_per_part"]
-    rows = [
-        {"part": i, "samples_seen": (i + 1) * per_part, "mean_loss_of_part": loss}
-        for i, loss in enumerate(saved["losses"])
+    watched = [
+        [{"samples": per_part, "loss": f"{loss:.6f}", **more}]
+        for loss, more in zip(saved["losses"], saved["watched"], strict=True)
     ]
-    write_csv(model.with_name("loss.csv"), rows)
+    write_csv(model.with_name("loss.csv"), loss_rows(watched, per_part))
     with atomic(model) as stream:
         torch.save(saved["model"], stream)
+    # Pass after pass over all images: of a training shorter than one, the first of its order.
+    seen = min(steps["samples_seen"], len(keys))
+    some = Batches(len(keys), 1, seed, seen, min(len(keys), seen + NAMED))
+    first = sorted(keys[row] for batch in some for row, _ in batch)
     split_name, model_name, _ = run.split("-")
     record = {
         "run": run,
         "split": split_name,
         "split_sha256": sha256_file(split),
         "split_samples": read_json(split.with_suffix(".json"))["out"],
+        "keys": accounted(len(keys), len(keys) - seen, first),
         "model": model_name,
         "model_sha256": sha256_file(model),
         "parameters": sum(v.numel() for v in saved["model"].values()),
@@ -312,4 +381,3 @@ def train(
         "versions": {p: version(p) for p in ("clipshift", "torch", "open_clip_torch")},
     }
     write_json(model.with_name("record.json"), record | left_out)
-    shutil.rmtree(work)

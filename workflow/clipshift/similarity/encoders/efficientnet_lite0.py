@@ -1,5 +1,6 @@
 """Encoders of the kind `efficientnet_lite0`."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -27,11 +28,12 @@ class EfficientNetLiteEncoder(EncoderBlock):
         from efficientnet_lite_pytorch import EfficientNet
         from torchvision.transforms import v2
 
+        from clipshift.core.weights import fit, read_weights
         from clipshift.similarity.encoder import Encoder
 
         net = EfficientNet.from_name("efficientnet-lite0")
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-        net.load_state_dict(weights)
+        weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+        fit(net, read_weights(weights), weights)
         net = net.eval().to(device, memory_format=torch.channels_last)
         preprocess = v2.Compose(
             [

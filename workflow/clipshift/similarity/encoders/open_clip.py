@@ -20,8 +20,12 @@ class OpenClipEncoder(EncoderBlock):
     """An image encoder of open_clip."""
 
     kind: Literal["open_clip"] = Field(description=SELECTS)
-    model: str = Field(description="open_clip model name, e.g. ViT-B-16-plus-240.")
-    pretrained: str = Field(description="Tag of the weights, or the path of a checkpoint.")
+    model: str = Field(pattern=r"\S", description="open_clip model name, e.g. ViT-B-16-plus-240.")
+    pretrained: str = Field(
+        pattern=r"\S",
+        description="Tag of the weights, or the path of a checkpoint. Any name for a model of "
+        "`local-dir:` or `hf-hub:`, whose weights lie with it.",
+    )
     batch: int = Field(default=64, ge=1, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
@@ -44,6 +48,8 @@ class OpenClipEncoder(EncoderBlock):
         """Model and preprocessing."""
         import open_clip
 
+        from clipshift.similarity.open_clip_models import read_by_ours
+
         known = open_clip.list_models()
         if self.model not in known and not self.model.startswith(("local-dir:", "hf-hub:")):
             import difflib
@@ -53,13 +59,19 @@ class OpenClipEncoder(EncoderBlock):
                 f"open_clip has no model {self.model!r}"
                 + (f"; did you mean {near}?" if near else "")
             )
+        read_by_ours()
         try:
+            # Without weights, open_clip would go on with random ones.
             model, _, preprocess = open_clip.create_model_and_transforms(
-                self.model, pretrained=self.pretrained, device=device
+                self.model, pretrained=self.pretrained, device=device, require_pretrained=True
             )
-        except (RuntimeError, OSError) as error:
+        except ClipshiftError:
+            raise
+        except Exception as error:  # its loaders raise nearly every kind of exception
+            said = " ".join(str(error).split())
             raise ClipshiftError(
-                f"the weights {self.pretrained!r} of {self.model!r} could not be loaded: {error}. "
-                "Name a tag of open_clip.list_pretrained(), or the path of a checkpoint"
+                f"the weights {self.pretrained!r} of {self.model!r} could not be loaded: "
+                f"{said:.300}. Name a tag of open_clip.list_pretrained(), or the path of a "
+                "checkpoint of this very model"
             ) from error
         return model.eval(), preprocess
