@@ -112,7 +112,7 @@ def test_arguments_of_every_kind_of_rule(replayed: Replay) -> None:
     submitted, expected = replayed
     for job in submitted:
         assert job["account"] == "vision"
-        assert job.keys() >= {"parsable", "requeue", "output", "job-name", "wrap"}
+        assert job.keys() >= {"parsable", "requeue", "output", "job-name", "/dev/stdin"}
         asked = {key: job[key] for key in GPU if key in job}
         if job["rule"] in GPU_RULES:
             assert asked == GPU
