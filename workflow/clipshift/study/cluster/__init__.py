@@ -3,6 +3,7 @@
 names        the file of the cluster's names, checked
 resources    what a rule asks for
 submission   how that is said to sbatch
+quoting      the same for the command that a job runs
 queue        Slurm's commands: who knows how jobs fare, which jobs an earlier run left
 """
 
@@ -17,7 +18,7 @@ from clipshift.study.cluster.names import (
 )
 from clipshift.study.cluster.queue import leftovers, refuse_leftovers, status_command
 from clipshift.study.cluster.resources import needs
-from clipshift.study.cluster.submission import ask_only, use
+from clipshift.study.cluster.submission import ask_only, prepare, use
 
 __all__ = [
     "IN_USE",
@@ -28,6 +29,7 @@ __all__ = [
     "in_use",
     "leftovers",
     "needs",
+    "prepare",
     "read",
     "refuse_leftovers",
     "scratch_prefix",

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.cluster.names import IN_USE, Cluster, locate, read
+from clipshift.study.cluster.names import IN_USE, Cluster, in_use, locate, read, scratch_prefix
 
 # A word of sbatch's that names generic resources, with room for their number.
 _GRES = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:,=-]*")
@@ -32,6 +32,16 @@ def use() -> Cluster:
     original = getattr(plugin.get_submit_command, "func", plugin.get_submit_command)
     plugin.get_submit_command = partial(submit_command, original, cluster)
     return cluster
+
+
+def prepare(shell: Any) -> None:
+    """Snakemake's `shell` as a job of this cluster needs it; for each process that reads rules."""
+    if in_use():
+        from clipshift.study.cluster.quoting import quote_words
+
+        quote_words()
+    if prefix := scratch_prefix():
+        shell.prefix(prefix)
 
 
 def ask_only(command: str) -> str:
@@ -51,20 +61,21 @@ def ask_only(command: str) -> str:
 
 def gpu_words(job: Any) -> str:
     """The words of sbatch that ask for the GPUs of a job, with a blank before."""
-    resources = job.resources
-    gpus, model = resources.get("gpu") or 0, resources.get("gpu_model") or ""
-    if gres := resources.get("gres"):
-        gres = str(gres).replace("{gpus}", str(gpus)).replace("{model}", str(model))
-        _checked(gres, "gres")
-        return f" --gres={gres}"
-    if model:
-        _checked(str(model), "gpu_model")
-    return f" --gpus={model}:{gpus or 1}" if model else f" --gpus={gpus}" if gpus else ""
+    gpus = job.resources.get("gpu") or 0
+    model = str(job.resources.get("gpu_model") or "")
+    gres = str(job.resources.get("gres") or "")
+    if gres and (gpus or "{gpus}" not in gres):
+        gres = gres.replace("{gpus}", str(gpus)).replace("{model}", model)
+        return f" --gres={_checked(gres, 'gres')}"
+    if not gpus:
+        return ""
+    return f" --gpus={_checked(model, 'gpu_model')}:{gpus}" if model else f" --gpus={gpus}"
 
 
-def _checked(word: str, key: str) -> None:
+def _checked(word: str, key: str) -> str:
     if not _GRES.fullmatch(word):
         raise ClipshiftError(f"resource {key}: {word!r} is no name of generic resources of Slurm")
+    return word
 
 
 class _Resources(dict[str, Any]):
