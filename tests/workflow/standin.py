@@ -66,6 +66,11 @@ def squeue(here: Path, words: list[str]) -> None:
         log = (here / "leftover").read_text() if (here / "leftover").exists() else ""
         print(log, end="")
         return
+    if (here / "wait").exists() and "-h" in words:  # why jobs wait
+        print(
+            *(f"{f.stem} {f.read_text()} {(here / 'wait').read_text()}" for f in states), sep="\n"
+        )
+        return
     keep(here, "asked.jsonl", {"time": time.time()})
     for state in states:
         print(f"{state.stem}|{state.read_text()}")
