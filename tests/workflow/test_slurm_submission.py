@@ -15,7 +15,14 @@ import yaml
 
 from clipshift.study.costs import base_rule
 from tests.workflow import standin
-from tests.workflow.runner import ROOT, TEST_CONFIG, changed_config, environment, planned
+from tests.workflow.runner import (
+    ROOT,
+    TEST_CONFIG,
+    changed_config,
+    environment,
+    planned,
+    snakemake,
+)
 
 NAMES = {
     "account": "vision",
@@ -166,7 +173,10 @@ def test_a_fault_in_the_names_stops_at_once(tmp_path: Path) -> None:
     assert f"{slurm.folder}/cluster.yaml: gpu_modle" in text and "Traceback" not in text
 
 
-SOURCE, EMBEDDED = "results/sources/test_photo/samples.tar", "results/embeddings/test_clip"
+SOURCE, EMBEDDED = (
+    "results/sources/test_photo/samples.tar",
+    "results/embeddings/lite0_64/test_val/img_emb/img_emb_00000.npy",
+)
 OWN_LINES = {  # of every job
     "parsable", "job-name", "output", "export", "comment", "rule", "ntasks", "folder", "requeue",
     "/dev/stdin",
@@ -204,17 +214,22 @@ OWN_LINES = {  # of every job
     ],
 )  # fmt: skip
 def test_every_key_reaches_sbatch(
-    study: Path, tmp_path: Path, names: dict[str, Any], cpu: dict[str, Any], gpu: dict[str, Any]
+    tmp_path: Path, names: dict[str, Any], cpu: dict[str, Any], gpu: dict[str, Any]
 ) -> None:
     """And nothing else does; options are as they were in the file, whatever a shell makes of them.
 
-    A source's job has no GPU, an embedding's has one; what they make is there already.
+    A source's job has no GPU, an embedding's has one; placeholders of what they make are there.
     """
     slurm = Slurm(tmp_path / "slurm", NAMES | {"scratch": None} | names)
-    run = shutil.copytree(study, tmp_path / "run", symlinks=True)
-    target = next(run.glob("results/embeddings/*/test_val/img_emb/*.npy")).relative_to(run)
-    own = ["--forcerun", "source", "embed", "--until", "source", "embed"]
-    slurm.snakemake(run, *own, "--", SOURCE, str(target))
+    run = tmp_path / "run"
+    plan = snakemake(run, "--dry-run", "--forceall", "--", SOURCE, EMBEDDED).stdout
+    for file in ", ".join(re.findall(r"^    (?:output|benchmark): (.*)$", plan, flags=re.M)).split(
+        ", "
+    ):
+        (run / file).parent.mkdir(parents=True, exist_ok=True)
+        (run / file).touch()
+    only = ["--rerun-triggers", "mtime", "--forcerun", "source", "embed"]
+    slurm.snakemake(run, *only, "--until", "source", "embed", "--", SOURCE, EMBEDDED)
     jobs = {job["rule"]: job for job in slurm.submitted()}
     assert jobs.keys() >= {"source", "embed"}
     usual = {"account": "vision", "mem": "2000", "time": "60", "partition": "batch"}
@@ -236,12 +251,16 @@ def resources_of(text: str) -> dict[str, dict[str, str]]:
 
 
 def test_a_resource_on_the_command_line_changes_what_it_names(tmp_path: Path) -> None:
-    """Of LAION-400M: every job still asks for its GPU, partition, account, memory and time."""
+    """Of LAION-400M: every job still asks for its GPU, partition, account, memory and time.
+
+    With fewer shards, whose jobs are all alike.
+    """
     slurm = Slurm(tmp_path / "slurm")
+    pool = {"pools.laion400m.tars": 4, "pools.laion400m.shards": 2}
+    config = changed_config(tmp_path, pool, ROOT / "config/laion400m.yaml")
     (tmp_path / "run/data").mkdir(parents=True)
 
     def planned(*words: str) -> dict[str, dict[str, str]]:
-        config = ROOT / "config/laion400m.yaml"
         own = ["--dry-run", *words, "--", "results/eval/pruned_100M.json"]
         return resources_of(slurm.snakemake(tmp_path / "run", *own, config=config))
 
