@@ -140,12 +140,17 @@ def test_arguments_of_every_kind_of_rule(replayed: Replay) -> None:
 
 
 def test_a_job_really_runs_and_a_failed_one_is_asked_for_more(tmp_path: Path) -> None:
-    """The script that is submitted makes the file; where it fails, memory and time grow."""
+    """The script that is submitted makes the file; where it fails, memory and time grow.
+
+    Neither a login's nor a node's shell reads the paths of a run.
+    """
     scratch = NAMES | {"scratch": f"{tmp_path}/scratch-$USER"}
-    slurm, run = Slurm(tmp_path / "slurm", scratch), tmp_path / "run"
+    slurm, run = Slurm(tmp_path / "slurm", scratch), tmp_path / 'o\'brien "$(touch PWNED)" `id` é;x'
     (slurm.folder / "run").touch()
     run.mkdir()
-    slurm.snakemake(run, "--", "results/sources/test_photo/samples.tar")
+    hostile = ["--config", 'data=it\'s $(touch PWNED) "`touch PWNED`"; touch PWNED']
+    slurm.snakemake(run, *hostile, "--", "results/sources/test_photo/samples.tar")
+    assert not [*tmp_path.rglob("PWNED"), *ROOT.glob("PWNED")]
     assert (tmp_path / "scratch-somebody").is_dir()  # where the node's `$USER` has its files
     assert (run / "results/sources/test_photo/samples.tar").stat().st_size > 100_000
     (slurm.folder / "run").unlink()  # from here on nothing runs, and outputs are missing
@@ -183,6 +188,14 @@ OWN_LINES = {  # of every job
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What the jobs of a source and of an embedding write, and those before them."""
+    words = ["--dry-run", "--forceall", "--", SOURCE, EMBEDDED]
+    plan = snakemake(tmp_path_factory.mktemp("made"), *words).stdout
+    return ", ".join(re.findall(r"^    (?:output|benchmark): (.*)$", plan, flags=re.M)).split(", ")
+
+
 @pytest.mark.parametrize(
     ("names", "cpu", "gpu"),
     [
@@ -214,7 +227,7 @@ OWN_LINES = {  # of every job
     ],
 )  # fmt: skip
 def test_every_key_reaches_sbatch(
-    tmp_path: Path, names: dict[str, Any], cpu: dict[str, Any], gpu: dict[str, Any]
+    made: list[str], tmp_path: Path, names: dict[str, Any], cpu: dict[str, Any], gpu: dict[str, Any]
 ) -> None:
     """And nothing else does; options are as they were in the file, whatever a shell makes of them.
 
@@ -228,10 +241,11 @@ def test_every_key_reaches_sbatch(
     ):
         (run / file).parent.mkdir(parents=True, exist_ok=True)
         (run / file).touch()
-    only = ["--rerun-triggers", "mtime", "--forcerun", "source", "embed"]
-    slurm.snakemake(run, *only, "--until", "source", "embed", "--", SOURCE, EMBEDDED)
+        os.utime(run / file, (10**9, 10**9))
+    for rule, target in (("embed", EMBEDDED), ("source", SOURCE)):
+        slurm.snakemake(run, "--rerun-triggers", "mtime", "--forcerun", rule, "--", target)
     jobs = {job["rule"]: job for job in slurm.submitted()}
-    assert jobs.keys() >= {"source", "embed"}
+    assert jobs.keys() == {"source", "embed"}
     usual = {"account": "vision", "mem": "2000", "time": "60", "partition": "batch"}
     on_gpus = GPU | {"account": "vision"}
     expected = {"source": usual | {"cpus-per-task": "1"} | cpu, "embed": on_gpus | gpu}

@@ -7,6 +7,13 @@ from typing import Any
 from clipshift.study.cluster.names import Request, in_use
 
 DAY = 1440  # minutes
+# Resources of the plugin, and the keys that say them.
+NAMES = {
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+}
 Amount = int | Callable[[Any], int]
 
 
@@ -43,21 +50,23 @@ def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
     if cluster is None:
         return resources
 
-    def named(key: str) -> Callable[[Any, str], str | None]:
-        return lambda wildcards, rulename: getattr(request(wildcards, rulename), key)
-
     def extra(wildcards: Any, rulename: str) -> str | None:
         asked = request(wildcards, rulename)
         own = (f"--reservation={asked.reservation}",) if asked.reservation else ()
         return shlex.join((*own, *asked.extra)) or None
 
+    def named(key: str) -> Callable[[Any, str], str | None]:
+        return lambda wildcards, rulename: getattr(request(wildcards, rulename), key)
+
+    # What the file says of no rule may be said by `--default-resources`.
+    said = [cluster.request(rule, count) for rule in ("", *cluster.rules) for count in (0, 1)]
     resources |= {
-        "slurm_partition": named("partition"),
-        "slurm_account": named("account"),
-        "qos": named("qos"),
-        "constraint": named("constraint"),
-        "slurm_extra": extra,
+        resource: named(key)
+        for resource, key in NAMES.items()
+        if any(getattr(s, key) for s in said)
     }
+    if any(one.extra or one.reservation for one in said):
+        resources["slurm_extra"] = extra
     if gpus:
 
         def of_gpus(key: str) -> Callable[[Any, str], Any]:
