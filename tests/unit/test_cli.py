@@ -43,7 +43,10 @@ def refused(*words: str) -> str:
 
 
 def test_verbs() -> None:
-    names = "audit check cluster-check config-docs init inspect label margins plan released robustness steps verify"
+    names = (
+        "audit check cluster-check config-docs init inspect label margins plan released "
+        "robustness steps verify"
+    )
     assert names.split() == VERBS
 
 
