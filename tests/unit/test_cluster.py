@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from clipshift.apps.cluster_check import report
+from clipshift.apps.cluster_check.run import check
 from clipshift.core.errors import ClipshiftError
 from clipshift.study import cluster
 from clipshift.study.cluster import names, quoting, submission
@@ -222,7 +223,10 @@ def test_a_rule_of_several_sets_is_the_rule(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rules = {"rules": {"margins": {"runtime": 9}}}
-    assert requested(tmp_path, monkeypatch, rules, "margins_2")[0]["runtime"] == 9
+    for name in ("margins", "margins_2", "mine_margins_10"):  # a module's prefix
+        assert requested(tmp_path, monkeypatch, rules, name)[0]["runtime"] == 9
+    for name in ("", "cpu", "embed"):
+        assert requested(tmp_path, monkeypatch, rules, name)[0]["runtime"] == 5
 
 
 def test_rules_of_the_file_are_those_of_the_workflow() -> None:
@@ -356,3 +360,8 @@ def test_what_a_job_lacked(change: dict[str, Any], says: list[str]) -> None:
     found = report.faults(FOUND | change, cluster.Cluster(), 1, "/c")
     assert len(found) == len(says)
     assert all(fault.startswith(text) for fault, text in zip(found, says, strict=True))
+
+
+def test_a_machine_without_slurm_is_told(bin_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ClipshiftError, match="sbatch: command not found; run cluster-check on a"):
+        check(dump(tmp_path / "mine.yaml", NAMES), 1, 1, tmp_path)

@@ -73,12 +73,11 @@ def _run(folder: Path, file: Path, gpus: int, seconds: float) -> tuple[bool, str
             command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=stream,
             stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    why = ""
+    ended, why = False, ""
     try:
         run.wait(seconds)
         ended = True
     except subprocess.TimeoutExpired:
-        ended = False
         why = _reasons(_submitted(log.read_text(errors="replace")))
     finally:
         if run.poll() is None:

@@ -249,12 +249,22 @@ class Cluster(Block):
             "cpus_per_gpu": self.cpus_per_gpu,
             "extra": self.extra.of(gpus) or (),
         }
-        # A rule with a number makes several test sets in one job.
-        own = self.rules.get(rule) or self.rules.get(re.sub(r"_\d+$", "", rule))
+        own = self.rules.get(plain_rule(rule)) if self.rules else None
         given = {key: getattr(own, key) for key in own.model_fields_set} if own else {}
         return Request.model_construct(**common | given)
 
 
+def plain_rule(name: str) -> str:
+    """A rule's name in the workflow, where it has a number or a module's prefix.
+
+    >>> plain_rule("margins_2"), plain_rule("mine_url_pool_shard")
+    ('margins', 'url_pool_shard')
+    """
+    plain = re.sub(r"_\d+$", "", name)
+    return max((rule for rule in rule_names() if plain.endswith(rule)), key=len, default=plain)
+
+
+@cache
 def rule_names() -> set[str]:
     """Names of the workflow's rules."""
     text = "\n".join(file.read_text() for file in sorted(RULES.glob("*.smk")))
