@@ -78,6 +78,8 @@ def test_a_variable_names_another_file(tmp_path: Path, monkeypatch: pytest.Monke
         ({"scratch": "-x"}, "scratch: "),
         ({"scratch": "/a b"}, "scratch: "),
         ({"submissions": "fast"}, "submissions: "),
+        ({"submissions": "0/1s"}, "submissions: "),
+        ({"account": 123}, "account: Input should be a valid string, found 123: write it in quote"),
         ({"account": "a; rm -rf ~"}, "account: "),
         ({"status": "qstat"}, "status: "),
     ],

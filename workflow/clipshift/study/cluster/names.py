@@ -207,7 +207,7 @@ class Cluster(Block):
     jobs: int = Field(default=100, ge=1, description="Jobs in the queue at the same time.")
     submissions: str = Field(
         default="1/1s",
-        pattern=r"^\d+/\d+[smh]$",
+        pattern=r"^[1-9]\d*/[1-9]\d*[smh]$",
         description="Most submissions within a time, e.g. 1/1s or 60/1m (sixty at once, then a "
         "pause).",
     )
@@ -295,14 +295,20 @@ def read(path: Path | None = None) -> Cluster:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ClipshiftError(f"{path} is not YAML: {error}") from None
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'file'}: "
-            + fault["msg"].removeprefix("Value error, ")
-            for fault in error.errors()
-        ]
+        faults = [_explain(dict(fault)) for fault in error.errors()]
         raise ClipshiftError(
             f"{path}: {'; '.join(faults)}. Keys: {', '.join(Cluster.model_fields)}"
         ) from None
+
+
+def _explain(fault: dict[str, Any]) -> str:
+    """`KEY: what is wrong`, with what was found there."""
+    text = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_type" and isinstance(fault["input"], int | float):
+        text += f", found {fault['input']!r}: write it in quotes"
+    elif fault["type"] == "string_pattern_mismatch":
+        text += f", found {fault['input']!r}"
+    return f"{'.'.join(map(str, fault['loc'])) or 'file'}: {text}"
 
 
 @cache
