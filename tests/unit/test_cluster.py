@@ -325,6 +325,20 @@ def test_words_of_a_jobs_command_are_read_back_by_a_shell(text: str) -> None:
     assert done.stdout.split("\0")[:-1] == ["--config", text, "b=1"]
 
 
+def test_pythons_path_is_one_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the environment in a checkout whose path has a blank."""
+    from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+    monkeypatch.setattr("sys.executable", "/my study's/.venv/bin/python")
+    quoting.quote_words()
+    quoting.quote_words()  # once is enough
+    storage = SimpleNamespace(shared_fs_usage=[SharedFSUsage.SOFTWARE_DEPLOYMENT])
+    executor: Any = SimpleNamespace(workflow=SimpleNamespace(storage_settings=storage))
+    for kind in (quoting.RemoteExecutor, quoting.jobstep.Executor):
+        words = shlex.split(kind.get_python_executable(executor))
+        assert words == ["/my study's/.venv/bin/python"]
+
+
 @pytest.mark.parametrize(
     ("text", "key"),
     [
