@@ -190,7 +190,7 @@ def test_no_text_of_a_job_is_read_by_a_shell(tmp_path: Path) -> None:
     """Quotes, dollars and 300 kB come through; the error is one line for people."""
     text = "$(touch hacked) `touch hacked` ' \" \\ " + "x" * 300_000
     job = json.dumps({"files": {"split": f"{text}.parquet", "out": "o"}, "params": {"tests": {}}})
-    line = RUN.replace("{params.job.step}", "splits.guard.write_list").replace("{log}", "log")
+    line = RUN.replace("{params.job.step}", "splits.guard.write_list").replace("{log:q}", "log")
     script = tmp_path / "script.sh"
     script.write_text(line.replace("{params.job}", job).replace("python", sys.executable, 1))
     done = subprocess.run(["bash", str(script)], cwd=tmp_path, check=False)

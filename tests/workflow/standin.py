@@ -2,9 +2,10 @@
 """Slurm's commands where there is no Slurm: one file under the names of sbatch, squeue, srun ...
 
 They keep what they were asked in $STANDIN: `submitted.jsonl` (one line for each sbatch, with its
-words and the time), `asked.jsonl` (status queries), `ID.state`. With $STANDIN/run the job's script
-runs (with bash, at once, in the background); without it a job has ended well when it is submitted,
-and its outputs must be there already.
+words, its script and the time), `asked.jsonl` (status queries), `cancelled.jsonl`, `ID.state`. With
+$STANDIN/run the job's script runs (with sh, at once, in the background); with $STANDIN/wait it
+pends; with $STANDIN/refuse sbatch prints that and fails; else a job has ended well when it is
+submitted, and its outputs must be there already.
 """
 
 import json
@@ -36,13 +37,18 @@ def keep(here: Path, name: str, entry: dict[str, object]) -> int:
 
 
 def sbatch(here: Path, words: list[str]) -> None:
-    job = keep(here, "submitted.jsonl", {"words": words, "time": time.time()})
+    script = sys.stdin.read()
+    asked = {"words": words, "script": script, "time": time.time()}
+    job = keep(here, "submitted.jsonl", asked)
     state = here / f"{job}.state"
-    if (here / "run").exists():
-        script = words[-1].removeprefix("--wrap=")
+    if (here / "refuse").exists():
+        sys.exit((here / "refuse").read_text())
+    if (here / "wait").exists():
+        state.write_text("PENDING")
+    elif (here / "run").exists():
         log = words[words.index("--output") + 1].replace("%j", str(job))
         state.write_text("RUNNING")
-        finish = 'bash -c "$1" >"$2" 2>&1 && s=COMPLETED || s=FAILED; echo -n $s >"$3"'
+        finish = 'sh -c "$1" >"$2" 2>&1 && s=COMPLETED || s=FAILED; echo -n $s >"$3"'
         env = os.environ | {"SLURM_JOB_ID": str(job)}
         subprocess.Popen(
             ["bash", "-c", finish, "job", script, log, str(state)],
@@ -60,6 +66,11 @@ def squeue(here: Path, words: list[str]) -> None:
         log = (here / "leftover").read_text() if (here / "leftover").exists() else ""
         print(log, end="")
         return
+    if (here / "wait").exists() and "-h" in words:  # why jobs wait
+        print(
+            *(f"{f.stem} {f.read_text()} {(here / 'wait').read_text()}" for f in states), sep="\n"
+        )
+        return
     keep(here, "asked.jsonl", {"time": time.time()})
     for state in states:
         print(f"{state.stem}|{state.read_text()}")
@@ -75,6 +86,8 @@ def main() -> None:
         while words and words[0].startswith("-"):
             words = words[1:]
         os.execvp(words[0], words)
+    elif name == "scancel":
+        keep(here, "cancelled.jsonl", {"words": words})
     elif name == "scontrol":
         print("MinJobAge               = 7200 sec")
     elif name == "sacctmgr":

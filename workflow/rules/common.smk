@@ -46,8 +46,7 @@ from clipshift.study.wildcards import NAME, pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-if prefix := cluster.scratch_prefix():
-    shell.prefix(prefix)
+cluster.prepare(shell)
 # Steps run this checkout's code, also in a container, whose image has a copy of its day.
 SEARCHED = "PYTHONPATH"
 os.environ[SEARCHED] = os.pathsep.join(

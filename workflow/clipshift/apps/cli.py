@@ -14,6 +14,7 @@ from typer import Argument, Option
 
 from clipshift import __version__
 from clipshift.apps.audit.options import Options as Audit
+from clipshift.apps.cluster_check.options import cluster_check
 from clipshift.apps.labelling.options import Options as Label
 from clipshift.apps.labelling.options import released
 from clipshift.apps.margins.options import margins, verify
@@ -242,6 +243,10 @@ verb(
     "clipshift released LAION-Natural-Rendition --pool POOL --out labels.parquet "
     "--subset laion400m_natural_57M-meta=natural --subset laion400m_rendition_16M-meta=rendition",
 )(released)
+verb(
+    "cluster-check", "clipshift cluster-check",
+    "clipshift cluster-check --cluster my.yaml --gpus 8 --minutes 120",
+)(cluster_check)  # fmt: skip
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ PACKAGE = Path(__file__).parents[1]
 GIVEN = {"input", "output", "threads", "resources"}
 # `set -euo pipefail` comes from Snakemake. The quoted word turns off every expansion.
 RUN = (
-    "python -m clipshift.core.step {params.job.step} > {log} 2>&1 <<'END_OF_JOB'\n"
+    "python -m clipshift.core.step {params.job.step} > {log:q} 2>&1 <<'END_OF_JOB'\n"
     "{params.job}\nEND_OF_JOB"
 )
 

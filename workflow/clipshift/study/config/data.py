@@ -21,8 +21,14 @@ class Package(Block):
     registry: Literal["npm", "debian", "pypi"] = Field(
         description="Client to fetch with: `npm pack`, `apt-get download` or `pip download`."
     )
-    name: str = Field(description="Name of the package in its registry.")
-    version: str = Field(description="Exact version.")
+    # Words of the clients' command lines: no options, addresses or folders.
+    name: str = Field(
+        pattern=r"^(@[A-Za-z0-9][A-Za-z0-9_.-]*/)?[A-Za-z0-9][A-Za-z0-9_.+-]*$",
+        description="Name of the package in its registry.",
+    )
+    version: str = Field(
+        pattern=r"^([0-9]+:)?[A-Za-z0-9][A-Za-z0-9_.+~!-]*$", description="Exact version."
+    )
     sha256: Sha256 = Field(description="SHA-256 of the fetched file; anything else is refused.")
 
 
