@@ -147,9 +147,8 @@ class EpochTraining(Training):
 
 
 def _by_epochs(value: Any) -> str:
-    return (
-        "epochs" if "epochs" in (value if isinstance(value, dict) else vars(value)) else "samples"
-    )
+    keys = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return "epochs" if "epochs" in keys else "samples"
 
 
 AnyTraining = Annotated[
