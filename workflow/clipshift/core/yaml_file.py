@@ -106,8 +106,7 @@ class _Check:
         """Values of a node with all that it refers to, and their levels."""
         if id(node) not in self.seen:
             self.seen[id(node)] = MOST_VALUES + 1, 0  # if it is met again below itself
-            if node.tag not in _PLAIN:
-                raise _Refused(node.start_mark, _tag(node))
+            _refuse_tag(node)
             if isinstance(node, yaml.ScalarNode):
                 self._value(node)
             elif isinstance(node, yaml.MappingNode):
@@ -131,6 +130,7 @@ class _Check:
                 raise _Refused(key.start_mark, "a key is a list or a mapping; expected a text")
             if key.tag == _MERGE:
                 continue
+            _refuse_tag(key)
             value = self._value(key)
             if value in lines:
                 raise _Refused(
@@ -143,6 +143,8 @@ class _Check:
     def _value(self, node: yaml.ScalarNode) -> Any:
         if node.tag == _MERGE:
             return node.value
+        if "\0" in node.value:
+            raise _Refused(node.start_mark, "a text with the character NUL")
         try:
             return self.loader.construct_object(node)
         except (ValueError, OverflowError, LookupError) as error:
@@ -163,10 +165,11 @@ def _kind(node: yaml.Node) -> str:
     return str(node.tag).removeprefix(_TAG)
 
 
-def _tag(node: yaml.Node) -> str:
+def _refuse_tag(node: yaml.Node) -> None:
     if _kind(node) == "timestamp":
-        return f"{node.value} is read as a date; put it in quotes"
-    return f"the tag {node.tag!r} is none of plain YAML's"
+        raise _Refused(node.start_mark, f"{node.value} is read as a date; put it in quotes")
+    if node.tag not in _PLAIN:
+        raise _Refused(node.start_mark, f"the tag {node.tag!r} is none of plain YAML's")
 
 
 def _said(error: yaml.YAMLError) -> str:

@@ -21,8 +21,10 @@ class OpenClipEncoder(EncoderBlock):
 
     kind: Literal["open_clip"] = Field(description=SELECTS)
     model: str = Field(description="open_clip model name, e.g. ViT-B-16-plus-240.")
-    pretrained: str = Field(description="Tag of the weights, or the path of a checkpoint.")
-    batch: int = Field(default=64, ge=1, description=BATCH)
+    pretrained: str = Field(
+        pattern=r"\S", description="Tag of the weights, or the path of a checkpoint."
+    )
+    batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
     costs_embed_flops: ClassVar[bool] = True

@@ -39,7 +39,8 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(raw.get("splits"), Mapping):
         return dict(raw)
     splits = {name: split for name, (split, _) in _splits(raw["splits"]).items()}
-    trained = [n for n, s in splits.items() if isinstance(s, Mapping) and s.get("seeds") != []]
+    blocks = {n: s for n, s in splits.items() if isinstance(n, str) and isinstance(s, Mapping)}
+    trained = [name for name, block in blocks.items() if block.get("seeds") != []]
     known = dict(raw) | {"splits": splits}
     if "figures" in raw:
         known["figures"] = _figures(raw["figures"], trained, ("figures",))
