@@ -3,12 +3,14 @@
 from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field
 
 # The most samples, images or points of anything.
 POINTS = 10**12
 # The widest image, pixels.
 PX = 8192
+# Larger numbers mean nothing to another program.
+MOST = 1e15
 # The most bootstrap draws: their memory grows with them.
 DRAWS = 100_000
 
@@ -35,15 +37,17 @@ Seeds = Annotated[list[Seed], AfterValidator(_distinct)]
 Ascending = AfterValidator(_ascending)
 
 
-def _finite(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """Numbers at any depth are finite, and keys are texts."""
+    if isinstance(value, dict) and not all(isinstance(key, str) for key in value):
+        raise ValueError("expected keys that are texts")
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for part in parts:
-        _finite(part)
+        _plain(part)
     if isinstance(value, float | int) and not abs(value) < MOST:
-        raise ValueError(f"{value!r} is no finite number of a sensible size")
+        raise ValueError(f"{value!r} is no finite number, or above {MOST:g}")
     return value
 
 
-MOST = 1e15
 # What another program takes, in plain values.
-Json = Annotated[dict[str, JsonValue], AfterValidator(_finite)]
+Json = Annotated[dict[str, Any], AfterValidator(_plain)]
