@@ -12,7 +12,15 @@ import pytest
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic, atomic_path, read_json, write_json, write_npy, write_text
+from clipshift.core.files import (
+    atomic,
+    atomic_path,
+    read_json,
+    read_parquet,
+    write_json,
+    write_npy,
+    write_text,
+)
 
 
 def test_failing_block_leaves_the_old_file(tmp_path: Path) -> None:
@@ -215,6 +223,15 @@ def test_json_that_is_none_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(ClipshiftError, match=r"a\.json is not JSON"):
         read_json(tmp_path / "a.json")
+
+
+def test_pipes_are_neither_read_nor_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    os.mkfifo(path)
+    for work in (lambda: read_json(path), lambda: read_parquet(path), lambda: write_json(path, 1)):
+        with pytest.raises(ClipshiftError, match=r"a\.json is a pipe"):
+            work()
+    assert path.is_fifo() and list(tmp_path.iterdir()) == [path]
 
 
 def test_json_keeps_names_that_are_no_text(tmp_path: Path) -> None:

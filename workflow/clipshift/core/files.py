@@ -22,7 +22,7 @@ from pydantic import BeforeValidator
 
 from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, not_a_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A kill or a full disk leaves the old file (or none), never half of a new one.
     """
+    if path.exists() and not path.is_file():  # a device would be replaced by a file
+        raise ClipshiftError(f"{path} {not_a_file(path)}; name another file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -114,6 +116,7 @@ def read_json(path: Path) -> Any:
     Raises:
         ClipshiftError: it is none.
     """
+    _refuse_other(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -168,6 +171,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
+        _refuse_other(path)
         present = pq.read_schema(path).names
         missing = [c for c in columns or [] if c not in present]
         if missing:
@@ -177,6 +181,12 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, "parquet", error) from error
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuse what would be read without end, or never."""
+    if what := not_a_file(path):
+        raise ClipshiftError(f"{path} {what}")
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:
