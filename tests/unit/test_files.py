@@ -1,5 +1,6 @@
 """Whole files or none, on full disks too, and counts that add up."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -11,7 +12,15 @@ import pytest
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic, atomic_path, read_json, write_json, write_npy, write_text
+from clipshift.core.files import (
+    atomic,
+    atomic_path,
+    read_json,
+    read_parquet,
+    write_json,
+    write_npy,
+    write_text,
+)
 
 
 def test_failing_block_leaves_the_old_file(tmp_path: Path) -> None:
@@ -165,6 +174,70 @@ def test_defect_of_ours_keeps_its_traceback() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 1
     assert "Traceback" in done.stderr and "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        ("open('/proc/x/y', 'w')", "/proc/x/y: No such file or directory; is it there"),
+        ("write_text(Path('/dev/null/x/a'), '')", "/dev/null/x: Not a directory; a part of this"),
+        ("write_text(Path('/dev/null/a'), '')", "/dev/null: File exists; choose another place"),
+        ("open('/tmp')", "/tmp: Is a directory; it is a folder"),
+        ("b'\\xff'.decode()", "a text is not UTF-8"),
+        ("json.loads('[' * 10**6)", "nested too deeply"),
+        ("bytearray(1 << 60)", "there is not enough memory"),
+    ],
+)
+def test_errors_of_files_and_of_the_machine_are_paragraphs(raised: str, message: str) -> None:
+    code = "import json; from pathlib import Path; from clipshift.core.errors import run\n"
+    code += f"from clipshift.core.files import write_text\nrun(lambda: {raised})"
+    for level, traceback in (("INFO", False), ("DEBUG", True)):
+        done = subprocess.run(
+            [sys.executable, "-c", code], check=False, capture_output=True, text=True,
+            env=os.environ | {"CLIPSHIFT_LOG": level},
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert ("Traceback" in done.stderr) is traceback
+        (said,) = [line for line in done.stderr.splitlines() if line.startswith("clipshift: error")]
+        assert message in said
+
+
+def test_names_that_are_no_text_are_printed() -> None:
+    code = "from clipshift.core.errors import run; run(lambda: print('a\\udcff'))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert done.stdout == b"a\\udcff\n"
+
+
+@pytest.mark.parametrize(("mask", "mode"), [("077", 0o600), ("002", 0o664), ("022", 0o644)])
+def test_files_follow_the_umask(tmp_path: Path, mask: str, mode: int) -> None:
+    code = "import sys; from pathlib import Path; from clipshift.core.files import write_text\n"
+    code += "write_text(Path(sys.argv[1]), 'x')"
+    line = f'umask {mask}; exec "$0" -c "$1" "$2"'
+    path = tmp_path / "a.txt"
+    subprocess.run(["sh", "-c", line, sys.executable, code, str(path)], check=True)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b"9" * 5000, b'"\xff"', b"{", b""])
+def test_json_that_is_none_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(data)
+    with pytest.raises(ClipshiftError, match=r"a\.json is not JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_pipes_are_neither_read_nor_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    os.mkfifo(path)
+    for work in (lambda: read_json(path), lambda: read_parquet(path), lambda: write_json(path, 1)):
+        with pytest.raises(ClipshiftError, match=r"a\.json is a pipe"):
+            work()
+    assert path.is_fifo() and list(tmp_path.iterdir()) == [path]
+
+
+def test_json_keeps_names_that_are_no_text(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a\udcff": "b\udcfe", "ä": "ü"})
+    assert read_json(tmp_path / "a.json") == {"a\udcff": "b\udcfe", "ä": "ü"}
+    assert "ä" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
 def test_account_that_adds_up() -> None:

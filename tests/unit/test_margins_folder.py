@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from clipshift.apps.cli import main
 from clipshift.apps.margins import run as margins_folder
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_parquet
-from clipshift.similarity import margins
+from clipshift.similarity import embeddings, margins
 from clipshift.similarity.embeddings import shard_paths
+from clipshift.similarity.external_embeddings import _Vectors
 from tests.unit.test_engine import brute, clip_like
 
 SHARDS = ("0", "1", "10")
@@ -289,3 +291,24 @@ def test_certificates_are_plain_json(case: dict[str, Any]) -> None:
     margins_folder.margins(**case)
     text = (case["out"] / "certificates/0.json").read_text()
     assert json.loads(text)["tests"]["val"]["smallest_margin"] >= 0
+
+
+def test_no_part_of_a_folder_holds_a_file_open(tmp_path: Path) -> None:
+    shards = [str(i) for i in range(100)]
+    for shard in shards:
+        write(tmp_path / "pool", shard, clip_like(2, 20))
+    test = embeddings.read_all(write(tmp_path / "val", "0", clip_like(4, 30)))
+    reference = embeddings.read_all(write(tmp_path / "ref", "0", clip_like(4, 31)))
+    thresholds = margins.reference_tables(reference, {"val": test}, "cpu")["val"]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = len(list(Path("/proc/self/fd").iterdir())) + 20
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, limits[1]))
+    try:
+        side = margins.Tests.of(test, thresholds)
+        assert margins.prepare(tmp_path / "pool", shards, {"val": side}, "cpu")
+        vectors = _Vectors(tmp_path / "pool", shards)
+        found = vectors.gather(np.arange(100), np.ones(100, dtype=int))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    last = np.load(shard_paths(tmp_path / "pool", "99")[0])
+    assert np.array_equal(found[99], last[1])

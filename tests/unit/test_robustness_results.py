@@ -2,18 +2,23 @@
 
 import csv
 import json
+import os
+import random
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clipshift.apps.robustness.report import measured_id
 from clipshift.apps.robustness.results import BROKEN, NO_TOP1, OTHER_SET, REPEATED, plain, read
 from clipshift.core.errors import ClipshiftError
 from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, VAL_R
 from tests.conftest import ROOT, dump
+from tests.unit.mutants import mutant
 
 # As CLIP_benchmark's `main_eval` dumps it, published numbers of OpenAI's ViT-B/32.
 ACC1 = {
@@ -157,7 +162,7 @@ def test_other_formats(tmp_path: Path) -> None:
     assert datacomp.step_counts.rejected == {OTHER_SET: 1}
     probe = clip_benchmark(tmp_path, "imagenet1k", task="linear_probe", metrics={"lp_acc1": 0.7})
     assert list(read([probe]).values) == ["my-ViT epoch_32.pt linear probe"]
-    nothing = clip_benchmark(tmp_path, "imagenetv2", metrics={"acc1": float("nan")})
+    nothing = clip_benchmark(tmp_path, "imagenetv2", metrics={"acc5": 0.7})
     assert read([probe, nothing]).step_counts.rejected == {NO_TOP1: 1}
     japanese = clip_benchmark(tmp_path, "imagenet1k", language="jp")
     assert list(read([japanese]).values) == ["my-ViT epoch_32.pt jp"]
@@ -226,3 +231,144 @@ def test_wrong_ids(tmp_path: Path, word: str, message: str) -> None:
 def test_names() -> None:
     assert plain("WDS/ImageNet-V2 ") == "imagenetv2"
     assert plain("imagenetv2-matched-frequency-format-val") == "imagenetv2matchedfrequencyformatval"
+
+
+def results_of(folder: Path, name: str, value: float) -> Path:
+    """As open_clip writes `logs/NAME/checkpoints/results.jsonl`, without a name inside."""
+    return dump(folder / "checkpoints/results.jsonl", json.dumps({name: value, "epoch": 32}))
+
+
+def test_runs_with_one_file_name_are_told_apart(tmp_path: Path) -> None:
+    files = [
+        results_of(tmp_path / "logs/a", "imagenet-zeroshot-val-top1", 0.3),
+        results_of(tmp_path / "logs/b", "imagenetv2-zeroshot-val-top1", 0.4),
+    ]
+    assert {m: len(v) for m, v in read(files).values.items()} == {"a epoch 32": 1, "b epoch 32": 1}
+    again = results_of(tmp_path / "more/a", "imagenetv2-zeroshot-val-top1", 0.4)
+    assert sorted(read([*files, again]).values) == [
+        "b epoch 32", "logs/a epoch 32", "more/a epoch 32",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pretrained", "names"),
+    [
+        (("/ck/a/checkpoints/epoch_32.pt", "/ck/b/checkpoints/epoch_32.pt"),
+         ["m a/checkpoints/epoch_32.pt", "m b/checkpoints/epoch_32.pt"]),
+        (("C:\\a\\epoch_32.pt", "C:\\b\\epoch_32.pt"), ["m a/epoch_32.pt", "m b/epoch_32.pt"]),
+        (("epoch_32.pt", "epoch_32.pt"), ["m one/epoch_32.pt", "m two/epoch_32.pt"]),
+        (("logs/a/epoch_1.pt",) * 2,
+         ["m one/logs/a/epoch_1.pt", "m two/logs/a/epoch_1.pt"]),
+        (("hf-hub:a/clip", "hf-hub:b/clip"), ["m hf-hub:a/clip", "m hf-hub:b/clip"]),
+        (("openai", "openai"), ["m openai"]),
+        (("/ck/a/epoch_32.pt",) * 2, ["m epoch_32.pt"]),
+    ],
+)  # fmt: skip
+def test_a_models_name_is_as_much_of_its_path_as_is_needed(
+    tmp_path: Path, pretrained: tuple[str, str], names: list[str]
+) -> None:
+    files = [
+        clip_benchmark(tmp_path / folder, data, model="m", pretrained=path)
+        for folder, data, path in zip(
+            ("one", "two"), ("imagenet1k", "imagenetv2"), pretrained, strict=True
+        )
+    ]
+    assert sorted(read(files).values) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.json", b"[" * 100_000, "nested too deeply"),
+        ("a.json", b'{"metrics": {}, "metrics": {}}', "'metrics' is there twice"),
+        ("a.json", b"9" * 5000, "digits"),
+        ("a.json", b"\xff\x00", "no text in UTF-8"),
+        ("a.json", b"", "is neither JSON nor csv"),
+        ("a.json", b'{"sets": {"imagenet_val": {"top1": 0.4, "n": 5}}}', r"lacks \['classes'\]"),
+        ("a.json", b'{"sets": {"imagenet_val": 3}}', "`sets.imagenet_val` lacks"),
+        ("a.json", b'{"sets": {"imagenet_val": {"top1": 0.4, "n": -5, "classes": []}}}', "`n` is"),
+        ("a.jsonl", b'{"imagenet-zeroshot-val-top1": 0.3}\n{"x"', "line 2 is neither JSON"),
+        ("a.jsonl", b'\n{"imagenet-zeroshot-val-top1": 63}', "line 2, `imagenet-.*: 63; .*fra"),
+        ("a.csv", b"acc1,model,dataset\n0.6,m,imagenet1k\n0.5,m", "row 2: row has not the 3"),
+        ("a.csv", b"dataset,model,acc1\nimagenet1k,m," + b"0" * 200_000 + b"x", "row 1, `acc1`: "),
+        ("a.csv", b"dataset;model;acc1\nimagenet1k;m;-0.1", "row 1, `acc1`: '-0.1'; accuracies"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_named_with_line_and_key(
+    tmp_path: Path, name: str, data: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ClipshiftError, match=f"{name}.*{message}"):
+        read([tmp_path / name])
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "150", "-5", "1", "true", '"x"', "[]"])
+def test_what_is_no_fraction_is_refused(tmp_path: Path, value: str) -> None:
+    text = '{"dataset": "imagenetv2", "model": "m", "metrics": {"acc1": %s}}' % value  # noqa: UP031
+    with pytest.raises(ClipshiftError, match=r"a\.json, `metrics\.acc1`: "):
+        read([dump(tmp_path / "a.json", text)])
+
+
+CSV = "dataset,model,pretrained,acc1\nwds/imagenet1k,m,x,0.633\nwds/imagenetv2,m,x,1.0\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.csv", CSV.encode("utf-8-sig")),
+        ("a.CSV", CSV.encode("utf-16")),
+        ("a.csv", CSV.replace(",", ";").encode()),
+        ("a.csv", CSV.replace("\n", "\r\n").encode()),
+    ],
+)
+def test_a_csv_as_excel_saves_it(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    ((model, values),) = read([tmp_path]).values.items()
+    assert model == "m x"
+    assert [v.value for v in values.values()] == [0.633, 1.0]
+
+
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(ClipshiftError, match=r"a\.json is a pipe"):
+        read([tmp_path])
+    with pytest.raises(ClipshiftError, match="/dev/zero is a device"):
+        read([Path("/dev/zero")])
+
+
+@pytest.mark.parametrize("text", ["150%", "-5", "nan", "inf", "0", "1", "nan%", "1%", "1e400"])
+def test_ids_that_are_no_accuracy(tmp_path: Path, text: str) -> None:
+    table = read([clip_benchmark(tmp_path, "imagenetv2")])
+    with pytest.raises(ClipshiftError, match=f"--id val={text}"):
+        measured_id([f"val={text}"], table)
+
+
+@pytest.mark.parametrize(("text", "value"), [("63.3%", 0.633), ("0.633", 0.633), ("63.3", 0.633),
+                                             ("100%", 1.0), ("1.0", 1.0)])  # fmt: skip
+def test_ids_as_they_are_written(tmp_path: Path, text: str, value: float) -> None:
+    table = read([clip_benchmark(tmp_path, "imagenetv2")])
+    measured_id([f"val={text}"], table)
+    assert table.values["my-ViT epoch_32.pt"][VAL].value == pytest.approx(value)
+
+
+def test_mutants_of_results_are_read_or_refused(tmp_path: Path) -> None:
+    """No mutant of a file of results ends in anything but a table or a `ClipshiftError`."""
+    seeds = [
+        clip_benchmark(tmp_path / "s", "imagenet1k"),
+        dump(tmp_path / "s/ours.json", ours(1000)),
+        dump(tmp_path / "s/a.csv", CSV),
+        results_of(tmp_path / "s", "imagenet-zeroshot-val-top1", 0.4),
+    ]
+    outcomes = Counter[str]()
+    for number in range(400):
+        rng = random.Random(number)
+        source = seeds[number % len(seeds)]
+        file = tmp_path / f"mutant{source.suffix}"
+        file.write_bytes(mutant(source.read_bytes(), rng))
+        try:
+            assert read([file]).values
+            outcomes["read"] += 1
+        except ClipshiftError as error:
+            assert str(tmp_path) in str(error)
+            outcomes["refused"] += 1
+    assert min(outcomes["read"], outcomes["refused"]) > 20

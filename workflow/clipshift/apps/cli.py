@@ -146,7 +146,9 @@ def plan(
         metavar="DIR", help="Folder of the data, as --config data=DIR."
     )] = None,
     directory: Annotated[Path, Option(metavar="DIR", help="Where results/ lies.")] = Path(),
-    gpus: Annotated[int | None, Option(help="GPUs at once (default: costs.gpus).")] = None,
+    gpus: Annotated[int | None, Option(
+        min=1, max=1_000_000, help="GPUs at once (default: costs.gpus)."
+    )] = None,
 ) -> None:  # fmt: skip
     """What a study costs: jobs, hours, bytes."""
     from clipshift.study.plan import preview

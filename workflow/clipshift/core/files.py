@@ -22,12 +22,27 @@ from pydantic import BeforeValidator
 
 from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, not_a_file
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
+
+_STATUS = Path("/proc/self/status")
+
+
+def _umask() -> int:
+    """The permissions that this process takes away; asked of the kernel, as `os.umask` sets one."""
+    with suppress(OSError, ValueError, StopIteration), _STATUS.open("rb") as lines:
+        return int(next(line for line in lines if line.startswith(b"Umask:")).split()[1], 8)
+    mask = os.umask(0o077)  # where there is no /proc: at import, before there are threads
+    os.umask(mask)
+    return mask
+
+
+# Permissions of new files, as any program would give them.
+MODE = 0o666 & ~_umask()
 # Files of a step: its rule may give ranges of numbers, its function gets paths.
 Files = Annotated[list[Path], BeforeValidator(spread_all)]
 
@@ -38,6 +53,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
     A kill or a full disk leaves the old file (or none), never half of a new one.
     """
+    if path.exists() and not path.is_file():  # a device would be replaced by a file
+        raise ClipshiftError(f"{path} {not_a_file(path)}; name another file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -47,7 +64,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield part
         with part.open("rb") as written:
             os.fsync(written.fileno())
-        part.chmod(0o644)
+        part.chmod(MODE)
         part.replace(path)
     except OSError as error:
         # Errors of a write carry no file name; the message to the user needs one.
@@ -83,8 +100,9 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_text(path: Path, text: str) -> None:
+    """UTF-8; a byte of a file's name that is none is written as JSON escapes it (`\\udcff`)."""
     with atomic(path) as stream:
-        stream.write(text.encode())
+        stream.write(text.encode(errors="backslashreplace"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -93,10 +111,37 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
+    """A file that `write_json` wrote.
+
+    Raises:
+        ClipshiftError: it is none.
+    """
+    _refuse_other(path)
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ClipshiftError(f"{path} is not JSON ({error}); delete it and run again") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value of JSON that others wrote.
+
+    Raises:
+        ValueError: it is none, nested deeper than is read, or a key is there twice in one object.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_distinct)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} is there twice in one object")
+    return value
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -126,6 +171,7 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
+        _refuse_other(path)
         present = pq.read_schema(path).names
         missing = [c for c in columns or [] if c not in present]
         if missing:
@@ -135,6 +181,12 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, "parquet", error) from error
+
+
+def _refuse_other(path: Path) -> None:
+    """Refuse what would be read without end, or never."""
+    if what := not_a_file(path):
+        raise ClipshiftError(f"{path} {what}")
 
 
 def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:

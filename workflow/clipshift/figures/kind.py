@@ -16,6 +16,7 @@ from clipshift.study.config.names import (
     TestSetName,
     TrainedSplit,
 )
+from clipshift.study.config.numbers import DRAWS, Seed
 from clipshift.study.layout.figures import FigureBlock, Files
 from clipshift.study.registry import Registry
 
@@ -135,8 +136,10 @@ class OfClean(FigureBlock):
         "set; `..._restricted`: only the class names that the clean set has. Fewer names are "
         "easier, so figures of different variants do not compare.",
     )
-    draws: int = Field(default=2000, ge=100, description="Bootstrap draws of images and seeds.")
-    seed: int = Field(default=0, description="Seed of the bootstrap.")
+    draws: int = Field(
+        default=2000, ge=100, le=DRAWS, description="Bootstrap draws of images and seeds."
+    )
+    seed: Seed = Field(default=0, description="Seed of the bootstrap.")
 
     @property
     def conditions(self) -> list[str]:

@@ -172,12 +172,12 @@ def pick(
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator", *own])
     step_counts = StepCounts("embed", shard, came_in=len(rows))
     part, row, joined = _places(listed, rows, about, agree)
-    vectors = [_open(place, name) for name in about["parts"]]
+    vectors = _Vectors(place, about["parts"])
     usable = part >= 0
     for reason, number in joined.reasons.items():
         step_counts.rejected[NO_VECTOR if reason.endswith(" is not there") else reason] = number
     for chunk in _chunks(np.flatnonzero(usable)):
-        fault = faults(norms_of(_gather(vectors, part[chunk], row[chunk])))
+        fault = faults(norms_of(vectors.gather(part[chunk], row[chunk])))
         for number, what in enumerate(FAULTS):
             step_counts.rejected[what] += int((fault == number).sum())
         usable[chunk[fault >= 0]] = False
@@ -190,7 +190,7 @@ def pick(
             f"({dict(step_counts.rejected)}); rows are joined by {about['join']}"
         )
     image, metadata = shard_paths(out, shard)
-    halves = (_gather(vectors, part[c], row[c]).astype(np.float16) for c in _chunks(kept))
+    halves = (vectors.gather(part[c], row[c]).astype(np.float16) for c in _chunks(kept))
     write_npy_parts(image, np.dtype(np.float16), (len(kept), about["dimension"]), halves)
     mine = rows.select(["caption", "url_hash", "sha256"]).take(pa.array(kept))
     write_parquet(metadata, mine.add_column(0, "image_path", rows["key"].take(pa.array(kept))))
@@ -229,10 +229,20 @@ def _chunks(places: np.ndarray) -> Iterator[np.ndarray]:
         yield places[start : start + ROWS]
 
 
-def _gather(vectors: Sequence[np.ndarray], part: np.ndarray, row: np.ndarray) -> np.ndarray:
-    """(n, D) in the stored type, widened where parts differ in it."""
-    found = np.empty((len(part), vectors[0].shape[1]), np.result_type(*vectors))
-    for number in np.unique(part):
-        mine = part == number
-        found[mine] = vectors[number][row[mine]]
-    return found
+class _Vectors:
+    """The vectors of all parts of a folder; a part is open only while it is read."""
+
+    def __init__(self, folder: Path, parts: Sequence[str]) -> None:
+        self.files = [shard_paths(folder, part)[0] for part in parts]
+        opened = (_open(folder, part) for part in parts)
+        shapes = [(vectors.shape[1], vectors.dtype) for vectors in opened]
+        self.dimension = shapes[0][0]
+        self.dtype = np.result_type(*(dtype for _, dtype in shapes))
+
+    def gather(self, part: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """(n, D) in the stored type, widened where parts differ in it."""
+        found = np.empty((len(part), self.dimension), self.dtype)
+        for number in np.unique(part):
+            mine = part == number
+            found[mine] = load_npy(self.files[number])[row[mine]]
+        return found

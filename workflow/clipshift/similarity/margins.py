@@ -137,17 +137,17 @@ def prepare(
     Raises:
         ClipshiftError: a shard cannot be read, or dimensions differ.
     """
-    opened = [open_rows(folder, shard)[0] for shard in shards]
-    for shard, rows in zip(shards, opened, strict=True):
+    sizes = {}  # no shard stays mapped: each would hold a file open
+    for shard in shards:
+        rows = open_rows(folder, shard)[0]
         _same_dimension(shard_paths(folder, shard)[0], rows, tests)
+        sizes[shard] = len(rows)
     # A few shards stand for all: the sample decides the speed only.
-    some = [rows for rows in opened if len(rows)][:: max(1, len(opened) // 4)][:4]
-    sample = [runs(rows, SAMPLE // len(some)) for rows in some]
+    some = [shard for shard, size in sizes.items() if size][:: max(1, len(sizes) // 4)][:4]
+    sample = [runs(open_rows(folder, shard)[0], SAMPLE // len(some)) for shard in some]
     sides = [side.columns for side in tests.values()]
     nothing = np.empty((0, sides[0].vectors.shape[1]), np.float16)
-    return Scanner(
-        sides, np.concatenate(sample or [nothing]), sum(map(len, opened)), device, screen
-    )
+    return Scanner(sides, np.concatenate(sample or [nothing]), sum(sizes.values()), device, screen)
 
 
 def _same_dimension(where: Path, rows: np.ndarray, tests: Mapping[str, Tests]) -> None:

@@ -42,7 +42,7 @@ def robustness(
         help="Space in which accuracies are lines.", rich_help_panel="Line"
     )] = DEFAULT.space,
     seed: Annotated[int, Option(
-        help="Seed of the bootstrap.", rich_help_panel="Line"
+        min=0, max=2**32 - 1, help="Seed of the bootstrap.", rich_help_panel="Line"
     )] = DEFAULT.seed,
 ) -> None:  # fmt: skip
     """Effective robustness of your own models."""

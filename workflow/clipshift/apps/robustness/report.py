@@ -16,7 +16,13 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv, write_json
 from clipshift.evaluation.robustness.points import Axis
 from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, Shift
-from clipshift.evaluation.robustness.sources import Measured, Table, open_clip, size_of
+from clipshift.evaluation.robustness.sources import (
+    BROKEN_BELOW,
+    Measured,
+    Table,
+    open_clip,
+    size_of,
+)
 from clipshift.evaluation.robustness.testbed import compare, line_of
 from clipshift.study.config.robustness import Robustness
 
@@ -49,16 +55,29 @@ def measured_id(words: list[str], table: Table) -> None:
                 f"--id {word}: the files hold {len(table.values)} models; give each its own file, "
                 "with one run for each"
             )
-        try:
-            value = float(text.rstrip("%"))
-        except ValueError:
-            raise ClipshiftError(f"--id {word}: {text!r} is no accuracy") from None
-        # A fraction cannot exceed 1: a larger number is a percentage, with its sign or without.
-        value = value / 100 if text.endswith("%") or value > 1 else value
+        value = _given(text, f"--id {word}")
         (accuracies,) = table.values.values()
         if axis in accuracies and accuracies[axis].value != value:
             raise ClipshiftError(f"--id {word}: the files say {accuracies[axis].value} on {axis}")
         accuracies[axis] = Measured(value, size_of(axis))
+
+
+def _given(text: str, where: str) -> float:
+    """An accuracy of `--id`: a percentage with its sign, or above 1 without; else a fraction."""
+    percent = text.endswith("%")
+    try:
+        number = float(text.removesuffix("%"))
+    except ValueError:
+        raise ClipshiftError(f"{where}: {text!r} is no accuracy") from None
+    if not percent and text.strip() == "1":
+        raise ClipshiftError(f"{where}: 1 may be 1 % or 100 %; write 1% or 100%")
+    value = number / 100 if percent or number > 1 else number
+    if not BROKEN_BELOW <= value <= 1:
+        raise ClipshiftError(
+            f"{where}: {text!r} is no accuracy of a model, which is between "
+            f"{100 * BROKEN_BELOW:g}% and 100%"
+        )
+    return value
 
 
 def published_id(table: Table) -> dict[str, float]:

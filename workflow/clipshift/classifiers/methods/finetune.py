@@ -7,6 +7,7 @@ from pydantic import Field
 from clipshift.classifiers.methods import SELECTS
 from clipshift.study.config.classifier_base import Examples, Trained, classifier
 from clipshift.study.config.encoder_base import EncoderBlock
+from clipshift.study.config.numbers import Seed
 
 if TYPE_CHECKING:
     from clipshift.study.config.classifier_base import Arrays, Model
@@ -18,14 +19,18 @@ class Finetune(Trained):
 
     kind: Literal["finetune"] = Field(description=SELECTS)
     frozen: bool = Field(default=False, description="Train the readout only.")
-    epochs: int = Field(default=50, ge=1, description="Passes over the training images.")
-    batch: int = Field(default=256, ge=1, description="Batch size.")
-    lr: float = Field(default=0.1, gt=0, description="Learning rate.")
+    epochs: int = Field(
+        default=50, ge=1, le=100_000, description="Passes over the training images."
+    )
+    batch: int = Field(default=256, ge=1, le=100_000, description="Batch size.")
+    lr: float = Field(default=0.1, gt=0, le=100, description="Learning rate.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum.")
-    weight_decay: float = Field(default=5e-4, ge=0, description="Weight decay.")
-    step: int = Field(default=20, ge=1, description="Epochs after which the rate is multiplied.")
+    weight_decay: float = Field(default=5e-4, ge=0, le=100, description="Weight decay.")
+    step: int = Field(
+        default=20, ge=1, le=100_000, description="Epochs after which the rate is multiplied."
+    )
     gamma: float = Field(default=0.1, gt=0, le=1, description="Factor of each step.")
-    seed: int = Field(default=0, description="Seed of readout and order.")
+    seed: Seed = Field(default=0, description="Seed of readout and order.")
 
     tunes: ClassVar[bool] = True
 

@@ -22,7 +22,7 @@ class Knn(Trained):
     """The labels of the nearest training images, by the cosine."""
 
     kind: Literal["knn"] = Field(description=SELECTS)
-    k: int = Field(default=15, ge=1, description="Neighbours.")
+    k: int = Field(default=15, ge=1, le=100_000, description="Neighbours.")
 
     def fit(self, train: Examples, check: Examples, encoder: EncoderBlock) -> "Arrays":
         return {"vectors": train.x.astype("float16"), "labels": train.targets.astype("int64")}

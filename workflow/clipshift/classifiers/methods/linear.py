@@ -18,7 +18,7 @@ class Linear(Trained):
     """A linear probe: logistic regression on embeddings."""
 
     kind: Literal["linear"] = Field(description=SELECTS)
-    c: float = Field(default=1.0, gt=0, description="Inverse strength of the L2 penalty.")
+    c: float = Field(default=1.0, gt=0, le=1e12, description="Inverse strength of the L2 penalty.")
     weighted: bool = Field(default=True, description="Give every label the same total weight.")
 
     def fit(self, train: Examples, check: Examples, encoder: EncoderBlock) -> "Arrays":

@@ -31,6 +31,7 @@ from clipshift.figures.style import (
     title,
 )
 from clipshift.study.config.names import TestSetName, WholeSplit
+from clipshift.study.config.numbers import DRAWS, Seed
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
@@ -55,8 +56,10 @@ class Binned(OfSets):
 
     split: WholeSplit = Field(description="Split whose models are measured.")
     width: float = Field(default=0.05, gt=0, le=1, description="Width of a bin of similarity.")
-    draws: int = Field(default=1000, ge=100, description="Bootstrap draws of Spearman's rho.")
-    seed: int = Field(default=0, description="Seed of the bootstrap.")
+    draws: int = Field(
+        default=1000, ge=100, le=DRAWS, description="Bootstrap draws of Spearman's rho."
+    )
+    seed: Seed = Field(default=0, description="Seed of the bootstrap.")
     published: dict[TestSetName, Series] = Field(
         default={}, description="Test set -> the published points to draw beside ours."
     )

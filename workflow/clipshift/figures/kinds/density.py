@@ -27,6 +27,7 @@ from clipshift.figures.style import (
     save,
     title,
 )
+from clipshift.study.config.numbers import Share
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 class Density(OfBases):
     """How many points of each base lie above a similarity, over the test images."""
 
-    band: tuple[float, float] = Field(
+    band: tuple[Share, Share] = Field(
         default=(0.1, 0.9), description="Quantiles over the test images between which to shade."
     )
 

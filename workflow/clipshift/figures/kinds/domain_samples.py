@@ -19,6 +19,7 @@ from clipshift.figures.kind import domains, kind
 from clipshift.figures.style import house_style
 from clipshift.study.config.domains import DECISIONS, DETECTED
 from clipshift.study.config.names import DatasetName
+from clipshift.study.config.numbers import Seed
 from clipshift.study.layout.figures import FigureBlock, Files, Study
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class DomainSamples(FigureBlock):
     """Images of each decision: some at random, some from the most to the least confident."""
 
     datasets: list[DatasetName] = Field(min_length=1, description="Pools and sets to choose from.")
-    shown: int = Field(default=10, ge=2, description="Images per row.")
-    seed: int = Field(default=0, description="Seed of the random rows.")
+    shown: int = Field(default=10, ge=2, le=1000, description="Images per row.")
+    seed: Seed = Field(default=0, description="Seed of the random rows.")
 
     def files(self, at: Layout) -> Files:
         dom = domains(at)

@@ -25,6 +25,7 @@ from clipshift.figures.style import (
     save,
 )
 from clipshift.study.config.names import EncoderName
+from clipshift.study.config.numbers import DRAWS, Seed
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
@@ -50,8 +51,10 @@ class Encoders(OfBases):
     """Nearest-neighbour similarity by one encoder against another."""
 
     encoders: tuple[EncoderName, EncoderName] = Field(description="The two encoders.")
-    draws: int = Field(default=1000, ge=100, description="Bootstrap draws of Spearman's rho.")
-    seed: int = Field(default=0, description="Seed of the bootstrap.")
+    draws: int = Field(
+        default=1000, ge=100, le=DRAWS, description="Bootstrap draws of Spearman's rho."
+    )
+    seed: Seed = Field(default=0, description="Seed of the bootstrap.")
 
     def files(self, at: Layout) -> Files:
         by = {e: neighbours(at, self.sets, self.bases, e) for e in self.encoders}

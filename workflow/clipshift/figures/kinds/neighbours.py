@@ -17,6 +17,7 @@ from clipshift.core.step import step
 from clipshift.figures.contact_sheet import Sheet, short
 from clipshift.figures.kind import Shown, kind
 from clipshift.figures.style import GREY, house_style
+from clipshift.study.config.numbers import Seed
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
@@ -42,11 +43,12 @@ class Examples(Shown):
     queries: int = Field(
         default=5,
         ge=1,
+        le=1000,
         description="Test images per set, one from each of as many equal parts of the order "
         "of similarity.",
     )
-    shown: int = Field(default=3, ge=1, description="Neighbours per base.")
-    seed: int = Field(default=0, description="Seed of the choice within each part.")
+    shown: int = Field(default=3, ge=1, le=1000, description="Neighbours per base.")
+    seed: Seed = Field(default=0, description="Seed of the choice within each part.")
 
 
 def choose(keys: list[str], similarity: np.ndarray, count: int, seed: int) -> list[str]:

@@ -13,6 +13,7 @@ from clipshift.core.step import step
 from clipshift.figures.kind import OfSets, kind, margins
 from clipshift.figures.style import COLOURS, house_style, label_below, legend_above, panels, save
 from clipshift.study.config.names import EncoderName
+from clipshift.study.config.numbers import Difference
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Overlap(OfSets):
     """What similarity-gap pruning would remove by two encoders: sizes and Jaccard index."""
 
     encoders: tuple[EncoderName, EncoderName] = Field(description="The two encoders.")
-    tolerances: list[float] = Field(
+    tolerances: list[Difference] = Field(
         default=[0.0], min_length=1, description="Tolerances of the pruning."
     )
 

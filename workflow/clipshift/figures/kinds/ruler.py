@@ -37,7 +37,10 @@ class Ruler(Shown):
     """Pairs of a test image and a neighbour, from the most to the least similar."""
 
     steps: int = Field(
-        default=9, ge=2, description="Pairs, at equal distances between the ends of the ruler."
+        default=9,
+        ge=2,
+        le=1000,
+        description="Pairs, at equal distances between the ends of the ruler.",
     )
 
 

@@ -18,6 +18,7 @@ from clipshift.core.step import step
 from clipshift.figures.kind import OfSets, evaluations, kind, margins
 from clipshift.figures.style import house_style, label_below, legend_above, look, panels, save
 from clipshift.study.config.names import PrunedSplit
+from clipshift.study.config.numbers import Difference
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ EMPTY = dict.fromkeys(("split", "test_set", "seeds", "n", "top1", "top1_low", "t
 class Tolerance(OfSets):
     """Points removed by similarity-gap pruning, over a grid of tolerances."""
 
-    tolerances: list[float] = Field(
+    tolerances: list[Difference] = Field(
         min_length=1,
         description="Grid; a point is removed iff its margin is larger. Negative ones remove "
         "points that are less close than the reference set.",

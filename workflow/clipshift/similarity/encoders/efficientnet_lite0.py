@@ -7,6 +7,7 @@ from pydantic import Field
 
 from clipshift.similarity.encoders import BATCH, SELECTS
 from clipshift.study.config.encoder_base import EncoderBlock, encoder
+from clipshift.study.config.numbers import PX
 
 if TYPE_CHECKING:
     import torch
@@ -19,8 +20,8 @@ class EfficientNetLiteEncoder(EncoderBlock):
     """EfficientNet-Lite0 (ImageNet-pretrained, pooled, 1280-d); its weights are a package."""
 
     kind: Literal["efficientnet_lite0"] = Field(description=SELECTS)
-    px: int = Field(default=160, ge=32, description="Input side, pixels.")
-    batch: int = Field(default=32, ge=1, description=BATCH)
+    px: int = Field(default=160, ge=32, le=PX, description="Input side, pixels.")
+    batch: int = Field(default=32, ge=1, le=100_000, description=BATCH)
 
     def load(self, device: "torch.device") -> "Encoder":
         import torch

@@ -1,8 +1,8 @@
 """Encoders of the kind `open_clip`."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.similarity.encoders import BATCH, SELECTS
@@ -15,18 +15,23 @@ if TYPE_CHECKING:
     from clipshift.similarity.open_clip_models import Clip
 
 
+def _weights(name: str) -> str:
+    if not name.strip():
+        raise ValueError("names no weights, and random ones measure nothing; give a tag or a path")
+    return name
+
+
 @encoder("open_clip")
 class OpenClipEncoder(EncoderBlock):
     """An image encoder of open_clip."""
 
     kind: Literal["open_clip"] = Field(description=SELECTS)
     model: str = Field(pattern=r"\S", description="open_clip model name, e.g. ViT-B-16-plus-240.")
-    pretrained: str = Field(
-        pattern=r"\S",
+    pretrained: Annotated[str, AfterValidator(_weights)] = Field(
         description="Tag of the weights, or the path of a checkpoint. Any name for a model of "
         "`local-dir:` or `hf-hub:`, whose weights lie with it.",
     )
-    batch: int = Field(default=64, ge=1, description=BATCH)
+    batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
     costs_embed_flops: ClassVar[bool] = True

@@ -9,6 +9,7 @@ from pydantic import Field
 from clipshift.similarity.encoders import BATCH, SELECTS
 from clipshift.study.config.encoder_base import EncoderBlock, Trained, encoder
 from clipshift.study.config.names import ModelName, SplitName
+from clipshift.study.config.numbers import Seed
 
 if TYPE_CHECKING:
     import torch
@@ -24,8 +25,8 @@ class RunEncoder(EncoderBlock):
     kind: Literal["run"] = Field(description=SELECTS)
     split: SplitName = Field(description="The split that it was trained on.")
     model: ModelName = Field(description="The model.")
-    seed: int = Field(description="The seed.")
-    batch: int = Field(default=64, ge=1, description=BATCH)
+    seed: Seed = Field(description="The seed.")
+    batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
 

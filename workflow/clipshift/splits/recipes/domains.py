@@ -7,9 +7,11 @@ from pydantic import Field, model_validator
 from clipshift.core.errors import ClipshiftError
 from clipshift.splits.recipes import EMPTY, SELECTS, parquet, shuffled
 from clipshift.study.config.names import ClassName
+from clipshift.study.config.numbers import POINTS, Seed
 from clipshift.study.config.recipe_base import Candidates, Margins, Seeded, recipe
 
-Points = Annotated[int, Field(ge=0, strict=True)]
+Points = Annotated[int, Field(ge=0, le=POINTS, strict=True)]
+Part = Annotated[float, Field(ge=0, le=POINTS)]
 
 
 @recipe("domains")
@@ -29,7 +31,7 @@ class Mix(Seeded):
         "together with the others.",
     )
     total: Points = Field(default=0, description="With `ratio`: the size of the split.")
-    ratio: tuple[float, float] | None = Field(
+    ratio: tuple[Part, Part] | None = Field(
         default=None,
         description="With `total`: natural points to renditions, e.g. `[3, 1]`; instead of counts.",
     )
@@ -38,7 +40,7 @@ class Mix(Seeded):
         description="Draw only points of these classes, where the pool's points have one: then "
         "conditions differ in their domain and not in what they show. Null: all points.",
     )
-    seed: int = Field(default=0, description="Seed of the order in which points are drawn.")
+    seed: Seed = Field(default=0, description="Seed of the order in which points are drawn.")
     reference: bool = Field(
         default=True,
         description="Whether the points of the reference set may be drawn like those of the pool. "
@@ -57,8 +59,8 @@ class Mix(Seeded):
             )
         if ratio != bool(self.total):
             raise ValueError("`total` and `ratio` go together")
-        if self.ratio and (min(self.ratio) < 0 or not sum(self.ratio)):
-            raise ValueError("a ratio has no negative part, and one that is not zero")
+        if self.ratio and not sum(self.ratio):
+            raise ValueError("a ratio has one part at least that is not zero")
         return self
 
     @property

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from clipshift.splits.recipes import COLUMNS, SELECTS, by_set, deciding, parquet
 from clipshift.study.config.names import TestSetName
+from clipshift.study.config.numbers import Difference
 from clipshift.study.config.recipe_base import (
     Candidates,
     Margins,
@@ -24,7 +25,7 @@ class PrunedRule(Rule):
     sets: list[TestSetName] = Field(
         min_length=1, description="Driving test sets; several remove the union (combined-pruned)."
     )
-    tolerance: float = Field(
+    tolerance: Difference = Field(
         default=0.0, description="Remove iff s(t_i, x) - s_i(reference) > tolerance, for some i."
     )
 

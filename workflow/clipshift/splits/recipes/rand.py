@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from clipshift.splits.recipes import SELECTS, first, shuffled
+from clipshift.study.config.numbers import Seed
 from clipshift.study.config.recipe_base import (
     Candidates,
     Keep,
@@ -25,7 +26,7 @@ class RandRule(Rule):
         "de-duplicated pool), or the name of a split of no fixed size to be as large as (a "
         "size-matched control)."
     )
-    seed: int = Field(default=0, description="Seed of the order.")
+    seed: Seed = Field(default=0, description="Seed of the order.")
 
     @property
     def size(self) -> Keep:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
+from clipshift.study.config.evaluation import Templates
 from clipshift.study.config.folders import Tars
 from clipshift.study.config.names import (
     CorpusName,
@@ -22,6 +23,7 @@ from clipshift.study.config.names import (
     SplitName,
     TestSetName,
 )
+from clipshift.study.config.numbers import POINTS, Ascending, Json, Seed, Seeds, Share
 
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
@@ -29,6 +31,8 @@ CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
 
 Captioned = Annotated[Name, Ref("captioned data")]
 AnyModel = Annotated[Name, Ref("any model")]
+# Of a class of the training.
+Index = Annotated[int, Field(ge=0, lt=10_000_000)]
 LabelledCorpus = Annotated[Name, Ref("labelled corpus")]
 
 
@@ -132,7 +136,7 @@ class RunOf(Block):
 
     split: Name = Field(description="Its split.")
     model: Name = Field(description="Its model.")
-    seed: int = Field(description="Its seed.")
+    seed: Seed = Field(description="Its seed.")
 
     @property
     def run(self) -> str:
@@ -155,7 +159,7 @@ class Controlled(Block):
     )
     base: ModelName = Field(description="Model of `models` whose towers and settings it shares.")
     corpus: CorpusName = Field(description="What it reads: a corpus of `causes.corpora`.")
-    changes: dict[str, Any] = Field(default={}, description="Other values of keys of the base.")
+    changes: Json = Field(default={}, description="Other values of keys of the base.")
     text: TextTower | None = Field(
         default=None, description="For `clip`: start of the text tower (default: random)."
     )
@@ -167,13 +171,15 @@ class Controlled(Block):
     optimizer: Literal["adamw", "sgd"] = Field(
         default="adamw", description="For `cross_entropy` and `simclr`; `sgd`: Nesterov, 0.9."
     )
-    milestones: list[float] = Field(
+    milestones: Annotated[list[Share], Ascending] = Field(
         default=[],
         description="Shares of the training after which the learning rate falls to a tenth; `[]`: "
         "cosine, as the base.",
     )
-    temperature: float = Field(default=0.1, gt=0, description="For `simclr`: of NT-Xent.")
-    projection: int = Field(default=128, ge=2, description="For `simclr`: its output's width.")
+    temperature: float = Field(default=0.1, gt=0, le=100, description="For `simclr`: of NT-Xent.")
+    projection: int = Field(
+        default=128, ge=2, le=100_000, description="For `simclr`: its output's width."
+    )
     crop: float = Field(
         default=0.08, gt=0, le=1, description="For `simclr`: least area of a view's crop."
     )
@@ -191,9 +197,7 @@ class PromptHead(Block):
     """Zero-shot classification by other prompts than the study's."""
 
     kind: Literal["prompts"] = Field(description="Selects this kind of head.")
-    templates: Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)] = Field(
-        description="As `evaluation.templates`."
-    )
+    templates: Templates = Field(description="As `evaluation.templates`.")
     words: bool = Field(
         default=True, description="Whether the classes' words of `evaluation.words` are used."
     )
@@ -207,11 +211,13 @@ class LinearHead(Block):
         description="Corpus with labels; its images of the split are used."
     )
     most: int = Field(
-        default=100_000, ge=2, description="At most this many images, by a seeded hash."
+        default=100_000, ge=2, le=POINTS, description="At most this many images, by a seeded hash."
     )
-    c: float = Field(default=1.0, gt=0, description="Inverse strength of the L2 penalty.")
-    iterations: int = Field(default=1000, ge=1, description="Most iterations of L-BFGS.")
-    seed: int = Field(default=0, description="Seed of the choice of images.")
+    c: float = Field(default=1.0, gt=0, le=1e12, description="Inverse strength of the L2 penalty.")
+    iterations: int = Field(
+        default=1000, ge=1, le=1_000_000, description="Most iterations of L-BFGS."
+    )
+    seed: Seed = Field(default=0, description="Seed of the choice of images.")
 
 
 Head = Annotated[PromptHead | LinearHead, Field(discriminator="kind")]
@@ -236,7 +242,7 @@ class ControlledRuns(Block):
 
     split: SplitName = Field(description="The split.")
     model: AnyModel = Field(description="A model of `causes.models`, or of `models`.")
-    seeds: list[int] = Field(min_length=1, description="Training seeds.")
+    seeds: Seeds = Field(min_length=1, description="Training seeds.")
     heads: list[ProtocolName] = Field(
         default=[], description="Further heads to ask the models with."
     )
@@ -254,7 +260,7 @@ class Causes(Block):
     corpora: dict[Name, Corpus] = Field(default={}, description="Corpora, by name.")
     models: dict[Name, Controlled] = Field(default={}, description="Controlled models, by name.")
     heads: dict[Name, Head] = Field(default={}, description="Heads, by name.")
-    answers: dict[TestSetName, Published | dict[str, list[int]]] = Field(
+    answers: dict[TestSetName, Published | dict[str, list[Index]]] = Field(
         default={},
         description="Test set -> which classes of the training stand for its own, for classifiers "
         "and probes: a published list, or class -> indices (the largest score counts). Default: "

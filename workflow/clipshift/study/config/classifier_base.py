@@ -13,6 +13,7 @@ from pydantic import Field
 from clipshift.study.config.data import Block
 from clipshift.study.config.encoder_base import EncoderBlock
 from clipshift.study.config.names import EncoderName
+from clipshift.study.config.numbers import POINTS
 from clipshift.study.registry import Registry
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Trained(ClassifierBase):
     """What every classifier that learns from the labels declares."""
 
     size: int | None = Field(
-        default=None, ge=3, description="Training images at most, by a seeded hash."
+        default=None, ge=3, le=POINTS, description="Training images at most, by a seeded hash."
     )
     balanced: bool = Field(
         default=False, description="As many training images of each label as of the rarest."

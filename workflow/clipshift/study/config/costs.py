@@ -3,11 +3,12 @@
 from pydantic import Field
 
 from clipshift.study.config.data import Block
+from clipshift.study.config.numbers import POINTS
 
 
 def _assumed(default: float, description: str) -> float:
     """A positive constant; its description says what it rests on."""
-    value: float = Field(default=default, gt=0, description=description)
+    value: float = Field(default=default, gt=0, le=1e24, description=description)
     return value
 
 
@@ -24,11 +25,15 @@ class Costs(Block):
         20, "Bytes of a point's margins for one test set, and of its row in other scores. Assumed."
     )
     dimensions: int = Field(
-        default=640, ge=1, description="Dimensions of an embedding (640: ViT-B-16-plus-240)."
+        default=640,
+        ge=1,
+        le=100_000,
+        description="Dimensions of an embedding (640: ViT-B-16-plus-240).",
     )
     built_samples: int = Field(
         default=1000,
         ge=1,
+        le=POINTS,
         description="Samples of a shard of a built pool and of a built set, whose size nobody "
         "knows before. Assumed.",
     )
@@ -81,9 +86,17 @@ class Costs(Block):
         30, "Every job's start, and the whole of jobs that are not listed. Assumed."
     )
     cores_per_gpu: int = Field(
-        default=12, ge=1, description="Cores that a GPU job holds per GPU (`profiles/slurm`)."
+        default=12,
+        ge=1,
+        le=10_000,
+        description="Cores that a GPU job holds per GPU (`profiles/slurm`).",
     )
-    gpus: int = Field(default=64, ge=1, description="GPUs at once, for the wall-clock time.")
+    gpus: int = Field(
+        default=64, ge=1, le=1_000_000, description="GPUs at once, for the wall-clock time."
+    )
     jobs: int = Field(
-        default=100, ge=1, description="Jobs at once that need no GPU, for the wall-clock time."
+        default=100,
+        ge=1,
+        le=1_000_000,
+        description="Jobs at once that need no GPU, for the wall-clock time.",
     )

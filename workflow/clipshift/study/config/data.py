@@ -1,10 +1,12 @@
 """Configuration blocks of the data: packages, sources, drawing, hold-out, pools and sets."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from clipshift.study.config.names import ClassName, Name, PackageName, SourceName
+from clipshift.study.config.numbers import POINTS, PX, Seed
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -12,7 +14,25 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Block(BaseModel):
     """Base of every block: unknown keys are errors, values do not change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_booleans_as_numbers(cls, keys: Any) -> Any:
+        for key, value in keys.items() if isinstance(keys, dict) else ():
+            parts = value if isinstance(value, list) else [value]
+            if any(isinstance(part, bool) for part in parts) and key in cls.model_fields:
+                kinds = {*_kinds(cls.model_fields[key].annotation)}
+                if kinds & {int, float} and bool not in kinds:
+                    raise ValueError(f"{key}: expected a number, found true or false")
+        return keys
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
 
 
 class Package(Block):
@@ -109,7 +129,7 @@ class TableSource(SourceBase):
         description="Column that holds the concept: its text up to the first comma, lower-cased."
     )
     category_letters: int = Field(
-        default=1, description="Leading characters of the code that are the category."
+        default=1, ge=1, le=100, description="Leading characters of the code that are the category."
     )
 
 
@@ -136,7 +156,9 @@ Source = Annotated[
 class Rendering(Block):
     """How images become pixels: the same for every source of a study."""
 
-    px: int = Field(default=160, ge=16, description="Side of the stored square image, pixels.")
+    px: int = Field(
+        default=160, ge=16, le=PX, description="Side of the stored square image, pixels."
+    )
     background: Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")] = Field(
         default="#ffffff",
         description="Colour behind transparent images: of the sources that are drawn, and of the "
@@ -157,7 +179,7 @@ class Holdout(Block):
     """Which concepts are kept for testing: whole concepts, never single images."""
 
     fraction: float = Field(gt=0, lt=1, description="Share of the classed concepts held out.")
-    seed: int = Field(default=0, description="Seed of the split of concepts.")
+    seed: Seed = Field(default=0, description="Seed of the split of concepts.")
 
 
 class Take(Block):
@@ -173,6 +195,7 @@ class Take(Block):
     limit: int | None = Field(
         default=None,
         ge=1,
+        le=POINTS,
         description="At most this many items, chosen by a seeded hash of the key.",
     )
 
@@ -198,6 +221,7 @@ class TestSet(Block):
     minimum_per_class: int = Field(
         default=1,
         ge=1,
+        le=POINTS,
         description="Refuse to build the set with fewer items in any of its classes.",
     )
     classes: list[ClassName] | None = Field(

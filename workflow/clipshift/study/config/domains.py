@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from clipshift.study.config.classifier_base import ClassifierBase, Domain, classifier
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import ClassifierName, ClassName, DatasetName, Name, SetName
+from clipshift.study.config.numbers import DRAWS, POINTS, Seed
 
 # The domains that a detector can be asked for.
 DETECTED: tuple[Literal["natural", "rendition"], ...] = ("natural", "rendition")
@@ -60,7 +61,7 @@ class Parts(Block):
     test: float = Field(
         default=0.25, gt=0, lt=1, description="Share of the concepts that are only measured on."
     )
-    seed: int = Field(default=0, description="Seed of the parts.")
+    seed: Seed = Field(default=0, description="Seed of the parts.")
 
     @model_validator(mode="after")
     def _leave_some(self) -> "Parts":
@@ -87,7 +88,7 @@ class Clean(Block):
         default=None, description="Restrict it to these classes (default: all that are left)."
     )
     minimum_per_class: int = Field(
-        default=1, ge=1, description="Classes with fewer images left are dropped whole."
+        default=1, ge=1, le=POINTS, description="Classes with fewer images left are dropped whole."
     )
 
 
@@ -115,8 +116,10 @@ class Domains(Block):
         "clean test sets, to score.",
     )
     clean: dict[Name, Clean] = Field(default={}, description="Clean test sets, by name.")
-    draws: int = Field(default=2000, ge=100, description="Draws of the corrected composition.")
-    seed: int = Field(default=0, description="Seed of these draws.")
+    draws: int = Field(
+        default=2000, ge=100, le=DRAWS, description="Draws of the corrected composition."
+    )
+    seed: Seed = Field(default=0, description="Seed of these draws.")
 
     @property
     def detectors(self) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from clipshift.study.config.data import Block, Pool, TestSet
+from clipshift.study.config.numbers import POINTS, Share
 from clipshift.study.config.urls import UrlPool
 
 # Begins the name of a file below the folder `data` (see `tars`).
@@ -40,7 +41,7 @@ class Folder(Block):
         description="The folder. A relative one is below the top-level key `data`, so that "
         "`--config data=/somewhere` moves all of them; nothing is computed again then."
     )
-    samples: int = Field(ge=1, description="Number of samples expected.")
+    samples: int = Field(ge=1, le=POINTS, description="Number of samples expected.")
     obtain: str = Field(
         default="", description="How to get it; printed where the folder is missing or incomplete."
     )
@@ -66,7 +67,7 @@ class Readable(Folder):
         "path is below the key `data`). Default: those that the data name.",
     )
 
-    part: tuple[float, float] | None = Field(
+    part: tuple[Share, Share] | None = Field(
         default=None,
         description="A range of every class in a seeded order, such as `[0, 0.2]`: blocks of the "
         "same folder with ranges that do not overlap share no sample. Default: all.",
@@ -155,8 +156,8 @@ class StoredPool(Tars):
         pattern=rf"^{STORED}[^/{{}}?#\s]+(/[^/{{}}?#\s]+)*$",
         description="Where the tars lie, `s3://bucket/prefix`.",
     )
-    samples: int = Field(ge=1, description="Number of samples expected.")
-    gaps: list[int] = Field(
+    samples: int = Field(ge=1, le=POINTS, description="Number of samples expected.")
+    gaps: list[Annotated[int, Field(ge=0, lt=100_000)]] = Field(
         default=[],
         description="Numbers without a tar. Any other number that lacks a file is an error.",
     )
@@ -190,6 +191,7 @@ class CaptionedPool(Folder):
     captions: str = Field(description="The JSON; a relative path is below the key `data`.")
     classes: int = Field(
         ge=2,
+        le=10_000_000,
         description="Number of class folders expected; a label is the place of its folder's name "
         "among them in the order of names.",
     )
@@ -229,7 +231,7 @@ class FolderSet(Readable):
         default="test",
         description="CLIP_benchmark's folder of the tars and of `nshards.txt`.",
     )
-    classes: int = Field(ge=2, description="Number of classes expected.")
+    classes: int = Field(ge=2, le=10_000_000, description="Number of classes expected.")
     names: Literal["file", "openai_imagenet"] = Field(
         default="file",
         description="Class names for the prompts: those of the file or of the data, or OpenAI's "

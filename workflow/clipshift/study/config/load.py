@@ -6,12 +6,18 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, Tag, ValidationError
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.yaml_file import read_yaml
 from clipshift.study.config import defaults, sweeps
 from clipshift.study.config.study import Config
+
+# Faults of one message, and letters of a key in it.
+MOST_FAULTS = 300
+LONGEST_KEY = 80
+
+Contents = Mapping[Path, dict[str, Any]]
 
 
 def load(*files: Path) -> Config:
@@ -41,42 +47,49 @@ def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
 
     Args:
         raw: the (merged) dictionary.
-        files: the files that it came from, to name the guilty one.
+        files: the files that it came from, to name the guilty one; they are read for what a
+            dictionary does not show, such as a key that is there twice.
 
     Raises:
         ClipshiftError: one line per fault: file, key, what is wrong, and the nearest valid key.
     """
+    contents = {file: _read(file) for file in files}
     try:
         return Config.model_validate(sweeps.expanded(defaults.filled(raw)))
     except sweeps.SweepError as error:
-        lines = [f"{_file_of(error.path, files)}{'.'.join(map(str, error.path))}: {error}"]
-        raise ClipshiftError("the configuration is not valid:\n  " + lines[0]) from None
+        lines = [f"{_file_of(error.path, contents)}{_joined(error.path)}: {error}"]
     except ValidationError as error:
         origins = sweeps.origins(raw)
-        lines = [_explain(dict(fault), files, origins) for fault in error.errors()]
-        raise ClipshiftError("the configuration is not valid:\n  " + "\n  ".join(lines)) from None
+        faults = error.errors(include_url=False, include_context=False)
+        lines = [_explain(dict(fault), contents, origins) for fault in faults[:MOST_FAULTS]]
+        if more := len(faults) - len(lines):
+            lines.append(f"and {more:,} more")
+    raise ClipshiftError("the configuration is not valid:\n  " + "\n  ".join(lines))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ClipshiftError(f"configuration {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise ClipshiftError(f"configuration {path} is not YAML: {error}") from None
+        value = read_yaml(path)
+    except ClipshiftError as error:
+        raise ClipshiftError(f"configuration {error}") from None
     if not isinstance(value, dict):
         raise ClipshiftError(f"configuration {path} holds no keys")
     return value
 
 
-def _explain(fault: dict[str, Any], files: Sequence[Path], origins: Mapping[str, str]) -> str:
+def _joined(path: Sequence[Any]) -> str:
+    parts = (str(part) for part in path)
+    return ".".join(p if len(p) <= LONGEST_KEY else f"{p[:LONGEST_KEY]}..." for p in parts)
+
+
+def _explain(fault: dict[str, Any], contents: Contents, origins: Mapping[str, str]) -> str:
     loc = tuple(fault["loc"])
     path = _config_path(loc)
-    where = ".".join(map(str, path)) or "configuration"
+    where = _joined(path) or "configuration"
     match path:
         case ("splits", name, *_) if name in origins:
             path, where = ("splits", origins[name]), f"{where} (of {origins[name]!r})"
-    file = _file_of(path, files)
+    file = _file_of(path, contents)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":
         message = "unknown key"
@@ -154,13 +167,11 @@ def _child(model: Any, part: Any) -> Any:
     return None
 
 
-def _file_of(path: tuple[Any, ...], files: Sequence[Path]) -> str:
+def _file_of(path: tuple[Any, ...], contents: Contents) -> str:
     """`FILE: ` of the last file that holds this key, else of the last file, else nothing."""
-    holder = files[-1] if files else None
-    for file in files:
-        if _holds(_read(file), path):
-            holder = file
-    return f"{holder}: " if holder else ""
+    holders = [file for file, content in contents.items() if _holds(content, path)]
+    holder = (holders or [*contents])[-1:]
+    return f"{holder[0]}: " if holder else ""
 
 
 def _holds(value: Any, path: tuple[Any, ...]) -> bool:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$")]
+# Files are named by three of them at most, and a file's name has 255 bytes.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*$", max_length=80)]
 
 
 def as_name(text: str) -> str:

@@ -7,18 +7,29 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import ModelName, UnsizedSplit
+from clipshift.study.config.numbers import POINTS, Seeds
 from clipshift.study.registry import Registry
 
+
+def _not_one(value: Any) -> Any:
+    if type(value) is int and value == 1:
+        raise ValueError("1 would be one point; 1.0 is all of them")
+    return value
+
+
 # A count, or a share of a whole.
-Size = Annotated[int, Field(ge=1, strict=True)] | Annotated[float, Field(gt=0, le=1, strict=True)]
+Size = (
+    Annotated[int, Field(ge=1, le=POINTS, strict=True)]
+    | Annotated[float, Field(gt=0, le=1, strict=True)]
+)
 # The same, or the name of a split to be as large as.
-Keep = Size | UnsizedSplit
+Keep = Annotated[Size | UnsizedSplit, BeforeValidator(_not_one)]
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,7 @@ class Seeded(Rule):
     if TYPE_CHECKING:
         reference: bool | Rule
 
-    seeds: list[int] | None = Field(
+    seeds: Seeds | None = Field(
         default=None,
         description="Training seeds of this split (default: the study's). `[]`: the split is made, "
         "but no model is trained on it.",

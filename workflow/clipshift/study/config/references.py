@@ -9,6 +9,9 @@ from pydantic import BaseModel
 
 from clipshift.study.config.names import Ref
 
+# Names that a message spells out.
+MOST_LISTED = 50
+
 
 def references(value: Any, hint: Any = None, where: str = "") -> Iterator[tuple[str, str, str]]:
     """(where, kind, name) of every reference in a block, in the order of its fields."""
@@ -52,4 +55,7 @@ def check(block: BaseModel, known: Mapping[str, Collection[str] | None]) -> None
         if names is not None and name not in names:
             near = get_close_matches(name, map(str, names), 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{where}: {name!r} is not one of {sorted(names)}{hint}")
+            listed = f"one of {sorted(names)}"
+            if len(names) > MOST_LISTED:
+                listed = f"one of the {len(names):,} names of the kind {kind!r}"
+            raise ValueError(f"{where}: {name!r} is not {listed}{hint}")

@@ -1,11 +1,12 @@
 """Configuration of effective robustness: how lines are fitted, and those of published models."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import Name
+from clipshift.study.config.numbers import DRAWS, Seed
 
 Space = Literal["logit", "probit", "linear"]
 ShiftName = Literal["v2", "sketch", "r", "a", "objectnet", "average"]
@@ -24,7 +25,7 @@ class Baseline(Block):
     min_id: float = Field(
         default=0, ge=0, lt=1, description="Smallest in-distribution accuracy, a fraction."
     )
-    min_id_of: dict[ShiftName, float] = Field(
+    min_id_of: dict[ShiftName, Annotated[float, Field(ge=0, lt=1)]] = Field(
         default={}, description="The same for single shifts, on their own axis."
     )
 
@@ -34,8 +35,8 @@ class Fitting(Block):
 
     space: Space = Field(default="logit", description="Space in which accuracies are lines.")
     level: float = Field(default=0.95, gt=0, lt=1, description="Level of all intervals.")
-    draws: int = Field(default=1000, ge=100, description="Bootstrap draws over models.")
-    seed: int = Field(default=0, description="Seed of the bootstrap.")
+    draws: int = Field(default=1000, ge=100, le=DRAWS, description="Bootstrap draws over models.")
+    seed: Seed = Field(default=0, description="Seed of the bootstrap.")
 
 
 class Robustness(Fitting):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
+from clipshift.study.config.numbers import POINTS, Seed, Similarity
 from clipshift.study.config.recipe_base import Rule as RecipeRule
 from clipshift.study.config.recipe_base import Seeded, recipe, reference_rule
 
@@ -30,15 +31,19 @@ class Dedup(Block):
     clusters: int = Field(
         default=1,
         ge=1,
+        le=10_000_000,
         description="Clusters (k-means) within which points are compared; 1 compares all pairs.",
     )
     sample: int = Field(
-        default=256_000, ge=1, description="Points that the clusters are fitted on (by key, seed)."
+        default=256_000,
+        ge=1,
+        le=POINTS,
+        description="Points that the clusters are fitted on (by key, seed).",
     )
-    iterations: int = Field(default=20, ge=1, description="Iterations of k-means.")
-    seed: int = Field(default=0, description="Seed of the samples and of k-means.")
-    jobs: int = Field(default=1, ge=1, description="Jobs that share the clusters.")
-    pairs_above: float | None = Field(
+    iterations: int = Field(default=20, ge=1, le=1_000_000, description="Iterations of k-means.")
+    seed: Seed = Field(default=0, description="Seed of the samples and of k-means.")
+    jobs: int = Field(default=1, ge=1, le=100_000, description="Jobs that share the clusters.")
+    pairs_above: Similarity | None = Field(
         default=None,
         description="Store all pairs more similar than this: what `greedy` and "
         "`connected-components` read, for thresholds not below it. Null stores none.",
@@ -46,9 +51,10 @@ class Dedup(Block):
     check: int = Field(
         default=1000,
         ge=1,
+        le=POINTS,
         description="Points compared with the whole pool, for the record's recall and precision.",
     )
-    sweep: list[float] = Field(
+    sweep: list[Similarity] = Field(
         default=[0.8, 0.85, 0.876, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99],
         description="Thresholds of the table of shares dropped.",
     )

@@ -23,6 +23,7 @@ from clipshift.study.config.costs import Costs
 from clipshift.study.config.data import Block, Holdout, Package, Rendering, Source
 from clipshift.study.config.domains import Domains
 from clipshift.study.config.encoders import Encoder
+from clipshift.study.config.evaluation import Evaluation
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.folders import (
     AnyFolder,
@@ -31,7 +32,8 @@ from clipshift.study.config.folders import (
     Folder,
     takes,
 )
-from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, Ref, SetName
+from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, SetName
+from clipshift.study.config.numbers import POINTS, PX, Ascending, Json, Seeds, Similarity
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
 from clipshift.study.config.splits import Dedup, Split
@@ -40,8 +42,10 @@ from clipshift.study.config.splits import Dedup, Split
 class Neighbours(Block):
     """What is known of each test image's surroundings in the training data."""
 
-    k: int = Field(default=8, ge=1, description="Nearest training images kept per test image.")
-    grid: list[float] = Field(
+    k: int = Field(
+        default=8, ge=1, le=1000, description="Nearest training images kept per test image."
+    )
+    grid: Annotated[list[Similarity], Ascending] = Field(
         default=[0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975],
         min_length=1,
         description="Similarities, ascending, above which training images are counted.",
@@ -51,41 +55,45 @@ class Neighbours(Block):
 class Training(Block):
     """How every split is trained: same model, same samples seen."""
 
-    model: dict[str, Any] = Field(
+    model: Json = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
     )
     samples: int = Field(
         ge=1,
+        le=10 * POINTS,
         description="Samples seen by every model, whatever its split; rounded up to whole batches "
         "in each part between two checkpoints. They are counted, and the record holds the number.",
     )
     checkpoints: int = Field(
         default=4,
         ge=1,
+        le=100_000,
         description="Checkpoints on the way; a killed training continues at the last.",
     )
     batch: int = Field(
         default=256,
         ge=2,
+        le=10_000_000,
         description="Samples of one step, over all processes and accumulated parts together.",
     )
     accumulation: int = Field(
         default=1,
         ge=1,
+        le=100_000,
         description="Parts in which a step's samples pass, one after the other, where memory is "
         "too small for all at once (`--accum-freq`; costs a second forward pass).",
     )
-    lr: float = Field(default=1e-3, gt=0, description="Peak learning rate (AdamW, cosine).")
-    warmup: int = Field(default=50, ge=0, description="Warm-up steps.")
-    weight_decay: float = Field(default=0.1, ge=0, description="Weight decay.")
+    lr: float = Field(default=1e-3, gt=0, le=100, description="Peak learning rate (AdamW, cosine).")
+    warmup: int = Field(default=50, ge=0, le=10**9, description="Warm-up steps.")
+    weight_decay: float = Field(default=0.1, ge=0, le=100, description="Weight decay.")
     precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = Field(
         default="fp32", description="Precision of open_clip's trainer (`amp` needs a GPU)."
     )
-    augmentation: dict[str, Any] = Field(
-        default={}, description="Arguments of open_clip's `--aug-cfg`."
-    )
+    augmentation: Json = Field(default={}, description="Arguments of open_clip's `--aug-cfg`.")
     cache_px: int | None = Field(
         default=None,
+        ge=1,
+        le=PX,
         description="Store the training copy of the images at this size (faster decoding).",
     )
     read: Literal["copy", "filter"] = Field(
@@ -101,10 +109,16 @@ class Training(Block):
         default=[], description="Further arguments of open_clip's trainer."
     )
     gpus: int = Field(
-        default=0, ge=0, description="GPUs of one training job, on one machine: a process on each."
+        default=0,
+        ge=0,
+        le=1024,
+        description="GPUs of one training job, on one machine: a process on each.",
     )
     processes: int = Field(
-        default=1, ge=1, description="Processes of a training without GPUs, a core for each."
+        default=1,
+        ge=1,
+        le=1024,
+        description="Processes of a training without GPUs, a core for each.",
     )
 
     @property
@@ -138,7 +152,7 @@ class EpochTraining(Training):
     """A model that sees every split as often, so a larger split for longer."""
 
     samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
-    epochs: int = Field(ge=1, description="Passes over the split, whatever its size.")
+    epochs: int = Field(ge=1, le=1_000_000, description="Passes over the split, whatever its size.")
 
     def on(self, points: int) -> Training:
         """The same training of a split of some size, by the samples that it sees."""
@@ -155,32 +169,6 @@ AnyTraining = Annotated[
     Annotated[Training, Tag("samples")] | Annotated[EpochTraining, Tag("epochs")],
     Discriminator(_by_epochs),
 ]
-
-
-Templates = Literal["openai_imagenet"] | Annotated[list[str], Field(min_length=1)]
-
-
-class Evaluation(Block):
-    """Zero-shot classification."""
-
-    templates: Templates = Field(
-        default=["a photo of a {c}."],
-        description="Prompt templates with `{c}`; or `openai_imagenet`: OpenAI's 80 of open_clip.",
-    )
-    words: dict[Annotated[str, Ref("configured class")], list[str]] = Field(
-        default={},
-        description="Words for a class, each filled into every template and averaged like them "
-        "(default: the class name alone).",
-    )
-    precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
-    batch: int = Field(default=64, ge=1, description="Batch size; part of the result's identity.")
-    undecodable: float = Field(
-        default=0.01,
-        ge=0,
-        le=1,
-        description="Share of a test set's images that may be damaged: they are left out and named "
-        "in the record, and accuracies are of the others. One is let pass in any case.",
-    )
 
 
 class Config(Block):
@@ -237,9 +225,7 @@ class Config(Block):
     )
     models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
     model: ModelName = Field(description="The model of `results/eval/{split}.json`.")
-    seeds: list[int] = Field(
-        default=[0], min_length=1, description="Training seeds; one model each."
-    )
+    seeds: Seeds = Field(default=[0], min_length=1, description="Training seeds; one model each.")
     evaluation: Evaluation = Field(default=Evaluation(), description="Zero-shot evaluation.")
     domains: Domains | None = Field(
         default=None, description="Study B: natural images and renditions, clean test sets."

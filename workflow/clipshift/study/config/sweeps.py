@@ -12,9 +12,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from itertools import chain, product
+from math import prod
 from typing import Any
 
 PLACEHOLDER = re.compile(r"\{(.*?)\}")
+# Splits of one pattern.
+MOST = 10_000
 UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
@@ -36,7 +39,8 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(raw.get("splits"), Mapping):
         return dict(raw)
     splits = {name: split for name, (split, _) in _splits(raw["splits"]).items()}
-    trained = [n for n, s in splits.items() if isinstance(s, Mapping) and s.get("seeds") != []]
+    blocks = {n: s for n, s in splits.items() if isinstance(n, str) and isinstance(s, Mapping)}
+    trained = [name for name, block in blocks.items() if block.get("seeds") != []]
     known = dict(raw) | {"splits": splits}
     if "figures" in raw:
         known["figures"] = _figures(raw["figures"], trained, ("figures",))
@@ -107,6 +111,8 @@ def _members(key: str, block: Any) -> Iterator[tuple[str, Any]]:
         values = [_values(block[axis], axis, axes[axis]) for axis in block if axis in axes]
     except ValueError as error:
         raise SweepError(("splits", key), str(error)) from None
+    if (number := prod(map(len, values))) > MOST:
+        raise SweepError(("splits", key), f"makes {number:,} splits; at most {MOST:,}")
     for chosen in product(*values):
         name = key
         for axis, part, _ in chosen:

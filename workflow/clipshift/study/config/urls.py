@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from clipshift.study.config.data import Block
+from clipshift.study.config.numbers import POINTS, PX
 
 # Suffixes of lists of text; `.gz` may follow.
 TEXTS = (".csv", ".tsv", ".txt")
@@ -15,18 +16,25 @@ class Fetching(Block):
     """How images are downloaded and stored, by img2dataset."""
 
     px: int = Field(
-        default=256, ge=16, description="Larger images are stored at this size, pixels."
+        default=256, ge=16, le=PX, description="Larger images are stored at this size, pixels."
     )
     resize: Literal["keep_ratio", "keep_ratio_largest", "center_crop", "border", "no"] = Field(
         default="keep_ratio", description="img2dataset's `resize_mode`."
     )
-    min_px: int = Field(default=0, ge=0, description="Images with a smaller side are refused.")
-    timeout: float = Field(
-        default=10, gt=0, description="Seconds for a whole answer; each redirect has them anew."
+    min_px: int = Field(
+        default=0, ge=0, le=100_000, description="Images with a smaller side are refused."
     )
-    retries: int = Field(default=0, ge=0, description="Further tries at once.")
+    timeout: float = Field(
+        default=10,
+        gt=0,
+        le=86_400,
+        description="Seconds for a whole answer; each redirect has them anew.",
+    )
+    retries: int = Field(default=0, ge=0, le=100, description="Further tries at once.")
     threads: int = Field(default=64, ge=1, le=1024, description="Requests at once, of one job.")
-    max_bytes: int = Field(default=32 << 20, ge=1, description="Larger answers are refused, bytes.")
+    max_bytes: int = Field(
+        default=32 << 20, ge=1, le=1 << 40, description="Larger answers are refused, bytes."
+    )
     block: int = Field(
         default=1000, ge=2, le=100_000, description="URLs after which a killed download goes on."
     )
@@ -65,6 +73,7 @@ class UrlPool(Block):
     placeholder_urls: int | None = Field(
         default=10,
         ge=2,
+        le=POINTS,
         description="An image whose very bytes come from at least so many URLs is a placeholder "
         "(“image removed”) and enters no shard; null: none is.",
     )
