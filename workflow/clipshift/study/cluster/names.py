@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-import yaml
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -23,6 +22,7 @@ from pydantic import (
 )
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.yaml_file import read_yaml
 from clipshift.study.config.data import Block
 
 VARIABLE = "CLIPSHIFT_CLUSTER"
@@ -284,16 +284,13 @@ def read(path: Path | None = None) -> Cluster:
         ClipshiftError: no such file, not YAML, or a key that is unknown, missing or wrong.
     """
     path = path or locate()
-    try:
-        raw: Any = yaml.safe_load(path.read_text())
-        return Cluster.model_validate(raw)
-    except OSError as error:
+    if not path.exists():
         raise ClipshiftError(
-            f"{path}: {error.strerror}; it holds the cluster's names (see {SHIPPED}), and "
-            f"${VARIABLE} may name another file"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ClipshiftError(f"{path} is not YAML: {error}") from None
+            f"{path} is missing; it holds the cluster's names (see {SHIPPED}), and ${VARIABLE} may "
+            "name another file"
+        )
+    try:
+        return Cluster.model_validate(read_yaml(path))
     except ValidationError as error:
         faults = [_explain(dict(fault)) for fault in error.errors()]
         raise ClipshiftError(
