@@ -18,7 +18,9 @@ class Hashing:
         try:
             self._stream = path.open("rb")
         except OSError as error:
-            raise ClipshiftError(f"{path} cannot be read: {error.strerror}; get it again") from error
+            raise ClipshiftError(
+                f"{path} cannot be read: {error.strerror}; get it again"
+            ) from error
         self._hash = hashlib.sha256()
         self._bytes = 0
 

@@ -41,7 +41,9 @@ def locked(folder: Path, reading: bool = False) -> Iterator[None]:
             later in the block.
     """
     if reading and not folder.is_dir():
-        raise ClipshiftError(f"{folder} is missing, or no folder; give the folder of a finished run")
+        raise ClipshiftError(
+            f"{folder} is missing, or no folder; give the folder of a finished run"
+        )
     with _explained(folder):
         stream = None
         try:

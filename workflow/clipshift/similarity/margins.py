@@ -222,7 +222,7 @@ def write_shard(
             ) from error
         inputs = {where.name: hashing.identity(), metadata.name: file_identity(metadata)}
         unchanged.check()
-    record = step_counts.as_json(scanner, shard, len(rows), tests) | more
+    record = step_counts.as_json(scanner, shard, len(rows), tests) | dict(more)
     record["inputs"] = inputs
     record["outputs"] = {name: file_identity(path) for name, path in out.items()}
     return write_record(certificate, record)

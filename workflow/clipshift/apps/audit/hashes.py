@@ -1,4 +1,4 @@
-"""SHA-256 of files, remembered while size and time of change stay the same."""
+"""SHA-256 of files, remembered while size, inode and times of change stay the same."""
 
 import contextlib
 import json
@@ -15,18 +15,18 @@ class Hashes:
         self.path = path
         self.known: dict[str, list[Any]] = {}
         self.used: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
             self.known = dict(json.loads(path.read_text()))
 
     def of(self, path: Path) -> str:
         name, stat = str(path.resolve()), path.stat()
-        now = [stat.st_size, stat.st_mtime_ns]
+        now = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         entry = self.known.get(name)
-        if not (isinstance(entry, list) and entry[:2] == now and len(entry) == 3):
+        if not (isinstance(entry, list) and entry[:4] == now and len(entry) == 5):
             entry = [*now, sha256_file(path)]
             self.known[name] = entry
         self.used[name] = entry
-        return str(entry[2])
+        return str(entry[4])
 
     def save(self) -> None:
         """Keep what this run used."""

@@ -153,9 +153,9 @@ def done_thresholds(at: Folder, test: str, files: Mapping[str, Any]) -> bool:
     if record is None and not path.exists():
         return False
     wanted = {"reference": files["reference"], "test": files[f"test {test}"]}
-    if record is not None and record["inputs"] == wanted:
-        if not list(differing(path.parent, record["outputs"])):
-            return True
+    same = record is not None and record["inputs"] == wanted
+    if same and record is not None and not list(differing(path.parent, record["outputs"])):
+        return True
     at.say_damaged(path)
     return False
 
@@ -164,9 +164,7 @@ def write_thresholds_record(at: Folder, test: str, files: Mapping[str, Any], row
     path = at.thresholds(test)
     inputs = {"reference": files["reference"], "test": files[f"test {test}"]}
     outputs = identities(path.parent, [path])
-    write_record(
-        path.with_suffix(".json"), {"inputs": inputs, "rows": rows, "outputs": outputs}
-    )
+    write_record(path.with_suffix(".json"), {"inputs": inputs, "rows": rows, "outputs": outputs})
 
 
 def done_shard(

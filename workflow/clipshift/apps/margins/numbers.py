@@ -32,7 +32,9 @@ def read_whole(path: Path, schema: pa.Schema) -> pa.Table:
     """A table of this schema without nulls. Raises `ClipshiftError` where it is another one."""
     table = read_parquet(path)
     if not table.schema.equals(schema):
-        fault(path, f"has the columns {table.schema.names}, or other types than it was written with")
+        fault(
+            path, f"has the columns {table.schema.names}, or other types than it was written with"
+        )
     try:
         table.validate(full=True)
     except (pa.ArrowException, ValueError) as error:
@@ -73,9 +75,7 @@ class Check:
     def equal(self, column: str, stored: Any, wanted: Any, rows: np.ndarray) -> None:
         self._refuse(column, np.asarray(stored), np.asarray(wanted), stored != wanted, rows)
 
-    def close(
-        self, column: str, stored: np.ndarray, value: np.ndarray, rows: np.ndarray
-    ) -> None:
+    def close(self, column: str, stored: np.ndarray, value: np.ndarray, rows: np.ndarray) -> None:
         """`stored` is `value` (float64), rounded to the type of `stored`."""
         low, high = ((value + d).astype(stored.dtype) for d in (-self.slip, self.slip))
         self._refuse(column, stored, value.astype(stored.dtype),
@@ -134,7 +134,10 @@ def check_thresholds(path: Path, tests: Embeddings, reference: Embeddings) -> pa
             index = s.argmax(1)
             top = s[np.arange(len(some)), index]
             better = top > value
-            value, first = np.where(better, top, value), np.where(better, index + block.start, first)
+            value, first = (
+                np.where(better, top, value),
+                np.where(better, index + block.start, first),
+            )
         check.close("similarity", stored[part], value, rows)
         own = pairs(tests.vectors[part], reference.vectors[named[part]])
         check.close("similarity", stored[part], own, rows)

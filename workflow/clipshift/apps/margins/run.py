@@ -69,7 +69,7 @@ def margins(
     """
     at = Folder(out)
     given = {"pool": pool, "reference": reference, **{f"test {n}": g for n, g in tests.items()}}
-    near = {"k": max(k, 1), "grid": list(grid or [])} if k or grid else None
+    near: dict[str, Any] | None = {"k": max(k, 1), "grid": list(grid or [])} if k or grid else None
     if near:
         Neighbours(0, k, near["grid"])  # refuses a grid that does not ascend before hours of work
     with locked(out):
