@@ -85,9 +85,7 @@ def copy_of(whole: Path, to: Path) -> dict[str, Any]:
     [("rows", 1), ("rows", 4), ("record", 1), ("record", 3), ("table", 1), ("table", 4),
      ("manifest", 1)],
 )  # fmt: skip
-def test_killed_and_run_again_gives_the_same_bytes(
-    tmp_path: Path, where: str, at: int
-) -> None:
+def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path, where: str, at: int) -> None:
     case = margins_case.inputs(tmp_path)
     call = [sys.executable, "-c", DYING, str(tmp_path), where, str(at)]
     killed = subprocess.run(call, capture_output=True, check=False)

@@ -39,7 +39,9 @@ def test_second_run_ends_and_a_killed_holder_frees_the_folder(tmp_path: Path) ->
     with subprocess.Popen([sys.executable, "-c", HOLD, str(out)], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None and other.stdout.readline() == b"held\n"
         begin = time.monotonic()
-        message = rf"out is in use by another run \(process {other.pid} on .+ since 20.*name another"
+        message = (
+            rf"out is in use by another run \(process {other.pid} on .+ since 20.*name another"
+        )
         for reading in (False, True):
             with pytest.raises(ClipshiftError, match=message), locked(out, reading):
                 raise AssertionError("two runs at once")
@@ -85,16 +87,20 @@ def test_no_locks_are_said(
 def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path / "file", tmp_path / "file/below"):
-        with pytest.raises(ClipshiftError, match=r"file.* cannot be written: .*name another --out"):
-            with locked(out):
-                pass
-    (tmp_path / "out/a.json").mkdir(parents=True)
-    with pytest.raises(ClipshiftError, match=r"a\.json cannot be written: Is a directory"):
-        with locked(tmp_path / "out"):
-            write_record(tmp_path / "out/a.json", {})
-    with pytest.raises(ClipshiftError, match="missing, or no folder"):
-        with locked(tmp_path / "none", reading=True):
+        message = r"file.* cannot be written: .*name another --out"
+        with pytest.raises(ClipshiftError, match=message), locked(out):
             pass
+    (tmp_path / "out/a.json").mkdir(parents=True)
+    with (
+        pytest.raises(ClipshiftError, match=r"a\.json cannot be written: Is a directory"),
+        locked(tmp_path / "out"),
+    ):
+        write_record(tmp_path / "out/a.json", {})
+    with (
+        pytest.raises(ClipshiftError, match="missing, or no folder"),
+        locked(tmp_path / "none", reading=True),
+    ):
+        pass
     assert not (tmp_path / "none").exists()
 
     def read_only(*_: Any) -> int:
@@ -103,9 +109,11 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "open", read_only)
     with locked(tmp_path / "out", reading=True):
         pass  # a folder that nobody can write is read without a lock
-    with pytest.raises(ClipshiftError, match=r"\.lock cannot be written: Read-only"):
-        with locked(tmp_path / "out"):
-            pass
+    with (
+        pytest.raises(ClipshiftError, match=r"\.lock cannot be written: Read-only"),
+        locked(tmp_path / "out"),
+    ):
+        pass
 
 
 def test_errors_of_other_places_stay(tmp_path: Path) -> None:
@@ -147,9 +155,7 @@ def test_manifest_of_another_kind_and_a_damaged_one(
     assert "manifest.json is damaged" in capsys.readouterr().err
 
 
-def test_only_files_inside_are_removed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_only_files_inside_are_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     (out / "d").mkdir(parents=True)
     for name in ("d/old", "d/new", "../precious"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import sha256_bytes, write_json
+from clipshift.core.files import sha256_bytes, write_text
 
 LOCK = ".lock"
 MANIFEST = "manifest.json"
@@ -114,12 +114,17 @@ def digest(value: Any) -> str:
     return sha256_bytes(json.dumps(value, sort_keys=True).encode())
 
 
+def json_text(value: Any) -> str:
+    """As `files.write_json` writes it: the same value gives the same bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def write_record(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     """Write a JSON object with its digest; returns it as written."""
     # As it is read: tuples are lists, keys are text.
     plain = json.loads(json.dumps(dict(value)))
     record: dict[str, Any] = plain | {"digest": digest(plain)}
-    write_json(path, record)
+    write_text(path, json_text(record))
     return record
 
 
@@ -127,9 +132,12 @@ def read_record(path: Path, *keys: str) -> dict[str, Any] | None:
     """What `write_record` wrote, without the digest; None where it is missing, damaged, or another
     record, which lacks some of `keys`."""
     try:
-        value = json.loads(path.read_bytes()) if path.is_file() else None
-        if isinstance(value, dict) and value.pop("digest", None) == digest(value):
-            return value if {*keys} <= {*value} else None
+        text = path.read_bytes().decode() if path.is_file() else "null"
+        value = json.loads(text)
+        # Each byte counts, also one that changes no value.
+        if isinstance(value, dict) and text == json_text(value):
+            said = value.pop("digest", None)
+            return value if said == digest(value) and {*keys} <= {*value} else None
     except (OSError, ValueError, RecursionError):
         pass
     return None

@@ -45,7 +45,8 @@ class NearCheck:
             counts = read_whole(density, DENSITY)
             right = counts["test_key"].to_pylist() == np.repeat(names, len(grid)).tolist()
             if not right or counts["above"].to_pylist() != grid * m:
-                fault(density, f"is not of the similarities {grid} of {m} test images")
+                fault(density, f"is not of the similarities {grid} of {m} test images "
+                      "(above, test_key)")  # fmt: skip
             self.count = counts["count"].to_numpy().reshape(m, len(grid))
             inside = (self.count >= 0).all() and (self.count <= points).all()
             if not inside or (np.diff(self.count) > 0).any():
@@ -89,7 +90,7 @@ class NearCheck:
         for part in spans(len(here)):
             stored = self.similarity.ravel()[here[part]]
             own = pairs(vectors[rows[part]], self.tests.vectors[here[part] // self.k])
-            check.close("similarity", stored, own, here[part])
+            check.close("similarity (that to key)", stored, own, here[part])
 
     def finish(self) -> None:
         """Raises `ClipshiftError` where a point is missing among the nearest, or a count wrong."""
