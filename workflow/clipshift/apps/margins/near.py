@@ -90,7 +90,7 @@ class NearCheck:
         for part in spans(len(here)):
             stored = self.similarity.ravel()[here[part]]
             own = pairs(vectors[rows[part]], self.tests.vectors[here[part] // self.k])
-            check.close("similarity (that to key)", stored, own, here[part])
+            check.close("similarity", stored, own, here[part], of="key")
 
     def finish(self) -> None:
         """Raises `ClipshiftError` where a point is missing among the nearest, or a count wrong."""

@@ -75,11 +75,13 @@ class Check:
     def equal(self, column: str, stored: Any, wanted: Any, rows: np.ndarray) -> None:
         self._refuse(column, np.asarray(stored), np.asarray(wanted), stored != wanted, rows)
 
-    def close(self, column: str, stored: np.ndarray, value: np.ndarray, rows: np.ndarray) -> None:
-        """`stored` is `value` (float64), rounded to the type of `stored`."""
+    def close(
+        self, column: str, stored: np.ndarray, value: np.ndarray, rows: np.ndarray, of: str = ""
+    ) -> None:
+        """`stored` is `value` (float64, of the pair that `of` names), rounded to its own type."""
         low, high = ((value + d).astype(stored.dtype) for d in (-self.slip, self.slip))
         self._refuse(column, stored, value.astype(stored.dtype),
-                     ~((stored >= low) & (stored <= high)), rows)  # fmt: skip
+                     ~((stored >= low) & (stored <= high)), rows, of)  # fmt: skip
 
     def at_least(
         self, column: str, stored: np.ndarray, value: np.ndarray, rows: np.ndarray
@@ -89,15 +91,16 @@ class Check:
         self._refuse(column, stored, value.astype(stored.dtype), below, rows)
 
     def _refuse(
-        self, column: str, stored: np.ndarray, wanted: np.ndarray, differs: Any, rows: np.ndarray
-    ) -> None:
+        self, column: str, stored: np.ndarray, wanted: np.ndarray, differs: Any, rows: np.ndarray,
+        of: str = "",
+    ) -> None:  # fmt: skip
         if np.any(differs):
             at = int(np.flatnonzero(differs)[0])
             key = self.keys[int(rows[at])].as_py()
             raise ClipshiftError(
                 f"{self.path} disagrees with float64 in {int(np.sum(differs))} of {len(rows)} rows "
                 f"that were compared, first in row {rows[at]} (key {key!r}): {column} is "
-                f"{stored[at]}, not {wanted[at]}. {REMEDY}"
+                f"{stored[at]}, not {wanted[at]}{f' as of its {of}' if of else ''}. {REMEDY}"
             )
 
     def index(self, column: pa.ChunkedArray, name: str, known: pa.Array) -> np.ndarray:
@@ -139,7 +142,7 @@ def check_thresholds(path: Path, tests: Embeddings, reference: Embeddings) -> pa
                 np.where(better, index + block.start, first),
             )
         own = pairs(tests.vectors[part], reference.vectors[named[part]])
-        check.close("similarity (that to nearest_key)", stored[part], own, rows)
+        check.close("similarity", stored[part], own, rows, of="nearest_key")
         check.close("similarity", stored[part], value, rows)
         if not check.slip:
             names = np.array(reference.keys, dtype=object)
@@ -185,8 +188,8 @@ def check_table(
     for part in spans(len(vectors)):
         here = np.arange(part.start, part.stop)
         a, b = (pairs(vectors[part], columns[i[part]]) for i in (named, other))
-        check.close("max_similarity (that to nearest_test_key)", value[part], a, here)
-        check.close("margin (that to margin_test_key)", margin[part], b - limits[other[part]], here)
+        check.close("max_similarity", value[part], a, here, of="nearest_test_key")
+        check.close("margin", margin[part], b - limits[other[part]], here, of="margin_test_key")
         check.at_least("max_similarity", value[part], b, here)
         check.at_least("margin", margin[part], a - limits[named[part]], here)
     check.close("max_similarity", value[rows], truth.value, rows)
