@@ -1,11 +1,11 @@
 """SHA-256 of files, remembered while size, inode and times of change stay the same."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.files import sha256_bytes, sha256_file, write_text
+from clipshift.core.files import sha256_bytes, sha256_file
+from clipshift.core.output_folder import read_record, write_record
 
 
 class Hashes:
@@ -13,16 +13,14 @@ class Hashes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, list[Any]] = {}
+        self.known: dict[str, list[Any]] = (read_record(path, "files") or {"files": {}})["files"]
         self.used: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            self.known = dict(json.loads(path.read_text()))
 
     def of(self, path: Path) -> str:
         name, stat = str(path.resolve()), path.stat()
         now = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         entry = self.known.get(name)
-        if not (isinstance(entry, list) and entry[:4] == now and len(entry) == 5):
+        if entry is None or entry[:4] != now:
             entry = [*now, sha256_file(path)]
             self.known[name] = entry
         self.used[name] = entry
@@ -30,7 +28,7 @@ class Hashes:
 
     def save(self) -> None:
         """Keep what this run used."""
-        write_text(self.path, json.dumps(self.used, sort_keys=True))
+        write_record(self.path, {"files": self.used})
 
 
 def identity(value: Any) -> str:

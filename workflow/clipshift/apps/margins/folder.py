@@ -16,7 +16,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.file_identity import differing, file_identity, identities
 from clipshift.core.output_folder import MANIFEST, digest, read_record, write_record
 from clipshift.similarity.embeddings import list_shards, shard_paths
-from clipshift.similarity.given import Given
+from clipshift.similarity.given import Given, Names
 
 KIND = "margins"
 NEIGHBOURS = "{}.neighbours.parquet"
@@ -73,9 +73,11 @@ def pool_files(pool: Path, shard: str) -> dict[str, Any]:
     return {p.name: file_identity(p) for p in shard_paths(pool, shard)}
 
 
-def words_of(given: Mapping[str, Given]) -> dict[str, str]:
-    """What was given, as text: resolved paths, of arrays that they are some."""
-    return {
+def words_of(given: Mapping[str, Given], normalise: bool, names: Names | None) -> dict[str, Any]:
+    """What was given and how it is read: resolved paths, of arrays that they are some."""
+    names = names or Names()
+    read = {"--normalise": normalise, "--vectors": names.vectors, "--keys": names.keys}
+    return read | {
         name: "an array"
         if isinstance(one, tuple)
         else "::".join(str(Path(word).resolve()) for word in str(one).split("::"))
@@ -83,25 +85,26 @@ def words_of(given: Mapping[str, Given]) -> dict[str, str]:
     }
 
 
-def refuse_other(at: Folder, given: Mapping[str, Given]) -> None:
+def refuse_other(at: Folder, words: Mapping[str, Any]) -> None:
     """Raise `ClipshiftError` where the folder is of other paths, before a copy of them is made."""
     if before := read_record(at.run, "given"):
-        refuse(at, words_of(given), before["given"])
+        refuse(at, words, before["given"])
 
 
 def claim(
-    at: Folder, inputs: Mapping[str, Path], given: Mapping[str, Given], files: dict[str, Any]
+    at: Folder, inputs: Mapping[str, Path], given: Mapping[str, Any], files: dict[str, Any]
 ) -> str:
     """Claim the folder for these inputs; returns the digest of those that decide every row.
 
     Args:
+        given: see `words_of`.
         files: of the sides, see `side_files`; shards of the pool are in their certificates.
 
     Raises:
         ClipshiftError: it holds the margins of other inputs.
     """
     words: dict[str, Any] = {name: str(path.resolve()) for name, path in inputs.items()}
-    words |= {"given": words_of(given), "files": files}
+    words |= {"given": dict(given), "files": files}
     before = read_record(at.run, "given", "files")
     sides = digest(files)
     if before is None and at.run.exists():

@@ -24,6 +24,7 @@ from clipshift.apps.margins.folder import (
     refuse_other,
     side_files,
     strangers,
+    words_of,
     write_thresholds_record,
 )
 from clipshift.apps.margins.verify import verify
@@ -75,16 +76,17 @@ def margins(
     with locked(out):
         _refuse_foreign(at, tests)
         before = read_manifest(out, KIND)
-        refuse_other(at, given)
+        words = words_of(given, normalise, names)
+        refuse_other(at, words)
         inputs = {name: _opened(at, name, one, normalise, names) for name, one in given.items()}
-        return _Run(at, given, inputs, before, device).make(screen, near)
+        return _Run(at, words, inputs, before, device).make(screen, near)
 
 
 class _Run:
     """One run over opened inputs, in a folder that is locked."""
 
     def __init__(
-        self, at: Folder, given: Mapping[str, Given], inputs: Mapping[str, Path],
+        self, at: Folder, given: Mapping[str, Any], inputs: Mapping[str, Path],
         before: dict[str, Any] | None, device: str,
     ) -> None:  # fmt: skip
         self.at, self.inputs, self.device = at, inputs, device
