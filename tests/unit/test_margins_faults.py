@@ -1,6 +1,7 @@
 """Faults under `clipshift margins`: kills, full disks, two writers, inputs that change."""
 
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -12,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from clipshift.apps.cli import main
 from clipshift.apps.margins import run as margins_folder
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json
 from clipshift.core.output_folder import locked
 from clipshift.similarity import margins
-from clipshift.similarity.embeddings import shard_paths
+from clipshift.similarity.embeddings import list_shards, read_all, shard_paths
 from tests.unit import margins_case
 from tests.unit.margins_case import SHARDS, contents, write
 from tests.unit.test_engine import clip_like
@@ -342,3 +344,45 @@ def test_a_grid_that_does_not_ascend_is_refused(case: dict[str, Any]) -> None:
         with pytest.raises(ClipshiftError, match="must ascend"):
             margins_folder.margins(**case, grid=grid)
     assert not case["out"].exists() and len(SHARDS) == 3
+
+
+def test_other_options_of_reading_are_refused_before_a_copy_is_made_anew(tmp_path: Path) -> None:
+    for name, n, seed in (("pool", 50, 1), ("val", 9, 2), ("ref", 20, 3)):
+        np.savez(tmp_path / f"{name}.npz", vectors=clip_like(n, seed),
+                 keys=[f"{name}{i}" for i in range(n)])  # fmt: skip
+    tests = {"val": tmp_path / "val.npz"}
+    sides = tmp_path / "pool.npz", tests, tmp_path / "ref.npz", tmp_path / "out"
+    margins_folder.margins(*sides)
+    before = contents(tmp_path / "out")
+    with pytest.raises(ClipshiftError, match=r"other inputs \(--normalise differ\)"):
+        margins_folder.margins(*sides, normalise=True)
+    assert contents(tmp_path / "out") == before
+
+
+def test_shards_are_opened_one_at_a_time(tmp_path: Path) -> None:
+    """A mapped file counts as an open one, and there may be more shards than open files."""
+    case = margins_case.inputs(tmp_path)
+    for i in range(60):
+        write(case["pool"], str(100 + i), clip_like(2, i))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    now = len(list(Path("/proc/self/fd").iterdir()))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (now + 30, hard))
+    try:
+        tests = {"val": margins.Tests.of(read_all(case["tests"]["val"]), None)}
+        shards = list_shards(case["pool"])
+        assert len(shards) == 63
+        assert margins.prepare(case["pool"], shards, tests, "cpu").kind == "none"
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "words", [["margins", "--k", "-1"], ["verify", "--sample", "0"], ["verify", "--seed", "-1"]]
+)
+def test_numbers_out_of_range(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["clipshift", words[0], ".", *words[1:]])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2 and "than or equal to" in capsys.readouterr().err
