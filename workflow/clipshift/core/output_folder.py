@@ -44,6 +44,8 @@ def locked(folder: Path, reading: bool = False) -> Iterator[None]:
         raise ClipshiftError(
             f"{folder} is missing, or no folder; give the folder of a finished run"
         )
+    if folder.exists() and not folder.is_dir():
+        raise ClipshiftError(f"{folder} cannot be written: it is no folder; name another --out")
     with _explained(folder):
         stream = None
         try:

@@ -212,6 +212,7 @@ def write_shard(
                     writer.write_table(rows_table(piece_keys, maxima, tests[name].keys))
                     step_counts.add(name, piece_keys, maxima)
                 step_counts.counts.add(piece.counts)
+                unchanged.check()
                 # The bytes that were just scanned are still in memory: storage is read once.
                 hashing.to(piece.stop * rows.strides[0])
                 if progress is not None:
