@@ -207,3 +207,14 @@ def test_a_change_is_seen(tmp_path: Path, how: str) -> None:
             os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(ClipshiftError, match="changed while it was read"):
         unchanged.check()
+
+
+def test_two_runs_of_robustness_never_mix(tmp_path: Path) -> None:
+    from clipshift.apps.robustness.report import robustness
+    from clipshift.study.config.robustness import Robustness
+    from tests.unit.test_robustness_results import clip_benchmark
+
+    file = clip_benchmark(tmp_path / "in", "imagenetv2", model="ViT-B-32", pretrained="openai")
+    with locked(tmp_path / "out"), pytest.raises(ClipshiftError, match="in use by another run"):
+        robustness([file], tmp_path / "out", [], Robustness(), False)
+    assert [*(tmp_path / "out").iterdir()] == []
