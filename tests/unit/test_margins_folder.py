@@ -18,29 +18,13 @@ from clipshift.core.files import read_json, read_parquet, write_parquet
 from clipshift.similarity import embeddings, margins
 from clipshift.similarity.embeddings import shard_paths
 from clipshift.similarity.external_embeddings import _Vectors
+from tests.unit.margins_case import SHARDS, change_table, inputs, write
 from tests.unit.test_engine import brute, clip_like
-
-SHARDS = ("0", "1", "10")
-
-
-def write(folder: Path, shard: str, vectors: Any, keys: list[str] | None = None) -> Path:
-    """One shard in clip-retrieval's layout, unchecked: also what must be refused."""
-    image, table = shard_paths(folder, shard)
-    image.parent.mkdir(parents=True, exist_ok=True)
-    np.save(image, vectors)
-    names = [f"{folder.name}-{shard}-{i:04d}" for i in range(len(vectors))]
-    write_parquet(table, pa.table({"image_path": pa.array(keys or names, pa.string())}))
-    return folder
 
 
 @pytest.fixture
 def case(tmp_path: Path) -> dict[str, Any]:
-    pool = tmp_path / "pool"
-    for i, shard in enumerate(SHARDS):
-        write(pool, shard, clip_like(150 + i, 20 + i))
-    tests = {n: write(tmp_path / n, "0", clip_like(40, s)) for n, s in (("val", 30), ("r", 31))}
-    reference = write(tmp_path / "ref", "0", clip_like(60, 32))
-    return {"pool": pool, "tests": tests, "reference": reference, "out": tmp_path / "out"}
+    return inputs(tmp_path)
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -136,11 +120,13 @@ def test_verify_finds_a_wrong_value(case: dict[str, Any]) -> None:
     margins_folder.margins(**case)
     assert margins_folder.verify(case["out"], 1000, 0) == {"points": 453, "pairs": 453 * 80}
     assert margins_folder.verify(case["out"], 10, 0)["points"] == 30
-    path = case["out"] / "r/1.parquet"
-    table = read_parquet(path)
-    wrong = table["margin"].to_numpy().copy()
-    wrong[17] = np.nextafter(wrong[17], np.float32(2))
-    write_parquet(path, table.set_column(3, "margin", pa.array(wrong)))
+
+    def changed(table: pa.Table) -> pa.Table:
+        wrong = table["margin"].to_numpy().copy()
+        wrong[17] = np.nextafter(wrong[17], np.float32(2))
+        return table.set_column(3, "margin", pa.array(wrong))
+
+    change_table(case["out"], "r/1.parquet", changed)
     with pytest.raises(ClipshiftError, match=r"r/1\.parquet disagrees .* row 17 .*margin is"):
         margins_folder.verify(case["out"], 1000, 0)
 

@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic_path, read_parquet, sha256_file, write_json
+from clipshift.core.file_identity import Hashing, Unchanged, file_identity
+from clipshift.core.files import atomic_path, read_parquet
 from clipshift.core.files import write_parquet as write_table
+from clipshift.core.output_folder import write_record
 from clipshift.core.step import step
 from clipshift.similarity.embeddings import (
     AGAIN,
@@ -162,23 +165,28 @@ def _same_dimension(where: Path, rows: np.ndarray, tests: Mapping[str, Tests]) -
 def write_shard(
     folder: Path, shard: str, tests: Mapping[str, Tests], scanner: Scanner,
     out: Mapping[str, Path], certificate: Path, progress: Any = None,
+    unchanged: Unchanged | None = None, more: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:  # fmt: skip
     """Margins of one shard to all test sets in one pass, in the order of its rows.
 
     Args:
         scanner: made ready for these test sets, see `prepare`.
         out: the table of each test set.
-        certificate: written last, so that a shard which has one is whole.
+        certificate: written last, so that a shard which has one is whole; holds the hashes of the
+            bytes that were read, and of the tables.
         progress: its `update` is called with numbers of rows.
+        unchanged: the shard's files, where they must be those of an earlier moment.
+        more: entries of the certificate.
 
     Memory does not depend on the shard's rows but for their keys.
 
     Raises:
-        ClipshiftError: the shard cannot be read (see `open_rows`), a row is no unit vector, or
-            dimensions differ.
+        ClipshiftError: the shard cannot be read (see `open_rows`), a row is no unit vector,
+            dimensions differ, or a file changed meanwhile: then no table is kept.
     """
+    where, metadata = shard_paths(folder, shard)
+    unchanged = unchanged or Unchanged([where, metadata])
     rows, keys = open_rows(folder, shard)
-    where = shard_paths(folder, shard)[0]
     names = list(tests)
     _same_dimension(where, rows, tests)
     half = {a.dtype == np.float16 for a in (rows, *(t.columns.vectors for t in tests.values()))}
@@ -186,6 +194,7 @@ def write_shard(
     bound = 2 * rounding(rows.shape[1], half == {True})
     step_counts = _Account(names, bound)
     with ExitStack() as stack:
+        hashing = stack.enter_context(Hashing(where))
         writers = [
             stack.enter_context(
                 pq.ParquetWriter(
@@ -201,21 +210,21 @@ def write_shard(
                     writer.write_table(rows_table(piece_keys, maxima, tests[name].keys))
                     step_counts.add(name, piece_keys, maxima)
                 step_counts.counts.add(piece.counts)
+                unchanged.check()
+                # The bytes that were just scanned are still in memory: storage is read once.
+                hashing.to(piece.stop * rows.strides[0])
                 if progress is not None:
                     progress.update(len(piece_keys))
         except BadVector as error:
             raise ClipshiftError(
                 f"{where}: {error} (key {keys[error.row].as_py()!r}). {AGAIN}"
             ) from error
-    record = step_counts.as_json(scanner, shard, len(rows), tests)
-    record["inputs"] = {p.name: identity(p) for p in shard_paths(folder, shard)}
-    write_json(certificate, record)
-    return record
-
-
-def identity(path: Path) -> dict[str, Any]:
-    """What a file was when it was read."""
-    return {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        inputs = {where.name: hashing.identity(), metadata.name: file_identity(metadata)}
+        unchanged.check()
+    record = step_counts.as_json(scanner, shard, len(rows), tests) | dict(more)
+    record["inputs"] = inputs
+    record["outputs"] = {name: file_identity(path) for name, path in out.items()}
+    return write_record(certificate, record)
 
 
 class _Account:
@@ -304,4 +313,4 @@ def shard(pool: Path, shard: str, tests: dict[str, Side], reference: str) -> Non
     first, *others = (path.with_suffix(".json") for path in out.values())
     record = write_shard(pool, shard, sides, scanner, out, first)
     for path in others:
-        write_json(path, record)
+        write_record(path, {k: v for k, v in record.items() if k != "digest"})

@@ -7,6 +7,7 @@ can be looked at before and after its pruning.
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ class Neighbours:
     """
 
     def __init__(self, tests: int, k: int, grid: Sequence[float]) -> None:
+        """Nothing seen yet. Raises `ClipshiftError` where the grid does not ascend."""
+        if not all(low < high for low, high in pairwise([-np.inf, *grid, np.inf])):
+            raise ClipshiftError(f"the grid of similarities must ascend: {list(grid)}")
         self.similarity = np.full((tests, k), -np.inf)
         self.keys = np.full((tests, k), "", dtype="U1")
         self.count = np.zeros((tests, len(grid)), dtype=np.int64)
@@ -93,8 +97,6 @@ def neighbours(
         split: only the pool points that it keeps count.
         grid: ascending similarities.
     """
-    if grid != sorted(set(grid)):
-        raise ClipshiftError(f"`neighbours.grid` must ascend: {grid}")
     images = in_key_order(read_all(tests))
     best = Neighbours(len(images.keys), k, grid)
     for shard in tqdm(shards, desc=f"neighbours {near}", mininterval=5, file=sys.stderr):

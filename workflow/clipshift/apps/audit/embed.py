@@ -16,12 +16,14 @@ from tqdm import tqdm
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, sha256_bytes, write_json
+from clipshift.core.file_identity import differing, identities
+from clipshift.core.files import sha256_bytes
+from clipshift.core.output_folder import read_record, write_record
 from clipshift.datasets.any_images import Images
 from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 from clipshift.datasets.records import Record, Rejected, printable
 from clipshift.similarity import encoders
-from clipshift.similarity.embeddings import write_shard
+from clipshift.similarity.embeddings import shard_paths, write_shard
 from clipshift.similarity.encoder import Encoder
 
 PART = 1024  # images per shard; what a kill can cost
@@ -44,7 +46,7 @@ def embed_folder(
     """Embed what is not yet embedded and return the counts of all.
 
     Writes `out/img_emb`, `out/metadata` (image_path, sha256) and `out/account`; a part counts as
-    done when its counts are there.
+    done when its counts are there, and its files are those that were written.
 
     Raises:
         ClipshiftError: no image could be embedded.
@@ -56,12 +58,14 @@ def embed_folder(
         for part, chunk in enumerate(_parts(found)):
             shard = f"{number:05d}-{part:05d}"
             step_counts = out / "account" / f"account_{shard}.json"
-            if step_counts.exists():
+            record = _done(out, step_counts)
+            if record:
                 deque(chunk, maxlen=0)
             else:
                 loaded = loaded or _load(encoder, device)
                 _embed_part(loaded, shard, chunk, out, progress, background)
-            total.add(StepCounts.from_json(read_json(step_counts)["account"]))
+                record = read_record(step_counts) or {}
+            total.add(StepCounts.from_json(record["account"]))
     progress.close()
     if not total.went_out:
         raise ClipshiftError(
@@ -74,7 +78,24 @@ def embed_folder(
 def rejections(folder: Path) -> list[Rejected]:
     """Every image that `embed_folder` left out, in order."""
     paths = sorted((folder / "account").glob("account_*.json"))
-    return [Rejected(**row) for path in paths for row in read_json(path)["rejected"]]
+    found = []
+    for path in paths:
+        record = read_record(path, "rejected")
+        if record is None:
+            raise ClipshiftError(f"{path} is damaged; run again, which makes it again")
+        found += [Rejected(**row) for row in record["rejected"]]
+    return found
+
+
+def _done(out: Path, path: Path) -> dict[str, Any] | None:
+    """The record of a part that is whole; says which file of another one is damaged."""
+    if not path.exists():
+        return None
+    record = read_record(path, "account", "rejected", "outputs")
+    damaged = [path] if record is None else list(differing(out, record["outputs"]))
+    for file in damaged:
+        print(f"{file} is damaged or missing; its part is embedded again", file=sys.stderr)
+    return None if damaged else record
 
 
 def _load(encoder: dict[str, Any], device: str) -> Encoder:
@@ -120,9 +141,11 @@ def _embed_part(
     step_counts = StepCounts(
         "embed", shard, came_in, len(kept), Counter(r.reason for r in rejected)
     )
-    write_json(
+    outputs = identities(out, shard_paths(out, shard) if kept else [])
+    write_record(
         out / "account" / f"account_{shard}.json",
-        {"account": step_counts.as_json(), "rejected": [asdict(r) for r in rejected]},
+        {"account": step_counts.as_json(), "rejected": [asdict(r) for r in rejected]}
+        | {"outputs": outputs},
     )
 
 

@@ -1,11 +1,11 @@
-"""SHA-256 of files, remembered while size and time of change stay the same."""
+"""SHA-256 of files, remembered while size, inode and times of change stay the same."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.files import sha256_bytes, sha256_file, write_text
+from clipshift.core.files import sha256_bytes, sha256_file
+from clipshift.core.output_folder import read_record, write_record
 
 
 class Hashes:
@@ -13,24 +13,22 @@ class Hashes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.known: dict[str, list[Any]] = {}
+        self.known: dict[str, list[Any]] = (read_record(path, "files") or {"files": {}})["files"]
         self.used: dict[str, list[Any]] = {}
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            self.known = dict(json.loads(path.read_text()))
 
     def of(self, path: Path) -> str:
         name, stat = str(path.resolve()), path.stat()
-        now = [stat.st_size, stat.st_mtime_ns]
+        now = [stat.st_size, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
         entry = self.known.get(name)
-        if not (isinstance(entry, list) and entry[:2] == now and len(entry) == 3):
+        if entry is None or entry[:4] != now:
             entry = [*now, sha256_file(path)]
             self.known[name] = entry
         self.used[name] = entry
-        return str(entry[2])
+        return str(entry[4])
 
     def save(self) -> None:
         """Keep what this run used."""
-        write_text(self.path, json.dumps(self.used, sort_keys=True))
+        write_record(self.path, {"files": self.used})
 
 
 def identity(value: Any) -> str:

@@ -6,8 +6,9 @@ arithmetic (exact, see there) and rule for ties (the first row) it keeps.
 """
 
 import io
+import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +20,8 @@ from tqdm import tqdm
 
 from clipshift.apps.audit.inputs import Side, half
 from clipshift.core.device import pick_device
-from clipshift.core.files import atomic
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import atomic, sha256_bytes
 from clipshift.similarity.blocks import Nearest, first_max
 
 # Stands for the similarity of images of equal bytes: above that of any two vectors, which rounding
@@ -79,6 +81,7 @@ def sweep(
     device: str,
     block_bytes: int,
     twins: Mapping[str, list[int]] = MappingProxyType({}),
+    check: Callable[[], None] = lambda: None,
 ) -> Tests:
     """Compare all training rows with all tests; continues at the last checkpoint in `folder`.
 
@@ -87,11 +90,12 @@ def sweep(
         grid: (G,) float64, ascending; similarities above which training rows are counted.
         limits: (M,) float64, each test item's similarity to the reference set.
         twins: SHA-256 -> test rows; pairs of equal bytes are IDENTICAL.
+        check: called before a checkpoint is written; raises where an input changed meanwhile.
 
     Writes `folder/tests.npz` and `folder/train-{row}.npz`, each row in exactly one of them. What
     `folder` holds must come from the same arguments (device and block size apart).
     """
-    state = _load_state(folder) or Tests(
+    state = _resume(folder) or Tests(
         0,
         np.full((len(tests), k), -np.inf),
         np.full((len(tests), k), -1, dtype=np.int64),
@@ -109,6 +113,7 @@ def sweep(
             waiting.append(engine.take(first, vectors, same, progress))
             done = first + len(vectors)
             if done - waiting[0].start >= CHECKPOINT_ROWS or done == train.rows:
+                check()
                 # In this order: a kill between the two writes the first again.
                 _save_trains(folder, waiting)
                 state = engine.state(done)
@@ -123,8 +128,9 @@ def trains(folder: Path) -> list[Path]:
 
 
 def load_trains(path: Path) -> Trains:
-    with np.load(path, allow_pickle=False) as data:
-        return Trains(int(data["start"]), *(data[n] for n in list(Trains.__annotations__)[1:]))
+    """Raises `ClipshiftError` where the file is not what was written."""
+    data = _load(path)
+    return Trains(int(data["start"]), *(data[n] for n in list(Trains.__annotations__)[1:]))
 
 
 class _Engine:
@@ -197,12 +203,26 @@ def _margin(value: torch.Tensor, limit: torch.Tensor) -> torch.Tensor:
     return torch.where(identical, (1 - limit.clamp(max=1)).clamp(min=LEAST), value)
 
 
-def _load_state(folder: Path) -> Tests | None:
-    try:
-        with np.load(folder / "tests.npz", allow_pickle=False) as data:
-            return Tests(int(data["next_row"]), *(data[n] for n in ("similarity", "row", "count")))
-    except FileNotFoundError:
+def _resume(folder: Path) -> Tests | None:
+    """The state of the last checkpoint; None where there is none, or a file of it is damaged."""
+    if not (folder / "tests.npz").exists():
         return None
+    try:
+        data = _load(folder / "tests.npz")
+        next_row, start = int(data["next_row"]), 0
+        for path in trains(folder):
+            part = load_trains(path)
+            if part.start >= next_row:
+                path.unlink()  # of a kill before its checkpoint
+            elif part.start == start:
+                start += len(part.test)
+        if start != next_row:
+            raise ClipshiftError(f"{folder} lacks a file of the rows from {start} on")
+    except ClipshiftError as error:
+        print(f"{error}; all its similarities are computed again", file=sys.stderr)
+        shutil.rmtree(folder)
+        return None
+    return Tests(next_row, *(data[n] for n in ("similarity", "row", "count")))
 
 
 def _save_trains(folder: Path, parts: list[Trains]) -> None:
@@ -215,7 +235,17 @@ def _save_trains(folder: Path, parts: list[Trains]) -> None:
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray | int]) -> None:
+    """Write an npz behind its own SHA-256."""
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    data = buffer.getvalue()
     with atomic(path) as stream:
-        stream.write(buffer.getvalue())
+        stream.write(bytes.fromhex(sha256_bytes(data)) + data)
+
+
+def _load(path: Path) -> dict[str, np.ndarray]:
+    data = path.read_bytes() if path.is_file() else b""
+    if sha256_bytes(data[32:]) != data[:32].hex():
+        raise ClipshiftError(f"{path} is damaged")
+    with np.load(io.BytesIO(data[32:]), allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -21,6 +21,7 @@ from clipshift.core.files import write_text
 # A list up to this size is part of the page; a longer one is linked as the file beside it.
 EMBEDDED_LIST = 256 << 10
 NONE = "\N{EN DASH}"
+NAME = "index.html"
 
 
 def write(
@@ -34,7 +35,7 @@ def write(
     rows, drawn = choose(found.similarity[:, 0], options.items, options.sample, options.seed)
     items = table_items(options, sides, found, reference, rows, drawn)
     uris = images(options, items)
-    path = options.out / "index.html"
+    path = options.out / NAME
     write_text(path, render(options.out, summary, items, uris))
     return path
 

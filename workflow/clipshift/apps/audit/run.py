@@ -3,6 +3,7 @@
 import importlib.metadata
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,20 @@ import numpy as np
 
 from clipshift.apps.audit import accuracy, page, tables
 from clipshift.apps.audit.embed import embed_folder, fingerprint, rejections
+from clipshift.apps.audit.folder import (
+    KIND,
+    VERSION,
+    WRITING,
+    begin,
+    check_pictures,
+    files_read,
+    identity_of,
+    is_done,
+    lists_of,
+    ours_of,
+    outputs_of,
+    pictures_of,
+)
 from clipshift.apps.audit.hashes import Hashes, identity
 from clipshift.apps.audit.inputs import Side, content, open_side
 from clipshift.apps.audit.nearest import IDENTICAL, Tests, shown, sweep
@@ -22,12 +37,17 @@ from clipshift.apps.audit.options import (
 )
 from clipshift.apps.audit.predictions import read_predictions
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, write_csv, write_json, write_text
-from clipshift.core.step import step, version_of
+from clipshift.core.file_identity import Unchanged, identities
+from clipshift.core.files import write_csv, write_json, write_text
+from clipshift.core.output_folder import (
+    MANIFEST,
+    locked,
+    read_manifest,
+    remove_left,
+    write_record,
+)
+from clipshift.core.step import step
 from clipshift.datasets.any_images import open_images
-
-# Of the step `audit`: results of another one are not taken up again.
-VERSION = version_of("apps.audit.run.audit")
 
 
 @step(version=2)
@@ -36,42 +56,57 @@ def audit(options: Options, command: list[str]) -> None:
 
     What was computed before lies in `out/work`, by the identity of what it was computed from; the
     same audit again finds its outputs unchanged and stops there.
+
+    Raises:
+        ClipshiftError: another run is writing there, or an input is unfit or changed meanwhile.
     """
-    options.out.mkdir(parents=True, exist_ok=True)
+    with locked(options.out):
+        _audit(options, command)
+
+
+def _audit(options: Options, command: list[str]) -> None:
+    before = read_manifest(options.out, KIND)
+    ours = ours_of(options, before)
     hashes = Hashes(options.out / "work/hashes.json")
+    pictures = pictures_of(options)
     folders = {side: _folder(options, side) for side in options.sides}
-    before = _done(options, folders, hashes)
-    if before:
+    if before and is_done(options, before, identity_of(options, folders, pictures, hashes)):
         print(f"{options.out / 'index.html'} is up to date; nothing to do", file=sys.stderr)
         return
     accounts = {side: _embed(options, side, folders[side]) for side in options.sides}
+    # Before anything is hashed or read, compared whenever something was.
+    unchanged = Unchanged(files_read(options, folders))
     sides = {name: open_side(name, folders[name]) for name in SIDES if name in folders}
     _same_dimension(sides)
     contents = {name: content(folders[name], hashes) for name in sides}
+    name = identity_of(options, folders, pictures, hashes)
     hashes.save()
+    check = unchanged.check
+    check()
     tests = sides["test"].matrix()
     block_bytes = _block_bytes(options, tests)
     twins = sides["test"].twins()
-    reference = _reference(options, sides, contents, tests, block_bytes, twins)
+    reference = _reference(options, sides, contents, tests, block_bytes, twins, check)
     sweep_name = {n: c["identity"] for n, c in contents.items()} | {"k": options.neighbours}
     work = _only(options.out / "work", "sweep", identity([sweep_name, VERSION]))
     found = sweep(
         sides["train"], tests, options.neighbours, tables.GRID,
         None if reference is None else reference[0], work, options.device, block_bytes, twins,
+        check,
     )  # fmt: skip
     del tests
+    begin(options, ours)
     summary = _write(options, sides, accounts, contents, hashes, found, reference, work)
     summary |= {"command": command}
     write_json(options.out / "summary.json", summary)
     written = page.write(options, summary, sides, found, reference)
-    outputs = [p.name for p in [*map(options.out.joinpath, _outputs(summary)), written]]
-    write_json(
-        options.out / "work/done.json",
-        {
-            "identity": _identity(options, folders, hashes),
-            "outputs": {name: hashes.of(options.out / name) for name in outputs},
-        },
-    )
+    check()
+    check_pictures(options, pictures)
+    outputs = [*map(options.out.joinpath, outputs_of(summary)), written]
+    files = identities(options.out, outputs)
+    remove_left(options.out, ours, files, "it is no output of this audit")
+    write_record(options.out / MANIFEST, {"kind": KIND, "identity": name, "files": files})
+    (options.out / "work" / WRITING).unlink()
     hashes.save()
     _say(options, summary)
 
@@ -80,10 +115,11 @@ def _folder(options: Options, side: str) -> Path:
     """The embedding folder of a side: the user's, or where its images are embedded."""
     where = options.sides[side]
     if where.embeddings is not None:
-        from clipshift.similarity.given import Names, as_folder
+        from clipshift.similarity.given import Names
+        from clipshift.similarity.given_copy import checked_folder
 
         names = Names(options.vectors, options.keys)
-        made = as_folder(
+        made = checked_folder(
             where.embeddings, options.out / f"work/given-{side}", options.normalise, names
         )
         for line in made.said:
@@ -95,41 +131,6 @@ def _folder(options: Options, side: str) -> Path:
         encoder = encoder | {"background": options.background}
     name = fingerprint(open_images(where.images), encoder)
     return options.out / f"work/embed-{side}-{name}-v{VERSION}"
-
-
-def _identity(options: Options, folders: dict[str, Path], hashes: Hashes) -> str:
-    """What the outputs depend on: contents, options, code."""
-    images = {
-        side: fingerprint(open_images(where.images), {})
-        for side, where in options.sides.items()
-        if where.images is not None
-    }
-    return identity(
-        {
-            "contents": {s: content(f, hashes)["identity"] for s, f in folders.items()},
-            "folders": {s: str(f) for s, f in folders.items()},
-            "pictures": images,
-            "predictions": hashes.of(options.predictions) if options.predictions else None,
-            "options": options.outcome(),
-            "encoder": options.embedder,
-            "version": VERSION,
-        }
-    )
-
-
-def _done(options: Options, folders: dict[str, Path], hashes: Hashes) -> bool:
-    """Whether the outputs of exactly this audit are there, unchanged."""
-    record = options.out / "work/done.json"
-    if not record.exists() or not all((folder / "img_emb").is_dir() for folder in folders.values()):
-        return False
-    try:
-        done = read_json(record)
-        outputs = {options.out / name: digest for name, digest in done["outputs"].items()}
-    except (ClipshiftError, KeyError, TypeError, AttributeError):
-        return False
-    if done["identity"] != _identity(options, folders, hashes):
-        return False
-    return all(path.exists() and hashes.of(path) == digest for path, digest in outputs.items())
 
 
 def _only(work: Path, kind: str, name: str) -> Path:
@@ -191,6 +192,7 @@ def _reference(
     tests: np.ndarray,
     block_bytes: int,
     twins: dict[str, list[int]],
+    check: Callable[[], None],
 ) -> tuple[np.ndarray, list[str]] | None:
     """Each test item's similarity to the reference set, and the nearest item's key."""
     if "reference" not in sides:
@@ -198,8 +200,9 @@ def _reference(
     name = identity([contents["reference"]["identity"], contents["test"]["identity"]])
     work = _only(options.out / "work", "reference", f"{name}-v{VERSION}")
     found = sweep(
-        sides["reference"], tests, 1, np.empty(0), None, work, options.device, block_bytes, twins
-    )
+        sides["reference"], tests, 1, np.empty(0), None, work, options.device, block_bytes, twins,
+        check,
+    )  # fmt: skip
     names = sides["reference"].keys_of(found.row[:, 0])
     return found.similarity[:, 0], [names[int(row)] for row in found.row[:, 0]]
 
@@ -277,15 +280,8 @@ def _removals(
     tables.write_tables(
         table, tables.removal_table(work, train, keys, options.thresholds, reference), schema
     )
-    for old in options.out.glob("remove*.txt"):
-        old.unlink()
-    lists: list[tuple[str, str, float | None]]
-    lists = [(f"remove_{t:g}.txt", tables.column_of(t), t) for t in options.thresholds]
-    lists.append(("remove.txt", tables.column_of(options.main), options.main))
-    if reference:
-        lists.append(("remove_closer_than_reference.txt", "closer_than_reference", None))
     entries = []
-    for name, column, threshold in lists:
+    for name, column, threshold in lists_of(options, reference):
         count, left_out = tables.write_list(options.out / name, table, column)
         entries.append(
             {
@@ -324,11 +320,6 @@ def _precision(sides: dict[str, Side]) -> str:
     rounded = [name for name, side in sides.items() if side.rounded]
     note = f"; the float32 vectors of {', '.join(rounded)} were rounded to float16" * bool(rounded)
     return f"dot products of float16 vectors, computed in float64 without rounding{note}"
-
-
-def _outputs(summary: dict[str, Any]) -> list[str]:
-    fixed = ["nearest.parquet", "density.parquet", "remove.parquet", "summary.json", "rejected.csv"]
-    return fixed + [entry["file"] for entry in summary["remove"]]
 
 
 def _say(options: Options, summary: dict[str, Any]) -> None:

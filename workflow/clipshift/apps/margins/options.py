@@ -33,7 +33,7 @@ def margins(
         metavar="NAME", help="Column that holds the keys.", rich_help_panel="Inputs"
     )] = None,
     k: Annotated[int, Option(
-        help="Also the k nearest points of each test image.", rich_help_panel="Neighbours"
+        min=0, help="Also the k nearest points of each test image.", rich_help_panel="Neighbours"
     )] = 0,
     grid: Annotated[list[float] | None, Option(
         metavar="S...", help="Also count points above these similarities.",
@@ -63,10 +63,12 @@ def margins(
 
 def verify(
     out: Annotated[Path, Argument(metavar="DIR", help="What `clipshift margins` wrote.")],
-    sample: Annotated[int, Option(help="Points of each shard.")] = 1000,
-    seed: Annotated[int, Option(help="Seed of their draw.")] = 0,
-) -> None:
-    """Compute a sample of finished margins again."""
+    sample: Annotated[int, Option(
+        min=1, help="Points of each shard, and test images of the neighbours, against all others."
+    )] = 1000,
+    seed: Annotated[int, Option(min=0, help="Seed of their draw.")] = 0,
+) -> None:  # fmt: skip
+    """Check every file and number of finished margins; maxima by computing a sample again."""
     from clipshift.apps.margins import run
 
     checked = run.verify(out, sample, seed)

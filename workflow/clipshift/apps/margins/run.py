@@ -1,22 +1,37 @@
-"""`clipshift margins`: margins of any embedding folder, without Snakemake; `clipshift verify`.
+"""`clipshift margins`: margins of any embedding folder, without Snakemake.
 
 Reads clip-retrieval folders and writes `OUT/{test}/{shard}.parquet`,
-`OUT/thresholds/{test}.parquet`, `OUT/certificates/{shard}.json` and `OUT/run.json`. A shard whose
-certificate fits its input is not computed again, so a killed run continues.
+`OUT/thresholds/{test}.parquet`, `OUT/certificates/{shard}.json`, `OUT/run.json` and, last,
+`OUT/manifest.json`. A shard whose certificate fits its input and its tables is not computed again,
+so a killed run continues.
 """
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from tqdm import tqdm
 
+from clipshift.apps.margins.folder import (
+    KIND,
+    Folder,
+    claim,
+    done_shard,
+    done_thresholds,
+    files_of,
+    left_shards,
+    refuse_other,
+    side_files,
+    strangers,
+    words_of,
+    write_thresholds_record,
+)
+from clipshift.apps.margins.verify import verify
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, read_parquet, write_json, write_parquet
+from clipshift.core.file_identity import Unchanged, differing, identities
+from clipshift.core.files import read_parquet, write_parquet
+from clipshift.core.output_folder import locked, read_manifest, remove_left, write_record
 from clipshift.similarity.embeddings import (
     Embeddings,
     list_shards,
@@ -25,40 +40,14 @@ from clipshift.similarity.embeddings import (
     refuse_repeats,
     shard_paths,
 )
-from clipshift.similarity.engine.exact import rounding
-from clipshift.similarity.engine.scan import Maxima, scan
-from clipshift.similarity.given import Given, Names, as_folder
-from clipshift.similarity.margins import (
-    Tests,
-    identity,
-    prepare,
-    reference_tables,
-    rows_table,
-    write_shard,
-)
+from clipshift.similarity.given import Given, Names
+from clipshift.similarity.given_copy import checked_folder
+from clipshift.similarity.margins import Tests, prepare, reference_tables, write_shard
 from clipshift.similarity.neighbours import Neighbours
 
+__all__ = ["margins", "verify"]
+
 COLUMNS = ["test_key", "similarity"]
-
-
-@dataclass(frozen=True)
-class Folder:
-    """Where a run's files lie."""
-
-    out: Path
-
-    def table(self, test: str, shard: str) -> Path:
-        return self.out / test / f"{shard}.parquet"
-
-    def thresholds(self, test: str) -> Path:
-        return self.out / "thresholds" / f"{test}.parquet"
-
-    def certificate(self, shard: str) -> Path:
-        return self.out / "certificates" / f"{shard}.json"
-
-    @property
-    def run(self) -> Path:
-        return self.out / "run.json"
 
 
 def margins(
@@ -72,178 +61,182 @@ def margins(
         pool, tests, reference: paths, or arrays: (N, D) vectors with N keys
             (`similarity.given.as_folder`, which takes `normalise` and `names`, too).
         k, grid: also write the k nearest points of each test image, and how many lie above each
-            similarity of the grid, to `OUT/{test}.neighbours.parquet` and `.density.parquet`.
+            similarity of the grid (ascending), to `OUT/{test}.neighbours.parquet` and
+            `.density.parquet`.
 
     Raises:
-        ClipshiftError: an input cannot be read; or `out` holds a run of other inputs.
+        ClipshiftError: an input cannot be read or changed meanwhile; `out` holds a run of other
+            inputs, or another run is writing there.
     """
     at = Folder(out)
     given = {"pool": pool, "reference": reference, **{f"test {n}": g for n, g in tests.items()}}
-    inputs = {name: _opened(at, name, one, normalise, names) for name, one in given.items()}
-    _claim(at, inputs)
-    embedded = {name: read_all(inputs[f"test {name}"]) for name in tests}
-    sides = _sides(at, embedded, inputs["reference"], device)
-    pool = inputs["pool"]
-    shards = list_shards(pool)
-    rows = {shard: len(open_rows(pool, shard)[0]) for shard in shards}
-    refuse_repeats(pool, shards)
-    scanner = prepare(pool, shards, sides, device, screen)
-    record: dict[str, Any] = {"rows": 0, "above_threshold": dict.fromkeys(tests, 0)}
-    with tqdm(
-        total=sum(rows.values()), desc="margins", unit=" points", unit_scale=True, mininterval=2,
-        file=sys.stderr,
-    ) as progress:  # fmt: skip
-        for shard in shards:
-            done = _done(at, pool, shard, sides)
-            if done is None:
-                tables = {name: at.table(name, shard) for name in tests}
-                done = write_shard(
-                    pool, shard, sides, scanner, tables, at.certificate(shard), progress
-                )
-            else:
-                progress.update(rows[shard])
-            record["rows"] += done["rows"]
-            for name in tests:
-                record["above_threshold"][name] += done["tests"][name]["above_threshold"]
-    if k or grid:
-        _neighbours(pool, shards, embedded, at, max(k, 1), grid or [], device)
-    return record
+    near: dict[str, Any] | None = {"k": max(k, 1), "grid": list(grid or [])} if k or grid else None
+    if near:
+        Neighbours(0, k, near["grid"])  # refuses a grid that does not ascend before hours of work
+    with locked(out):
+        _refuse_foreign(at, tests)
+        before = read_manifest(out, KIND)
+        words = words_of(given, normalise, names)
+        refuse_other(at, words)
+        inputs = {name: _opened(at, name, one, normalise, names) for name, one in given.items()}
+        return _Run(at, words, inputs, before, device).make(screen, near)
+
+
+class _Run:
+    """One run over opened inputs, in a folder that is locked."""
+
+    def __init__(
+        self, at: Folder, given: Mapping[str, Any], inputs: Mapping[str, Path],
+        before: dict[str, Any] | None, device: str,
+    ) -> None:  # fmt: skip
+        self.at, self.inputs, self.device = at, inputs, device
+        self.before, self.pool = before, inputs["pool"]
+        self.tests = [name.removeprefix("test ") for name in inputs if name.startswith("test ")]
+        self.shards = list_shards(self.pool)
+        # Taken before anything is read, compared whenever something was.
+        self.unchanged = {s: Unchanged(shard_paths(self.pool, s)) for s in self.shards}
+        sides = [p for name, p in inputs.items() if name != "pool"]
+        self.others = Unchanged(
+            path for side in sides for s in list_shards(side) for path in shard_paths(side, s)
+        )
+        self.files = side_files(inputs)
+        self.digest = claim(at, inputs, given, self.files)
+
+    def make(self, screen: Any, near: dict[str, Any] | None) -> dict[str, Any]:
+        embedded = {name: read_all(self.inputs[f"test {name}"]) for name in self.tests}
+        sides = self._sides(embedded)
+        self.others.check()
+        rows = {shard: len(open_rows(self.pool, shard)[0]) for shard in self.shards}
+        refuse_repeats(self.pool, self.shards)
+        certificates = self._certificates(rows, sides, screen)
+        pool = {shard: certificates[shard]["inputs"] for shard in self.shards}
+        files = self._neighbours(embedded, pool, near)
+        record = {
+            "rows": sum(one["rows"] for one in certificates.values()),
+            "above_threshold": {
+                name: sum(one["tests"][name]["above_threshold"] for one in certificates.values())
+                for name in self.tests
+            },
+        }
+        self._finish(record, pool, certificates, files)
+        return record
+
+    def _sides(self, embedded: dict[str, Embeddings]) -> dict[str, Tests]:
+        at = self.at
+        missing = {
+            n: tests for n, tests in embedded.items() if not done_thresholds(at, n, self.files)
+        }
+        if missing:
+            print(f"thresholds of {', '.join(missing)}", file=sys.stderr)
+            reference = read_all(self.inputs["reference"])
+            found = reference_tables(reference, missing, self.device)
+            self.others.check()
+            for name, table in found.items():
+                write_parquet(at.thresholds(name), table)
+                write_thresholds_record(at, name, self.files, len(table))
+        return {
+            n: Tests.of(t, read_parquet(at.thresholds(n), COLUMNS)) for n, t in embedded.items()
+        }
+
+    def _certificates(
+        self, rows: dict[str, int], sides: dict[str, Tests], screen: Any
+    ) -> dict[str, dict[str, Any]]:
+        at, found = self.at, {}
+        scanner = prepare(self.pool, self.shards, sides, self.device, screen)
+        with tqdm(
+            total=sum(rows.values()), desc="margins", unit=" points", unit_scale=True,
+            mininterval=2, file=sys.stderr,
+        ) as progress:  # fmt: skip
+            for shard in self.shards:
+                done = done_shard(at, self.pool, shard, sides, self.digest)
+                if done is None:
+                    tables = {name: at.table(name, shard) for name in sides}
+                    done = write_shard(
+                        self.pool, shard, sides, scanner, tables, at.certificate(shard), progress,
+                        self.unchanged[shard], {"sides": self.digest},
+                    )  # fmt: skip
+                else:
+                    self.unchanged[shard].check()
+                    progress.update(rows[shard])
+                found[shard] = done
+        return found
+
+    def _neighbours(
+        self, embedded: dict[str, Embeddings], pool: dict[str, Any], near: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """The manifest's entries of neighbours: made now, or those of the run before."""
+        before = self.before or {}
+        if near is None and before.get("neighbours") and before["pool"] == pool:
+            near = before["neighbours"]
+            paths = {p.name for name in self.tests for p in self.at.neighbours(name)}
+            files = {name: one for name, one in before["files"].items() if name in paths}
+            damaged = list(differing(self.at.out, files))
+            if not damaged:
+                return {"neighbours": near, "files": files}
+            for path in damaged:
+                self.at.say_damaged(path)
+        if near is None:
+            return {"neighbours": None, "files": {}}
+        found = {n: Neighbours(len(t.keys), near["k"], near["grid"]) for n, t in embedded.items()}
+        for shard in tqdm(self.shards, desc="neighbours", mininterval=2, file=sys.stderr):
+            vectors, keys = open_rows(self.pool, shard)
+            points = Embeddings(vectors, keys.to_pylist())
+            for name, tests in embedded.items():
+                found[name].add(points, tests, None, self.device)
+            self.unchanged[shard].check()
+        written = []
+        for name, tests in embedded.items():
+            pairs = zip(self.at.neighbours(name), found[name].tables(tests.keys), strict=True)
+            for path, table in list(pairs)[: 2 if near["grid"] else 1]:
+                write_parquet(path, table)
+                written.append(path)
+        return {"neighbours": near, "files": identities(self.at.out, written)}
+
+    def _finish(
+        self, record: dict[str, Any], pool: dict[str, Any],
+        certificates: dict[str, dict[str, Any]], neighbours: dict[str, Any],
+    ) -> None:  # fmt: skip
+        """Remove what left, and write the manifest."""
+        at = self.at
+        for unchanged in (*self.unchanged.values(), self.others):
+            unchanged.check()
+        if list_shards(self.pool) != self.shards:
+            raise ClipshiftError(f"{self.pool} got other shards meanwhile; run again")
+        thresholds = [at.thresholds(name) for name in self.tests]
+        records = [path.with_suffix(".json") for path in thresholds]
+        copies = [
+            path for name, folder in self.inputs.items() if folder == at.given(name)
+            for path in sorted(folder.rglob("*")) if path.is_file()
+        ]  # fmt: skip
+        files = identities(at.out, [at.run, *thresholds, *records, *copies])
+        files |= files_of(at, certificates) | neighbours["files"]
+        gone = [*left_shards(at, self.shards), *(self.before or {"files": {}})["files"]]
+        remove_left(at.out, gone, files, "it is no part of the pool or of this run any more")
+        for path in strangers(at, self.tests, files):
+            print(f"{path} is no file of this run; it was left alone", file=sys.stderr)
+        if at.damaged:
+            print(f"{len(at.damaged)} damaged files were made again", file=sys.stderr)
+        write_record(
+            at.manifest,
+            {"kind": KIND, "pool": pool, "neighbours": neighbours["neighbours"], **record}
+            | {"files": files},
+        )
 
 
 def _opened(at: Folder, name: str, given: Given, normalise: bool, names: Names | None) -> Path:
     """The embedding folder of an input; one of ours where the user's is none."""
-    made = as_folder(given, at.out / "given" / name.replace(" ", "-"), normalise, names)
+    made = checked_folder(given, at.given(name), normalise, names)
     for line in made.said:
         print(f"{name}: {line}", file=sys.stderr)
     return made.folder
 
 
-def _claim(at: Folder, inputs: dict[str, Path]) -> None:
-    """Refuse a folder that holds the margins of other inputs."""
-    words: dict[str, Any] = {name: str(path.resolve()) for name, path in inputs.items()}
-    # Shards of the pool are in their certificates; the other sides decide every shard.
-    words["files"] = {
-        name: {p.name: identity(p) for s in list_shards(path) for p in shard_paths(path, s)}
-        for name, path in inputs.items()
-        if name != "pool"
-    }
-    if at.run.exists() and (before := read_json(at.run)) != words:
-        changed = sorted(k for k in {*words, *before} if words.get(k) != before.get(k))
+def _refuse_foreign(at: Folder, tests: Mapping[str, Any]) -> None:
+    """Raise `ClipshiftError` where files lie at our places in a folder that no run of ours made."""
+    if at.run.exists() or at.manifest.exists() or (at.out / "certificates").is_dir():
+        return
+    if found := strangers(at, tests, {}):
         raise ClipshiftError(
-            f"{at.out} holds margins of other inputs ({', '.join(changed)} differ). Name another "
-            "--out, or delete that folder"
+            f"{at.out} holds files that no `clipshift margins` wrote ({found[0]}); name another "
+            "--out, or move them"
         )
-    write_json(at.run, words)
-
-
-def _sides(
-    at: Folder, embedded: dict[str, Embeddings], reference: Path, device: str
-) -> dict[str, Tests]:
-    missing = {n: tests for n, tests in embedded.items() if not at.thresholds(n).exists()}
-    if missing:
-        print(f"thresholds of {', '.join(missing)}", file=sys.stderr)
-        for name, table in reference_tables(read_all(reference), missing, device).items():
-            write_parquet(at.thresholds(name), table)
-    return {n: Tests.of(t, read_parquet(at.thresholds(n), COLUMNS)) for n, t in embedded.items()}
-
-
-def _done(at: Folder, pool: Path, shard: str, sides: dict[str, Tests]) -> dict[str, Any] | None:
-    """The certificate of a shard that is finished and whose input is still the same."""
-    path = at.certificate(shard)
-    if not path.exists() or not all(at.table(name, shard).exists() for name in sides):
-        return None
-    record: dict[str, Any] = read_json(path)
-    same = record["inputs"] == {p.name: identity(p) for p in shard_paths(pool, shard)}
-    return record if same and set(record["tests"]) == set(sides) else None
-
-
-def _neighbours(
-    pool: Path, shards: list[str], embedded: dict[str, Embeddings], at: Folder, k: int,
-    grid: list[float], device: str,
-) -> None:  # fmt: skip
-    found = {name: Neighbours(len(tests.keys), k, grid) for name, tests in embedded.items()}
-    for shard in tqdm(shards, desc="neighbours", mininterval=2, file=sys.stderr):
-        vectors, keys = open_rows(pool, shard)
-        points = Embeddings(vectors, keys.to_pylist())
-        for name, tests in embedded.items():
-            found[name].add(points, tests, None, device)
-    for name, tests in embedded.items():
-        near, density = found[name].tables(tests.keys)
-        write_parquet(at.out / f"{name}.neighbours.parquet", near)
-        if grid:
-            write_parquet(at.out / f"{name}.density.parquet", density)
-
-
-def verify(out: Path, sample: int, seed: int) -> dict[str, int]:
-    """Compute a seeded sample of the points of every shard again, plainly in float64.
-
-    Returns:
-        Numbers of points and of pairs that were checked.
-
-    Raises:
-        ClipshiftError: an input or the run is not there, an input changed, or a value differs.
-    """
-    at = Folder(out)
-    if not at.run.exists():
-        raise ClipshiftError(f"{at.run} is missing: `clipshift margins` writes it first")
-    words = read_json(at.run)
-    inputs = {name: Path(path) for name, path in words.items() if name != "files"}
-    _claim(at, inputs)
-    pool = inputs["pool"]
-    tests = {n.removeprefix("test "): read_all(p) for n, p in inputs.items() if n[:5] == "test "}
-    sides = {n: Tests.of(t, read_parquet(at.thresholds(n), COLUMNS)) for n, t in tests.items()}
-    _verify_thresholds(at, tests, read_all(inputs["reference"]))
-    checked = {"points": 0, "pairs": 0}
-    for shard in tqdm(list_shards(pool), desc="verify", mininterval=2, file=sys.stderr):
-        if _done(at, pool, shard, sides) is None:
-            raise ClipshiftError(
-                f"{at.certificate(shard)} or a table of the shard is missing, or its input "
-                "changed; run `clipshift margins` again"
-            )
-        vectors, keys = open_rows(pool, shard)
-        rng = np.random.default_rng([seed, len(vectors)])
-        rows = np.sort(rng.choice(len(vectors), min(sample, len(vectors)), replace=False))
-        some = vectors[rows]
-        found, counts = scan(some, [s.columns for s in sides.values()], "cpu", "none")
-        for (name, side), truth in zip(sides.items(), found, strict=True):
-            stored = read_parquet(at.table(name, shard), ["key"]).num_rows
-            if stored != len(vectors):
-                raise ClipshiftError(
-                    f"{at.table(name, shard)} has {stored} rows, not {len(vectors)}"
-                )
-            slip = rounding(vectors.shape[1], vectors.dtype == np.float16)
-            _compare(at.table(name, shard), keys.take(rows), truth, side, rows, slip)
-        checked["points"] += len(rows)
-        checked["pairs"] += counts.pairs
-    return checked
-
-
-def _verify_thresholds(at: Folder, tests: dict[str, Embeddings], reference: Embeddings) -> None:
-    wide = reference.vectors.astype(np.float64)
-    for name, some in tests.items():
-        stored = read_parquet(at.thresholds(name), COLUMNS)
-        order = np.argsort(some.keys)[:100]
-        truth = (some.vectors[order].astype(np.float64) @ wide.T).max(1)
-        if np.abs(truth - stored["similarity"].to_numpy()[:100]).max(initial=0) > 1e-12:
-            raise ClipshiftError(f"{at.thresholds(name)} disagrees with float64; delete {at.out}")
-
-
-def _compare(
-    path: Path, keys: pa.ChunkedArray, truth: Maxima, side: Tests, rows: np.ndarray, slip: float
-) -> None:
-    stored = read_parquet(path).take(rows)
-    wanted = rows_table(keys.combine_chunks(), truth, side.keys)
-    for name in wanted.column_names:
-        a, b = stored[name].to_numpy(), wanted[name].to_numpy()
-        # float64 of float32 vectors is right to `slip`; float16 ones to the last bit.
-        close = slip > 0 and name in ("max_similarity", "margin")
-        differs = np.abs(a - b) > 2e-7 if close else a != b
-        if slip > 0 and name in ("nearest_test_key", "margin_test_key"):
-            continue  # which of two columns within rounding of each other is first
-        if differs.any():
-            row = int(np.flatnonzero(differs)[0])
-            raise ClipshiftError(
-                f"{path} disagrees with float64 in {int(differs.sum())} of {len(rows)} points, "
-                f"first in row {rows[row]} (key {keys[row].as_py()!r}): {name} is {a[row]}, "
-                f"not {b[row]}. Delete the shard's tables and run `clipshift margins` again"
-            )

@@ -14,6 +14,7 @@ from typing import Any
 from clipshift.apps.robustness.results import read
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_csv, write_json
+from clipshift.core.output_folder import locked
 from clipshift.evaluation.robustness.points import Axis
 from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, Shift
 from clipshift.evaluation.robustness.sources import (
@@ -172,11 +173,12 @@ def robustness(
         )
     from clipshift.figures.robustness import draw
 
-    write_csv(out / "effective_robustness.csv", compared.rows)
-    outputs = [out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
-    draw(table, compared.shifts, cfg, outputs)
-    step_counts = table.step_counts.as_json() | {"imagenet_from_open_clip": filled}
-    write_json(out / "account.json", step_counts | {"refused": compared.refused})
+    with locked(out):
+        write_csv(out / "effective_robustness.csv", compared.rows)
+        outputs = [out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
+        draw(table, compared.shifts, cfg, outputs)
+        step_counts = table.step_counts.as_json() | {"imagenet_from_open_clip": filled}
+        write_json(out / "account.json", step_counts | {"refused": compared.refused})
     lines = [_printed(r) for r in compared.rows if r["baseline"] == cfg.baseline]
     lines += [
         f"{m}: ImageNet {100 * v:.1f} % from open_clip's own table" for m, v in filled.items()

@@ -1,0 +1,174 @@
+"""Output folders as transactions: one writer at a time, records that prove themselves, a manifest.
+
+`locked` keeps a second run out. A record is a JSON file with a digest of itself, so a damaged one
+is known. `manifest.json` lists all files of a finished run with their hashes and is written last.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import sha256_bytes, write_text
+
+LOCK = ".lock"
+MANIFEST = "manifest.json"
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
+_REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
+            errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT}  # fmt: skip
+
+
+@contextmanager
+def locked(folder: Path, reading: bool = False) -> Iterator[None]:
+    """Hold the lock of an output folder, which is made where it is missing.
+
+    The lock ends with the process, however that ends. Where the file system has no locks, it is
+    said, and the run goes on.
+
+    Args:
+        reading: nothing will be written, so a folder that cannot be written needs no lock.
+
+    Raises:
+        ClipshiftError: another run holds it (says which), or the folder cannot be written, then or
+            later in the block.
+    """
+    if reading and not folder.is_dir():
+        raise ClipshiftError(
+            f"{folder} is missing, or no folder; give the folder of a finished run"
+        )
+    if folder.exists() and not folder.is_dir():
+        raise ClipshiftError(f"{folder} cannot be written: it is no folder; name another --out")
+    with _explained(folder):
+        stream = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stream = _take(folder)
+        except OSError as error:
+            if not (reading and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)):
+                raise
+        try:
+            yield
+        finally:
+            if stream is not None:
+                with suppress(OSError):
+                    (folder / LOCK).unlink()
+                stream.close()
+
+
+def _take(folder: Path) -> IO[str]:
+    path = folder / LOCK
+    while True:
+        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _HELD:
+                said = stream.read(1000).strip() or "one that has just begun"
+                stream.close()
+                raise ClipshiftError(
+                    f"{folder} is in use by another run ({said}). Wait for it, end it, or name "
+                    "another --out"
+                ) from None
+            print(
+                f"{folder}: its file system has no locks ({error.strerror}); make sure that no "
+                "other run writes there",
+                file=sys.stderr,
+            )
+        # Its holder may have removed the file between our opening and our locking.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+                break
+        stream.close()
+    began = datetime.now().astimezone().isoformat(timespec="seconds")
+    stream.truncate(0)
+    stream.write(f"process {os.getpid()} on {socket.gethostname()} since {began}\n")
+    stream.flush()
+    return stream
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn a refusal of the file system below `folder` into an error for people."""
+    try:
+        yield
+    except OSError as error:
+        here = folder.absolute()
+        given = [n for n in (error.filename2, error.filename) if isinstance(n, (str, os.PathLike))]
+        names = [Path(n).absolute() for n in given]
+        ours = [n for n in names if n == here or here in n.parents or n in here.parents]
+        if error.errno not in _REFUSED or not ours:
+            raise
+        raise ClipshiftError(
+            f"{ours[0]} cannot be written: {error.strerror}. Mend that, or name another --out"
+        ) from error
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value."""
+    return sha256_bytes(json.dumps(value, sort_keys=True).encode())
+
+
+def json_text(value: Any) -> str:
+    """As `files.write_json` writes it: the same value gives the same bytes."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_record(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a JSON object with its digest; returns it as written."""
+    # As it is read: tuples are lists, keys are text.
+    plain = json.loads(json.dumps(dict(value)))
+    record: dict[str, Any] = plain | {"digest": digest(plain)}
+    write_text(path, json_text(record))
+    return record
+
+
+def read_record(path: Path, *keys: str) -> dict[str, Any] | None:
+    """What `write_record` wrote, without the digest; None where it is missing, damaged, or another
+    record, which lacks some of `keys`."""
+    try:
+        text = path.read_bytes().decode() if path.is_file() else "null"
+        value = json.loads(text)
+        # Each byte counts, also one that changes no value.
+        if isinstance(value, dict) and text == json_text(value):
+            said = value.pop("digest", None)
+            return value if said == digest(value) and {*keys} <= {*value} else None
+    except (OSError, ValueError, RecursionError):
+        pass
+    return None
+
+
+def read_manifest(folder: Path, kind: str) -> dict[str, Any] | None:
+    """The manifest of a finished run; None where there is none, or it is damaged (said).
+
+    Raises:
+        ClipshiftError: the folder is that of another kind of run.
+    """
+    path = folder / MANIFEST
+    found = read_record(path, "kind", "files")
+    if found is None:
+        if path.exists():
+            print(f"{path} is damaged; written again", file=sys.stderr)
+        return None
+    if found["kind"] != kind:
+        raise ClipshiftError(
+            f"{folder} holds the output of `clipshift {found['kind']}`; name another --out"
+        )
+    return found
+
+
+def remove_left(folder: Path, before: Iterable[str], now: Iterable[str], why: str) -> None:
+    """Remove files of an earlier run that are none of this one, each with a line."""
+    for name in sorted({*before} - {*now}):
+        path = folder / name
+        # Names are from a file: nothing outside the folder is touched.
+        if path.is_file() and folder.resolve() in path.resolve().parents:
+            path.unlink()
+            print(f"{path} was removed: {why}", file=sys.stderr)
