@@ -1,0 +1,146 @@
+"""Run a function in a forked child with limits, and say how it ended."""
+
+import os
+import pickle
+import resource
+import select
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipshift.core.errors import run
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of one child. `seconds` are of waiting, or of computing where other work slows it down."""
+
+    seconds: float = 10
+    resident: int = 2 * GIB  # above what the parent holds; more is a verdict
+    address: int = 3 * GIB  # above what the parent maps; more is a MemoryError
+    file: int = GIB
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a child ended.
+
+    Attributes:
+        how: value (it returned), refused (exit 1 with a message), usage (exit 2), traceback, hang,
+            memory, or signal.
+        said: the message, the traceback, or the name of the signal.
+    """
+
+    how: str
+    value: Any = None
+    said: str = ""
+    seconds: float = 0.0
+    resident: int = 0
+
+
+def isolated(function: Callable[[], Any], limits: Limits = Limits()) -> Ended:  # noqa: B008
+    """Run `function` in a child; what it returns must be plain data."""
+    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
+        before, start = _resident(), time.monotonic()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _child(function, limits, answer.fileno(), said.fileno())
+        status, used, late = _wait(child, limits.seconds)
+        resident = max(0, used.ru_maxrss * 1024 - before)
+        answer.seek(0)
+        said.seek(0)
+        found = answer.read()
+        text = said.read().decode(errors="replace")
+    seconds = time.monotonic() - start
+    how, value, more = pickle.loads(found) if found else ("", None, "")
+    if late:
+        how = "hang"
+    elif os.WIFSIGNALED(status):
+        how, more = "signal", signal.Signals(os.WTERMSIG(status)).name
+    elif not found:
+        how, more = "traceback", f"the process ended by itself: {text[-2000:]}"
+    elif resident > limits.resident or (how == "traceback" and _is_memory(more)):
+        how = "memory"
+    return Ended(how, value, more or text, seconds, resident)
+
+
+def _child(function: Callable[[], Any], limits: Limits, answer: int, said: int) -> None:
+    """Never returns."""
+    try:
+        os.setsid()
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (mapped + limits.address,) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file,) * 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        found = pickle.dumps(_outcome(function))
+        os.write(answer, found)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(0)
+
+
+def _outcome(function: Callable[[], Any]) -> tuple[str, Any, str]:
+    box: list[Any] = []
+    try:
+        run(lambda: box.append(function()))  # the product's own boundary: what a user would see
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            return "refused", None, end.code
+        if end.code in (None, 0):
+            return "value", None, ""
+        return ("usage" if end.code == 2 else "refused"), None, ""
+    except BaseException:
+        return "traceback", None, traceback.format_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return "value", box[0], ""
+
+
+def _wait(child: int, seconds: float) -> tuple[int, resource.struct_rusage, bool]:
+    """Its status and usage, and whether it was too late; its descendants are ended, too."""
+    handle, start, late = os.pidfd_open(child), time.monotonic(), False
+    while not select.select([handle], [], [], 0.5)[0]:
+        waited, computed = time.monotonic() - start, _computed(child)
+        # A busy machine is no hang: what computes has as many seconds of a processor.
+        if computed > seconds or waited > 4 * seconds or (waited > seconds > 5 * computed):
+            late = True
+            os.kill(child, signal.SIGKILL)
+            break
+    os.close(handle)
+    _, status, used = os.wait4(child, 0)
+    try:
+        os.killpg(child, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    return status, used, late
+
+
+def _computed(child: int) -> float:
+    """Seconds of a processor that a process and its finished children used."""
+    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def _is_memory(text: str) -> bool:
+    last = text.strip().splitlines()[-1]
+    return "MemoryError" in last or "bad_alloc" in last or "allocate memory" in last
