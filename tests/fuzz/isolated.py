@@ -10,6 +10,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ class Limits:
     """Of one child. `seconds` are of waiting, or of computing where other work slows it down."""
 
     seconds: float = 10
-    resident: int = 2 * GIB  # above what the parent holds; more is a verdict
+    resident: int = 2 * GIB  # above what the child begins with; more is a verdict
     address: int = 3 * GIB  # above what the parent maps; more is a MemoryError
     file: int = GIB
 
@@ -46,20 +47,29 @@ class Ended:
     resident: int = 0
 
 
-def isolated(function: Callable[[], Any], limits: Limits = Limits()) -> Ended:  # noqa: B008
-    """Run `function` in a child; what it returns must be plain data."""
+def isolated(
+    function: Callable[[], Any],
+    limits: Limits = Limits(),
+    meanwhile: Callable[[int], None] = lambda child: None,
+) -> Ended:
+    """Run `function` in a child; what it returns must be plain data.
+
+    Args:
+        meanwhile: is called with the child's id while it runs.
+    """
     with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
-        before, start = _resident(), time.monotonic()
+        start = time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
             _child(function, limits, answer.fileno(), said.fileno())
+        meanwhile(child)
         status, used, late = _wait(child, limits.seconds)
-        resident = max(0, used.ru_maxrss * 1024 - before)
         answer.seek(0)
         said.seek(0)
-        found = answer.read()
+        before, found = int.from_bytes(answer.read(8), "big"), answer.read()
+        resident = max(0, used.ru_maxrss * 1024 - before) if before else 0
         text = said.read().decode(errors="replace")
     seconds = time.monotonic() - start
     how, value, more = pickle.loads(found) if found else ("", None, "")
@@ -78,6 +88,8 @@ def _child(function: Callable[[], Any], limits: Limits, answer: int, said: int) 
     """Never returns."""
     try:
         os.setsid()
+        # A child begins with less than its parent holds: files that are mapped are not its own yet.
+        os.write(answer, _resident().to_bytes(8, "big"))
         nothing = os.open(os.devnull, os.O_RDONLY)
         os.dup2(nothing, 0)
         os.dup2(said, 1)
@@ -124,10 +136,8 @@ def _wait(child: int, seconds: float) -> tuple[int, resource.struct_rusage, bool
             break
     os.close(handle)
     _, status, used = os.wait4(child, 0)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     return status, used, late
 
 

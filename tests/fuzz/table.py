@@ -14,7 +14,9 @@ def table(found: Sequence[Verdict]) -> str:
     )
 
 
-def counted(pairs: Sequence[tuple[str, str]], verdicts: Sequence[str], first: str = "reader") -> str:
+def counted(
+    pairs: Sequence[tuple[str, str]], verdicts: Sequence[str], first: str = "reader"
+) -> str:
     """Counts of (line, column) pairs with sums."""
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for line, verdict in pairs:

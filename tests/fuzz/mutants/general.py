@@ -166,4 +166,4 @@ def swap(path: Path, chance: Random) -> None:
 def rename(path: Path, chance: Random) -> None:
     odd = ("\n", "\udcff", " ", "'", "$(id)", "[1]")
     name = f"{path.stem}{chance.choice(odd)}{path.suffix}"
-    os.rename(path, path.with_name(name))
+    path.rename(path.with_name(name))

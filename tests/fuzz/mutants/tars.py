@@ -47,8 +47,10 @@ def sized(size: int) -> bytes:
     """The field of a size, in base 256 where it is negative or large."""
     if 0 <= size < 8**11:
         return b"%011o\0" % size
-    return b"\xff" + size.to_bytes(11, "big", signed=True) if size < 0 else (
-        b"\x80" + (size % (1 << 88)).to_bytes(11, "big")
+    return (
+        b"\xff" + size.to_bytes(11, "big", signed=True)
+        if size < 0
+        else (b"\x80" + (size % (1 << 88)).to_bytes(11, "big"))
     )
 
 

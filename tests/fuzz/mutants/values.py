@@ -18,8 +18,8 @@ def png(width: int, height: int, data: bytes = b"", bits: int = 8, colour: int =
     """A PNG of any stated size."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(
-            ">I", zlib.crc32(kind + body)
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         )
 
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)

@@ -86,15 +86,18 @@ class Decode(Reader):
 
     def agrees(self, found: Any, wanted: Any) -> bool:
         """What is decoded is as Pillow decodes it; what Pillow cannot, may be refused or not."""
-        return all(
-            one is None
-            or wanted.get(name) is None
-            or (
-                one.shape == wanted[name].shape
-                and np.abs(one.astype(np.float64) - wanted[name]).max(initial=0) <= LEVELS
+        return (
+            all(
+                one is None
+                or wanted.get(name) is None
+                or (
+                    one.shape == wanted[name].shape
+                    and np.abs(one.astype(np.float64) - wanted[name]).max(initial=0) <= LEVELS
+                )
+                for name, one in found.items()
             )
-            for name, one in found.items()
-        ) and sum(one is None for one in found.values()) <= 2
+            and sum(one is None for one in found.values()) <= 2
+        )
 
 
 class Portable(Decode):

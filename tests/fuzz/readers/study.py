@@ -24,7 +24,7 @@ class _Strict(yaml.SafeLoader):
 
 
 def plainly(path: Path) -> Any:
-    return yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=_Strict)  # noqa: S506
+    return yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=_Strict)
 
 
 class Check(Reader):
@@ -154,13 +154,13 @@ class Inspect(Reader):
         found = {}
         for path in sorted((folder / "data").rglob("*.jpg")):
             if path.is_file():
-                found[path.relative_to(folder / "data").with_suffix("").as_posix()] = path.parent.name
+                found[path.relative_to(folder / "data").with_suffix("").as_posix()] = (
+                    path.parent.name
+                )
         return {"records": found, "other": 0}
 
     def agrees(self, found: Any, wanted: Any) -> bool:
         """By label and number: keys may keep their suffix."""
         there = {k.removesuffix(".jpg"): v for k, v in found["records"].items()}
         wished = {k.removesuffix(".jpg"): v for k, v in wanted["records"].items()}
-        return there.items() <= wished.items() and (
-            len(there) + found["other"] >= len(wished)
-        )
+        return there.items() <= wished.items() and (len(there) + found["other"] >= len(wished))

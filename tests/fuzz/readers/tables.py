@@ -108,7 +108,9 @@ class Results(Reader):
             })  # fmt: skip
             (folder / f"{name}.json").write_text(json.dumps(rows[-1], indent=1))
         flat = [{k: r[k] for k in ("dataset", "model", "task", "language")} for r in rows]
-        table = [r | {"model": "m2", "acc1": a / 2} for r, a in zip(flat, ACC1.values(), strict=True)]
+        table = [
+            r | {"model": "m2", "acc1": a / 2} for r, a in zip(flat, ACC1.values(), strict=True)
+        ]
         with (folder / "all.csv").open("w", newline="") as stream:
             writer = csv.DictWriter(stream, list(table[0]))
             writer.writeheader()
@@ -206,11 +208,11 @@ class Urls(Reader):
         lost = [
             u for u in wanted["parquet"] if u.startswith("http") and u not in found["rows"]
         ]  # fmt: skip
-        return there and len(lost) <= found["left_out"] and (
-            found["in"] == len(found["rows"]) + found["left_out"]
+        return (
+            there
+            and len(lost) <= found["left_out"]
+            and (found["in"] == len(found["rows"]) + found["left_out"])
         )
-
-
 
 
 class Labels(Reader):
@@ -295,7 +297,9 @@ class Released(Reader):
             for path in sorted((folder / "given" / label).glob("*.parquet")):
                 for row in pq.read_table(path).to_pylist():
                     if isinstance(row["URL"], str) and isinstance(row["TEXT"], str):
-                        labels.setdefault((row["URL"].strip(), row["TEXT"].strip()), set()).add(number)
+                        labels.setdefault((row["URL"].strip(), row["TEXT"].strip()), set()).add(
+                            number
+                        )
         found: dict[str, int] = {}
         seen: set[str] = set()
         for path in sorted((folder / "pool").glob("*.parquet")):
