@@ -21,7 +21,11 @@ def main() -> int:
     parser.add_argument("--mutants", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", help="a reader, or a group of them (default: all)")
-    parser.add_argument("--only", metavar="SEED.NUMBER", help="one mutant of a reader, in full")
+    parser.add_argument(
+        "--only",
+        metavar="SEED.NUMBER",
+        help="one mutant of a reader (or entry of the corpus), in full",
+    )
     parser.add_argument("--table", type=Path, help="write the table here, too")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", action="store_true", help="add what failed to the corpus")

@@ -18,6 +18,7 @@ from typing import Any
 from clipshift.core.errors import run
 
 GIB = 1 << 30
+SAID = 1 << 20  # bytes of output that are kept
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,22 @@ def isolated(
     Args:
         meanwhile: is called with the child's id while it runs.
     """
-    with tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as answer:
         start = time.monotonic()
         sys.stdout.flush()
         sys.stderr.flush()
+        # What it says goes through a pipe, which no limit of files concerns.
+        said, theirs = os.pipe()
         child = os.fork()
         if child == 0:
-            _child(function, limits, answer.fileno(), said.fileno())
+            _child(function, limits, answer.fileno(), theirs)
+        os.close(theirs)
         meanwhile(child)
-        status, used, late = _wait(child, limits.seconds)
+        status, used, late, text = _wait(child, limits.seconds, said)
+        os.close(said)
         answer.seek(0)
-        said.seek(0)
         before, found = int.from_bytes(answer.read(8), "big"), answer.read()
         resident = max(0, used.ru_maxrss * 1024 - before) if before else 0
-        text = said.read().decode(errors="replace")
     seconds = time.monotonic() - start
     how, value, more = pickle.loads(found) if found else ("", None, "")
     if late:
@@ -96,10 +99,13 @@ def _child(function: Callable[[], Any], limits: Limits, answer: int, said: int) 
         os.dup2(said, 2)
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + limits.address,) * 2)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file,) * 2)
+        largest = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limits.file, largest))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         found = pickle.dumps(_outcome(function))
-        os.write(answer, found)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+        with os.fdopen(answer, "wb") as stream:
+            stream.write(found)
     except BaseException:
         traceback.print_exc()
     finally:
@@ -124,10 +130,15 @@ def _outcome(function: Callable[[], Any]) -> tuple[str, Any, str]:
     return "value", box[0], ""
 
 
-def _wait(child: int, seconds: float) -> tuple[int, resource.struct_rusage, bool]:
-    """Its status and usage, and whether it was too late; its descendants are ended, too."""
+def _wait(child: int, seconds: float, said: int) -> tuple[int, resource.struct_rusage, bool, str]:
+    """Its status and usage, whether it was too late, and what it said; its descendants end, too."""
     handle, start, late = os.pidfd_open(child), time.monotonic(), False
-    while not select.select([handle], [], [], 0.5)[0]:
+    text = bytearray()
+    os.set_blocking(said, False)
+    while handle not in (ready := select.select([handle, said], [], [], 0.5)[0]):
+        # Nobody may hold the pipe any more while the process still runs: no busy waiting then.
+        if said in ready and not _drain(said, text):
+            time.sleep(0.01)
         waited, computed = time.monotonic() - start, _computed(child)
         # A busy machine is no hang: what computes has as many seconds of a processor.
         if computed > seconds or waited > 4 * seconds or (waited > seconds > 5 * computed):
@@ -138,7 +149,19 @@ def _wait(child: int, seconds: float) -> tuple[int, resource.struct_rusage, bool
     _, status, used = os.wait4(child, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
-    return status, used, late
+    while _drain(said, text):
+        pass
+    return status, used, late, text.decode(errors="replace")
+
+
+def _drain(said: int, text: bytearray) -> bool:
+    """Read what is there; whether there was anything."""
+    try:
+        data = os.read(said, 1 << 16)
+    except BlockingIOError:
+        return False
+    text += data[: max(0, SAID - len(text))]
+    return bool(data)
 
 
 def _computed(child: int) -> float:

@@ -75,19 +75,27 @@ def _replayed(bases: dict[str, Base], place: Path, entry: Path) -> Verdict:
     name = corpus.reader_of(entry)
     here = place / f"work-{os.getpid()}"
     shutil.rmtree(here, ignore_errors=True)
+    return _again(READERS[name], bases[name], here, entry)
+
+
+def _again(reader: Reader, base: Base, here: Path, entry: Path) -> Verdict:
+    """The verdict on an entry of the corpus; its input stays in `here`."""
     here.mkdir()
-    file = corpus.restore(entry, bases[name].folder, here / "input")
-    found = judge(READERS[name], bases[name], here / "input", here / "out", file)
-    _, mutant, seed = entry.stem.split("~")
-    more = {"mutant": mutant, "seed": seed, "file": file}
+    file = corpus.restore(entry, base.folder, here / "input")
+    found = judge(reader, base, here / "input", here / "out", file)
+    more = {"mutant": entry.stem.split("~")[1], "seed": entry.stem, "file": file}
     return Verdict(**(found.as_json() | more))
 
 
 def show(reader: Reader, seed: str, place: Path) -> int:
-    """One mutant in full; its input stays."""
+    """A mutant, or an entry of the corpus, in full; its input stays."""
     load()
     base = prepare(reader, place / "base")
-    found = one(reader, base, place / "work", seed)
+    entry = corpus.FOLDER / f"{seed}.json"
+    if entry.exists():
+        found = _again(reader, base, place / "work", entry)
+    else:
+        found = one(reader, base, place / "work", seed)
     print(json.dumps(found.as_json(), indent=2))
     print(found.said)
     print(f"its input: {place}/work/input; the valid one: {base.folder}")

@@ -31,7 +31,7 @@ def rows_of(path: Path) -> Rows:
         vectors = np.load(array)
         names = pq.read_table(table)["image_path"]
         names.validate(full=True)
-        keys = names.to_pylist()
+        keys = [k.decode() if isinstance(k, bytes) else k for k in names.to_pylist()]
         if len(keys) != len(vectors) or not all(isinstance(k, str) for k in keys):
             raise MustRefuse("other numbers of rows, or a key that is no text")
         vectors = vectors.astype(np.float64)

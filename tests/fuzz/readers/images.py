@@ -126,6 +126,8 @@ class Drawing(Reader):
         from clipshift.datasets.sources.render import Undrawable, render
         from clipshift.study.config.data import Rendering
 
+        if not (folder / "a.svg").is_file():
+            raise ClipshiftError("left out: no file")
         try:
             stored = render((folder / "a.svg").read_bytes(), Rendering(px=32))
         except Undrawable as reason:

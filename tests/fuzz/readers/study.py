@@ -116,14 +116,11 @@ class Tower(Reader):
 
     def truth(self, folder: Path) -> Any:
         state = torch.load(folder / "w.pt", weights_only=True)
-        found = {k: v.float().tolist() for k, v in state.items()}
-        if not all(torch.isfinite(v).all() for v in state.values()):
-            raise MustRefuse("a weight that is no number")
-        return found
+        return {k: v.float().tolist() for k, v in state.items()}
 
     def agrees(self, found: Any, wanted: Any) -> bool:
         trimmed = {re.sub(r"^(module\.|_orig_mod\.)+", "", k): v for k, v in wanted.items()}
-        return bool(found == trimmed)
+        return str(found) == str(trimmed)  # NaN is NaN
 
 
 class Inspect(Reader):
