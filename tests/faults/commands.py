@@ -23,11 +23,13 @@ class Command(ABC):
     Attributes:
         name: of the table's line.
         private: beginnings of outputs that say nothing of the result (caches, notes of time).
-        mixes: whether its outputs are of one folder that two inputs could mix in.
+        renews: whether a run over the outputs of other inputs makes them anew, or refuses; else the
+            caller sees to it (a training names its folder by what it is made from).
     """
 
     name: ClassVar[str]
     private: ClassVar[tuple[str, ...]] = ()
+    renews: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, folder: Path) -> None:
@@ -270,6 +272,7 @@ class Copy(Command):
     """The copy of a split that a training reads."""
 
     name = "step copy"
+    renews = False
 
     def build(self, folder: Path) -> None:
         write_pool(folder, {0: 6, 1: 5}, failed=0)

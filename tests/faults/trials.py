@@ -5,6 +5,7 @@ Every trial runs the command in one folder, so that paths in the outputs are equ
 
 import hashlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -119,7 +120,8 @@ class Place:
         if ended.how in ("refused", "usage"):
             if wrong := self.changes(*wholes):
                 return self.trial(fault, "DIFFERENT", f"refused, but left {wrong}: {ended.said}")
-            named = str(self.folder) in ended.said or "/dev/" in ended.said
+            # Of what is full or closed: that may be the folder of temporary files.
+            named = re.search(r"(^|\s)/\w", ended.said)
             return self.trial(fault, "refused" if named else "unnamed", ended.said)
         return self.trial(fault, ended.how, ended.said)
 
@@ -224,10 +226,12 @@ def changed(place: Place, chance: Random) -> Trial:
         assert altered.how == "value", altered.said
 
     found = place.after("changed", place.run(meanwhile=strike), place.whole, place.altered)
-    if found.is_fault:
+    if found.is_fault or not place.command.renews:
         return found
-    # The next run is one of the new input, whatever the first one left; or says that it is not.
-    second = place.after("changed", place.run(), place.altered)
+    # The next run is one of the new input, whatever the first one left; or it says that it is not.
+    ended = place.run()
+    wholes = [place.altered] if ended.how == "value" else [place.whole, place.altered]
+    second = place.after("changed", ended, *wholes)
     return second if second.is_fault else found
 
 

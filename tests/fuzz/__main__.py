@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument(
         "--only",
         metavar="SEED.NUMBER",
-        help="one mutant of a reader (or entry of the corpus), in full",
+        help="one mutant, or entry of the corpus, in full",
     )
     parser.add_argument("--table", type=Path, help="write the table here, too")
     parser.add_argument("--jobs", type=int, default=2)

@@ -219,8 +219,8 @@ class FolderPool(Reader):
         for i in range(2):
             if not (folder / f"pool/{i:05d}.tar").is_file():
                 raise MustRefuse("a tar is gone")
-            for r in pq.read_table(folder / f"pool/{i:05d}.parquet").to_pylist():
-                r = {k: v.decode() if isinstance(v, bytes) else v for k, v in r.items()}
+            for row in pq.read_table(folder / f"pool/{i:05d}.parquet").to_pylist():
+                r = {k: v.decode() if isinstance(v, bytes) else v for k, v in row.items()}
                 if not isinstance(r["key"], str) or not isinstance(r["url"], str):
                     raise MustRefuse("a key or URL that is no text")
                 if r["status"] == "success":
