@@ -68,7 +68,7 @@ class Predictions(Reader):
         for suffix in ("csv", "json", "jsonl", "parquet"):
             known: dict[str, bool] = {}
             for row in plain_rows(folder / f"p.{suffix}"):
-                key, label, predicted = (_text(row[c]) for c in ("key", "label", "predicted"))
+                key, label, predicted = (_text(row.get(c)) for c in ("key", "label", "predicted"))
                 if None in (key, label, predicted):
                     continue
                 right = label == predicted

@@ -212,11 +212,17 @@ class FolderPool(Reader):
         tars = [folder / f"pool/{i:05d}.tar" for i in range(2)]
         external_pool.write_group("web", tars, out / "00000.parquet")
         rows = read_parquet(out / "00000.parquet").to_pylist()
-        return [[r["key"], r["caption"], r["locator"]] for r in rows]
+        missing = read_json(out / "00000.json")["shard"]["missing"]
+        found = [[r["key"], r["caption"], r["locator"]] for r in rows]
+        return {"rows": found, "missing": missing}
 
     def truth(self, folder: Path) -> Any:
-        rows = []
+        rows: list[Any] = []
+        missing: list[str] = []
         for i in range(2):
+            if not (folder / f"pool/{i:05d}.parquet").exists():
+                missing.append(f"{i:05d}")  # a gap in the numbers, as the record says
+                continue
             if not (folder / f"pool/{i:05d}.tar").is_file():
                 raise MustRefuse("a tar is gone")
             for row in pq.read_table(folder / f"pool/{i:05d}.parquet").to_pylist():
@@ -227,7 +233,7 @@ class FolderPool(Reader):
                     rows.append([r["key"], r["caption"] or "", r["url"]])
         if len({r[0] for r in rows}) < len(rows):
             raise MustRefuse("a key occurs twice")
-        return rows
+        return {"rows": rows, "missing": missing}
 
 
 def seen(suffix: str, data: bytes) -> Any:
