@@ -1,5 +1,6 @@
 """Run a function in a forked child with limits, and say how it ended."""
 
+import faulthandler
 import os
 import pickle
 import resource
@@ -91,6 +92,7 @@ def _child(function: Callable[[], Any], limits: Limits, answer: int, said: int) 
     """Never returns."""
     try:
         os.setsid()
+        faulthandler.disable()  # of a test's process: a signal is a verdict here, no news
         # A child begins with less than its parent holds: files that are mapped are not its own yet.
         os.write(answer, _resident().to_bytes(8, "big"))
         nothing = os.open(os.devnull, os.O_RDONLY)
