@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.fuzz import corpus
 from tests.fuzz.reader import Reader
 from tests.fuzz.readers import READERS
-from tests.fuzz.verdicts import Base, Verdict, judge, one, prepare
+from tests.fuzz.verdicts import Base, Verdict, judge, mutated, one, prepare
 
 # What children would import again and again.
 HEAVY = (
@@ -67,7 +67,10 @@ def _fresh(bases: dict[str, Base], place: Path, keep: bool, mutant: tuple[str, s
     here = place / f"work-{os.getpid()}"
     found = one(READERS[name], bases[name], here, seed)
     if keep and found.is_fault:
-        corpus.keep(bases[name].folder, here / "input", f"{name}~{found.mutant}~{seed}")
+        # Made again: reading it may have changed it (a resume writes beside what it finds).
+        shutil.copytree(bases[name].folder, here / "kept")
+        mutated(READERS[name], here / "kept", seed)
+        corpus.keep(bases[name].folder, here / "kept", f"{name}~{found.mutant}~{seed}")
     return found
 
 

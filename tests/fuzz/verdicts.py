@@ -131,7 +131,7 @@ def _agrees(reader: Reader, value: Any, *wanted: Any) -> bool:
     return False
 
 
-def _mutated(reader: Reader, source: Path, seed: str) -> tuple[Path, str]:
+def mutated(reader: Reader, source: Path, seed: str) -> tuple[Path, str]:
     """Change a file of an input in a child (libraries that write start threads); which, and how."""
     for turn in range(20):
         chance = Random(f"{reader.name} {seed} {turn}")
@@ -149,7 +149,7 @@ def one(
     source = place / "input"
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(base.folder, source)
-    target, mutant = _mutated(reader, source, seed)
+    target, mutant = mutated(reader, source, seed)
     found = judge(reader, base, source, place / "out", target.name, limits)
     file = str(target.relative_to(source))
     return Verdict(**(found.as_json() | {"mutant": mutant, "seed": seed, "file": file}))
