@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills edits lint format plan check bench rehearsal lock clean
+.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills fuzz faults edits lint format plan check bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -72,6 +72,14 @@ SEED ?= 0
 test-kills: env ## kill the small study at random moments and compare (KILLS=50 SEED=0; about 10 minutes)
 	@place=$$(mktemp -d); trap "rm -rf $$place" EXIT; \
 	python -m tests.workflow.kills --kills $(KILLS) --seed $(SEED) --folder $$place
+
+MUTANTS ?= 2000
+fuzz: env ## read so many mutated inputs and print the table of verdicts (MUTANTS=2000 SEED=0)
+	@python -m tests.fuzz --mutants $(MUTANTS) --seed $(SEED) $(ARGS)
+
+TIMES ?= 5
+faults: env ## kill, fill the disk, change inputs ... in every command and count (TIMES=5 SEED=0)
+	@python -m tests.faults --times $(TIMES) --seed $(SEED) $(ARGS)
 
 edits: env ## what an edit of the finished mini study would make again: a table (20 dry runs)
 	@python -m tests.workflow.edits --configfile config/mini.yaml

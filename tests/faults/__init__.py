@@ -1,0 +1,1 @@
+"""Faults put into running commands and steps; `python -m tests.faults`."""
