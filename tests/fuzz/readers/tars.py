@@ -260,17 +260,15 @@ class Filter(Reader):
         return [folder / "pool/00000.tar"]
 
     def read(self, folder: Path, out: Path) -> Any:
-        from clipshift.training.tar_filter import kept_samples, write_settings
+        from clipshift.training.shards import LEFT_OUT, Shard, Shards, undecodable, write_shards
 
-        write_settings(out / "settings.json", folder / "keep.npy")
-        settings = read_json(out / "settings.json")
+        tar, keep = (str(folder / name) for name in ("pool/00000.tar", "keep.npy"))
+        write_shards(out / "shards.json", [Shard(tar, 0, 4, keep)])
         samples = [
             (s.key, {k: seen(k, v) for k, v in s.parts.items()})
-            for s in kept_samples(folder / "pool/00000.tar", settings)
+            for _, s in Shards(out / "shards.json").read(0)
         ]
-        left_out: list[str] = []
-        for path in sorted(Path(settings["undecodable"]).rglob("*.json")):
-            left_out += read_json(path)
+        left_out = list(undecodable(out / LEFT_OUT))
         return {"samples": dict(samples), "count": len(samples), "left_out": left_out}
 
     def truth(self, folder: Path) -> Any:
@@ -288,9 +286,8 @@ class Filter(Reader):
 
     @staticmethod
     def _same(parts: dict[str, Any], wished: dict[str, Any]) -> bool:
-        texts = ("txt", "json", "cls")
         images = [v for k, v in parts.items() if isinstance(v, list)]
         wanted = [v for k, v in wished.items() if isinstance(v, list)]
-        return all(parts.get(t) == wished.get(t) for t in texts) and all(
+        return parts.get("txt") == wished.get("txt") and all(
             not wanted or np.allclose(image, wanted[0], rtol=0, atol=2) for image in images
         )
