@@ -17,7 +17,7 @@ container: "envs/clipshift.sif"
 
 if not workflow.configfiles:
 
-    configfile: f"{workflow.basedir}/config/mini.yaml"
+    configfile: f"{workflow.current_basedir}/config/mini.yaml"
 
 
 include: "workflow/rules/common.smk"
