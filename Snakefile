@@ -33,10 +33,7 @@ include: "workflow/rules/figures.smk"
 
 
 onstart:
-    at.made.save(Path(os.environ[made.VARIABLE]))
-    if workflow.non_local_exec:
-        refuse_leftovers()
-    shared_folder.save(cfg)
+    begin()
 
 
 # Last on the terminal: what the jobs of this run say, and why those failed that did.

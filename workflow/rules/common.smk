@@ -15,7 +15,7 @@ if not getattr(sys.modules.get("clipshift"), "__file__", sys.path[0]).startswith
 from snakemake.exceptions import WorkflowError
 
 from clipshift.core import job_logs
-from clipshift.study import cluster, hooks, shared_folder
+from clipshift.study import cluster, contents, hooks, shared_folder
 from clipshift.study.cluster import needs
 from clipshift.study.config.figures import KINDS
 from clipshift.study.config.folders import (
@@ -110,30 +110,36 @@ def there(words, read=(".tar",)):
     return own + [ancient(file) for file in outside]
 
 
-def refuse_leftovers():
-    """Jobs of a killed run must have ended before theirs are submitted once more."""
-    try:
-        cluster.refuse_leftovers(Path.cwd())
-    except ClipshiftError as error:
-        raise WorkflowError(str(error)) from None
-
-
 def before_plan():
-    """Settings of the whole run, and what is wrong with its targets."""
+    """Settings of the whole run, what is wrong with its targets, and dates that a copy lost."""
     hooks.set_triggers(workflow, CHECKOUT)
     if workflow.is_main_process:
         hooks.check_targets(workflow, CHECKOUT, names)
+        print(contents.restore(workflow.persistence), end="", file=sys.stderr)
 
 
-hooks.before_plan(workflow, before_plan)
+def begin():
+    """What the jobs of this run, and later runs, have to know."""
+    at.made.save(Path(os.environ[made.VARIABLE]))
+    if workflow.non_local_exec:
+        # Jobs of a killed run must have ended before theirs are submitted once more.
+        try:
+            cluster.refuse_leftovers(Path.cwd())
+        except ClipshiftError as error:
+            raise WorkflowError(str(error)) from None
+    shared_folder.save(cfg)
 
 
 def tell():
-    """Print notes and errors of the jobs of this run; it began when `made` was saved."""
+    """Print notes and errors of the jobs of this run, which began when `made` was saved."""
     began = Path(os.environ.get(made.VARIABLE, ""))
     if workflow.is_main_process and began.is_file():
         since = began.stat().st_mtime
         print(job_logs.told(Path("results/logs"), since), end="", file=sys.stderr)
+        print(contents.record(workflow.persistence), end="", file=sys.stderr)
+
+
+hooks.around(workflow, before_plan, begin, tell)
 
 
 def named(sets, wildcards):

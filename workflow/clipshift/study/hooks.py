@@ -17,18 +17,34 @@ from clipshift.core.job_logs import ERROR
 from clipshift.study.targets import Names, Product, faults
 
 
-def before_plan(workflow: Any, act: Callable[[], None]) -> None:
-    """Call a function before the plan is made."""
-    build = workflow._build_dag
+def around(
+    workflow: Any, plan: Callable[[], None], start: Callable[[], None], end: Callable[[], None]
+) -> None:  # fmt: skip
+    """Call functions before the plan is made, before its first job and after its last.
+
+    Snakemake drops `onstart:`, `onsuccess:` and `onerror:` of a module.
+    """
+    build, module = workflow._build_dag, not workflow.modifier.is_main_snakefile()
 
     def checked() -> None:
         try:
-            act()
+            plan()
         except ClipshiftError as error:
             sys.exit(f"{ERROR}{error}")  # Snakemake would add where in the code it was raised
+        if module:
+            for name, ours in (("_onstart", start), ("_onsuccess", end), ("_onerror", end)):
+                setattr(workflow, name, _before(ours, getattr(workflow, name)))
         build()
 
     workflow._build_dag = checked
+
+
+def _before(ours: Callable[[], None], theirs: Callable[[Any], None]) -> Callable[[Any], None]:
+    def both(log: Any) -> None:
+        ours()
+        theirs(log)
+
+    return both
 
 
 def refuse_prefix(workflow: Any) -> None:
