@@ -38,11 +38,11 @@ onstart:
 
 # Last on the terminal: what the jobs of this run say, and why those failed that did.
 onsuccess:
-    tell()
+    tell(ok=True)
 
 
 onerror:
-    tell()
+    tell(ok=False)
 
 
 localrules:

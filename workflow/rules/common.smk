@@ -15,7 +15,7 @@ if not getattr(sys.modules.get("clipshift"), "__file__", sys.path[0]).startswith
 from snakemake.exceptions import WorkflowError
 
 from clipshift.core import job_logs
-from clipshift.study import cluster, contents, hooks, shared_folder
+from clipshift.study import cluster, contents, hooks, last_run, shared_folder
 from clipshift.study.cluster import needs
 from clipshift.study.config.figures import KINDS
 from clipshift.study.config.folders import (
@@ -128,15 +128,17 @@ def begin():
         except ClipshiftError as error:
             raise WorkflowError(str(error)) from None
     shared_folder.save(cfg)
+    last_run.begin(workflow)
 
 
-def tell():
+def tell(ok):
     """Print notes and errors of the jobs of this run, which began when `made` was saved."""
     began = Path(os.environ.get(made.VARIABLE, ""))
     if workflow.is_main_process and began.is_file():
         since = began.stat().st_mtime
         print(job_logs.told(Path("results/logs"), since), end="", file=sys.stderr)
         print(contents.record(workflow.persistence), end="", file=sys.stderr)
+        last_run.end(ok)
 
 
 hooks.around(workflow, before_plan, begin, tell)

@@ -75,7 +75,8 @@ def restore(persistence: Any) -> str:
     there = {path: entry for path, entry in entries.items() if Path(path).is_file()}
     size = sum(entry["size"] for entry in there.values()) / 1e9
     print(
-        f"results/ was copied without its dates or .snakemake: reading {len(there)} files ({size:.1f} GB)",
+        "results/ was copied without its dates or .snakemake: "
+        f"reading {len(there)} files ({size:.1f} GB)",
         file=sys.stderr,
     )
     try:
@@ -121,7 +122,9 @@ def _files() -> Iterator[Path]:
             folders[:] = [name for name in folders if name not in LEFT_OUT]
         folders.sort()
         yield from (
-            Path(folder, n) for n in sorted(names) if n[-5:] != ".part" and Path(folder, n).is_file()
+            Path(folder, n)
+            for n in sorted(names)
+            if n[-5:] != ".part" and Path(folder, n).is_file()
         )
 
 

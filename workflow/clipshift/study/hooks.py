@@ -7,6 +7,7 @@ moment the rules of every module are known, and the settings of the command line
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from clipshift.study.targets import Names, Product, faults
 
 
 def around(
-    workflow: Any, plan: Callable[[], None], start: Callable[[], None], end: Callable[[], None]
+    workflow: Any, plan: Callable[[], None], start: Callable[[], None], end: Callable[[bool], None]
 ) -> None:  # fmt: skip
     """Call functions before the plan is made, before its first job and after its last.
+
+    Args:
+        end: gets whether all jobs succeeded.
 
     Snakemake drops `onstart:`, `onsuccess:` and `onerror:` of a module.
     """
@@ -32,8 +36,9 @@ def around(
         except ClipshiftError as error:
             sys.exit(f"{ERROR}{error}")  # Snakemake would add where in the code it was raised
         if module:
-            for name, ours in (("_onstart", start), ("_onsuccess", end), ("_onerror", end)):
-                setattr(workflow, name, _before(ours, getattr(workflow, name)))
+            workflow._onstart = _before(start, workflow._onstart)
+            workflow._onsuccess = _before(partial(end, True), workflow._onsuccess)
+            workflow._onerror = _before(partial(end, False), workflow._onerror)
         build()
 
     workflow._build_dag = checked
@@ -108,6 +113,8 @@ def _products_of(rule: Any) -> Iterator[Product]:
 
     for file in rule.products():
         constraints = {
-            m["name"]: m["constraint"] for m in WILDCARD_REGEX.finditer(str(file)) if m["constraint"]
+            m["name"]: m["constraint"]
+            for m in WILDCARD_REGEX.finditer(str(file))
+            if m["constraint"]
         }
         yield Product(strip_wildcard_constraints(str(file)), constraints)

@@ -169,7 +169,7 @@ def _nearly(
 def _told(
     product: Product, found: Mapping[str, str], blamed: Sequence[str], names: Names
 ) -> tuple[float, str]:  # fmt: skip
-    """How near a file is that the study makes, and what is wrong with the one that was asked for."""
+    """How near a file is that the study makes, and what is wrong with the given one."""
     sentences, total, right = [], 0.0, dict(found)
     for wildcard in blamed:
         value, values = found[wildcard], names.examples(product, wildcard, right)
