@@ -205,9 +205,10 @@ def status(
     """What runs, how far it is, what is missing, and the last errors."""
     from clipshift.apps.runs import command
     from clipshift.apps.runs import status as runs_status
+    from clipshift.study import last_run
 
     folder = directory or Path()
-    own = command.read(folder) is None or configfile
+    own = configfile or last_run.read(folder) is None
     words = command.options(configfile or [], profile, directory) if own else []
     print(runs_status.status(folder, targets or [], words))
 

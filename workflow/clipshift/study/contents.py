@@ -113,7 +113,7 @@ def _lost(entry: Entry, persistence: Any) -> bool:
 
 
 def _is_same(file: Path, entry: Entry) -> bool:
-    return file.stat().st_size == entry["size"] and sha256_file(file) == entry["sha256"]
+    return bool(file.stat().st_size == entry["size"] and sha256_file(file) == entry["sha256"])
 
 
 def _files() -> Iterator[Path]:
