@@ -1,6 +1,7 @@
 """What runs in a folder, how far it is, what is left to make, and the last errors."""
 
 import re
+import shlex
 import subprocess
 import time
 from collections import Counter
@@ -61,7 +62,7 @@ def _process(folder: Path, run: Run | None) -> Iterator[str]:
         else:
             end = f"process {run.pid} on {run.host}, which cannot be asked from here"
         yield f"Last run, begun {age} ago: {end}"
-        yield f"  snakemake {' '.join(run.words())}"
+        yield f"  {shlex.join(['snakemake', *run.words()])}"
     if not alive and (left := orphans(folder)):
         yield f"Jobs go on without Snakemake: process {numbers(left)}"
     if locked(folder):
