@@ -252,7 +252,7 @@ def test_run_status_unlock_resume(tmp_path: Path) -> None:
 
     # One that lives, here as far as its command line and its folder tell.
     alive = subprocess.Popen(
-        [sys.executable, "-c", "import time; time.sleep(60)", "x/snakemake"], cwd=folder
+        [sys.executable, "-c", "import time; time.sleep(600)", "x/snakemake"], cwd=folder
     )
     try:
         for verb in ("unlock", "resume"):

@@ -65,6 +65,7 @@ os.environ[SEARCHED] = os.pathsep.join(
 )
 
 try:
+    hooks.refuse_colon(CHECKOUT)
     hooks.refuse_prefix(workflow)
     cfg = parse_config(config, [Path(f) for f in workflow.configfiles])
     if workflow.is_main_process:

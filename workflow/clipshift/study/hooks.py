@@ -52,6 +52,18 @@ def _before(ours: Callable[[], None], theirs: Callable[[Any], None]) -> Callable
     return both
 
 
+def refuse_colon(checkout: Path) -> None:
+    """
+    Raises:
+        ClipshiftError: jobs could not be told where their code is.
+    """
+    if os.pathsep in str(checkout):
+        raise ClipshiftError(
+            f"{checkout}: Python separates folders by {os.pathsep!r}, so that jobs would not find "
+            "their code there; rename the folder"
+        )
+
+
 def refuse_prefix(workflow: Any) -> None:
     """Paths in parameters, and those that are written together with others, get no prefix.
 
