@@ -23,8 +23,8 @@ RECORD = RESULTS / "studies/contents.jsonl"
 LEFT_OUT = {"logs", "benchmarks", "work", "studies"}
 # What the end of a run may take for reading new files; the rest is read at the end of the next.
 SECONDS = 600
-# Archives and some file systems round dates.
-ROUNDED = 2 * 10**9
+# In nanoseconds. Archives and some file systems round dates to whole seconds, even ones, or less.
+SECOND = 10**9
 # Files that a message lists.
 SHOWN = 3
 # Of Snakemake's record of a job: what decides whether it runs again.
@@ -104,7 +104,9 @@ def _copied() -> bool:
     """Whether the record has another date than the one that it says."""
     with RECORD.open() as stream:
         written = json.loads(stream.readline())["written"]
-    return abs(RECORD.stat().st_mtime_ns - int(written)) > ROUNDED
+    date = RECORD.stat().st_mtime_ns
+    rounded = SECOND // 1000 if date % SECOND else 2 * SECOND
+    return abs(date - int(written)) > rounded
 
 
 def _lost(entry: Entry, persistence: Any) -> bool:
