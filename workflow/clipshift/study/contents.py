@@ -23,7 +23,7 @@ RECORD = RESULTS / "studies/contents.jsonl"
 LEFT_OUT = {"logs", "benchmarks", "work", "studies"}
 # What the end of a run may take for reading new files; the rest is read at the end of the next.
 SECONDS = 600
-# In nanoseconds. Archives and some file systems round dates to whole seconds, even ones, or less.
+# In nanoseconds. Archives and some file systems round dates to whole seconds, even ones, or microseconds.
 SECOND = 10**9
 # Files that a message lists.
 SHOWN = 3
@@ -105,7 +105,7 @@ def _copied() -> bool:
     with RECORD.open() as stream:
         written = json.loads(stream.readline())["written"]
     date = RECORD.stat().st_mtime_ns
-    rounded = SECOND // 1000 if date % SECOND else 2 * SECOND
+    rounded = SECOND // 10**6 if date % SECOND else 2 * SECOND
     return abs(date - int(written)) > rounded
 
 
