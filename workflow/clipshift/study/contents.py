@@ -23,7 +23,7 @@ RECORD = RESULTS / "studies/contents.jsonl"
 LEFT_OUT = {"logs", "benchmarks", "work", "studies"}
 # What the end of a run may take for reading new files; the rest is read at the end of the next.
 SECONDS = 600
-# In nanoseconds. Archives and some file systems round dates to whole seconds, even ones, or microseconds.
+# In nanoseconds. Archives and some file systems round dates: to two seconds, or to microseconds.
 SECOND = 10**9
 # Files that a message lists.
 SHOWN = 3

@@ -13,7 +13,7 @@ from clipshift.core import job_logs
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.costs import base_rule
 from clipshift.study.last_run import Run, read
-from clipshift.study.plan import duration
+from clipshift.study.plan import duration, refusal
 
 # Files, and jobs, that are named.
 SHOWN = 12
@@ -113,9 +113,7 @@ def _left(done: "subprocess.CompletedProcess[str]") -> list[str]:
         ClipshiftError: Snakemake refuses the targets or the configuration.
     """
     if done.returncode:
-        at = done.stderr.find(job_logs.ERROR)
-        said = done.stderr[at + len(job_logs.ERROR) :] if at >= 0 else done.stderr[-2000:]
-        raise ClipshiftError(said.strip())
+        raise ClipshiftError(refusal(done.stdout + done.stderr))
     rows = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 5]
     rows = [row for row in rows if row[0] != "output_file"]
     left = [row for row in rows if row[5] != "no update"]
