@@ -28,13 +28,14 @@ class Records:
 
 
 A, B, FOLDER, NOBODYS = "results/a.txt", "results/b/b.txt", "results/d", "results/README.md"
+TIMES = "results/benchmarks/a.tsv"
 
 
 @pytest.fixture
 def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Records:
     """Three made files, `b` after `a`, the third in an output folder, recorded."""
     monkeypatch.chdir(tmp_path)
-    for number, name in enumerate((A, B, f"{FOLDER}/deep/c.txt", NOBODYS)):
+    for number, name in enumerate((A, B, f"{FOLDER}/deep/c.txt", NOBODYS, TIMES)):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).write_text(name)
         os.utime(name, (1000 + number, 1000 + number))
@@ -68,6 +69,7 @@ def test_equal_content_gets_its_date_and_its_record(records: Records, kept: bool
     there = records if kept else Records()
     assert contents.restore(there) == "All are as they were recorded\n"
     assert dates() == [1000, 1001, 1002]
+    assert Path(TIMES).stat().st_mtime == 1004
     assert there.of.keys() == {A, B, FOLDER}
     assert there.of[A].params == ["1"]
     assert contents.restore(there) == ""
@@ -83,7 +85,7 @@ def test_other_content_is_new_whatever_its_date(records: Records) -> None:
     copy()
     Path(A).write_text(A.upper())  # of the same size
     os.utime(A, (10, 10))
-    assert f"2 are as they were recorded; of other content, so new: {A}\n" == contents.restore(
+    assert f"3 are as they were recorded; of other content, so new: {A}\n" == contents.restore(
         records
     )
     assert dates()[0] > 1_000_000_000 and dates()[1:] == [1001, 1002]

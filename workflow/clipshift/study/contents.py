@@ -20,7 +20,9 @@ from clipshift.core.files import sha256_file, write_text
 RESULTS = Path("results")
 RECORD = RESULTS / "studies/contents.jsonl"
 # Below results: what no job declares as its output.
-LEFT_OUT = {"logs", "benchmarks", "work", "studies"}
+LEFT_OUT = {"logs", "work", "studies"}
+# Without records, but their dates count as those of outputs.
+BENCHMARKS = RESULTS / "benchmarks"
 # What the end of a run may take for reading new files; the rest is read at the end of the next.
 SECONDS = 600
 # In nanoseconds. Archives and some file systems round dates: to two seconds, or to microseconds.
@@ -46,7 +48,8 @@ def record(persistence: Any, seconds: float = SECONDS) -> str:
     for file, stat in sorted(files, key=lambda item: item[1].st_size):
         entry = known.get(str(file))
         if entry is None or (entry["size"], entry["date"]) != (stat.st_size, stat.st_mtime_ns):
-            if not (jobs := _jobs(file, persistence)):
+            jobs = _jobs(file, persistence)
+            if not jobs and BENCHMARKS not in file.parents:
                 continue
             if time.monotonic() > until:
                 left.append(stat.st_size)
@@ -70,7 +73,8 @@ def restore(persistence: Any) -> str:
     Returns a text for people.
     """
     entries = _read()
-    if not entries or not (_copied() or _lost(next(iter(entries.values())), persistence)):
+    made = next((entry for entry in entries.values() if entry["jobs"]), None)
+    if made is None or not (_copied() or _lost(made, persistence)):
         return ""
     there = {path: entry for path, entry in entries.items() if Path(path).is_file()}
     size = sum(entry["size"] for entry in there.values()) / 1e9
