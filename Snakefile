@@ -17,7 +17,7 @@ container: "envs/clipshift.sif"
 
 if not workflow.configfiles:
 
-    configfile: f"{workflow.basedir}/config/mini.yaml"
+    configfile: f"{workflow.current_basedir}/config/mini.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -33,19 +33,16 @@ include: "workflow/rules/figures.smk"
 
 
 onstart:
-    at.made.save(Path(os.environ[made.VARIABLE]))
-    if workflow.non_local_exec:
-        refuse_leftovers()
-    shared_folder.save(cfg)
+    begin()
 
 
 # Last on the terminal: what the jobs of this run say, and why those failed that did.
 onsuccess:
-    tell()
+    tell(ok=True)
 
 
 onerror:
-    tell()
+    tell(ok=False)
 
 
 localrules:

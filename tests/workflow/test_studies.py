@@ -63,7 +63,7 @@ def test_another_study_that_means_something_else_by_a_name_is_stopped(folder: Pa
     assert "delete its record: results/studies/test.json" in text
     snakemake(folder, "--", TARGET, config=other, check=False)
     assert (folder / TARGET).stat().st_mtime_ns == before
-    assert [f.name for f in (folder / "results/studies").iterdir()] == ["test.json"]
+    assert [f.name for f in (folder / "results/studies").glob("*.json")] == ["test.json"]
 
 
 def test_deleting_its_record_gives_the_names_of_a_study_away(folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_job_asks_no_other_study(folder: Path) -> None:
     job = ["--mode", "remote", "--no-hooks", "--nolock", "--allowed-rules", "set_prompts"]
     (folder / TARGET).unlink()
     snakemake(folder, *job, "--", TARGET, config=other)
-    assert [f.name for f in (folder / "results/studies").iterdir()] == ["test.json"]
+    assert [f.name for f in (folder / "results/studies").glob("*.json")] == ["test.json"]
 
 
 @pytest.mark.parametrize("profile", ["profiles/local", "slurm"])

@@ -12,11 +12,6 @@
 HOME = dom.home
 
 
-wildcard_constraints:
-    classifier=NAME,
-    clean=NAME,
-
-
 rule domain_labels:
     """Labels of a data set: by its sources, or by people."""
     input:

@@ -3,10 +3,19 @@ import os
 import sys
 from pathlib import Path
 
+# Planning runs this checkout's code as its jobs do, whichever one is installed.
+CHECKOUT = Path(str(workflow.current_basedir)).parents[1]
+sys.path.insert(0, f"{CHECKOUT}/workflow")
+if not getattr(sys.modules.get("clipshift"), "__file__", sys.path[0]).startswith(
+    f"{CHECKOUT}/"
+):
+    for module in [m for m in sys.modules if m.split(".")[0] == "clipshift"]:
+        del sys.modules[module]
+
 from snakemake.exceptions import WorkflowError
 
 from clipshift.core import job_logs
-from clipshift.study import cluster, shared_folder
+from clipshift.study import cluster, contents, hooks, last_run, shared_folder
 from clipshift.study.cluster import needs
 from clipshift.study.config.figures import KINDS
 from clipshift.study.config.folders import (
@@ -42,6 +51,7 @@ from clipshift.study.layout.report import (
 from clipshift.study.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUSTNESS
 from clipshift.study.layout.study import Layout
 from clipshift.core.step import RUN, call
+from clipshift.study.targets import Names
 from clipshift.study.wildcards import NAME, pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
@@ -50,10 +60,12 @@ cluster.prepare(shell)
 # Steps run this checkout's code, also in a container, whose image has a copy of its day.
 SEARCHED = "PYTHONPATH"
 os.environ[SEARCHED] = os.pathsep.join(
-    [f"{workflow.basedir}/workflow", *filter(None, [os.environ.get(SEARCHED)])]
+    [f"{CHECKOUT}/workflow", *filter(None, [os.environ.get(SEARCHED)])]
 )
 
 try:
+    hooks.refuse_colon(CHECKOUT)
+    hooks.refuse_prefix(workflow)
     cfg = parse_config(config, [Path(f) for f in workflow.configfiles])
     if workflow.is_main_process:
         print(shared_folder.check(cfg), end="", file=sys.stderr)
@@ -68,6 +80,7 @@ if workflow.is_main_process:
     )
 dom = DomainLayout(at)
 causes = Causes(at)
+names = Names(Evaluations(at))
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.
 os.environ[DATA_VARIABLE] = cfg.data
@@ -97,20 +110,38 @@ def there(words, read=(".tar",)):
     return own + [ancient(file) for file in outside]
 
 
-def refuse_leftovers():
-    """Jobs of a killed run must have ended before theirs are submitted once more."""
-    try:
-        cluster.refuse_leftovers(Path.cwd())
-    except ClipshiftError as error:
-        raise WorkflowError(str(error)) from None
+def before_plan():
+    """Settings of the whole run, what is wrong with its targets, and dates that a copy lost."""
+    hooks.set_triggers(workflow, CHECKOUT)
+    if workflow.is_main_process:
+        hooks.check_targets(workflow, CHECKOUT, names)
+        print(contents.restore(workflow.persistence), end="", file=sys.stderr)
 
 
-def tell():
-    """Print notes and errors of the jobs of this run; it began when `made` was saved."""
+def begin():
+    """What the jobs of this run, and later runs, have to know."""
+    at.made.save(Path(os.environ[made.VARIABLE]))
+    if workflow.non_local_exec:
+        # Jobs of a killed run must have ended before theirs are submitted once more.
+        try:
+            cluster.refuse_leftovers(Path.cwd())
+        except ClipshiftError as error:
+            raise WorkflowError(str(error)) from None
+    shared_folder.save(cfg)
+    last_run.begin(workflow)
+
+
+def tell(ok):
+    """Print notes and errors of the jobs of this run, which began when `made` was saved."""
     began = Path(os.environ.get(made.VARIABLE, ""))
     if workflow.is_main_process and began.is_file():
         since = began.stat().st_mtime
         print(job_logs.told(Path("results/logs"), since), end="", file=sys.stderr)
+        print(contents.record(workflow.persistence), end="", file=sys.stderr)
+        last_run.end(ok)
+
+
+hooks.around(workflow, before_plan, begin, tell)
 
 
 def named(sets, wildcards):
@@ -119,16 +150,7 @@ def named(sets, wildcards):
 
 
 wildcard_constraints:
-    package=NAME,
-    source=NAME,
-    pool=NAME,
-    testset=NAME,
-    dataset=NAME,
-    encoder=NAME,
-    split=NAME,
-    model=NAME,
+    **{wildcard: pattern(known) for wildcard, known in names.named.items()},
     seed=r"\d+",
     shard=r"\d{5}",
     group=r"\d{5}",
-    base=NAME,
-    figure=NAME,

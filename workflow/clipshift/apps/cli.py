@@ -19,11 +19,21 @@ from clipshift.apps.labelling.options import Options as Label
 from clipshift.apps.labelling.options import released
 from clipshift.apps.margins.options import margins, verify
 from clipshift.apps.robustness.options import robustness
-from clipshift.apps.verbs import Verb, of_fields
+from clipshift.apps.verbs import PASSED, Passing, Verb, of_fields
 from clipshift.core.errors import run
 
 STUDY = [Path(__file__).parents[3] / "config/mini.yaml"]
 
+# Options of the verbs that run the workflow.
+Targets = Annotated[list[str] | None, Argument(help="Files to make (default: the whole study).")]
+Configurations = Annotated[list[Path] | None, Option(
+    metavar="FILE...", help="Configurations; several are merged.",
+    show_default="config/mini.yaml, or the profile's",
+)]  # fmt: skip
+Profile = Annotated[str, Option(metavar="NAME", help="local, slurm, or a folder of your own.")]
+Folder = Annotated[Path | None, Option(
+    metavar="DIR", help="Where results/ lies.", show_default="the current folder"
+)]  # fmt: skip
 # Options of the verbs that read a data set.
 FormatName = Annotated[
     str | None,
@@ -40,10 +50,12 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-def verb(name: str, *examples: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def verb(
+    name: str, *examples: str, cls: type[Verb] = Verb
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a function as a verb; its help ends with the examples."""
     text = "\n\n".join(["Examples:" if len(examples) > 1 else "Example:", *examples])
-    return app.command(name, cls=Verb, epilog=text)
+    return app.command(name, cls=cls, epilog=text)
 
 
 def _version(asked: bool) -> None:
@@ -154,6 +166,65 @@ def plan(
     from clipshift.study.plan import preview
 
     print(preview(targets or [], configfile, data, directory, gpus))
+
+
+@verb(
+    "run", "clipshift run", "clipshift run results/eval/near_sketch_40.json",
+    "clipshift run --configfile config/laion400m.yaml --profile slurm -- --set-resources "
+    "train:runtime=1440", cls=Passing,
+)  # fmt: skip
+def run_study(
+    context: typer.Context,
+    targets: Targets = None,
+    configfile: Configurations = None,
+    profile: Profile = "local",
+    directory: Folder = None,
+    cores: Annotated[str | None, Option(
+        metavar="N", help="Cores of this machine.", show_default="all; on a cluster its profile's"
+    )] = None,
+    dry_run: Annotated[bool, Option("--dry-run", "-n", help="What would run.")] = False,
+) -> None:  # fmt: skip
+    """Run a study by Snakemake; what stands behind -- are further options of Snakemake."""
+    from clipshift.apps.runs import command
+
+    passed = [*["--dry-run"] * dry_run, *context.meta[PASSED]]
+    words = command.options(configfile or [], profile, directory, cores, passed)
+    command.start([*words, "--", *targets] if targets else words)
+
+
+@verb("resume", "clipshift resume", "clipshift resume --directory studies/my_study")
+def resume(directory: Folder = None) -> None:
+    """Run again what was killed or failed, with the same arguments; unlock its folder first."""
+    from clipshift.apps.runs import command
+
+    command.resume(directory or Path())
+
+
+@verb("status", "clipshift status", "clipshift status results/eval/near_sketch_40.json")
+def status(
+    targets: Targets = None, configfile: Configurations = None, profile: Profile = "local",
+    directory: Folder = None,
+) -> None:  # fmt: skip
+    """What runs, how far it is, what is missing, and the last errors."""
+    from clipshift.apps.runs import command
+    from clipshift.apps.runs import status as runs_status
+    from clipshift.study import last_run
+
+    folder = directory or Path()
+    own = configfile or last_run.read(folder) is None
+    words = command.options(configfile or [], profile, directory) if own else []
+    print(runs_status.status(folder, targets or [], words))
+
+
+@verb("unlock", "clipshift unlock", "clipshift unlock --directory studies/my_study")
+def unlock(
+    directory: Folder = None, configfile: Configurations = None, profile: Profile = "local"
+) -> None:
+    """Remove the lock of a run that was killed; refused while that run lives."""
+    from clipshift.apps.runs import command
+
+    words = command.options(configfile or [], profile, directory)
+    print(command.unlock(directory or Path(), words))
 
 
 @verb(

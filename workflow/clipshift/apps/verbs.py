@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from clipshift.core.errors import ClipshiftError
 
+PASSED = "clipshift.passed"
 _OPTION = re.compile(r"-[-A-Za-z]")  # -1 and -.5 are values
 
 
@@ -35,6 +36,15 @@ class Verb(TyperCommand):
             return super().invoke(ctx)
         except EOFError as error:  # click takes it for Ctrl-D, and hides where it comes from
             raise RuntimeError("a file ended early") from error
+
+
+class Passing(Verb):
+    """A verb that passes what stands behind `--` on, in `ctx.meta[PASSED]`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[PASSED] = args[end + 1 :]
+        return super().parse_args(ctx, args[:end])
 
 
 def single_values(

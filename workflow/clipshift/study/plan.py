@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.job_logs import ERROR
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.load import load
@@ -84,8 +85,14 @@ def dry_run(words: Sequence[str]) -> str:
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ClipshiftError(f"the dry run failed:\n{(done.stdout + done.stderr)[-3000:]}")
+        raise ClipshiftError(refusal(done.stdout + done.stderr))
     return done.stdout + done.stderr
+
+
+def refusal(output: str) -> str:
+    """Why Snakemake refused a plan: our sentence, or the end of what it said."""
+    _, mark, said = output.rpartition(ERROR)
+    return said.strip() if mark else f"the dry run failed:\n{output[-3000:]}"
 
 
 def summarise(cfg: Config, output: str) -> list[Line]:

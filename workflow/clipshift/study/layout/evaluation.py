@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from clipshift.study.config.causes import LinearHead, PromptHead, Subset, asked, evaluations
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.study import Layout
-from clipshift.study.wildcards import NAME, pattern
+from clipshift.study.wildcards import pattern
 
 
 class Evaluated(NamedTuple):
@@ -58,15 +58,15 @@ class Evaluations:
 
     def pattern(self) -> str:
         """Wildcard pattern of evaluations, of any seed."""
-        block = self.cfg.causes
+        block, split = self.cfg.causes, f"(?:{pattern(self.cfg.splits)})"
         controlled = [n for n, m in block.models.items() if m.objective != "simclr"]
-        plain = rf"{NAME}-(?:{pattern([*self.cfg.models, *controlled])})-s\d+"
-        with_head = rf"{NAME}-(?:{pattern([*self.cfg.models, *block.models])})-s\d+"
+        plain = rf"{split}-(?:{pattern([*self.cfg.models, *controlled])})-s\d+"
+        with_head = rf"{split}-(?:{pattern([*self.cfg.models, *block.models])})-s\d+"
         return rf"{plain}|{with_head}-(?:{pattern(block.heads)})"
 
     def exported(self) -> str:
         """Wildcard pattern of the evaluations that CLIP_benchmark and open_clip could have made."""
-        return rf"{NAME}-(?:{pattern(self.cfg.models)})-s\d+"
+        return rf"(?:{pattern(self.cfg.splits)})-(?:{pattern(self.cfg.models)})-s\d+"
 
     def sets(self, evaluation: str) -> list[str]:
         """Test sets that a run is evaluated on where one job makes all: those of its figures, too.

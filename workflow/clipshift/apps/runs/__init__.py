@@ -1,0 +1,1 @@
+"""`clipshift run`, `resume`, `status`, `unlock`: Snakemake with the options of this checkout."""
