@@ -22,7 +22,6 @@ from pydantic import BeforeValidator
 
 from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,29 +119,15 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a table; a missing column or a broken file names the file.
 
     Raises:
-        ClipshiftError: not a parquet file, or `columns` are not all there.
+        ClipshiftError: not a parquet file, a damaged one, or `columns` are not all there.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from clipshift.core.parquet import parquet_file, require_columns
 
-    try:
-        present = pq.read_schema(path).names
-        missing = [c for c in columns or [] if c not in present]
-        if missing:
-            raise ClipshiftError(f"{path} lacks the columns {missing}; it has {present}")
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError:  # a defect of the workflow, not of the file
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "parquet", error) from error
-
-
-def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:
-    """The error of a file that is not of its kind: what it is instead, where that is known."""
-    if (why := explain(path)) and f"{kind} file" not in why:
-        return ClipshiftError(f"{path} is not a readable {kind} file; it {why}")
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ClipshiftError(f"{path} is not a readable {kind} file: {said}; get it again")
+    with parquet_file(path) as file:
+        require_columns(path, file.schema_arrow, columns or file.schema_arrow.names)
+        table = file.read(columns)
+        table.validate(full=True)  # text that is not UTF-8; offsets out of its memory
+    return table
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:
