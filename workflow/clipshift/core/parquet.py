@@ -30,6 +30,7 @@ def schema_of(path: Path) -> pa.Schema:
         ClipshiftError: as `parquet_file`.
     """
     with parquet_file(path) as file:
+        _ = file.schema_arrow.names  # decoded here: they may be damaged
         return file.schema_arrow
 
 

@@ -32,7 +32,7 @@ from clipshift.core.files import (
     write_npy_parts,
     write_parquet,
 )
-from clipshift.core.parquet import parquet_file, schema_of
+from clipshift.core.parquet import parquet_file, require_columns, schema_of
 from clipshift.core.step import step
 from clipshift.datasets.identity import AGREE, Joined, digest, form, urls_of
 from clipshift.datasets.identity import join as join_rows
@@ -106,6 +106,7 @@ def _write_index(
                 f"{file} lacks the column {join!r}; it has {there}. The encoder's `join` may name "
                 f"another of {sorted(JOINS)}"
             )
+        require_columns(file, schema_of(file), [join])
     with reading(files):
         types = dict(row[:2] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall())
         columns = {

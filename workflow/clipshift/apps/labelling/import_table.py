@@ -42,6 +42,7 @@ class Source:
         scan: what a query reads them from.
         columns: {name: duckdb's type}.
         left_out: rows that are none, by reason.
+        twice: names of several columns, in lower case.
         class_names: {column: names} where the files give names to numbers (Hugging Face's
             ClassLabel).
     """
@@ -52,6 +53,7 @@ class Source:
     columns: dict[str, str]
     class_names: dict[str, list[str]]
     left_out: Counter[str]
+    twice: set[str]
 
     def column(self, role: str, given: dict[str, str]) -> str | None:
         """The column of a role: the one that is given, or the first known name.
@@ -70,7 +72,15 @@ class Source:
         return next((lower[name] for name in ROLES[role] if name in lower), None)
 
     def text(self, column: str, key: bool = False) -> str:
-        """SQL: one of the columns as text (see `database.text_of`)."""
+        """SQL: one of the columns as text (see `database.text_of`).
+
+        Raises:
+            ClipshiftError: it is none, or two columns have its name: to a query, case is nothing.
+        """
+        if column.lower() in self.twice:
+            raise ClipshiftError(
+                f"{self.files[0]}: two columns are called {column!r} but for case; rename one"
+            )
         return text_of(column, self.columns[column], self.files[0], key)
 
     def lacks(self, roles: tuple[str, ...]) -> ClipshiftError:
@@ -102,10 +112,14 @@ def source_of(name: str, folder: Path, db: duckdb.DuckDBPyConnection) -> Source:
         raise ClipshiftError(f"{folder} mixes csv and json; give one of the files")
     columns: dict[str, str] = {}
     left_out: Counter[str] = Counter()
+    twice: set[str] = set()
     scans = []
     for file in files:
         scans.append(_scan(file, db, left_out))
         found = _describe(file, scans[-1], db)
+        if KINDS[file.suffix.lower()] == "parquet":
+            names = Counter(name.lower() for name in schema_of(file).names)
+            twice |= {name for name, count in names.items() if count > 1}
         if columns and set(found) != set(columns):
             odd = sorted(set(found) ^ set(columns))
             raise ClipshiftError(
@@ -116,7 +130,7 @@ def source_of(name: str, folder: Path, db: duckdb.DuckDBPyConnection) -> Source:
         scan = parquet(files)
     else:
         scan = "(" + " UNION ALL BY NAME ".join(f"FROM {scan}" for scan in scans) + ")"
-    return Source(name, tuple(files), scan, columns, _class_names(files[0]), left_out)
+    return Source(name, tuple(files), scan, columns, _class_names(files[0]), left_out, twice)
 
 
 def _scan(file: Path, db: duckdb.DuckDBPyConnection, left_out: Counter[str]) -> str:

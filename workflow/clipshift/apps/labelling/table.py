@@ -154,7 +154,7 @@ def consensus(labels: pa.Table, ties: str = "ambiguous") -> Consensus:
         given[row["key"]].append(row)
     rows, counts, tied = [], Counter[str](), []
     for key in sorted(given):
-        label, how = _decide(given[key])
+        label, how = decide([(row["annotator"], row["label"]) for row in given[key]])
         counts[how] += 1
         if label is None:
             tied.append(key)
@@ -169,14 +169,18 @@ def consensus(labels: pa.Table, ties: str = "ambiguous") -> Consensus:
     return Consensus(label_table(rows), counts, tied)
 
 
-def _decide(rows: list[dict[str, Any]]) -> tuple[int | None, str]:
-    """The label of one key, None for a tie, and what decided it."""
-    for row in rows:
-        if row["annotator"] == ADJUDICATED:
-            return row["label"], "adjudicated"
-    votes = Counter(row["label"] for row in rows).most_common()
-    if len(rows) == 1:
-        return votes[0][0], "one annotator"
+def decide(given: list[tuple[str | None, int]]) -> tuple[int | None, str]:
+    """The label of one key, None for a tie, and what decided it.
+
+    Args:
+        given: annotators and their labels.
+    """
+    for annotator, label in given:
+        if annotator == ADJUDICATED:
+            return label, "adjudicated"
+    if len(given) == 1:
+        return given[0][1], "one annotator"
+    votes = Counter(label for _, label in given).most_common()
     if len(votes) == 1:
         return votes[0][0], "all agree"
     if votes[0][1] == votes[1][1]:

@@ -256,6 +256,7 @@ def _arrow(file: Path) -> Iterator[pa.RecordBatchReader]:
 def _schema(file: Path) -> pa.Schema:
     if file.suffix.lower() == ".arrow":
         with _arrow(file) as reader:
+            _ = reader.schema.names  # decoded here: they may be damaged
             return reader.schema
     return schema_of(file)
 

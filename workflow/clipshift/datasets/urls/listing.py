@@ -20,6 +20,7 @@ from clipshift.core.csv_file import CsvFile, open_csv
 from clipshift.core.database import count, database, literal, parquet, reading, text_of
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, write_json
+from clipshift.core.parquet import require_columns, schema_of
 from clipshift.core.readable import require_file
 from clipshift.core.step import step
 from clipshift.datasets.identity import form, is_url
@@ -168,6 +169,7 @@ def _read_parquet(db: duckdb.DuckDBPyConnection, file: Path, columns: tuple[str,
         types = {row[0]: row[1] for row in described}
         if not set(columns) <= set(types):
             raise lacking(file, columns, list(types))
+        require_columns(file, schema_of(file), columns)
         url, caption = (text_of(column, types[column], file) for column in columns)
         db.execute(f"INSERT INTO given SELECT {form('url', url)}, {caption} FROM {source}")
 
