@@ -139,8 +139,9 @@ def _converted(
 ) -> np.ndarray:
     if normalise:
         wide = chunk.astype(np.float64)
-        norms = np.linalg.norm(wide, axis=1, keepdims=True)
-        return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1), dtype=dtype)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no number is said when read
+            norms = np.linalg.norm(wide, axis=1, keepdims=True)
+            return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1), dtype=dtype)
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(chunk, dtype=dtype)
     inexact = ~((found.astype(chunk.dtype) == chunk) | np.isnan(chunk)).all(1)

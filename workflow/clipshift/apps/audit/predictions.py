@@ -297,6 +297,8 @@ def _columns(path: Path) -> Columns:
     try:
         with gzip.open(path) if packed else path.open("rb") as stream:
             data = stream.read(MOST + 1)
+        if not data:
+            raise ClipshiftError(f"{path} is empty: get it again")
         if len(data) > MOST:
             raise ValueError(f"it holds more than {MOST >> 20} MiB of text")
         content = data.decode("utf-16" if data[:2] in _UTF_16 else "utf-8-sig")
