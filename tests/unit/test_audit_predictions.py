@@ -143,7 +143,7 @@ def test_repeats(tmp_path: Path) -> None:
         ("p.json", "3", "expected a list of rows"),
         ("p.json", "[" * 100_000, "not a readable json file"),
         ("p.jsonl", "[1]\n", "a row is no object"),
-        ("p.csv", "", "neither a column key"),
+        ("p.csv", "", "is empty"),
         ("p.parquet", "version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         ("p.parquet", "<!DOCTYPE html>\n", "web page"),
         ("p.json", "<html></html>", "web page"),

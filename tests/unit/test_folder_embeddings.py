@@ -99,7 +99,7 @@ def test_a_join_that_finds_nothing_says_so(tmp_path: Path) -> None:
     ("spoil", "message"),
     [
         (lambda f: write_parts(f, VECTORS, image_path=[*KEYS[:-1], KEYS[0]]), "occurs twice"),
-        (lambda f: write_parts(f, VECTORS, url=KEYS), "no readable column 'image_path'"),
+        (lambda f: write_parts(f, VECTORS, url=KEYS), "lacks the column 'image_path'"),
         (lambda f: shard_paths(f, "9")[1].unlink(), "metadata_9.parquet is missing"),
         (lambda f: write_npy(shard_paths(f, "9")[0], VECTORS[:3]), "3 vectors, but 0 rows"),
         (lambda f: write_npy(shard_paths(f, "9")[0], np.zeros((0, 3), np.float16)), "dimensions"),

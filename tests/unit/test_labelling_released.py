@@ -183,7 +183,7 @@ def test_columns_of_other_names_and_what_is_missing(data: Path, tmp_path: Path) 
     ):
         released(data, [Subset("odd", 0)], pool, out)
     odd.write_bytes(b"PAR1 no")
-    with pytest.raises(ClipshiftError, match=r"part.parquet cannot be read as a table"):
+    with pytest.raises(ClipshiftError, match=r"part.parquet is not a readable parquet file"):
         released(data, [Subset("odd", 0)], pool, out)
 
 

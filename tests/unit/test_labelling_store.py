@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from clipshift.apps.labelling import store as stored
 from clipshift.apps.labelling.store import Conflict, Store, journal_path
 from clipshift.apps.labelling.table import SCHEMA, consensus, label_table, read_all, read_labels
 from clipshift.core.errors import ClipshiftError
@@ -305,3 +306,81 @@ def test_consensus_of_every_kind() -> None:
     assert dropped.table["key"].to_pylist() == ["alone", "equal", "most", "settled"]
     # What was made before is no vote.
     assert consensus(pa.concat_tables([table, made.table])).table.equals(made.table)
+
+
+def test_a_table_that_holds_every_label_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither at the start nor at the end: of many labels that takes seconds."""
+    store = Store(tmp_path / "labels.parquet")
+    store.set("a", "ann", 0, None, "1")
+    store.close()
+    made: list[int] = []
+    real = stored.table_bytes
+    monkeypatch.setattr(stored, "table_bytes", lambda table: made.append(len(table)) or real(table))
+    Store(store.out).close()
+    assert made == []
+    store = Store(store.out)
+    store.set("b", "ann", 1, None, "2")
+    store.write()
+    store.write()
+    store.close()
+    assert made == [2] and rows(store.out) == [("a", 0, "ann"), ("b", 1, "ann")]
+    store.out.unlink()
+    Store(store.out).close()
+    assert made == [2, 2] and len(rows(store.out)) == 2
+
+
+def test_a_label_given_while_the_table_is_made_is_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "labels.parquet")
+    store.set("a", "ann", 0, None, "1")
+    real = stored.table_bytes
+
+    def slow(table: pa.Table) -> bytes:
+        if len(table) == 1:
+            store.set("b", "ann", 1, None, "2")  # nobody waits for the table
+        return real(table)
+
+    monkeypatch.setattr(stored, "table_bytes", slow)
+    store.write()
+    assert rows(store.out) == [("a", 0, "ann")]
+    Store(store.out).close()  # as after a kill: the journal says what the table lacks
+    assert rows(store.out) == [("a", 0, "ann"), ("b", 1, "ann")]
+
+
+def test_tables_are_those_of_the_plain_way(tmp_path: Path) -> None:
+    store = Store(tmp_path / "labels.parquet")
+    given = [("b", "ann", 1), ("a", "", 0), ("a", "ben", 2), ("ä", "ann", 0), ("B", "ann", 2)]
+    for number, (key, name, label) in enumerate(given):
+        store.set(key, name, label, None, str(number), concept=key, source=None)
+    plain = label_table(
+        {"key": k, "annotator": a or None, "label": i, "concept": k, "source": None}
+        for k, a, i in given
+    )
+    assert store.table().equals(plain)
+    store.close()
+    assert store.out.read_bytes() == stored.table_bytes(plain)
+
+
+def test_an_undo_of_nothing_that_is_repeated_takes_nothing_back(tmp_path: Path) -> None:
+    store = Store(tmp_path / "labels.parquet")
+    assert store.undo("ann", "1") is None
+    store.set("a", "ann", 0, None, "2")
+    assert store.undo("ann", "1") is None  # its answer was lost, and it was sent again
+    assert store.label_of("a", "ann") == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b'{"op":"label"}', b"[" * 100_000, b'"op"', b'{"op":"undo","id":"x","key":"a","annotator":"n",'
+     b'"label":null,"was":1,"concept":null,"source":null}', b'1,{"op":"write","sha256":"a"}'],
+)  # fmt: skip
+def test_a_damaged_line_is_named(tmp_path: Path, line: bytes) -> None:
+    store = Store(tmp_path / "labels.parquet")
+    store.set("a", "ann", 0, None, "1")
+    with journal_path(store.out).open("ab") as journal:
+        journal.write(line + b"\n")
+    with pytest.raises(ClipshiftError, match="line 2 is damaged"):
+        Store(store.out)

@@ -112,5 +112,5 @@ def test_files_that_are_no_list(tmp_path: Path, name: str, data: bytes, message:
 
 def test_a_column_of_lists_is_no_text(tmp_path: Path) -> None:
     pq.write_table(pa.table({"url": ["http://1"], "caption": [["a", "b"]]}), tmp_path / "a.parquet")
-    with pytest.raises(ClipshiftError, match=r"'caption' is no text but VARCHAR\[\]"):
+    with pytest.raises(ClipshiftError, match=r"'caption' is VARCHAR\[\], no text"):
         make(tmp_path, tmp_path / "a.parquet")

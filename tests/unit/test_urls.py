@@ -268,7 +268,7 @@ def test_lists_that_are_none(tmp_path: Path, text: str, message: str) -> None:
         make_list(tmp_path / "a.csv", tmp_path)
     assert not (tmp_path / "list.parquet").exists()
     (tmp_path / "b.parquet").write_bytes(b"torn")
-    with pytest.raises(ClipshiftError, match=r"b\.parquet is not readable"):
+    with pytest.raises(ClipshiftError, match=r"b\.parquet is not a readable parquet file"):
         make_list(tmp_path / "b.parquet", tmp_path)
 
 

@@ -429,3 +429,97 @@ def test_labels_are_given_as_fast_as_a_person_types(
     until(page, "document.querySelectorAll('.pending').length === 0")
     assert time.monotonic() - start < 20
     assert len(server.stop()) == 24  # all but the one that cannot be decoded
+
+
+def test_keys_pressed_before_a_page_is_shown_label_nothing_and_are_told(
+    server: Page, opened: Callable[..., Any]
+) -> None:
+    """The old page is still on the screen, and the new one was not seen."""
+    page = opened(server.url)
+    for key in "012012":
+        page.keyboard.press(key)
+    expect(page, 5, 2)
+    held: list[Any] = []
+    page.route("**/api/page*", lambda route: held.append(route))  # noqa: PLW0108
+    page.keyboard.press("ArrowRight")
+    for key in "012012012":  # those of the old page have these labels already
+        page.keyboard.press(key)
+    until(page, "document.getElementById('notice').textContent.startsWith('9 keys not used')")
+    assert page.locator("#grid").get_attribute("aria-busy") == "true"
+    while held:
+        held.pop().continue_()
+    page.unroute("**/api/page*")
+    on_page(page, 2)
+    assert page.locator("#notice").text_content().startswith("9 keys not used")
+    assert page.locator("#grid").get_attribute("aria-busy") is None
+    page.keyboard.press("1")
+    expect(page, 25, 1)
+    expected = {(f"p-{i:02d}", "ann"): i % 3 for i in range(6)} | {("p-25", "ann"): 1}
+    assert server.stop() == expected
+
+
+def test_a_page_is_shown_though_the_server_takes_longer_than_the_page_waits_to_ask(
+    server: Page, opened: Callable[..., Any]
+) -> None:
+    page = opened(server.url)
+    asked: list[str] = []
+
+    def slow(route: Any) -> None:
+        asked.append(route.request.url)
+        page.wait_for_timeout(3000)
+        route.continue_()
+
+    page.route("**/api/page*", slow)
+    page.keyboard.press("ArrowRight")
+    on_page(page, 2)
+    assert len(asked) <= 2
+
+
+def test_tiles_say_what_is_saved_and_a_failing_server_is_asked_again(
+    server: Page, opened: Callable[..., Any]
+) -> None:
+    page = opened(server.url)
+    answers = [500, 503, 507, 403]
+    sent: list[str] = []
+
+    def fail(route: Any) -> None:
+        sent.append(route.request.post_data)
+        if answers:
+            route.fulfill(status=answers.pop(), json={"error": "not now"})
+        else:
+            route.continue_()
+
+    assert tile(page, 0).get_attribute("data-saved") == "saved"
+    page.route("**/api/label", fail)
+    page.keyboard.press("1")
+    page.wait_for_selector(".tile[data-key='p-00'][data-saved='saving']")
+    assert "saving" in tile(page, 0).get_attribute("aria-label")
+    page.wait_for_selector("#trouble:not([hidden])")
+    while answers:
+        if page.locator("#retry").is_visible():
+            page.locator("#retry").click()
+        page.wait_for_timeout(30)
+    page.wait_for_selector(".tile[data-key='p-00'][data-saved='saved'][data-label='1']")
+    page.wait_for_selector("#trouble[hidden]", state="attached")
+    assert len(sent) == 5 and len(set(sent)) == 1  # one request, with its number, five times
+    assert server.stop() == {("p-00", "ann"): 1}
+
+
+def test_a_refused_label_is_shown_as_not_saved(server: Page, opened: Callable[..., Any]) -> None:
+    page = opened(server.url)
+    page.evaluate("window.setInterval = () => 0")
+    page.route("**/api/page*", lambda route: route.abort())
+    page.route(
+        "**/api/label", lambda route: route.fulfill(status=422, json={"error": "no such image"})
+    )
+    page.keyboard.press("1")
+    page.wait_for_selector(".tile[data-key='p-00'][data-saved='unsaved']")
+    assert "not saved: no such image" in tile(page, 0).get_attribute("aria-label")
+    assert page.evaluate(
+        "(() => { const e = new Event('beforeunload', { cancelable: true });"
+        " window.dispatchEvent(e); return e.defaultPrevented; })()"
+    )
+    page.unroute("**/api/page*")
+    page.evaluate("window.dispatchEvent(new Event('focus'))")
+    page.wait_for_selector(".tile[data-key='p-00'][data-saved='saved'][data-label='']")
+    assert server.stop() == {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TextIO, cast
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain, unpacker
+from clipshift.core.sniff import explain, regular_file, unpacker
 
 SEPARATORS = "\t,;|"
 QUOTES = "quotes that are not those of csv"
@@ -130,6 +130,7 @@ def open_csv(path: Path, is_value: Callable[[str], bool]) -> CsvFile:
     Raises:
         ClipshiftError: no file of text, it is damaged or empty, or two columns have one name.
     """
+    csv.field_size_limit(CELL)
     with _text(path) as stream:
         start = _Lines(stream)
         start.skip_excel()
@@ -140,7 +141,7 @@ def open_csv(path: Path, is_value: Callable[[str], bool]) -> CsvFile:
     separator = _separator(lines)
     names = next(csv.reader([first], delimiter=separator))
     header = not any(map(is_value, names))
-    columns = [n.strip() for n in names] if header else [str(i) for i in range(len(names))]
+    columns = [_name(n) for n in names] if header else [str(i) for i in range(len(names))]
     if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
         raise ClipshiftError(f"{path}: two columns are called {twice[0]!r}; rename one")
     found = CsvFile(path, separator, True, columns, header)
@@ -148,6 +149,12 @@ def open_csv(path: Path, is_value: Callable[[str], bool]) -> CsvFile:
         return found
     bare = CsvFile(path, separator, False, columns, header)
     return max(found, bare, key=_good)
+
+
+def _name(cell: str) -> str:
+    """A column's name as a data base takes it: bytes that are not UTF-8, and NUL, as escapes."""
+    name = cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return name.strip().replace("\0", "\\x00")
 
 
 def _separator(lines: list[str]) -> str:
@@ -172,6 +179,7 @@ def _good(file: CsvFile) -> int:
 @contextmanager
 def _text(path: Path) -> Iterator[TextIO]:
     """Its text, decompressed, without the mark of its encoding and Excel's first line."""
+    regular_file(path)
     try:
         with ExitStack() as stack:
             file = stack.enter_context(path.open("rb"))

@@ -14,12 +14,16 @@ from pathlib import Path
 import duckdb
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import unreadable
+from clipshift.core.parquet import batches
+from clipshift.core.readable import unreadable
 
 Paths = Sequence[Path]
 
 # Where nobody says how much the job has.
 ALONE = "8GB"
+# Types of columns that are no text, and those that name no row.
+_NESTED = ("STRUCT", "MAP", "UNION", "JSON", "VARIANT")
+_NO_KEY = ("FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN", "DATE", "TIME", "INTERVAL", "BIT")
 # What makes a path a pattern for duckdb.
 _PATTERN = set("*?[")
 
@@ -62,14 +66,11 @@ def database(memory: str | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
                 f"a query over the tables needs more than {most} of memory ({said}); run the job "
                 "with more, e.g. --set-resources RULE:mem_mb=128000"
             ) from error
-        if isinstance(error, duckdb.IOException | duckdb.InvalidInputException) or (
-            type(error) is duckdb.Error  # of damaged files, without a class of its own
-        ):
-            named = next((Path(p) for p in re.findall(r"[\"']([^\"']+)[\"']", said)), Path())
-            if named.is_file():
-                raise unreadable(named, named.suffix[1:] or "table", error) from error
-            raise ClipshiftError(f"a table cannot be read: {said}; make it again") from error
-        raise
+        if not is_of_a_file(error):
+            raise
+        if named := _named(said):
+            raise unreadable(named, named.suffix[1:] or "table", error) from error
+        raise ClipshiftError(f"a table cannot be read: {said}; make it again") from error
 
 
 def _disk_is_full(said: str) -> bool:
@@ -78,8 +79,47 @@ def _disk_is_full(said: str) -> bool:
 
 
 def is_of_a_file(error: duckdb.Error) -> bool:
-    """Whether an error is the fault of a file that is read, not of memory or disk."""
-    return not (isinstance(error, duckdb.OutOfMemoryException) or _disk_is_full(str(error)))
+    """Whether an error is the fault of a file that is read, not of memory, disk or a query."""
+    if isinstance(error, duckdb.OutOfMemoryException) or _disk_is_full(str(error)):
+        return False
+    ours = isinstance(error, duckdb.ProgrammingError)
+    return not ours or isinstance(error, duckdb.InvalidInputException)
+
+
+@contextmanager
+def reading(files: Paths) -> Iterator[None]:
+    """Faults of files in the queries of the block, as an error that names the file.
+
+    duckdb names it only for some of them.
+
+    Raises:
+        ClipshiftError: as said.
+    """
+    try:
+        yield
+    except duckdb.Error as error:
+        if not is_of_a_file(error):
+            raise
+        said = str(error).splitlines()[0]
+        file = _named(said) or next(filter(_is_damaged, files), files[0])
+        raise unreadable(file, file.suffix[1:] or "table", error) from error
+
+
+def _named(said: str) -> Path | None:
+    """The file that an error of duckdb's names."""
+    quoted = (Path(path) for path in re.findall(r"[\"']([^\"']+)[\"']", said))
+    return next((path for path in quoted if path.is_absolute() and path.is_file()), None)
+
+
+def _is_damaged(file: Path) -> bool:
+    if file.suffix.lower() != ".parquet":
+        return False
+    try:
+        for _ in batches(file, 1 << 16):
+            pass
+    except ClipshiftError:
+        return True
+    return False
 
 
 def count(db: duckdb.DuckDBPyConnection, rest: str, what: str = "count(*)") -> int:
@@ -114,6 +154,34 @@ def literal(path: Path | str) -> str:
     "'o''b.parquet'"
     """
     return "'{}'".format(str(path).replace("'", "''"))
+
+
+def text_of(column: str, kind: str, where: Path, key: bool = False) -> str:
+    """SQL: a column of a table of strangers as text; bytes are read as UTF-8.
+
+    Args:
+        kind: its type as duckdb names it.
+        key: whether rows are found by it: then it is text or whole numbers, and bytes that are not
+            UTF-8 are an error of the query, else escapes.
+
+    Raises:
+        ClipshiftError: it is no text.
+
+    >>> text_of("a", "BIGINT", Path("t.parquet"))
+    '"a"::VARCHAR'
+    """
+    name = identifier(column)
+    if is_nested(kind) or (key and kind.startswith(_NO_KEY)):
+        said = kind if len(kind) <= 60 else f"{kind[:57]}..."
+        raise ClipshiftError(f"{where}: the column {column!r} is {said}, no text")
+    if kind != "BLOB":
+        return f"{name}::VARCHAR"
+    return f"decode({name})" if key else f"coalesce(TRY(decode({name})), {name}::VARCHAR)"
+
+
+def is_nested(kind: str) -> bool:
+    """Whether duckdb's type is of lists or structures."""
+    return kind.endswith("]") or kind.startswith(_NESTED)
 
 
 def identifier(name: str) -> str:

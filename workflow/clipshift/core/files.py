@@ -22,7 +22,7 @@ from pydantic import BeforeValidator
 
 from clipshift.core.brace_ranges import spread_all
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain, not_a_file
+from clipshift.core.sniff import special
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     A kill or a full disk leaves the old file (or none), never half of a new one.
     """
     if path.exists() and not path.is_file():  # a device would be replaced by a file
-        raise ClipshiftError(f"{path} {not_a_file(path)}; name another file to write")
+        raise ClipshiftError(f"{path} {special(path)}; name another file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -116,7 +116,8 @@ def read_json(path: Path) -> Any:
     Raises:
         ClipshiftError: it is none.
     """
-    _refuse_other(path)
+    if path.exists() and (what := special(path)):
+        raise ClipshiftError(f"{path} {what}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -165,36 +166,15 @@ def read_parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
     """Read a table; a missing column or a broken file names the file.
 
     Raises:
-        ClipshiftError: not a parquet file, or `columns` are not all there.
+        ClipshiftError: not a parquet file, a damaged one, or `columns` are not all there.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from clipshift.core.parquet import parquet_file, require_columns
 
-    try:
-        _refuse_other(path)
-        present = pq.read_schema(path).names
-        missing = [c for c in columns or [] if c not in present]
-        if missing:
-            raise ClipshiftError(f"{path} lacks the columns {missing}; it has {present}")
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError:  # a defect of the workflow, not of the file
-        raise
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(path, "parquet", error) from error
-
-
-def _refuse_other(path: Path) -> None:
-    """Refuse what would be read without end, or never."""
-    if what := not_a_file(path):
-        raise ClipshiftError(f"{path} {what}")
-
-
-def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:
-    """The error of a file that is not of its kind: what it is instead, where that is known."""
-    if (why := explain(path)) and f"{kind} file" not in why:
-        return ClipshiftError(f"{path} is not a readable {kind} file; it {why}")
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ClipshiftError(f"{path} is not a readable {kind} file: {said}; get it again")
+    with parquet_file(path) as file:
+        require_columns(path, file.schema_arrow, columns or file.schema_arrow.names)
+        table = file.read(columns)
+        table.validate(full=True)  # text that is not UTF-8; offsets out of its memory
+    return table
 
 
 def write_npy(path: Path, array: np.ndarray) -> None:

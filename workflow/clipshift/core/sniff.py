@@ -35,7 +35,7 @@ _PAGE = (b"<!doctype html", b"<html", b"<?xml")
 # Kinds of files that are never opened: reading them may wait for ever, never end, or do something.
 _SPECIAL = {
     stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a FIFO (a named pipe)",
+    stat.S_IFIFO: "a pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -104,23 +104,3 @@ def explain(path: Path) -> str | None:
     if head.lstrip().lower().startswith(_PAGE):
         return "is a web page or XML, as a failed download leaves it: get the file again"
     return None
-
-
-# What is at a path, where it is not a file, and would be read without end, or never.
-_OTHER = (
-    (stat.S_ISDIR, "is a folder, not a file"),
-    (stat.S_ISFIFO, "is a pipe, not a file: write what it carries to a file first"),
-    (stat.S_ISCHR, "is a device, not a file"),
-    (stat.S_ISBLK, "is a device, not a file"),
-    (stat.S_ISSOCK, "is a socket, not a file"),
-)
-
-
-def not_a_file(path: Path) -> str | None:
-    """What a path is instead of a file; None: a file. It continues as `explain` does.
-
-    Raises:
-        OSError: nothing is there, or it may not be seen.
-    """
-    mode = path.stat().st_mode
-    return next((what for is_kind, what in _OTHER if is_kind(mode)), None)

@@ -8,7 +8,7 @@ from typing import Any, cast
 import yaml
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain, not_a_file
+from clipshift.core.sniff import explain, regular_file
 
 # The parser in C is ten times faster; every job of a study reads its configuration.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -60,9 +60,7 @@ def read_yaml(path: Path) -> Any:
 
 def _text(path: Path) -> str:
     try:
-        if what := not_a_file(path):
-            raise ClipshiftError(f"{path} {what}")
-        if path.stat().st_size > MOST_BYTES:
+        if regular_file(path).stat().st_size > MOST_BYTES:
             raise ClipshiftError(f"{path} is larger than {MOST_BYTES >> 20} MiB; is it YAML?")
         data = path.read_bytes()
     except OSError as error:

@@ -8,14 +8,36 @@
   const KEYS = { 0: 0, 1: 1, 2: 2, n: 0, r: 1, a: 2, x: null, Delete: null, Backspace: null };
   const REFRESH = 2000; // ms
   const RETRY = 1000; // ms
+  const PATIENCE = 10000; // ms until a request is given up and sent again
+  const PAGE_PATIENCE = 120000; // a page may have its images looked for in large tars
+  const FINAL = [400, 404, 409, 413, 415, 422]; // answers after which it is not sent again
   const at = (id) => document.getElementById(id);
   const annotator = document.body.dataset.annotator;
   const state = { view: "label", page: 0, at: 0, found: null, focus: true };
   // Requests that the server has not confirmed. They survive a reload; sent twice, they act once.
   const place = `queue ${location.pathname}`;
-  const queue = JSON.parse(sessionStorage.getItem(place) || "[]");
-  const keep = () => sessionStorage.setItem(place, JSON.stringify(queue));
+  const kept = () => {
+    try {
+      const found = JSON.parse(sessionStorage.getItem(place) || "[]");
+      return Array.isArray(found) ? found : [];
+    } catch {
+      return [];
+    }
+  };
+  const queue = kept();
+  const keep = () => {
+    try {
+      sessionStorage.setItem(place, JSON.stringify(queue));
+    } catch {
+      // No room: they stay in this tab's memory, and leaving it is warned of.
+    }
+  };
+  const failed = new Map(); // key -> why its last label is not on the server's disk
+  let turning = false; // another page is asked for: what is seen is no more what a key is meant for
+  let missed = 0; // keys that were pressed meanwhile
+  let wake = () => {}; // ends the pause before the next try
   let sending = false;
+  let loading = 0; // questions for a page without an answer yet
   let asked = 0; // number of the last question for a page: an older answer is of no use
 
   const make = (name, className, text) => {
@@ -28,10 +50,18 @@
   const notice = (text) => { at("notice").textContent = text; };
   const trouble = (text) => {
     at("trouble").hidden = !text;
-    if (at("trouble").textContent !== (text || "")) at("trouble").textContent = text || "";
+    if (at("what").textContent !== (text || "")) at("what").textContent = text || "";
+    at("retry").hidden = !queue.length;
   };
-  // Of requests: unique, so that one whose answer was lost and that is sent again acts once.
-  const identity = () => [...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(36)).join("-");
+  const pause = () => new Promise((done) => {
+    wake = done;
+    setTimeout(done, RETRY);
+  });
+  const ask = (url, patience, more) => fetch(url, { signal: AbortSignal.timeout(patience), ...more });
+  // Of requests: unique and numbered, so that one whose answer was lost and that is sent again acts
+  // once.
+  let sequence = 0;
+  const identity = () => [++sequence, ...crypto.getRandomValues(new Uint32Array(4))].map((n) => n.toString(36)).join("-");
 
   const tiles = () => [...at("grid").children];
   const items = () => (state.found ? state.found.items : []);
@@ -39,10 +69,15 @@
   const fill = (tile, item) => {
     const label = item.label === null ? "" : String(item.label);
     tile.dataset.label = label;
-    tile.classList.toggle("pending", queue.some((entry) => entry.body.key === item.key));
+    const saving = queue.some((entry) => entry.body.key === item.key);
+    const saved = saving ? "saving" : failed.has(item.key) ? "unsaved" : "saved";
+    tile.dataset.saved = saved;
+    tile.classList.toggle("pending", saving);
     tile.querySelector(".badge").textContent = label === "" ? "" : LETTERS[item.label];
+    const how = { saved: "", saving: ", saving", unsaved: `, not saved: ${failed.get(item.key)}` }[saved];
     tile.setAttribute("aria-label", item.broken
-      ? `${item.key}: cannot be shown, ${item.broken}` : `${item.key}: ${named(item.label)}`);
+      ? `${item.key}: cannot be shown, ${item.broken}` : `${item.key}: ${named(item.label)}${how}`);
+    tile.title = saved === "saved" ? "" : how.slice(2);
     const given = tile.querySelector(".given");
     if (given) {
       given.replaceChildren(...item.given.map((g) => make("li", "", `${g.annotator}: ${NAMES[g.label]}`)));
@@ -77,6 +112,10 @@
   };
 
   const show = (found) => {
+    turning = false;
+    at("grid").removeAttribute("aria-busy");
+    if (missed) notice(`${missed} key${missed > 1 ? "s" : ""} not used: this page was not shown yet`);
+    missed = 0;
     const before = items().map((item) => [item.key, item.broken].join("\n")).join("\n\n");
     state.found = found;
     state.page = found.page;
@@ -116,16 +155,20 @@
     const query = new URLSearchParams({ view: state.view, page: state.page, annotator });
     let answer;
     try {
-      answer = await fetch(`api/page?${query}`);
+      loading += 1;
+      answer = await ask(`api/page?${query}`, PAGE_PATIENCE);
     } catch {
       trouble("The server does not answer. Start `clipshift label` again with the same options; this page then goes on.");
       return;
+    } finally {
+      loading -= 1;
     }
     // A server that is killed in the middle of an answer leaves half a page.
     const found = await answer.json().catch(() => ({ error: "The server's answer ended early. Reload the page." }));
     // Labels on their way are newer than this answer.
     if (number !== asked || queue.length) return;
     if (found.error) { trouble(found.error); return; }
+    failed.clear(); // what is shown now is what is on the disk
     show(found);
     remember();
   };
@@ -135,8 +178,17 @@
     const last = state.found ? state.found.pages - 1 : 0;
     const next = Math.min(Math.max(page, 0), last);
     if (state.found && next === state.found.page) return;
-    state.page = next;
-    state.at = 0;
+    leave(next, 0);
+  };
+
+  // Go to another page. Until it is shown no key labels: those of the old one are still on the
+  // screen, and those of the new one were not seen.
+  const leave = (page, place) => {
+    state.page = page;
+    state.at = place;
+    asked += 1; // an answer on its way is of the old page
+    turning = true;
+    at("grid").setAttribute("aria-busy", "true");
     notice("");
     drained().then(() => load(true));
   };
@@ -162,7 +214,7 @@
       let answer;
       let body;
       try {
-        answer = await fetch(entry.url, {
+        answer = await ask(entry.url, PATIENCE, {
           method: "POST",
           headers: { "Content-Type": "application/json" },
           body: JSON.stringify(entry.body),
@@ -171,22 +223,25 @@
       } catch {
         answer = null;
       }
-      if (!answer || answer.status === 507 || answer.status === 403) {
-        // Down, out of space, or another server: keep the labels and go on trying.
+      if (!answer || !(answer.ok || FINAL.includes(answer.status))) {
+        // Down, slow, out of space, or another server: keep the labels and go on trying.
         trouble(`${queue.length} not saved yet, trying again: ${body ? body.error : "the server does not answer. Start `clipshift label` again with the same options."}`);
-        await new Promise((done) => { setTimeout(done, RETRY); });
+        await pause();
         continue;
       }
       queue.shift();
       trouble("");
       if (!answer.ok) {
         // What was clicked after it on the same image rested on it.
+        if (entry.body.key !== undefined) failed.set(entry.body.key, body.error);
         for (let i = queue.length - 1; i >= 0; i -= 1) {
           if (queue[i].body.key === entry.body.key) queue.splice(i, 1);
         }
         notice(`${entry.body.key ?? "undo"}: ${body.error}`);
       } else if (entry.url === "api/undo") {
         undone(body.undone);
+      } else {
+        failed.delete(entry.body.key);
       }
       keep();
       tiles().forEach((tile, i) => fill(tile, items()[i]));
@@ -202,6 +257,11 @@
   };
 
   const label = (number, value) => {
+    if (turning) {
+      missed += 1;
+      notice(`${missed} key${missed > 1 ? "s" : ""} not used: the page is not shown yet`);
+      return false;
+    }
     const item = items()[number];
     if (!item) return false;
     if (item.broken) {
@@ -252,7 +312,7 @@
   };
 
   const agreement = async () => {
-    const answer = await fetch("api/agreement").catch(() => null);
+    const answer = await ask("api/agreement", PAGE_PATIENCE).catch(() => null);
     if (!answer || !answer.ok) { trouble("The server does not answer."); return; }
     const found = await answer.json();
     const cells = (e, value) => [e.n, e.observed === undefined ? "" : number(e.observed), number(value),
@@ -279,11 +339,8 @@
 
   const choose = (view, page) => {
     state.view = view;
-    state.page = page;
-    state.at = 0;
     state.found = null;
     at("grid").replaceChildren();
-    notice("");
     document.querySelectorAll("nav [data-view]").forEach((button) => {
       if (button.dataset.view === view) button.setAttribute("aria-current", "page");
       else button.removeAttribute("aria-current");
@@ -291,10 +348,12 @@
     at("agreement").hidden = view !== "agreement";
     at("work").hidden = view === "agreement";
     if (view === "agreement") {
+      state.page = page;
+      notice("");
       remember();
       agreement();
     } else {
-      drained().then(() => load(true));
+      leave(page, 0);
     }
   };
 
@@ -309,11 +368,7 @@
     if (where !== undefined) turn(where);
     if (button.id === "undo") undo();
     const first = state.found && state.found.progress.first_unlabelled;
-    if (button.id === "unlabelled" && first) {
-      state.page = first.page;
-      state.at = first.at;
-      drained().then(() => load(true));
-    }
+    if (button.id === "unlabelled" && first) leave(first.page, first.at);
   });
   if (at("annotator")) {
     at("annotator").addEventListener("change", () => drained().then(() => {
@@ -349,11 +404,15 @@
     event.preventDefault();
   });
   at("large").addEventListener("click", () => at("large").close());
+  at("retry").addEventListener("click", () => wake());
   window.addEventListener("beforeunload", (event) => {
-    if (queue.length) event.preventDefault();
+    if (!queue.length && !failed.size) return;
+    event.preventDefault();
+    event.returnValue = ""; // of older browsers
   });
   const refresh = () => {
-    if (document.visibilityState === "visible" && state.view !== "agreement" && !queue.length) load(false);
+    const idle = !loading && !queue.length; // a slow server is not asked again before it answered
+    if (document.visibilityState === "visible" && state.view !== "agreement" && idle) load(false);
   };
   window.addEventListener("focus", refresh);
   document.addEventListener("visibilitychange", refresh);

@@ -21,10 +21,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from clipshift.core.brace_ranges import spread
+from clipshift.core.columns import text
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_parquet, sha256_bytes, write_json
-from clipshift.core.sniff import explain
+from clipshift.core.parquet import batches, schema_of
 from clipshift.core.step import step
 from clipshift.datasets.keys import refuse_repeats
 from clipshift.datasets.records import Record
@@ -118,8 +119,9 @@ def _hashes_are_of_images(tar: Path) -> bool:
     images = islice((r for r in image_places(tar) if isinstance(r, Record)), PROBED)
     found = {r.key: sha256_bytes(r.place.read()) for r in images}
     listed = read_parquet(table, ["key", "sha256"])
-    rows = pc.index_in(pa.array(list(found), pa.string()), listed["key"].cast(pa.string()))
-    hashes = listed["sha256"].take(rows).to_pylist()
+    keys, listed_hashes = (text(listed[c], c, table) for c in listed.column_names)
+    rows = pc.index_in(pa.array(list(found), pa.string()), keys)
+    hashes = listed_hashes.take(rows).to_pylist()
     return all(said in (None, own) for said, own in zip(hashes, found.values(), strict=True))
 
 
@@ -144,10 +146,7 @@ def columns_of(table: Path) -> list[str]:
     Raises:
         ClipshiftError: it lacks some, or is no table.
     """
-    try:
-        names = pq.read_schema(table).names
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(table, error) from error
+    names = schema_of(table).names
     if lacking := [c for c in COLUMNS if c not in names]:
         raise ClipshiftError(
             f"{table} lacks the columns {lacking}; it has {names}. img2dataset writes url and "
@@ -156,18 +155,11 @@ def columns_of(table: Path) -> list[str]:
     return [c for c in (*COLUMNS, *OPTIONAL) if c in names]
 
 
-def _batches(table: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Some rows at a time, with the columns that we read."""
-    try:
-        with pq.ParquetFile(table) as file:
-            yield from file.iter_batches(ROWS, columns=columns)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(table, error) from error
-
-
-def _unreadable(table: Path, error: Exception) -> ClipshiftError:
-    what = explain(table) or f"is not a readable parquet file ({error})"
-    return ClipshiftError(f"{table} {what}; download its tar again")
+def _batches(table: Path, names: list[str]) -> Iterator[pa.RecordBatch]:
+    """Some rows at a time, with the columns that we read, as text."""
+    for batch in batches(table, ROWS, names):
+        texts = [text(column, name, table) for name, column in zip(names, batch, strict=True)]
+        yield pa.RecordBatch.from_arrays(texts, names)
 
 
 def _failures(batch: pa.RecordBatch) -> Counter[str]:
@@ -186,19 +178,19 @@ def _rows(name: str, batch: pa.RecordBatch, table: Path, schema: pa.Schema) -> p
         if lacking := batch[column].null_count:
             raise ClipshiftError(f"{table}: {lacking} downloaded rows have no {column}")
     filled: dict[str, Any] = {
-        column: batch[column].cast(pa.string())
+        column: batch[column]
         for column in ("key", "sha256", "sha256_of_download", "uid")
         if column in batch.schema.names
     }
-    url = batch["url"].cast(pa.string())
+    url = batch["url"]
     filled |= {
         "url_hash": [url_hash(text) for text in url.to_pylist()],
-        "caption": pc.fill_null(batch["caption"].cast(pa.string()), ""),
+        "caption": pc.fill_null(batch["caption"], ""),
         "source": [name] * len(batch),
         "held_out": [False] * len(batch),
         "locator": url,
     }
-    filled |= {c: batch[c].cast(pa.string()) for c in OPTIONAL if c in batch.schema.names}
+    filled |= {c: batch[c] for c in OPTIONAL if c in batch.schema.names}
     arrays = [
         pa.array(filled[f.name], f.type)
         if isinstance(filled.get(f.name), list)

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from clipshift.core import columns
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_npy, write_parquet
 from clipshift.datasets.keys import first_fault
-from clipshift.similarity.vector_files import key_text, load_npy, no_metadata
+from clipshift.similarity.vector_files import load_npy, no_metadata
 
 # float16 rounding moves a unit vector's norm by less than this.
 NORM_TOLERANCE = 2e-3
@@ -64,7 +65,7 @@ def read_keys(table: Path) -> pa.ChunkedArray:
     """
     if not table.exists():
         raise no_metadata(table)
-    return key_text(read_parquet(table, ["image_path"])["image_path"], table)
+    return columns.keys(read_parquet(table, ["image_path"])["image_path"], "image_path", table)
 
 
 def write_shard(folder: Path, shard: str, vectors: np.ndarray, metadata: pa.Table) -> None:

@@ -12,20 +12,27 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from clipshift.core.counts import StepCounts
-from clipshift.core.database import count, database, identifier, literal, parquet
+from clipshift.core.database import (
+    count,
+    database,
+    is_nested,
+    literal,
+    parquet,
+    reading,
+    text_of,
+)
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     atomic_path,
     read_json,
     read_parquet,
-    unreadable,
     write_json,
     write_npy_parts,
     write_parquet,
 )
+from clipshift.core.parquet import parquet_file, require_columns, schema_of
 from clipshift.core.step import step
 from clipshift.datasets.identity import AGREE, Joined, digest, form, urls_of
 from clipshift.datasets.identity import join as join_rows
@@ -92,23 +99,29 @@ def _write_index(
 ) -> dict[str, Any]:
     """Write the list `name, part, row` and its witnesses; the counts."""
     source = parquet(files, ", union_by_name = true")
-    folder = files[0].parent
-    try:
-        there = [row[0] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()]
-        kind = JOINS[join]
-        columns = {k: c for k, names in WITNESSES.items() for c in names if c in there}
-        columns.pop(kind, None)
-        asked = "".join(f", {digest(k, identifier(c))} AS {k}" for k, c in columns.items())
+    kind = JOINS[join]
+    for file in files:
+        if join not in (there := schema_of(file).names):
+            raise ClipshiftError(
+                f"{file} lacks the column {join!r}; it has {there}. The encoder's `join` may name "
+                f"another of {sorted(JOINS)}"
+            )
+        require_columns(file, schema_of(file), [join])
+    with reading(files):
+        types = dict(row[:2] for row in db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall())
+        columns = {
+            k: c for k, names in WITNESSES.items() for c in names
+            if c in types and k != kind and not is_nested(types[c])
+        }  # fmt: skip
+        asked = "".join(
+            f", {digest(k, text_of(c, types[c], files[0]))} AS {k}" for k, c in columns.items()
+        )
+        name = form(kind, text_of(join, types[join], files[0], key=True))
         db.execute(
-            f"COPY (SELECT {form(kind, join)} AS name, file_index::INTEGER AS part,"
+            f"COPY (SELECT {name} AS name, file_index::INTEGER AS part,"
             f" file_row_number AS row{asked} FROM {source} ORDER BY name, part, row)"
             f" TO {literal(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {GROUP})"
         )
-    except (duckdb.BinderException, duckdb.InvalidInputException) as error:
-        raise ClipshiftError(
-            f"{folder}: no readable column {join!r} in every file ({error}); the "
-            f"encoder's `join` may name another of {sorted(JOINS)}"
-        ) from error
     written = parquet([path])
     repeats = (
         "FROM (SELECT name, part, lag(name) OVER w AS before, lag(part) OVER w AS other"
@@ -140,10 +153,8 @@ def _open(folder: Path, part: str) -> np.ndarray:
     vectors = load_npy(image)
     if not table.exists():
         raise ClipshiftError(f"{table} is missing: {image.name} needs the names of its rows")
-    try:
-        rows = pq.read_metadata(table).num_rows
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(table, "parquet", error) from error
+    with parquet_file(table) as metadata:
+        rows = metadata.metadata.num_rows
     check_layout(vectors, rows, image)
     return vectors
 
@@ -168,7 +179,7 @@ def pick(
     """
     place = located(folder, data_folder())
     about = read_json(listed.with_suffix(".json"))
-    own = ["uid"] if "uid" in pq.read_schema(table).names else []
+    own = ["uid"] if "uid" in schema_of(table).names else []
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256", "locator", *own])
     step_counts = StepCounts("embed", shard, came_in=len(rows))
     part, row, joined = _places(listed, rows, about, agree)

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, sha256_bytes, unreadable, write_json, write_parquet
+from clipshift.core.files import read_json, sha256_bytes, write_json, write_parquet
 from clipshift.core.files import write_npy_parts as write_parts
+from clipshift.core.parquet import batches, parquet_file
+from clipshift.core.readable import reading
 from clipshift.similarity.embeddings import list_shards, natural, shard_paths
 from clipshift.similarity.vector_files import (
     KEYS,
@@ -28,8 +30,9 @@ from clipshift.similarity.vector_files import (
     find_column,
     ids_of,
     is_plain_shard,
-    key_text,
+    keys_of_array,
     load_npy,
+    load_npz,
     no_metadata,
 )
 
@@ -136,8 +139,9 @@ def _converted(
 ) -> np.ndarray:
     if normalise:
         wide = chunk.astype(np.float64)
-        norms = np.linalg.norm(wide, axis=1, keepdims=True)
-        return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1), dtype=dtype)
+        with np.errstate(invalid="ignore", over="ignore"):  # what is no number is said when read
+            norms = np.linalg.norm(wide, axis=1, keepdims=True)
+            return np.ascontiguousarray(wide / np.where(norms > 0, norms, 1), dtype=dtype)
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(chunk, dtype=dtype)
     inexact = ~((found.astype(chunk.dtype) == chunk) | np.isnan(chunk)).all(1)
@@ -153,7 +157,7 @@ def _converted(
 
 def _of_arrays(vectors: np.ndarray, keys: Sequence[str]) -> Part:
     where = Path("the array")
-    return _of_array(where, np.asarray(vectors), key_text(pa.array(list(keys)), where))
+    return _of_array(where, np.asarray(vectors), keys_of_array(list(keys), where))
 
 
 def _of_array(where: Path, vectors: np.ndarray, keys: pa.ChunkedArray) -> Part:
@@ -213,34 +217,24 @@ def _part(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
 
 
 def _of_npz(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            name = find_column(file, archive.files, VECTORS, names.vectors, "array", said)
-            vectors = archive[name]
-            own = next((k for k in KEYS if k in archive.files), None)
-            keys = key_text(pa.array(archive[own].tolist()), file) if own and not ids else None
-    except (ValueError, OSError, EOFError, KeyError, RuntimeError) as error:
-        raise unreadable(file, "npz", error) from error
-    if keys is None:
+    vectors, keys = load_npz(file, names, said)
+    if keys is None or ids is not None:
         keys = ids_of(beside(file, ids), len(vectors), names, said)
     return _of_array(file, vectors, keys)
 
 
 def _of_parquet(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
-    try:
-        source = pq.ParquetFile(file)
+    with parquet_file(file) as source:
         schema, rows = source.schema_arrow, source.metadata.num_rows
-        lists = [f.name for f in schema if _is_vector(f.type)]
-        column = find_column(file, lists, VECTORS, names.vectors, "column of vectors", said)
-        head = next(source.iter_batches(1, columns=[column]), None)
-        dimension = len(head[column][0]) if head is not None and head[column][0].is_valid else 0
-        dtype = np.dtype(schema.field(column).type.value_type.to_pandas_dtype())
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(file, "parquet", error) from error
+    lists = [f.name for f in schema if _is_vector(f.type)]
+    column = find_column(file, lists, VECTORS, names.vectors, "column of vectors", said)
+    head = next(batches(file, 1, [column]), None)
+    dimension = len(head[column][0]) if head is not None and head[column][0].is_valid else 0
+    dtype = np.dtype(schema.field(column).type.value_type.to_pandas_dtype())
 
     def chunks() -> Iterator[np.ndarray]:
         row = 0
-        for batch in source.iter_batches(ROWS, columns=[column]):
+        for batch in batches(file, ROWS, [column]):
             cells = batch[column]
             sizes = pa.compute.list_value_length(cells).to_numpy(zero_copy_only=False)
             odd = np.flatnonzero(sizes != dimension)
@@ -270,14 +264,11 @@ def _of_h5(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
             f"{file}: h5py is not installed, without which HDF5 is not read; install it, or write "
             "the vectors by np.save"
         ) from None
-    try:
-        with h5py.File(file) as source:
-            name = find_column(file, list(source), VECTORS, names.vectors, "array", said)
-            vectors = source[name][...]
-            own = next((k for k in KEYS if k in source), None)
-            listed = source[own][...].tolist() if own and not ids else None
-    except (OSError, KeyError) as error:
-        raise unreadable(file, "HDF5", error) from error
+    with reading(file, "HDF5"), h5py.File(file) as source:
+        name = find_column(file, list(source), VECTORS, names.vectors, "array", said)
+        vectors = np.asarray(source[name][...])
+        own = next((k for k in KEYS if k in source), None)
+        listed = source[own][...] if own and not ids else None
     if listed is not None:
-        return _of_array(file, vectors, key_text(pa.array(listed), file))
+        return _of_array(file, vectors, keys_of_array(listed, file))
     return _of_array(file, vectors, ids_of(beside(file, ids), len(vectors), names, said))

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.parquet as pq
 
 from clipshift.apps.audit.hashes import Hashes, identity
+from clipshift.core import columns
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
+from clipshift.core.parquet import schema_of
 from clipshift.similarity.embeddings import list_shards, read_keys, read_shard, shard_paths
 
 PIECE = 32_768  # rows, at most, of one piece
@@ -59,10 +60,10 @@ class Side:
     def hashes(self, shard: Shard) -> pa.ChunkedArray | None:
         """(n,) SHA-256 of the images' bytes, as far as the metadata say them."""
         table = shard_paths(self.folder, shard.name)[1]
-        if "sha256" not in pq.read_schema(table).names:
+        if "sha256" not in schema_of(table).names:
             return None
         found = read_parquet(table, ["sha256"])["sha256"]
-        return found if pa.types.is_string(found.type) else None
+        return columns.text(found, "sha256", table) if columns.is_text(found.type) else None
 
     def twins(self) -> dict[str, list[int]]:
         """SHA-256 -> rows of the images that have it."""

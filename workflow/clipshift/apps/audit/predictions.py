@@ -13,6 +13,7 @@ import json
 import math
 import re
 import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from clipshift.core.csv_file import CELL
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
-from clipshift.core.sniff import explain
+from clipshift.core.readable import reading
+from clipshift.core.sniff import explain, regular_file
 
 TRUE, FALSE = {"true", "1", "t", "yes"}, {"false", "0", "f", "no"}
 # Names that a column is known by, without case, in order of preference.
@@ -43,6 +46,9 @@ _MISSING = {"", "nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NA", "N/A"
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 # Scalars as numpy and torch print them, and bytes as Python does.
 _PRINTED = re.compile(r"(?:np\.|numpy\.)?(?:str_|bytes_|u?int\d+|float\d+|bool_?|tensor)\((.*)\)")
+# Bytes of text that are read at most: a packed file may hold any number.
+MOST = 1 << 29
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SUFFIXES = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
 
 Columns = dict[str, list[Any]]
@@ -205,6 +211,8 @@ def _rows(path: Path, fields: Columns, left_out: Counter[str], several: bool) ->
     for number, cells in enumerate(zip(*fields.values(), strict=True)):
         cell = dict(zip(fields, cells, strict=True))
         try:
+            if isinstance(cell["key"], list):
+                raise ClipshiftError(f"the key {cell['key']!r} is a list")
             key = text(cell["key"])
             row = _row(cell)
         except ClipshiftError as error:
@@ -281,15 +289,23 @@ def _columns(path: Path) -> Columns:
     if packed:
         kind = Path(path.stem).suffix.lower()
     if kind in (".parquet", ".pq") or kind not in _SUFFIXES:
-        table: Columns = read_parquet(path).to_pydict()
-        return table
+        table = read_parquet(path)
+        with reading(path, "parquet"):
+            cells: Columns = table.to_pydict()
+        return cells
+    regular_file(path)
     try:
-        data = gzip.decompress(path.read_bytes()) if packed else path.read_bytes()
-        content = data.decode("utf-8-sig")
+        with gzip.open(path) if packed else path.open("rb") as stream:
+            data = stream.read(MOST + 1)
+        if not data:
+            raise ClipshiftError(f"{path} is empty: get it again")
+        if len(data) > MOST:
+            raise ValueError(f"it holds more than {MOST >> 20} MiB of text")
+        content = data.decode("utf-16" if data[:2] in _UTF_16 else "utf-8-sig")
         if kind in (".jsonl", ".ndjson"):
             return _of_records([json.loads(line) for line in content.splitlines() if line.strip()])
         return _of_json(json.loads(content)) if kind == ".json" else _of_csv(path, content, kind)
-    except (ValueError, RecursionError, OSError, EOFError, csv.Error) as error:
+    except (ValueError, RecursionError, OSError, EOFError, csv.Error, zlib.error) as error:
         why = explain(path) if not packed else None
         raise ClipshiftError(
             f"{path} {why}" if why else f"{path} is not a readable {kind[1:]} file: {error}"
@@ -299,8 +315,12 @@ def _columns(path: Path) -> Columns:
 def _of_csv(path: Path, content: str, kind: str) -> Columns:
     head = content.partition("\n")[0]
     mark = "\t" if kind == ".tsv" else max(",\t;", key=lambda m: (head.count(m), m == ","))
+    csv.field_size_limit(CELL)
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True, delimiter=mark)
     rows = list(reader)
+    names = [str(name).strip() for name in reader.fieldnames or []]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ClipshiftError(f"{path}: two columns are called {twice[0]!r}; rename one")
     for line, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise ClipshiftError(f"{path}: row {line} has another number of fields than the header")

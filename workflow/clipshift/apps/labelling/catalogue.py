@@ -10,14 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from clipshift.core import columns
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet, unreadable
+from clipshift.core.files import read_parquet
+from clipshift.core.parquet import batches, schema_of
 from clipshift.datasets.any_images import open_images
 from clipshift.datasets.formats.base import Dataset, Unit
 from clipshift.datasets.listing import Listing
@@ -231,35 +229,23 @@ def _items(listing: Listing, root: Path, step_counts: StepCounts) -> Iterator[It
 
 def _about(table: Path) -> dict[str, tuple[str | None, str | None]]:
     """{key: (concept, source)} of the sample table of a set."""
-    rows = read_parquet(table, ["key", "concept", "source"]).to_pylist()
-    return {row["key"]: (row["concept"], row["source"]) for row in rows}
+    found = read_parquet(table, ["key", "concept", "source"])
+    key, *about = (columns.text(found[c], c, table).to_pylist() for c in found.column_names)
+    return dict(zip(key, zip(*about, strict=True), strict=True))
 
 
 def _table_items(tar: Path, table: Path) -> Iterator[Item | str]:
     """A tar's images by the table beside it."""
-    for row in table_rows(table, ["key"], ["concept", "source", "status"]):
-        status = row.get("status", SUCCESS)
-        if status != SUCCESS:
-            yield str(status or "no status")
-        elif not isinstance(row["key"], str):
-            raise ClipshiftError(f"{table}: a key is {row['key']!r}, no text")
-        else:
-            yield Item(row["key"], tar, None, row.get("concept"), row.get("source"))
-
-
-def table_rows(table: Path, needed: list[str], wanted: list[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a parquet file, some at a time; `wanted` columns only where it has them.
-
-    Raises:
-        ClipshiftError: no parquet file, or a needed column is missing.
-    """
-    try:
-        with pq.ParquetFile(table) as file:
-            there = file.schema_arrow.names
-            if missing := [c for c in needed if c not in there]:
-                raise ClipshiftError(f"{table} lacks the columns {missing}; it has {there}")
-            columns = needed + [c for c in wanted if c in there]
-            for batch in file.iter_batches(BATCH, columns=columns):
-                yield from batch.to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(table, "parquet", error) from error
+    there = schema_of(table).names
+    asked = ["key", *(c for c in ("concept", "source", "status") if c in there)]
+    for batch in batches(table, BATCH, asked):
+        cells = {c: columns.text(batch[c], c, table).to_pylist() for c in asked}
+        for row in range(len(batch)):
+            about = {column: values[row] for column, values in cells.items()}
+            status = about.get("status", SUCCESS)
+            if status != SUCCESS:
+                yield status or "no status"
+            elif about["key"] is None:
+                raise ClipshiftError(f"{table}: an image has no key; every row needs its own")
+            else:
+                yield Item(about["key"], tar, None, about.get("concept"), about.get("source"))

@@ -10,6 +10,7 @@ The join is duckdb's, within `memory` and on disk (TMPDIR) for what does not fit
 concern the pool are kept.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from clipshift.apps.labelling.import_table import (
 )
 from clipshift.apps.labelling.options import JOINS, Join
 from clipshift.apps.labelling.table import LABELS, SCHEMA
-from clipshift.core.database import database, identifier, literal
+from clipshift.core.database import database, identifier, literal, reading
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.datasets.identity import AGREE, check, form
@@ -64,7 +65,8 @@ def released(
         sources = [(s, source_of(s.name, _inside(folder, s.name), db)) for s in subsets]
         step_counts: dict[str, Any] = {"pool": _read_pool(db, pool, join)}
         tables = [_select(source, subset, join, given, known, db) for subset, source in sources]
-        _join(db, tables, step_counts, join, str(folder), agree)
+        with reading([file for _, source in sources for file in source.files]):
+            _join(db, tables, step_counts, join, str(folder), agree)
         _write(db, out, annotator)
         step_counts["labels"] = _label_counts(db)
     step_counts["released"]["rows_that_are_none"] = sum(
@@ -84,14 +86,17 @@ def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: Join) -> dict[st
         raise ClipshiftError(f"{source.files[0]} has no column key; it has {list(source.columns)}")
     first, second = _values(source, join, {})
     texts = [
-        f"CAST({c} AS VARCHAR)" if c in source.columns else "CAST(NULL AS VARCHAR)"
-        for c in ("concept", "source")
+        source.text(c) if c in source.columns else "NULL::VARCHAR" for c in ("concept", "source")
     ]
-    there = "status = 'success'" if "status" in source.columns else "true"
-    db.execute(
-        f"CREATE TABLE pool AS SELECT CAST(key AS VARCHAR) AS key, {texts[0]} AS concept, "
-        f"{texts[1]} AS source, {first} AS a, {second} AS b FROM {source.scan} WHERE {there}"
-    )
+    there = f"{source.text('status')} = 'success'" if "status" in source.columns else "true"
+    with reading(source.files):
+        db.execute(
+            f"CREATE TABLE pool AS SELECT {source.text('key', key=True)} AS key, {texts[0]} AS "
+            f"concept, {texts[1]} AS source, {first} AS a, {second} AS b FROM {source.scan} "
+            f"WHERE {there}"
+        )
+    if _one(db, "SELECT count(*) FROM pool WHERE key IS NULL"):
+        raise ClipshiftError(f"{pool}: a row of its tables has no key; every row needs its own")
     twice = db.execute(
         "SELECT key FROM pool GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
     ).fetchone()
@@ -126,9 +131,13 @@ def _label_sql(
 ) -> str:
     """An expression for the label, after a look at every value that occurs."""
     name = identifier(column)
-    found = db.execute(
-        f"SELECT DISTINCT {name} FROM {source.scan} WHERE {name} IS NOT NULL ORDER BY 1 LIMIT 1000"
-    ).fetchall()
+    if source.columns[column] in ("BLOB", "VARCHAR"):
+        name = source.text(column)
+    with reading(source.files):
+        found = db.execute(
+            f"SELECT DISTINCT {name} FROM {source.scan} WHERE {name} IS NOT NULL ORDER BY 1 "
+            "LIMIT 1000"
+        ).fetchall()
     cases = []
     for (value,) in found:
         label = label_of(value, source.class_names.get(column), known)
@@ -162,18 +171,19 @@ def _value(source: Source, role: str, given: dict[str, str]) -> str | None:
     column = source.column(role, given)
     if role == "sha256" and column is None:
         image = source.column("image", given)
-        if image is None or not source.columns[image].upper().startswith("STRUCT"):
+        if image is None or not re.match(r"STRUCT\(.*\bbytes BLOB", source.columns[image]):
             return None
         return f"md5_number(sha256({identifier(image)}.bytes))"
     if column is None:
         return None
-    name = identifier(column)
     if role == "sample_id":  # LAION's is a float in some files
-        return f"CAST(TRY_CAST({name} AS BIGINT) AS UHUGEINT)"
+        source.text(column)  # a list or structure is none
+        return f"CAST(TRY_CAST({identifier(column)} AS BIGINT) AS UHUGEINT)"
     if role == "text":
-        return f"md5_number({form('caption', name)})"
+        return f"md5_number({form('caption', source.text(column))})"
+    name = source.text(column, key=True)
     if role == "file":  # a path without its suffix, as a webdataset key is
-        return f"md5_number(regexp_replace(CAST({name} AS VARCHAR), '\\.[A-Za-z0-9]{{1,5}}$', ''))"
+        return f"md5_number(regexp_replace({name}, '\\.[A-Za-z0-9]{{1,5}}$', ''))"
     return f"md5_number({form(role, name)})"
 
 

@@ -46,7 +46,7 @@ def serve(options: Options, images: Path, out: Path) -> None:
     finally:
         server.finish()
         views.store.close()
-    print(f"{out}: {len(views.store.rows())} labels")
+    print(f"{out}: {len(views.store)} labels")
 
 
 def open_pool(options: Options, images: Path) -> Catalogue:

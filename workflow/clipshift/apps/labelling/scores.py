@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from clipshift.apps.labelling.catalogue import Item, table_rows
+from clipshift.apps.labelling.catalogue import BATCH, Item
+from clipshift.core import columns
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.parquet import batches, schema_of
 
 
 def sort_items(
@@ -33,25 +34,25 @@ def sort_items(
     scores: dict[str, float] = {}
     for file in files:
         name = column or score_column(file)
-        for row in table_rows(file, ["key", name], []):
-            key, score = row["key"], row[name]
-            if key not in wanted:
-                continue
-            if key in scores:
-                raise ClipshiftError(f"{file}: {key!r} is scored twice; give the scores of one run")
-            if score is not None and not math.isnan(float(score)):
-                scores[key] = float(score)
+        for batch in batches(file, BATCH, ["key", name]):
+            keys = columns.text(batch["key"], "key", file).to_pylist()
+            values = columns.numbers(batch[name], name, file).tolist()
+            for key, score in zip(keys, values, strict=True):
+                if key not in wanted:
+                    continue
+                if key in scores:
+                    raise ClipshiftError(
+                        f"{file}: {key!r} is scored twice; give the scores of one run"
+                    )
+                if not math.isnan(score):
+                    scores[key] = score
     ordered = sorted(items, key=lambda i: (-scores.get(i.key, -math.inf), i.key))
     return ordered, len(items) - len(scores)
 
 
 def score_column(file: Path) -> str:
     """The one column of floats."""
-    try:
-        schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError) as error:
-        raise ClipshiftError(f"{file} (of --scores) is not a parquet file: {error}") from error
-    floats: list[str] = [f.name for f in schema if pa.types.is_floating(f.type)]
+    floats: list[str] = [f.name for f in schema_of(file) if pa.types.is_floating(f.type)]
     if len(floats) != 1:
         raise ClipshiftError(
             f"{file} has the float columns {floats}; name the one to sort by: --score-column NAME"

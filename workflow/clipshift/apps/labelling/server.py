@@ -14,6 +14,7 @@ import secrets
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -34,6 +35,7 @@ from clipshift.core.files import write_json
 
 LONGEST_BODY = 64 << 10  # bytes
 WRITE_DELAY = 1.0  # seconds from a label to the table that holds it
+WRITE_SHARE = 0.1  # of the time, at most, is spent on writing it
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; "
     "script-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -125,18 +127,21 @@ class Server(ThreadingHTTPServer):
         write_json(account_path(self.views.store.out), self.views.step_counts())
 
     def _write(self) -> None:
+        delay = WRITE_DELAY
         while not self._stop.is_set():
             self.changed.wait()
-            self._stop.wait(WRITE_DELAY)
+            self._stop.wait(delay)
             self.changed.clear()
             if self._stop.is_set():
                 return
+            start = time.monotonic()
             try:
                 self.write_files()
                 self.trouble = None
             except (ClipshiftError, OSError) as error:
                 self.trouble = f"Labels are safe in the journal, but not in the table: {error}"
                 print(f"clipshift: {self.trouble}", file=sys.stderr)
+            delay = max(WRITE_DELAY, (time.monotonic() - start) / WRITE_SHARE)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away is nothing to report."""

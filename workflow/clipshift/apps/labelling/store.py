@@ -18,19 +18,17 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from clipshift.apps.labelling.table import LABELS, label_table, read_labels, table_bytes
+from clipshift.apps.labelling.table import LABELS, SCHEMA, read_labels, table_bytes
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, sha256_bytes, sha256_file
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A label with what the table says of its image."""
 
     label: int
@@ -60,10 +58,12 @@ class Store:
         self.labels: dict[str, dict[str, Entry]] = defaultdict(dict)
         self._stacks: dict[str, list[dict[str, Any]]] = defaultdict(list)  # what undo takes back
         self._done: dict[str, tuple[str, ...]] = {}  # requests, so that a repeated one acts once
-        self._undone: dict[str, tuple[str, int | None]] = {}  # what they took back
+        self._undone: dict[str, tuple[str, int | None] | None] = {}  # what they took back
         self._written: list[str] = []  # sha256 of the tables that were made of this journal
+        self._covered = 0  # lines that the last of them holds
         self._offset = 0
         self._lines = 0
+        self.changed = 0  # the last line that changed a label
         self._mutex = threading.RLock()
         out.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.journal, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
@@ -129,6 +129,7 @@ class Store:
             if self._is_done(request, ("undo", annotator)):
                 return self._undone[request]
             if not self._stacks[annotator]:
+                self._done[request], self._undone[request] = ("undo", annotator), None
                 return None
             last = self._stacks[annotator][-1]
             event = {"op": "undo", "id": request, "key": last["key"], "annotator": annotator}
@@ -143,38 +144,44 @@ class Store:
             raise ValueError(f"the id {request!r} was used for another request")
         return request in self._done
 
-    def rows(self) -> list[dict[str, Any]]:
-        return [
-            {"key": key, "annotator": name or None} | vars(entry)
-            for name, given in self.labels.items()
-            for key, entry in given.items()
-        ]
+    def __len__(self) -> int:
+        return sum(map(len, self.labels.values()))
 
     def table(self) -> pa.Table:
         """The labels as they are now (see `table.SCHEMA`)."""
         with self.locked():
-            return label_table(self.rows())
+            given = {name: dict(labels) for name, labels in self.labels.items()}
+        return _table(given)
 
     def write(self) -> None:
         """Bring the table up to date. Its hash enters the journal first: so a table that was
-        changed by anything else is known for it.
+        changed by anything else is known for it. Labels are given while it is made.
 
         Raises:
             ClipshiftError: the table was changed by something else; it is left as it is.
         """
         with self.locked():
-            rows = self.rows()
-            if not rows and not self.out.exists():
+            if self._is_current() or not (len(self) or self.out.exists()):
                 return
             self._require_own_table()
-            data = table_bytes(label_table(rows))
-            digest = sha256_bytes(data)
-            if not self._written or self._written[-1] != digest:
-                self._append({"op": "write", "sha256": digest})
-            elif self.out.exists() and sha256_file(self.out) == digest:
-                return
+            lines = self._lines
+            given = {name: dict(labels) for name, labels in self.labels.items()}
+        data = table_bytes(_table(given))
+        digest = sha256_bytes(data)
+        with self.locked():
+            if self._covered > lines:
+                return  # another process wrote a newer one
+            self._require_own_table()
+            if self._covered < self.changed or self._written[-1:] != [digest]:
+                self._append({"op": "write", "sha256": digest, "lines": lines})
             with atomic(self.out) as stream:
                 stream.write(data)
+
+    def _is_current(self) -> bool:
+        """Whether the table is there and holds every label: then none is made."""
+        if self.changed > self._covered or not self._written or not self.out.exists():
+            return False
+        return sha256_file(self.out) == self._written[-1]
 
     def close(self) -> None:
         self.write()
@@ -223,16 +230,35 @@ class Store:
         if whole < len(data):
             # A writer was killed amid its line: nobody was told that it is saved.
             os.ftruncate(self._file, self._offset + whole)
-        for line in data[:whole].splitlines():
+        for event in self._events(data[:whole].splitlines()):
             self._lines += 1
             try:
-                self._apply(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ClipshiftError(
-                    f"{self.journal}: line {self._lines} is damaged ({error!r}); restore the file "
-                    "from a backup, or take the line out: it is one label, the others are whole"
-                ) from error
+                self._apply(event)
+            except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+                raise self._damaged(self._lines, error) from error
         self._offset += whole
+
+    def _events(self, lines: list[bytes]) -> list[Any]:
+        try:
+            # One text of JSON is read in a fraction of the time of many.
+            found: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")
+            if len(found) == len(lines):
+                return found
+        except (ValueError, RecursionError):
+            pass
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise self._damaged(self._lines + len(found) + 1, error) from error
+        return found
+
+    def _damaged(self, line: int, error: Exception) -> ClipshiftError:
+        return ClipshiftError(
+            f"{self.journal}: line {line} is damaged ({error!r}); restore the file from a backup, "
+            "or take the line out: it is one label, the others are whole"
+        )
 
     def _append(self, event: dict[str, Any]) -> None:
         """Write one line, on the disk when this returns, or nothing of it."""
@@ -252,18 +278,19 @@ class Store:
         op = event["op"]
         if op == "write":
             self._written.append(event["sha256"])
+            self._covered = event.get("lines", self._lines)
             return
+        self.changed = self._lines
         if op == "adopt":
             self._written.append(event["sha256"])
             for row in event["rows"]:
-                entry = Entry(row["label"], row["concept"], row["source"])
-                self.labels[row["annotator"]][row["key"]] = entry
+                self.labels[row["annotator"]][row["key"]] = _entry(row)
             return
         given = self.labels[event["annotator"]]
         if event["label"] is None:
             given.pop(event["key"], None)
         else:
-            given[event["key"]] = Entry(event["label"], event["concept"], event["source"])
+            given[event["key"]] = _entry(event)
         what = (event["key"], str(event["label"])) if op == "label" else ()
         self._done[event["id"]] = (op, event["annotator"], *what)
         stack = self._stacks[event["annotator"]]
@@ -274,6 +301,28 @@ class Store:
             self._undone[event["id"]] = (event["key"], event["label"])
         else:
             raise ValueError(f"unknown op {op!r}")
+
+
+def _entry(event: dict[str, Any]) -> Entry:
+    entry = Entry(event["label"], event["concept"], event["source"])
+    if type(event["key"]) is not str or type(event["annotator"]) is not str:
+        raise TypeError("key and annotator are texts")
+    if type(entry.label) is not int or not 0 <= entry.label < len(LABELS):
+        raise ValueError(f"{entry.label!r} is no label")
+    return entry
+
+
+def _table(labels: dict[str, dict[str, Entry]]) -> pa.Table:
+    """As `table.label_table`, of many labels in little time."""
+    order = sorted((key, name) for name, given in labels.items() for key in given)
+    entries = [labels[name][key] for key, name in order]
+    columns = [
+        [key for key, _ in order],
+        *([entry[place] for entry in entries] for place in range(len(Entry._fields))),
+        [name or None for _, name in order],
+    ]
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def journal_path(out: Path) -> Path:

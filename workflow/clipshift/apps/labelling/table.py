@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from clipshift.core import columns
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet
 
@@ -72,24 +73,27 @@ def read_labels(path: Path) -> pa.Table:
             f"{path} lacks the columns {missing}; it has {table.column_names}, and labels have "
             f"{SCHEMA.names}"
         )
-    columns = []
+    found = []
     for field in SCHEMA:
         column = table[field.name] if field.name in table.column_names else None
-        try:
-            columns.append(
-                pa.nulls(len(table), field.type) if column is None else _as(column, field)
-            )
-        except pa.ArrowException as error:
-            raise ClipshiftError(
-                f"{path}: the column {field.name} is not {field.type}: {error}"
-            ) from error
-    checked = pa.Table.from_arrays(columns, schema=SCHEMA)
+        if column is None:
+            found.append(pa.nulls(len(table), field.type))
+        elif field.name == "label":
+            found.append(_labels(column, path))
+        else:
+            found.append(columns.text(column, field.name, path))
+    checked = pa.Table.from_arrays(found, schema=SCHEMA)
     _check_rows(checked, str(path))
     return checked
 
 
-def _as(column: pa.ChunkedArray, field: pa.Field) -> pa.ChunkedArray:
-    return column.cast(field.type)
+def _labels(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+    if pa.types.is_boolean(column.type) or pa.types.is_nested(column.type):
+        raise ClipshiftError(f"{path}: the column label is not int8 but {column.type}")
+    try:
+        return column.cast(pa.int8())
+    except pa.ArrowException as error:
+        raise ClipshiftError(f"{path}: the column label is not int8: {error}") from error
 
 
 def _check_rows(table: pa.Table, path: str) -> None:
@@ -150,7 +154,7 @@ def consensus(labels: pa.Table, ties: str = "ambiguous") -> Consensus:
         given[row["key"]].append(row)
     rows, counts, tied = [], Counter[str](), []
     for key in sorted(given):
-        label, how = _decide(given[key])
+        label, how = decide([(row["annotator"], row["label"]) for row in given[key]])
         counts[how] += 1
         if label is None:
             tied.append(key)
@@ -165,14 +169,18 @@ def consensus(labels: pa.Table, ties: str = "ambiguous") -> Consensus:
     return Consensus(label_table(rows), counts, tied)
 
 
-def _decide(rows: list[dict[str, Any]]) -> tuple[int | None, str]:
-    """The label of one key, None for a tie, and what decided it."""
-    for row in rows:
-        if row["annotator"] == ADJUDICATED:
-            return row["label"], "adjudicated"
-    votes = Counter(row["label"] for row in rows).most_common()
-    if len(rows) == 1:
-        return votes[0][0], "one annotator"
+def decide(given: list[tuple[str | None, int]]) -> tuple[int | None, str]:
+    """The label of one key, None for a tie, and what decided it.
+
+    Args:
+        given: annotators and their labels.
+    """
+    for annotator, label in given:
+        if annotator == ADJUDICATED:
+            return label, "adjudicated"
+    if len(given) == 1:
+        return given[0][1], "one annotator"
+    votes = Counter(label for _, label in given).most_common()
     if len(votes) == 1:
         return votes[0][0], "all agree"
     if votes[0][1] == votes[1][1]:

@@ -12,7 +12,7 @@ from PIL import Image
 from clipshift.apps.labelling import agreement
 from clipshift.apps.labelling.catalogue import Catalogue, Unreadable
 from clipshift.apps.labelling.store import Store
-from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, consensus
+from clipshift.apps.labelling.table import ADJUDICATED, CONSENSUS, LABELS, decide
 from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 
 SIZE = 25  # images of a page, 5 x 5
@@ -83,6 +83,8 @@ class Views:
     background: Colour = WHITE
     images: Previews = field(init=False)
     keys: list[str] = field(init=False)  # in the page's order
+    # Of the labels of some line of the journal: a page is asked for more often than they change.
+    _disputed: tuple[int, list[str]] = (-1, [])
 
     def __post_init__(self) -> None:
         self.images = Previews(self.catalogue, self.background)
@@ -122,15 +124,19 @@ class Views:
 
     def disputed(self) -> list[str]:
         """Keys of the pool with different labels, in the page's order."""
-        labels: dict[str, set[int]] = {}
-        for name, given in self.store.labels.items():
-            if name in (ADJUDICATED, CONSENSUS):
-                continue
-            for key, entry in given.items():
-                labels.setdefault(key, set()).add(entry.label)
+        if self._disputed[0] == self.store.changed:
+            return self._disputed[1]
+        first: dict[str, int] = {}
+        found: set[str] = set()
+        people = [n for n in self.store.annotators() if n not in (ADJUDICATED, CONSENSUS)]
+        for name in people if len(people) > 1 else ():
+            for key, entry in self.store.labels[name].items():
+                if first.setdefault(key, entry.label) != entry.label:
+                    found.add(key)
         position = self.catalogue.position
-        found = [key for key, given in labels.items() if len(given) > 1 and key in position]
-        return sorted(found, key=position.__getitem__)
+        here = sorted(filter(position.__contains__, found), key=position.__getitem__)
+        self._disputed = self.store.changed, here
+        return here
 
     def _item(self, key: str, view: str, writer: str) -> dict[str, Any]:
         item: dict[str, Any] = {"key": key, "label": self.store.label_of(key, writer)}
@@ -148,8 +154,9 @@ class Views:
         here = self.catalogue.position if keys is self.keys else set(keys)
         labels = Counter(entry.label for key, entry in given.items() if key in here)
         counts = [labels[label] for label in range(len(LABELS))]
-        passed = (given, self.images.broken)
-        first = next((at for at, key in enumerate(keys) if not any(key in p for p in passed)), None)
+        broken = self.images.broken
+        blank = (at for at, key in enumerate(keys) if key not in given and key not in broken)
+        first = next(blank, None)
         return {
             "of": len(keys), "labelled": sum(counts), "counts": counts,
             "first_unlabelled": None if first is None else place(first),
@@ -192,19 +199,30 @@ class Views:
 
     def step_counts(self) -> dict[str, Any]:
         """What was found, what was labelled by whom, and what the labels come to."""
-        table = self.store.table()
-        decided = consensus(table)
-        labelled = {name: dict.fromkeys(LABELS, 0) for name in self.store.annotators()}
-        outside = set()
-        for row in table.to_pylist():
-            labelled[row["annotator"] or ""][LABELS[row["label"]]] += 1
-            if self.catalogue.item(row["key"]) is None:
-                outside.add(row["key"])
+        with self.store.locked():
+            given = {name: dict(self.store.labels[name]) for name in self.store.annotators()}
+        of_image: dict[str, list[tuple[str | None, int]]] = {}
+        for name, labels in given.items():
+            for key, entry in labels.items() if name != CONSENSUS else ():
+                of_image.setdefault(key, []).append((name, entry.label))
+        how: Counter[str] = Counter()
+        ties = []
+        for key, votes in of_image.items():
+            label, reason = decide(votes)
+            how[reason] += 1
+            if label is None:
+                ties.append(key)
+        counts = {name: Counter(e.label for e in labels.values()) for name, labels in given.items()}
         return {
             "account": self.catalogue.step_counts.as_json(),
-            "labels": {name or agreement.UNNAMED: counts for name, counts in labelled.items()},
+            "labels": {
+                name or agreement.UNNAMED: {text: found[i] for i, text in enumerate(LABELS)}
+                for name, found in counts.items()
+            },
             "undecodable": dict(sorted(self.images.broken.items())),
-            "labelled_pictures_not_listed_here": len(outside),
-            "consensus": dict(sorted(decided.counts.items())),
-            "ties": decided.ties,
+            "labelled_pictures_not_listed_here": len(
+                set().union(*given.values()) - self.catalogue.position.keys()
+            ),
+            "consensus": dict(sorted(how.items())),
+            "ties": sorted(ties),
         }

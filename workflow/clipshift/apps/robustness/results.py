@@ -18,7 +18,7 @@ from clipshift.core.counts import StepCounts
 from clipshift.core.csv_file import open_csv
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import parse_json
-from clipshift.core.sniff import explain, not_a_file
+from clipshift.core.sniff import explain, regular_file
 from clipshift.evaluation.robustness.points import Axis
 from clipshift.evaluation.robustness.shifts import SHIFTS, VAL, VAL_A, VAL_OBJECTNET, VAL_R
 from clipshift.evaluation.robustness.sources import BROKEN, BROKEN_BELOW, Measured, Table, size_of
@@ -179,8 +179,7 @@ def _spread(files: list[Path]) -> list[Path]:
 
 
 def _results(file: Path) -> Iterator[Result]:
-    if what := not_a_file(file):
-        raise ClipshiftError(f"{file} {what}")
+    regular_file(file)
     if file.suffix.lower() == ".csv":
         yield from _csv(file)
         return

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_parquet, write_parquet
+from clipshift.core.parquet import parquet_file
 from clipshift.core.step import step
 from clipshift.datasets.captions.schema import FIELDS
 from clipshift.datasets.package import fetch
@@ -96,7 +97,7 @@ def pool_fields(fields: Fields, tars: str, out: Path) -> None:
 
 
 def _batches(table: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(table) as file:
+    with parquet_file(table) as file:
         present = file.schema_arrow.names
         if lacking := [c for c in columns if c not in present]:
             raise ClipshiftError(

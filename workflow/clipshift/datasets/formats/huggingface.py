@@ -16,7 +16,8 @@ from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.parquet import parquet_file, read_rows, schema_of
+from clipshift.core.readable import reading
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import FIELDS, KEY_OF_UNIT, Dataset, Unit
 from clipshift.datasets.formats.class_labels import class_labels
@@ -242,26 +243,22 @@ def _stored(folder: Path) -> set[str] | None:
 @contextmanager
 def _arrow(file: Path) -> Iterator[pa.RecordBatchReader]:
     """An arrow file as `datasets` writes it: a stream, or the format of files."""
-    try:
-        with pa.memory_map(str(file)) as source:
-            if source.read(6) == b"ARROW1":
-                reader = pa.ipc.open_file(source)
-                batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
-                yield pa.RecordBatchReader.from_batches(reader.schema, batches)
-            else:
-                source.seek(0)
-                yield pa.ipc.open_stream(source)
-    except (pa.ArrowException, OSError, KeyError, UnicodeDecodeError) as error:
-        why = explain(file)
-        raise ClipshiftError(f"{file} {why or f'is not a readable arrow file: {error}'}") from error
+    with reading(file, "arrow"), pa.memory_map(str(file)) as source:
+        if source.read(6) == b"ARROW1":
+            reader = pa.ipc.open_file(source)
+            batches = (reader.get_batch(i) for i in range(reader.num_record_batches))
+            yield pa.RecordBatchReader.from_batches(reader.schema, batches)
+        else:
+            source.seek(0)
+            yield pa.ipc.open_stream(source)
 
 
 def _schema(file: Path) -> pa.Schema:
     if file.suffix.lower() == ".arrow":
         with _arrow(file) as reader:
+            _ = reader.schema.names  # decoded here: they may be damaged
             return reader.schema
-    with tables.parquet_file(file) as parquet:
-        return parquet.schema_arrow
+    return schema_of(file)
 
 
 def _holds_images(file: Path) -> bool:
@@ -285,14 +282,14 @@ def _is_image(cell: bytes | None) -> bool:
 def _rows(file: Path) -> int | None:
     if file.suffix.lower() == ".arrow":
         return None
-    with tables.parquet_file(file) as parquet:
+    with parquet_file(file) as parquet:
         return int(parquet.metadata.num_rows)
 
 
 def _table_rows(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Number (from 0) and the cells of each row."""
-    number = 0
     if file.suffix.lower() == ".arrow":
+        number = 0
         with _arrow(file) as reader:
             for whole in reader:
                 batch = whole.select(columns)
@@ -302,8 +299,4 @@ def _table_rows(file: Path, columns: list[str]) -> Iterator[tuple[int, dict[str,
                         yield number, row
                         number += 1
         return
-    with tables.parquet_file(file) as parquet:
-        for batch in parquet.iter_batches(IMAGES, columns=columns):
-            for row in batch.to_pylist():
-                yield number, row
-                number += 1
+    yield from enumerate(read_rows(file, IMAGES, columns))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.parquet import read_rows, schema_of
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import FIELDS, KEY_OF_UNIT, Dataset, Unit
 from clipshift.datasets.formats.tar_samples import (
@@ -199,8 +200,7 @@ class Img2dataset(Dataset):
         return rows, failed
 
     def _image_column(self, table: Path) -> str | None:
-        with tables.parquet_file(table) as file:
-            held = [f.name for f in file.schema_arrow if tables.holds_bytes(f.type)]
+        held = [f.name for f in schema_of(table) if tables.holds_bytes(f.type)]
         named = self.columns.get("image")
         if named:
             return named if named in held else None
@@ -215,24 +215,20 @@ class Img2dataset(Dataset):
             )
         columns, keys = self._layout(table)
         wanted = [*dict.fromkeys((keys, "status", image, *columns.values()))]
-        number = 0
-        with tables.parquet_file(table) as file:
-            for batch in file.iter_batches(IMAGES, columns=wanted):
-                for row in batch.to_pylist():
-                    number += 1
-                    where = f"{printable(str(table))}#row {number}"
-                    key = as_text(row[keys]) or ""
-                    fields = fields_of(row, columns)
-                    data = row[image]
-                    if row["status"] != "success":
-                        yield Rejected(key, where, str(row["status"] or "no status"))
-                    elif isinstance(fields, str) or not data:
-                        reason = "no image in the row"
-                        yield Rejected(key, where, fields if isinstance(fields, str) else reason)
-                    else:
-                        place = Place(table, f"row {number}", size=len(data), data=data)
-                        key = fields.pop("key", key)
-                        yield Record(**{**fields, "key": key or "", "place": place})
+        for number, row in enumerate(read_rows(table, IMAGES, wanted), 1):
+            where = f"{printable(str(table))}#row {number}"
+            key = as_text(row[keys]) or ""
+            fields = fields_of(row, columns)
+            data = row[image]
+            if row["status"] != "success":
+                yield Rejected(key, where, str(row["status"] or "no status"))
+            elif isinstance(fields, str) or not data:
+                reason = "no image in the row"
+                yield Rejected(key, where, fields if isinstance(fields, str) else reason)
+            else:
+                place = Place(table, f"row {number}", size=len(data), data=data)
+                key = fields.pop("key", key)
+                yield Record(**{**fields, "key": key or "", "place": place})
 
 
 def _shards(folder: Path) -> list[Shard]:

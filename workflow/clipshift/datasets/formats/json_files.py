@@ -6,6 +6,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.readable import reading
 from clipshift.core.sniff import explain
 
 Form = TypeVar("Form")
@@ -17,11 +18,10 @@ def parse(file: Path, form: TypeAdapter[Form]) -> Form:
     Raises:
         ClipshiftError: not there, not JSON, or of another form.
     """
+    with reading(file, "JSON"):
+        text = file.read_text(encoding="utf-8-sig")
     try:
-        return form.validate_json(file.read_text(encoding="utf-8-sig"))
-    except (OSError, UnicodeDecodeError) as error:
-        why = explain(file)
-        raise ClipshiftError(f"{file} {why or f'cannot be read: {error}'}") from error
+        return form.validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.readable import reading
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import FIELDS, KEY_OF_UNIT, Columns
 from clipshift.datasets.formats.tar_samples import fields_of
@@ -79,10 +80,8 @@ def label_file(file: Path) -> dict[str, str]:
         ClipshiftError: not there, a line without a label, or a file with two labels.
     """
     found: dict[str, str] = {}
-    try:
+    with reading(file, "text"):
         lines = file.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClipshiftError(f"{file}, the labels, cannot be read: {error}") from error
     for number, line in enumerate(lines, 1):
         words = [word for word in re.split(r"[\s,;]+", line.strip()) if word]
         if not words or (number == 1 and words[0] == "ImageId"):

@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.parquet import parquet_file
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import FIELDS, KEY_OF_UNIT, Dataset, Unit
 from clipshift.datasets.formats.tar_samples import fields_of
@@ -34,7 +35,7 @@ class Table(Dataset):
         found, said = tables.guess(names, self.columns, FIELDS, self.path)
         if "image" not in found and names == [str(i) for i in range(len(names))]:
             row = tables.first_row(self.path)
-            paths = [n for n in names if tables.is_place(row[n])]
+            paths = [n for n in names if tables.is_place(row.get(n))]
             if len(paths) == 1:
                 found["image"] = paths[0]
                 rest = [n for n in names if n not in found.values()]
@@ -54,7 +55,7 @@ class Table(Dataset):
         _ = self._columns
         samples = None
         if tables.kind(self.path) == ".parquet":
-            with tables.parquet_file(self.path) as file:
+            with parquet_file(self.path) as file:
                 samples = int(file.metadata.num_rows)
         return [Unit(printable(self.path.name), (self.path,), samples)]
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, TextIO, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from clipshift.core import parquet
 from clipshift.core.csv_file import open_csv
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, regular_file
 from clipshift.datasets.formats.base import KEY_OF_UNIT, Columns
 from clipshift.datasets.images import SUFFIXES
 from clipshift.datasets.records import printable
@@ -69,12 +69,9 @@ def rows_of(path: Path, wanted: Sequence[str] | None = None) -> Iterator[tuple[i
         ClipshiftError: not a table, or a damage after which no row is certain.
     """
     if kind(path) == ".parquet":
-        start = 1
-        with parquet_file(path) as file:
-            named = [c for c in wanted or () if c in file.schema_arrow.names] or None
-            for batch in file.iter_batches(ROWS, columns=named):
-                yield from enumerate(batch.to_pylist(), start)
-                start += len(batch)
+        there = parquet.schema_of(path).names
+        named = [c for c in wanted or () if c in there] or None
+        yield from enumerate(parquet.read_rows(path, ROWS, named), 1)
         return
     if "json" not in str(kind(path)):
         yield from _csv_rows(path)
@@ -93,8 +90,7 @@ def rows_of(path: Path, wanted: Sequence[str] | None = None) -> Iterator[tuple[i
 def columns_of(path: Path) -> list[str]:
     """Names of the columns: of a parquet by its schema, else of the first row that can be read."""
     if kind(path) == ".parquet":
-        with parquet_file(path) as file:
-            return [str(name) for name in file.schema_arrow.names]
+        return [str(name) for name in parquet.schema_of(path).names]
     if "json" not in str(kind(path)):
         return open_csv(path, is_place).columns
     for _, row in rows_of(path):
@@ -106,28 +102,9 @@ def columns_of(path: Path) -> list[str]:
 def first_row(path: Path) -> dict[str, Any]:
     """The first row that can be read; empty: none."""
     if kind(path) == ".parquet":
-        with parquet_file(path) as file:
-            plain = [f.name for f in file.schema_arrow if not holds_bytes(f.type)]
-            batch = next(file.iter_batches(1, columns=plain), None)
-            return dict(batch.to_pylist()[0]) if batch is not None and len(batch) else {}
+        plain = [f.name for f in parquet.schema_of(path) if not holds_bytes(f.type)]
+        return next(parquet.read_rows(path, 1, plain), {})
     return next((row for _, row in rows_of(path) if not isinstance(row, str)), {})
-
-
-@contextmanager
-def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
-    """An open parquet file.
-
-    Raises:
-        ClipshiftError: it is none, or it is damaged, now or when it is read.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        what = explain(path)
-        if what and what != "is a parquet file":
-            raise ClipshiftError(f"{path} is no parquet file; it {what}") from error
-        raise ClipshiftError(f"{path} is not a readable parquet file: {error}") from error
 
 
 def guess(
@@ -171,6 +148,7 @@ def holds_bytes(type_: pa.DataType) -> bool:
 def _text(path: Path) -> Iterator[TextIO]:
     """Its text, decompressed, without the mark of its encoding (UTF-8; UTF-16 with a mark)."""
     packed: Any = PACKED.get(path.suffix.lower())
+    regular_file(path)
     try:
         binary = packed(path, "rb") if packed else path.open("rb")
     except OSError as error:

@@ -24,6 +24,10 @@ DEFAULTS = {
 }
 
 
+# Fields of which a sample has one value; captions and labels may be lists.
+_SINGLE = ("key", "image", "url", "uid", "sha256", "md5")
+
+
 @dataclass
 class TarSample:
     """The image of a sample and the bytes of its other members by suffix."""
@@ -127,10 +131,14 @@ def fields_of(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, A
     label = row.get(columns.get("label", ""))
     if isinstance(label, (list, tuple)) and len(label) > 1:
         return "several labels"
+    for name, column in columns.items():
+        value = row.get(column)
+        if isinstance(value, dict) or (isinstance(value, (list, tuple)) and name in _SINGLE):
+            return f"{name} is no text"
     fields = {name: as_text(row.get(column)) for name, column in columns.items()}
     try:
-        for value in fields.values():
-            (value or "").encode()
+        for text in fields.values():
+            (text or "").encode()
     except UnicodeEncodeError:  # JSON may hold halves of characters
         return "text is not Unicode"
     return fields

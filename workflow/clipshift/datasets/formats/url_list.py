@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.parquet import schema_of
 from clipshift.datasets.formats import tables
 from clipshift.datasets.formats.base import Dataset, Unit
 from clipshift.datasets.formats.tables import is_place
@@ -67,10 +68,9 @@ def _url_column(path: Path) -> str | None:
     """The column of URLs of a table that holds neither images nor paths of files."""
     if tables.kind(path) not in _LISTS or path.stat().st_size == 0:
         return None
-    if tables.kind(path) == ".parquet":
-        with tables.parquet_file(path) as file:
-            if any(tables.holds_bytes(f.type) for f in file.schema_arrow):
-                return None
+    parquet = tables.kind(path) == ".parquet"
+    if parquet and any(tables.holds_bytes(f.type) for f in schema_of(path)):
+        return None
     row = tables.first_row(path)
     urls = [name for name, value in row.items() if tables.URL.match(str(value).strip())]
     if not urls:

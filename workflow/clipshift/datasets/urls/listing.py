@@ -17,10 +17,11 @@ import pyarrow as pa
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.csv_file import CsvFile, open_csv
-from clipshift.core.database import count, database, identifier, is_of_a_file, literal, parquet
+from clipshift.core.database import count, database, literal, parquet, reading, text_of
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic_path, write_json
-from clipshift.core.sniff import explain
+from clipshift.core.parquet import require_columns, schema_of
+from clipshift.core.sniff import regular_file
 from clipshift.core.step import step
 from clipshift.datasets.identity import form, is_url
 from clipshift.datasets.records import printable
@@ -161,30 +162,16 @@ def _places(table: CsvFile, columns: tuple[str, str]) -> tuple[tuple[int, int], 
 
 
 def _read_parquet(db: duckdb.DuckDBPyConnection, file: Path, columns: tuple[str, str]) -> None:
+    regular_file(file)
     source = parquet([file])
-    try:
+    with reading([file]):
         described = db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         types = {row[0]: row[1] for row in described}
         if not set(columns) <= set(types):
             raise lacking(file, columns, list(types))
-        url, caption = (_text(column, types[column], file) for column in columns)
+        require_columns(file, schema_of(file), columns)
+        url, caption = (text_of(column, types[column], file) for column in columns)
         db.execute(f"INSERT INTO given SELECT {form('url', url)}, {caption} FROM {source}")
-    except duckdb.Error as error:
-        if not is_of_a_file(error):
-            raise
-        what = explain(file)
-        what = None if what == "is a parquet file" else what
-        raise ClipshiftError(f"{file} {what or f'is not readable: {error}'}") from error
-
-
-def _text(column: str, kind: str, file: Path) -> str:
-    """A column of parquet as text; bytes that are not UTF-8 become escapes."""
-    name = identifier(column)
-    if kind == "BLOB":
-        return f"coalesce(TRY(decode({name})), {name}::VARCHAR)"
-    if kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
-        raise ClipshiftError(f"{file}: the column {column!r} is no text but {kind}")
-    return f"{name}::VARCHAR"
 
 
 def lacking(file: Path, columns: tuple[str, str], there: list[str]) -> ClipshiftError:
