@@ -117,9 +117,8 @@ def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | No
 def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: object) -> None:
     """From sample tables to decisions and composition, by the functions of the steps."""
     for name, files in case.tables.items():
-        words = [str(file) for file in files]
         out = case.labels(name)
-        domain_labels.write_labels(words, LABELS, out, out.with_suffix(".json"))
+        domain_labels.write_labels(files, LABELS, out, out.with_suffix(".json"))
     own = TypeAdapter(Classifier).validate_python({"kind": kind, "encoder": "e"} | keys)
     spec = classifier.Spec(classifier=own, encoder=ENCODER, parts=PARTS)  # type: ignore[arg-type]
     learned = {name: case.labels(name) for name in LABELS.datasets}
@@ -132,13 +131,13 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
             files = (out, out.with_suffix(".json"))
             score.write_vector_scores(spec, model, record, case.embeddings[name], shard, *files)
     point = case.folder / "points.json"
-    scores = [str(file) for name in LABELS.datasets for file in case.scores(name)]
+    scores = [file for name in LABELS.datasets for file in case.scores(name)]
     thresholds.write_points(case.parts, scores, precision, point)
     for name in case.shards:
         for file, out in zip(case.scores(name), case.decisions(name), strict=True):
             sides = dict.fromkeys(("natural", "rendition"), (point, file))
             decisions.write_decisions(sides, out, out.with_suffix(".json"))
-    every = {name: [str(file) for file in case.decisions(name)] for name in case.shards}
+    every = {name: case.decisions(name) for name in case.shards}
     out, measured = case.folder / "composition.json", {"sketch": case.labels("sketch")}
     composition.write_composition(every, learned, measured, [case.parts], 200, 0, out)
 

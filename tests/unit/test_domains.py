@@ -79,7 +79,7 @@ def test_without_a_table_only_peoples_labels_count(tmp_path: Path) -> None:
     spec = Labels(datasets=["pool"], file=str(tmp_path / "labels.parquet"))
     write_parquet(tmp_path / "labels.parquet", people(("pool-natural-000", 1, "x")))
     case = make_case(tmp_path)
-    tables = [str(file) for file in case.tables["pool"]]
+    tables = case.tables["pool"]
     domain_labels.write_labels(tables, spec, tmp_path / "out.parquet", tmp_path / "out.json")
     step_counts = StepCounts.from_json(read_json(tmp_path / "out.json")["account"])
     assert (step_counts.came_in, step_counts.went_out, step_counts.rejected["no label"]) == (
@@ -96,7 +96,7 @@ def test_peoples_labels_of_other_pictures_are_refused(tmp_path: Path) -> None:
     known = pa.concat_tables(read_parquet(t, ["key", "caption"]) for t in tables).to_pylist()
     rows = people(*((row["key"], 1, "x") for row in known))
     spec = Labels(datasets=["pool"], file=str(tmp_path / "labels.parquet"))
-    words, out = [str(file) for file in tables], tmp_path / "out.parquet"
+    words, out = tables, tmp_path / "out.parquet"
     for texts, fine in (([r["caption"] for r in known], True), (["other"] * len(known), False)):
         write_parquet(Path(spec.file or ""), rows.append_column("caption", pa.array(texts)))
         if fine:

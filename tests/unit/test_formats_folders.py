@@ -66,7 +66,7 @@ def test_flat_folder_and_labels_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "val.txt").write_text("3.JPEG 65\n3.JPEG 66\n")
     with pytest.raises(ClipshiftError, match=r"line 2: a second label"):
         read(tmp_path, label="file:val.txt")
-    with pytest.raises(ClipshiftError, match="is missing"):
+    with pytest.raises(ClipshiftError, match="is not there"):
         read(tmp_path, label="file:no.txt")
 
 

@@ -295,7 +295,7 @@ def test_what_is_no_file_is_never_opened(tmp_path: Path, monkeypatch: pytest.Mon
     os.mkfifo(tmp_path / "0.jpg")
     (tmp_path / "1.tar").mkdir()
     (tmp_path / "2.tar").symlink_to("2.tar")
-    for name, what in (("0.tar", "FIFO"), ("1.tar", "folder"), ("2.tar", "symbolic links")):
+    for name, what in (("0.tar", "pipe"), ("1.tar", "folder"), ("2.tar", "symbolic links")):
         with pytest.raises(ClipshiftError, match=what):
             list(read_tar(tmp_path / name))
     with pytest.raises(OSError, match="no regular file"):

@@ -92,7 +92,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
             pass
     (tmp_path / "out/a.json").mkdir(parents=True)
     with (
-        pytest.raises(ClipshiftError, match=r"a\.json cannot be written: Is a directory"),
+        pytest.raises(ClipshiftError, match=r"a\.json is a folder, not a file"),
         locked(tmp_path / "out"),
     ):
         write_record(tmp_path / "out/a.json", {})

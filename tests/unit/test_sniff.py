@@ -25,8 +25,8 @@ def test_special_files_are_named_and_never_opened(
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
         for name, what in {
-            "fifo": "FIFO",
-            "to-fifo": "FIFO",
+            "fifo": "pipe",
+            "to-fifo": "pipe",
             "folder": "folder",
             "socket": "socket",
             "/dev/zero": "device",

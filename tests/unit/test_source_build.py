@@ -4,7 +4,8 @@ import base64
 import contextlib
 import io
 import os
-import resource
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -372,7 +373,25 @@ def test_a_costly_drawing_ends_and_the_next_one_is_drawn(name: str) -> None:
     end = os.times()
     assert sum(end[:4]) - sum(start[:4]) < 10
     np.testing.assert_array_equal(pixels(PLAIN.encode()), right)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20  # KiB
+
+
+def test_costly_drawings_take_little_memory() -> None:
+    """In a process of its own, whose only children are those that draw."""
+    lines = [
+        "import contextlib, resource",
+        "from clipshift.datasets.sources.render import Undrawable, render",
+        "from tests.unit.packages import RENDERING",
+        "from tests.unit.test_source_build import COSTLY",
+        "for text in COSTLY.values():",
+        "    with contextlib.suppress(Undrawable):",
+        "        render(text.encode(), RENDERING)",
+        "from clipshift.datasets.sources import svg",
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)",
+    ]
+    program = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(program, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert 1 << 10 < int(done.stdout) < 1 << 20  # KiB
 
 
 def test_costly_drawings_are_counted_and_named(

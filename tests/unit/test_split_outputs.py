@@ -38,9 +38,9 @@ def test_split_larger_than_the_pool_is_refused_with_the_number(
 
 
 def test_keep_as_share_and_as_count(study: Study, tmp_path: Path) -> None:
-    """1 is one point and 1.0 is all of them, in Python and through JSON."""
+    """2 is two points and 1.0 is all of them, in Python and through JSON."""
     left = len(candidates(make_split(study, tmp_path / "full.parquet", "full")))
-    for keep, size in ((1, 1), (1.0, left), (0.5, round(left / 2)), (3, 3), (1e-9, 0)):
+    for keep, size in ((2, 2), (1.0, left), (0.5, round(left / 2)), (3, 3), (1e-9, 0)):
         rows = make_split(study, tmp_path / "s.parquet", "rand", keep=keep)
         assert len(kept(rows)) == size
         spec = Rand(recipe="rand", keep=keep)
@@ -58,7 +58,7 @@ def test_keep_as_large_as_another_split(study: Study, tmp_path: Path) -> None:
 
 
 def test_nothing_kept_is_refused(study: Study, tmp_path: Path) -> None:
-    keys: dict[str, Any] = {"sets": ["sketch"], "tolerance": -9.0, "reference": False}
+    keys: dict[str, Any] = {"sets": ["sketch"], "tolerance": -2.0, "reference": False}
     with pytest.raises(ClipshiftError, match="none keeps nothing"):
         make_split(study, tmp_path / "none.parquet", "pruned", **keys)
     assert not list(tmp_path.iterdir())

@@ -70,7 +70,7 @@ def test_every_point_has_one_row_and_reference_points_stay(
     assert len(kept(rows)) == size
 
 
-@given(st.integers(0, 5), st.integers(1, 37))
+@given(st.integers(0, 5), st.integers(2, 37))
 @settings(max_examples=8)
 def test_near_and_far_partition_the_candidates(
     tmp_path_factory: pytest.TempPathFactory, seed: int, k: int
@@ -102,7 +102,7 @@ def test_copies_of_reference_images_are_kept(study: Study, tmp_path: Path) -> No
 @pytest.mark.parametrize("recipe", ["near", "far", "rand"])
 def test_sized_recipes_are_nested(study: Study, tmp_path: Path, recipe: str) -> None:
     keys: dict[str, Any] = {} if recipe == "rand" else {"sets": SETS}
-    sizes = [1, 2, 5, 9, 20]
+    sizes = [2, 3, 5, 9, 20]
     chain = [
         kept(make_split(study, tmp_path / f"{k}.parquet", recipe, keep=k, **keys)) for k in sizes
     ]
@@ -169,7 +169,7 @@ def test_pruning_spares_duplicates_no_second_reason(study: Study, tmp_path: Path
 def test_larger_tolerance_removes_a_subset(study: Study, tmp_path: Path) -> None:
     chain = [
         removed(make_split(study, tmp_path / f"{i}.parquet", "pruned", sets=SETS, tolerance=t))
-        for i, t in enumerate((-0.3, 0.0, 1e-5, 0.05, 0.2, 5.0))
+        for i, t in enumerate((-0.3, 0.0, 1e-5, 0.05, 0.2, 2.0))
     ]
     assert all(large >= small for large, small in pairwise(chain))
     assert chain[0] > chain[-1] == set()

@@ -111,10 +111,6 @@ class Shards:
             at = int(np.searchsorted(keep, sample.key))
             if at == len(keep) or keep[at] != sample.key:
                 continue
-            if met[at]:
-                raise ClipshiftError(
-                    f"{shard.tar}: the key {sample.key!r} is there twice; write the tar again"
-                )
             met[at] = True
             try:
                 image = trainable(sample, self._background).parts
