@@ -163,6 +163,13 @@ def image(key: str, title: str = "", description: str = "", tags: str = "",
             [0],
             None,
         ),
+        (
+            {"fields": ["title", "tags", "description"], "separator": " "},
+            {"title": "a", "tags": "b, c", "description": "d"},
+            "a b, c d",
+            [],
+            None,
+        ),
         ({"fields": ["title"], "language": {}}, {"title": "Кот"}, "Кот", [], "caption not English"),
         ({}, {}, None, [], None),
     ],
@@ -174,6 +181,38 @@ def test_what_a_corpus_makes_of_a_picture(
     rule = matcher() if corpus.get("labels") == "m" else None
     made = Reader(Corpus.model_validate(corpus), CLASSES, rule).read(image("k", **row_))
     assert made == {"key": "k", "caption": caption, "labels": labels, "reason": reason}
+
+
+def test_one_template_is_drawn_for_each_image_by_its_key() -> None:
+    templates = ["a {class}", "the {class}", "one {class}"]
+    corpus = Corpus(template=templates, labels="table")
+    rows = [image(f"k{i}", class_name="dog") for i in range(300)]
+    captions = [Reader(corpus, CLASSES).read(one)["caption"] for one in rows]
+    again = [Reader(corpus, CLASSES).read(one)["caption"] for one in reversed(rows)]
+    assert captions == again[::-1]
+    counts = {text.replace("{class}", "dog"): 0 for text in templates}
+    for caption in captions:
+        counts[caption] += 1
+    assert all(70 < n < 130 for n in counts.values()), counts
+
+
+def test_the_80_templates_of_imagenet() -> None:
+    corpus = Corpus(template="openai_imagenet", labels="table")
+    read = Reader(corpus, CLASSES).read
+    captions = {read(image(f"k{i}", class_name="dog"))["caption"] for i in range(3000)}
+    assert len(captions) == 80 and "a photo of the dog." in captions
+    assert not any("{" in caption for caption in captions)
+
+
+@pytest.mark.parametrize("template", ["a photo", ["a {class}", "a photo"], []])
+def test_templates_without_a_class_are_refused(template: str | list[str]) -> None:
+    with pytest.raises(ValueError, match="template"):
+        Corpus(template=template, labels="table")
+
+
+def test_keys_that_came_later_are_left_out_at_their_default() -> None:
+    assert "separator" not in Corpus(fields=["title"]).model_dump()
+    assert Corpus(fields=["title"], separator=" ").model_dump()["separator"] == " "
 
 
 def test_a_name_of_two_classes_is_no_label() -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -197,6 +199,36 @@ def test_clusters_are_the_same_twice_and_need_points() -> None:
     np.testing.assert_array_equal(assign(rows, first), s.argmax(1))
     with pytest.raises(ClipshiftError, match="7 clusters cannot be fitted on 3 points"):
         fit(rows[:3], 7, 10, 3)
+
+
+def test_clusters_depend_on_no_thread_and_are_as_good_as_those_of_faiss() -> None:
+    rng = np.random.default_rng(1)
+    middles = rng.normal(size=(40, 16))
+    rows = unit(middles[rng.integers(0, 40, 4000)] + 0.5 * rng.normal(size=(4000, 16)))
+    threads = torch.get_num_threads()
+    try:
+        made = []
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            made.append(fit(rows, 25, 10, 0))
+    finally:
+        torch.set_num_threads(threads)
+    np.testing.assert_array_equal(*made)
+    theirs = faiss.Kmeans(16, 25, niter=10, seed=0, spherical=True, max_points_per_centroid=4000)
+    theirs.train(rows.astype(np.float32))
+    ours, peer = (
+        (rows.astype(np.float64) @ c.astype(np.float64).T).max(1).mean()
+        for c in (made[0], theirs.centroids)
+    )
+    assert ours > peer - 0.02
+
+
+def test_an_empty_cluster_takes_points_of_another() -> None:
+    rows = np.repeat(unit(np.random.default_rng(2).normal(size=(3, 4))), 50, axis=0)
+    centroids = fit(rows, 5, 4, 0)
+    assert centroids.shape == (5, 4) and np.isfinite(centroids).all()
+    best = (rows.astype(np.float64) @ centroids.astype(np.float64).T).max(1)
+    assert best.min() > 0.999
 
 
 @pytest.mark.parametrize("block_bytes", [1, 500, 1 << 20])

@@ -112,7 +112,7 @@ rule dedup_fit:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.fit.tsv"
     resources:
-        **needs(64000, 1440),
+        **needs(64000, 480, gpus=1),
     params:
         **call(
             "similarity.dedup.clusters.fit_pool",

@@ -22,13 +22,13 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.core.weights import fit, read_weights
 from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
-from clipshift.datasets.prompts import OPENAI_IMAGENET, templates
+from clipshift.datasets.prompts import templates
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
-from clipshift.study.config.causes import Controlled, LinearHead, PromptHead
+from clipshift.study.config.causes import OPENAI_IMAGENET, Controlled, LinearHead, PromptHead
 from clipshift.study.config.study import Training
 from clipshift.training.towers import build
 

@@ -124,9 +124,7 @@ def _folder_embeddings(cfg: Config, w: Mapping[str, str]) -> Work:
 def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
     block, n = cfg.dedup, points(cfg, w["pool"])
     pairs = block.sample * block.clusters * block.iterations
-    # On a CPU: a hundredth of a GPU's rate a core.
-    seconds = _products(cfg, pairs) * 100
-    return Work(cpu=seconds, read=min(_vectors(cfg, n), block.sample * PAGE))
+    return Work(gpu=_products(cfg, pairs), read=min(_vectors(cfg, n), block.sample * PAGE))
 
 
 def _dedup_assign(cfg: Config, w: Mapping[str, str]) -> Work:

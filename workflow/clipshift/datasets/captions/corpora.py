@@ -22,7 +22,9 @@ from clipshift.core.step import step
 from clipshift.datasets.captions.language import Judge, banned, judge
 from clipshift.datasets.captions.matcher import ClassNames, finder, label_of, text_of
 from clipshift.datasets.captions.schema import classes_of
-from clipshift.study.config.causes import CAPTION_FIELDS, Corpus, Matcher
+from clipshift.datasets.prompts import templates
+from clipshift.datasets.select import seeded_order
+from clipshift.study.config.causes import CAPTION_FIELDS, OPENAI_IMAGENET, Corpus, Matcher
 
 SCHEMA = pa.schema(
     [
@@ -66,6 +68,7 @@ class Reader:
         self._index: dict[str, list[int]] = {}
         for index, name in enumerate(classes):
             self._index.setdefault(name, []).append(index)
+        self._templates = caption_templates(corpus)
         self._finder: ClassNames | None = finder(matcher, classes) if matcher else None
         self._english: Judge | None = judge(corpus.language) if corpus.language else None
         self._banned: re.Pattern[str] | None = (
@@ -77,11 +80,12 @@ class Reader:
         corpus = self._corpus
         labels, reason = self._labels(row)
         caption = None
-        if corpus.template is not None and labels:
+        if self._templates and labels:
             named = " and ".join(self._classes[i] for i in labels)
-            caption = corpus.template.replace("{class}", named)
+            drawn = seeded_order(0, row["key"]) % len(self._templates)
+            caption = self._templates[drawn].replace("{class}", named)
         elif corpus.fields:
-            caption = text_of(row, corpus.fields) or None
+            caption = text_of(row, corpus.fields, corpus.separator) or None
             if caption is None:
                 reason = reason or "no caption"
             elif self._english and not self._english(caption):
@@ -97,6 +101,13 @@ class Reader:
             text = text_of(row, self._matcher.fields, "\n")
             return label_of(self._finder.find(text), self._matcher.multi)
         return true_label(row, self._index)
+
+
+def caption_templates(corpus: Corpus) -> list[str]:
+    """The templates of a corpus with `{class}`; none where captions are the data's own."""
+    if corpus.template == OPENAI_IMAGENET:
+        return [text.replace("{c}", "{class}") for text in templates([OPENAI_IMAGENET])]
+    return [corpus.template] if isinstance(corpus.template, str) else corpus.template or []
 
 
 def true_label(row: Row, index: dict[str, list[int]]) -> tuple[list[int], str | None]:

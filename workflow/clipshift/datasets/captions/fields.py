@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -91,7 +92,7 @@ def pool_fields(fields: Fields, tars: str, out: Path) -> None:
                 continue
             for batch in _batches(table, ["key", "status", *dict.fromkeys(columns.values())]):
                 kept = batch.filter(pc.equal(batch["status"], "success"))
-                texts = [_column(kept, columns.get(f)) for f in CAPTION_FIELDS]
+                texts = [_column(kept, columns.get(f), fields.url_encoded) for f in CAPTION_FIELDS]
                 arrays = [kept["key"].cast(pa.string()), *texts, pa.nulls(len(kept), pa.int32())]
                 writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=FIELDS))
 
@@ -107,10 +108,13 @@ def _batches(table: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(65_536, columns=columns)
 
 
-def _column(batch: pa.RecordBatch, name: str | None) -> pa.Array:
+def _column(batch: pa.RecordBatch, name: str | None, encoded: bool) -> pa.Array:
     if name is None:
         return pa.array([""] * len(batch), pa.string())
     column = batch[name]
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        return pa.array([", ".join(map(str, v or [])) for v in column.to_pylist()], pa.string())
-    return pc.fill_null(column.cast(pa.string()), "")
+        texts = [", ".join(map(str, v or [])) for v in column.to_pylist()]
+    else:
+        texts = pc.fill_null(column.cast(pa.string()), "").to_pylist()
+    # YFCC100M writes a blank as "+" and everything unusual as "%xx", in UTF-8.
+    return pa.array([unquote_plus(text) for text in texts] if encoded else texts, pa.string())

@@ -1,6 +1,6 @@
 """Clusters of a pool's embeddings, so that not all pairs need be compared.
 
-Centroids (C, D) float16 come from faiss k-means on a seeded sample. Per shard, (N,) int32 holds the
+Centroids (C, D) float16 come from k-means on a seeded sample. Per shard, (N,) int32 holds the
 cluster of each row.
 """
 
@@ -8,48 +8,87 @@ import logging
 from pathlib import Path
 
 import numpy as np
+import torch
+from faiss.contrib.clustering import kmeans
 
+from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_npy
 from clipshift.core.step import step
 from clipshift.similarity.dedup.sample import draw
 from clipshift.similarity.embeddings import read_shard
 from clipshift.similarity.engine.queries import ColumnSet
-from clipshift.similarity.engine.scan import scan
+from clipshift.similarity.engine.scan import Scanner, scan
 
 LOG = logging.getLogger(__name__)
 
 
-def fit(vectors: np.ndarray, clusters: int, iterations: int, seed: int) -> np.ndarray:
+class Points:
+    """Points for faiss's k-means, which asks for some of them and for their nearest centroids.
+
+    Args:
+        vectors: (N, D) float16, rows L2-normalised.
+    """
+
+    def __init__(self, vectors: np.ndarray, device: str = "auto") -> None:
+        self._vectors, self._device = vectors, device
+
+    def count(self) -> int:
+        return len(self._vectors)
+
+    def dim(self) -> int:
+        return int(self._vectors.shape[1])
+
+    def get_subset(self, rows: np.ndarray) -> np.ndarray:
+        """(K, D) float64."""
+        return np.asarray(self._vectors[rows], dtype=np.float64)
+
+    def assign_to(
+        self, centroids: np.ndarray, weights: None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Nearest centroid (N,) int64, distance (N,), and sum of each centroid's points (C, D).
+
+        The engine decides exactly which centroid is nearest, and sums of float16 values are exact
+        in float64: the clusters depend on no thread, block or device.
+        """
+        where = pick_device(self._device)
+        columns = [ColumnSet(_unit(centroids))]
+        scanner = Scanner(columns, self._vectors, self.count(), self._device)
+        sums = torch.zeros(centroids.shape, dtype=torch.float64, device=where)
+        nearest, similarity = [], []
+        for piece in scanner.scan(self._vectors):
+            (maxima,) = piece.maxima
+            rows = torch.from_numpy(self._vectors[piece.start : piece.stop]).to(where)
+            sums.index_add_(0, torch.from_numpy(maxima.index).to(where), rows.double())
+            nearest.append(maxima.index)
+            similarity.append(maxima.value)
+        return np.concatenate(nearest), 1 - np.concatenate(similarity), sums.cpu().numpy()
+
+
+def fit(
+    vectors: np.ndarray, clusters: int, iterations: int, seed: int, device: str = "auto"
+) -> np.ndarray:
     """Centroids (clusters, D) float16 of spherical k-means, L2-normalised before rounding.
+
+    faiss's loop, with the engine's assignment: the same sample gives the same bytes everywhere.
 
     Args:
         vectors: (N, D), rows L2-normalised, in an order that depends on keys only.
 
-    On a CPU one thread computes, so that the same sample gives the same bytes; a GPU, where faiss
-    finds one, may differ from it in the last digits. Rounded centroids make the assignment exact,
-    and with it the same everywhere.
-
     Raises:
         ClipshiftError: fewer vectors than clusters.
     """
-    import faiss
-
     if len(vectors) < clusters:
         raise ClipshiftError(
             f"{clusters} clusters cannot be fitted on {len(vectors)} points; lower `clusters`"
         )
-    gpu = getattr(faiss, "get_num_gpus", int)() > 0
-    if not gpu:
-        faiss.omp_set_num_threads(1)
-    # Without these bounds faiss draws a sample of its own from many points per centroid, and
-    # complains of few.
-    kmeans = faiss.Kmeans(
-        vectors.shape[1], clusters, niter=iterations, seed=seed, spherical=True, gpu=gpu,
-        min_points_per_centroid=1, max_points_per_centroid=len(vectors),
-    )  # fmt: skip
-    kmeans.train(vectors.astype(np.float32))
-    centroids = np.asarray(kmeans.centroids, dtype=np.float64)
+    points = Points(vectors.astype(np.float16, copy=False), device)
+    centroids = kmeans(clusters, points, niter=iterations, seed=seed)  # type: ignore[no-untyped-call]
+    return _unit(centroids)
+
+
+def _unit(centroids: np.ndarray) -> np.ndarray:
+    """(C, D) float16, L2-normalised before rounding."""
     norms = np.linalg.norm(centroids, axis=1, keepdims=True)
     return np.asarray(centroids / np.where(norms > 0, norms, 1), dtype=np.float16)
 
@@ -62,7 +101,7 @@ def assign(vectors: np.ndarray, centroids: np.ndarray, device: str = "auto") -> 
     return maxima.index.astype(np.int32)
 
 
-@step(version=1)
+@step(version=2)
 def fit_pool(
     pool: Path, shards: list[str], clusters: int, sample: int, iterations: int, seed: int, out: Path
 ) -> None:

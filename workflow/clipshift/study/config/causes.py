@@ -25,6 +25,8 @@ from clipshift.study.config.names import (
 )
 from clipshift.study.config.numbers import POINTS, Ascending, Json, Seed, Seeds, Share
 
+# The name of OpenAI's 80 templates for ImageNet.
+OPENAI_IMAGENET = "openai_imagenet"
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
 
@@ -42,9 +44,16 @@ class Fields(Block):
     Recipes as `sources.*.caption`: `{field}` placeholders; empty: the source has no such text.
     """
 
+    later = frozenset({"url_encoded"})
+
     title: str = Field(default="", description="Recipe of the title.")
     description: str = Field(default="", description="Recipe of the description.")
     tags: str = Field(default="", description="Recipe of the tags.")
+    url_encoded: bool = Field(
+        default=False,
+        description="For a pool that is a folder: its texts are URL-encoded, as those of YFCC100M "
+        "(`red+fox%21`), and are decoded; the commas between tags stay.",
+    )
 
 
 class Matcher(Block):
@@ -95,13 +104,18 @@ class Corpus(Block):
     Images that lack what is asked for are left out, counted by reason.
     """
 
+    later = frozenset({"separator"})
+
     fields: list[CaptionField] = Field(
         default=[],
         description="Fields of the caption, joined in this order; empty ones vanish. `[]`: no "
         "caption is needed (unless there is a `template`).",
     )
-    template: str | None = Field(
-        default=None, description="Caption instead of fields, with `{class}` for the label."
+    separator: str = Field(default=", ", description="What is between two fields of a caption.")
+    template: str | Annotated[list[str], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Caption instead of fields, with `{class}` for the label. Of a list, one is "
+        "drawn for each image, by a hash of its key; `openai_imagenet`: OpenAI's 80 for ImageNet.",
     )
     labels: Literal["table"] | MatcherName | None = Field(
         default=None,
@@ -119,8 +133,13 @@ class Corpus(Block):
     @model_validator(mode="after")
     def _asks_for_something(self) -> "Corpus":
         if self.template is not None:
-            if self.fields or self.labels is None or "{class}" not in self.template:
-                raise ValueError("`template` needs {class} and `labels`, and no `fields`")
+            named = self.template == OPENAI_IMAGENET
+            given = [self.template] if isinstance(self.template, str) else self.template
+            lacking = [] if named else [text for text in given if "{class}" not in text]
+            if self.fields or self.labels is None or lacking:
+                raise ValueError(
+                    "`template` needs {class} (or is openai_imagenet) and `labels`, and no `fields`"
+                )
         elif self.language and not self.fields:
             raise ValueError("`language` judges the caption: name its `fields`")
         return self

@@ -1,9 +1,16 @@
 """Configuration blocks of the data: packages, sources, drawing, hold-out, pools and sets."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from clipshift.study.config.names import ClassName, Name, PackageName, SourceName
 from clipshift.study.config.numbers import POINTS, PX, Seed
@@ -12,9 +19,15 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Block(BaseModel):
-    """Base of every block: unknown keys are errors, values do not change after loading."""
+    """Base of every block: unknown keys are errors, values do not change after loading.
+
+    Attributes:
+        later: keys that a block got after studies were run with it. At their default they are left
+            out of its JSON, so that what was made before them stays.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    later: ClassVar[frozenset[str]] = frozenset()
 
     @model_validator(mode="before")
     @classmethod
@@ -26,6 +39,15 @@ class Block(BaseModel):
                 if kinds & {int, float} and bool not in kinds:
                     raise ValueError(f"{key}: expected a number, found true or false")
         return keys
+
+    @model_serializer(mode="wrap")
+    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {
+            k: v
+            for k, v in handler(self).items()
+            if k not in self.later or getattr(self, k) != fields[k].default
+        }
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:

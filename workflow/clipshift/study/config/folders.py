@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Tag,
-    model_serializer,
     model_validator,
 )
 
@@ -50,6 +48,8 @@ class Folder(Block):
 class Readable(Folder):
     """What is read in one of the formats of docs/formats.md; `folder` may be a file."""
 
+    later = frozenset({"format", "columns", "units", "class_names", "part", "exclude"})
+
     format: str = Field(default=ANY, description="The format; `any`: the one that is recognised.")
     columns: dict[str, str] = Field(
         default={},
@@ -81,13 +81,6 @@ class Readable(Folder):
         if self.part and not 0 <= self.part[0] < self.part[1] <= 1:
             raise ValueError(f"`part` is a range within [0, 1], found {list(self.part)}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Keys that came later are left out at their default: what was made before them stays."""
-        later = Readable.model_fields.keys() - Folder.model_fields
-        default = {key: type(self).model_fields[key].default for key in later}
-        return {k: v for k, v in handler(self).items() if default.get(k, ...) != v}
 
 
 class Tars(Block):

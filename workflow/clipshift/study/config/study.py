@@ -11,9 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     Discriminator,
     Field,
-    SerializerFunctionWrapHandler,
     Tag,
-    model_serializer,
     model_validator,
 )
 
@@ -54,6 +52,8 @@ class Neighbours(Block):
 
 class Training(Block):
     """How every split is trained: same model, same samples seen."""
+
+    later = frozenset({"accumulation", "grad_checkpointing", "processes"})
 
     model: Json = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
@@ -140,12 +140,6 @@ class Training(Block):
         if self.read == "filter" and self.cache_px is not None:
             raise ValueError("`read: filter` makes no copy whose images could be `cache_px` wide")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Keys that came later are left out at their default: trainings made before them stay."""
-        later = {"accumulation": 1, "grad_checkpointing": False, "processes": 1}
-        return {k: v for k, v in handler(self).items() if later.get(k, ...) != v}
 
 
 class EpochTraining(Training):
