@@ -100,7 +100,8 @@ def _child(function: Callable[[], Any], limits: Limits, answer: int, said: int) 
         os.dup2(said, 1)
         os.dup2(said, 2)
         # Of their own: those of the parent may have a place in a file.
-        sys.stdout, sys.stderr = (os.fdopen(fd, "w", closefd=False) for fd in (1, 2))
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+        sys.stderr = os.fdopen(2, "w", errors="backslashreplace", closefd=False)
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + limits.address,) * 2)
         largest = resource.getrlimit(resource.RLIMIT_FSIZE)[1]

@@ -184,6 +184,7 @@ def test_defect_of_ours_keeps_its_traceback() -> None:
         ("write_text(Path('/dev/null/a'), '')", "/dev/null: File exists; choose another place"),
         ("open('/tmp')", "/tmp: Is a directory; it is a folder"),
         ("b'\\xff'.decode()", "a text is not UTF-8"),
+        ("'a\\udcff.json'.encode()", r"udcff.json' is no Unicode"),
         ("json.loads('[' * 10**6)", "nested too deeply"),
         ("bytearray(1 << 60)", "there is not enough memory"),
     ],

@@ -247,6 +247,8 @@ class Labels(Reader):
             table.validate(full=True)
             for row in table.to_pylist():
                 one = [row["key"], row["label"], row.get("annotator")]
+                if isinstance(one[1], bytes | str) and one[1] in ("0", "1", "2", b"0", b"1", b"2"):
+                    one[1] = int(one[1])  # a number as text is that number
                 if one[0] is None or one[1] not in (0, 1, 2):
                     raise MustRefuse(f"a label that is none: {one}")
                 key = one[0].decode() if isinstance(one[0], bytes) else one[0]

@@ -63,6 +63,9 @@ def _told(error: BaseException) -> str | None:
             )
         remedy = _REMEDIES.get(error.errno or 0)
         return f"{file}: {error.strerror}; {remedy}" if file and remedy else None
+    if isinstance(error, UnicodeEncodeError):  # nearly always the name of a file
+        near = error.object[max(0, error.start - 80) : error.end + 20]
+        return f"{near!r} is no Unicode and cannot be written; rename the file of this name"
     if isinstance(error, UnicodeError):
         return f"a text is not UTF-8 ({error}); save the file that holds it as UTF-8"
     if isinstance(error, RecursionError):
