@@ -267,6 +267,9 @@ def _two(
         if ended.how not in ("value", "refused", "usage"):
             return place.trial(fault, ended.how, ended.said)
     if all(ended.how != "value" for ended in ends):
+        if any("changed while it was read" in ended.said for ended in ends):
+            # The first saw that its input changed, and the folder is still its own.
+            return place.trial(fault, "refused", "")
         return place.trial(fault, "DIFFERENT", f"both refused: {[e.said for e in ends]}")
     if place.files() not in wholes:
         said = [e.said[-200:] for e in ends if e.how != "value"]

@@ -244,7 +244,7 @@ def test_embedding_lays_drawings_on_the_background(tmp_path: Path) -> None:
 
     write_tar(tmp_path / "a.tar", [Sample("a", {"png": drawing()}), Sample("b", {"jpg": b"x"})])
     step_counts = StepCounts("embed", "a")
-    ((_, image),) = embedded(tmp_path / "a.tar", step_counts, (0, 200, 0))
+    ((_, image),) = embedded(read_tar(tmp_path / "a.tar"), step_counts, (0, 200, 0))
     assert image.getpixel((0, 0)) == (0, 200, 0)
     assert step_counts.rejected == {"undecodable image": 1}
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, sha256_bytes, write_npy
+from clipshift.core.files import read_json, read_parquet, sha256_bytes, write_npy
 from clipshift.datasets.package import fetch
 from clipshift.datasets.shards import write_table, write_tar
 from clipshift.datasets.tars import Sample
@@ -134,12 +134,17 @@ def test_encoder_that_gives_no_direction_is_refused(bad: float) -> None:
         encoder_of(lambda x: torch.full((len(x), 5), bad)).encode(images)
 
 
+def image_row(number: int, image: bytes) -> dict[str, Any]:
+    return row("s", str(number), sha256=sha256_bytes(image))
+
+
 @pytest.fixture
 def shard(tmp_path: Path) -> tuple[Path, Path]:
     """Eight images, of which one is torn, and a sample without an image."""
     parts = [{"jpg": photo(i) if i != 2 else b"torn"} for i in range(8)] + [{"txt": b"none"}]
     write_tar(tmp_path / "0.tar", [Sample(f"s-{i}", p) for i, p in enumerate(parts)])
-    write_table(tmp_path / "0.parquet", [row("s", str(i)) for i in reversed(range(9))])
+    rows = [image_row(i, part.get("jpg", b"")) for i, part in enumerate(parts)]
+    write_table(tmp_path / "0.parquet", rows[::-1])
     return tmp_path / "0.tar", tmp_path / "0.parquet"
 
 
@@ -171,14 +176,25 @@ def test_rows_that_slipped_are_found(shard: Any, tmp_path: Path) -> None:
         embed.verify(PIXELS, shard[0], "0", tmp_path / "e")
 
 
+def test_an_image_that_was_replaced_since_its_table_was_made_is_refused(
+    shard: Any, tmp_path: Path
+) -> None:
+    parts = [{"jpg": photo(i if i != 5 else 70)} for i in range(9)]
+    write_tar(shard[0], [Sample(f"s-{i}", p) for i, p in enumerate(parts)])
+    with pytest.raises(ClipshiftError, match=r"image of the sample 's-2' is another one than in"):
+        embed.embed(PIXELS, *shard, "0", tmp_path / "e")
+    assert not list(tmp_path.glob("e/**/*.npy"))
+
+
 def test_sample_without_a_row_is_refused(shard: Any, tmp_path: Path) -> None:
-    write_table(shard[1], [row("s", str(i)) for i in range(3)])
+    rows = read_parquet(shard[1]).to_pylist()
+    write_table(shard[1], rows[-3:])
     with pytest.raises(ClipshiftError, match=r"'s-3' has no row in .*0\.parquet"):
         embed.embed(PIXELS, *shard, "0", tmp_path / "e")
 
 
 def test_shard_without_a_picture_is_refused(tmp_path: Path) -> None:
     write_tar(tmp_path / "0.tar", [Sample("s-0", {"jpg": b"torn"})])
-    write_table(tmp_path / "0.parquet", [row("s", "0")])
+    write_table(tmp_path / "0.parquet", [image_row(0, b"torn")])
     with pytest.raises(ClipshiftError, match="no image of 1 samples"):
         embed.embed(PIXELS, tmp_path / "0.tar", tmp_path / "0.parquet", "0", tmp_path / "e")

@@ -18,7 +18,7 @@ from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.core.step import step
-from clipshift.datasets.tar_paths import data_folder, tars_of
+from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.similarity.embeddings import open_shard
 from clipshift.study.config.classifier_base import DOMAINS
 
@@ -61,7 +61,7 @@ def score_images(
         name: fitted.spec.model(fitted.models[name], classes, fitted.encoder)
         for name, classes in reductions.names(fitted.spec.form)
     }
-    for some in batched(images(tars, step_counts), IMAGES):
+    for some in batched(images(read_tars(tars), step_counts), IMAGES):
         keys, batch = [key for key, _ in some], [image for _, image in some]
         logits = {n: m(batch) / fitted.temperatures[n] for n, m in models.items()}
         yield table(keys, reductions.log_odds(fitted.spec.form, logits))

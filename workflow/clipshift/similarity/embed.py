@@ -7,7 +7,7 @@ images. A few rows are embedded again, alone, and compared.
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tqdm import tqdm
 from clipshift.core.counts import StepCounts
 from clipshift.core.device import available_cores
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_parquet, write_json
+from clipshift.core.files import read_parquet, sha256_bytes, write_json
 from clipshift.core.step import step
 from clipshift.datasets.images import WHITE, Colour, Undecodable, colour, decode
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
@@ -38,10 +38,10 @@ CHECK_TOLERANCE = 1e-3
 
 
 def images(
-    tars: Path | Sequence[Path], step_counts: StepCounts, background: Colour = WHITE
+    samples: Iterator[Sample], step_counts: StepCounts, background: Colour = WHITE
 ) -> Iterator[tuple[str, Image.Image]]:
-    """Decoded images of some tars by key, in order; undecodable ones are counted and left out."""
-    for key, decoded in _ahead(read_tars(tars), background):
+    """Decoded images of samples by key, in order; undecodable ones are counted and left out."""
+    for key, decoded in _ahead(samples, background):
         step_counts.came_in += 1
         try:
             yield key, decoded.result()
@@ -63,6 +63,26 @@ def _ahead(
         yield from waiting
 
 
+def _as_listed(
+    samples: Iterator[Sample], hashes: Mapping[str, str | None], table: Path
+) -> Iterator[Sample]:
+    """The samples of a table, which must have the bytes that they had when it was made.
+
+    Args:
+        hashes: SHA-256 of the image of each key, None where it is not known.
+    """
+    for sample in samples:
+        if sample.key not in hashes:
+            raise ClipshiftError(f"the sample {sample.key!r} has no row in {table}")
+        wanted = hashes[sample.key]
+        if wanted and sample.has_image and sha256_bytes(sample.image) != wanted:
+            raise ClipshiftError(
+                f"the image of the sample {sample.key!r} is another one than in {table}: its tar "
+                "was replaced since. Delete the table and run again"
+            )
+        yield sample
+
+
 def _decode(sample: Sample, background: Colour) -> Image.Image:
     return decode(sample.image, background)
 
@@ -74,19 +94,19 @@ def embed(
     """Embed one shard and return its counts. A large shard is in memory as vectors and keys only.
 
     Raises:
-        ClipshiftError: a sample without a row, a row without a sample, or no image of any sample.
+        ClipshiftError: a sample without a row or with other bytes than it had when the table was
+            made, a row without a sample, or no image of any sample.
     """
     step_counts = StepCounts("embed", shard)
     tar = tars if isinstance(tars, Path) else tars[0]
     rows = read_parquet(table, ["key", "caption", "url_hash", "sha256"])
-    known = set(rows["key"].to_pylist())
+    known = dict(zip(rows["key"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
     keys: list[str] = []
     chunks: list[np.ndarray] = []
     batch: list[Image.Image] = []
     progress = tqdm(total=len(known), desc=f"embed {tar}", mininterval=5, file=sys.stderr)
-    for key, image in images(tars, step_counts, background):
-        if key not in known:
-            raise ClipshiftError(f"{tar}: the sample {key!r} has no row in {table}")
+    samples = _as_listed(read_tars(tars), known, table)
+    for key, image in images(samples, step_counts, background):
         keys.append(key)
         batch.append(image)
         if len(batch) == encoder.batch:
@@ -124,7 +144,7 @@ def verify(
         return
     rows = np.unique(np.linspace(0, len(stored.keys) - 1, CHECKED_ROWS).astype(int))
     wanted = {stored.keys[row]: row for row in rows}
-    for key, image in images(tars, StepCounts("verify", shard), background):
+    for key, image in images(read_tars(tars), StepCounts("verify", shard), background):
         if key in wanted:
             again = encoder.encode([image])[0]
             similarity = float(again @ stored.vectors[wanted[key]].astype(np.float64))
