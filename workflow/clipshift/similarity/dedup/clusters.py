@@ -7,6 +7,7 @@ cluster of each row.
 import logging
 from pathlib import Path
 
+import faiss
 import numpy as np
 import torch
 from faiss.contrib.clustering import kmeans
@@ -20,6 +21,9 @@ from clipshift.similarity.embeddings import read_shard
 from clipshift.similarity.engine.queries import ColumnSet
 from clipshift.similarity.engine.scan import Scanner, scan
 
+# Centroids are rounded to multiples of its inverse while they are fitted: products with float16
+# values are then multiples of 2^-44, whose sums are exact in float64.
+GRID = 2**20
 LOG = logging.getLogger(__name__)
 
 
@@ -30,8 +34,8 @@ class Points:
         vectors: (N, D) float16, rows L2-normalised.
     """
 
-    def __init__(self, vectors: np.ndarray, device: str = "auto") -> None:
-        self._vectors, self._device = vectors, device
+    def __init__(self, vectors: np.ndarray, seed: int = 0, device: str = "auto") -> None:
+        self._vectors, self._seed, self._device = vectors, seed, device
 
     def count(self) -> int:
         return len(self._vectors)
@@ -40,8 +44,13 @@ class Points:
         return int(self._vectors.shape[1])
 
     def get_subset(self, rows: np.ndarray) -> np.ndarray:
-        """(K, D) float64."""
-        return np.asarray(self._vectors[rows], dtype=np.float64)
+        """(K, D) float64, the first centroids: as many points as `rows`, drawn as faiss's compiled
+        k-means draws them."""
+        order = np.empty(self.count(), dtype=np.int32)
+        faiss.rand_perm(  # type: ignore[attr-defined]
+            faiss.swig_ptr(order), self.count(), self._seed + 1
+        )
+        return np.asarray(self._vectors[order[: len(rows)]], dtype=np.float64)
 
     def assign_to(
         self, centroids: np.ndarray, weights: None = None
@@ -52,7 +61,7 @@ class Points:
         in float64: the clusters depend on no thread, block or device.
         """
         where = pick_device(self._device)
-        columns = [ColumnSet(_unit(centroids))]
+        columns = [ColumnSet(np.asarray(np.rint(_unit(centroids) * GRID) / GRID, np.float32))]
         scanner = Scanner(columns, self._vectors, self.count(), self._device)
         sums = torch.zeros(centroids.shape, dtype=torch.float64, device=where)
         nearest, similarity = [], []
@@ -82,15 +91,15 @@ def fit(
         raise ClipshiftError(
             f"{clusters} clusters cannot be fitted on {len(vectors)} points; lower `clusters`"
         )
-    points = Points(vectors.astype(np.float16, copy=False), device)
+    points = Points(vectors.astype(np.float16, copy=False), seed, device)
     centroids = kmeans(clusters, points, niter=iterations, seed=seed)  # type: ignore[no-untyped-call]
-    return _unit(centroids)
+    return _unit(centroids).astype(np.float16)
 
 
 def _unit(centroids: np.ndarray) -> np.ndarray:
-    """(C, D) float16, L2-normalised before rounding."""
+    """(C, D) float64, L2-normalised."""
     norms = np.linalg.norm(centroids, axis=1, keepdims=True)
-    return np.asarray(centroids / np.where(norms > 0, norms, 1), dtype=np.float16)
+    return np.asarray(centroids / np.where(norms > 0, norms, 1))
 
 
 def assign(vectors: np.ndarray, centroids: np.ndarray, device: str = "auto") -> np.ndarray:
