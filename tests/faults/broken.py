@@ -50,6 +50,18 @@ class InPlace(Plain):
                 time.sleep(PAUSE)
 
 
+class Surprised(Plain):
+    """Knows no folder that cannot be written."""
+
+    name = "surprised"
+
+    def run(self, folder: Path, out: Path) -> None:
+        try:
+            super().run(folder, out)
+        except ClipshiftError as error:
+            raise RuntimeError("no place to write") from error
+
+
 class Littering(Plain):
     """Leaves a part for ever."""
 

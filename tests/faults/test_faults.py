@@ -36,7 +36,7 @@ def test_a_careful_command_passes_every_fault(fault: str, tmp_path: Path) -> Non
         (broken.InPlace(), "kill", "DIFFERENT"),
         (broken.InPlace(), "full", "DIFFERENT"),
         (broken.InPlace(), "two inputs", "DIFFERENT"),
-        (broken.InPlace(), "read-only", "traceback"),
+        (broken.Surprised(), "read-only", "traceback"),
         (broken.Littering(), "kill", "LEFT"),
         (broken.Rereading(), "changed", "DIFFERENT"),
     ],

@@ -83,7 +83,7 @@ def isolated(
         how, more = "signal", signal.Signals(os.WTERMSIG(status)).name
     elif not found:
         how, more = "traceback", f"the process ended by itself: {text[-2000:]}"
-    elif resident > limits.resident or (how == "traceback" and _is_memory(more)):
+    elif resident > limits.resident or (how != "value" and _is_memory(more)):
         how = "memory"
     return Ended(how, value, more or text, seconds, resident)
 
@@ -180,5 +180,5 @@ def _resident() -> int:
 
 
 def _is_memory(text: str) -> bool:
-    last = text.strip().splitlines()[-1]
-    return "MemoryError" in last or "bad_alloc" in last or "allocate memory" in last
+    signs = ("there is not enough memory", "MemoryError", "bad_alloc", "allocate memory")
+    return any(sign in last for last in text.strip().splitlines()[-1:] for sign in signs)

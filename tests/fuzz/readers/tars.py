@@ -68,17 +68,22 @@ def plain_samples(
 
 
 def unsparsed(data: bytes) -> bytes:
-    """A tar whose GNU sparse members are of a kind that nobody knows, without their maps.
+    """A tar whose sparse members, of GNU or pax, are of a kind that nobody knows, without maps.
 
     tarfile would spell them out, which takes as much memory as they claim to be large.
     """
-    made, at = bytearray(data), 0
+    made, at, sparse = bytearray(data), 0, False
     while at + 512 <= len(made) and any(made[at : at + 512]):
         size = made[at + 124 : at + 136].strip(b"\0 ")
         if not size or not all(48 <= digit < 56 for digit in size):
             break  # tarfile says what is wrong
-        if made[at + 156 : at + 157] == b"S":
-            more = made[at + 482]
+        kind = bytes(made[at + 156 : at + 157])
+        if kind in (b"x", b"X"):
+            body = slice(at + 512, at + 512 + int(size, 8))
+            sparse = b"GNU.sparse." in made[body]
+            made[body] = made[body].replace(b"GNU.sparse.", b"GNU-sparse.")
+        elif kind == b"S" or (sparse and kind in b"0\0" + b"7"):
+            more, sparse = made[at + 482] if kind == b"S" else 0, False
             made[at + 156 : at + 157] = b"Z"
             made[at + 345 : at + 500] = bytes(155)
             made[at + 148 : at + 156] = b" " * 8
