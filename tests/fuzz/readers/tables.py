@@ -238,7 +238,7 @@ class Labels(Reader):
         tables = [read_labels(folder / f"{n}.parquet") for n in ("ann", "ben")]
         agreement(pa.concat_tables(tables))
         rows = [r for table in tables for r in table.to_pylist()]
-        return sorted([r["key"], r["label"], r["annotator"]] for r in rows)
+        return sorted(([r["key"], r["label"], r["annotator"]] for r in rows), key=str)
 
     def truth(self, folder: Path) -> Any:
         found: list[list[Any]] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.sniff import explain
+from clipshift.core.sniff import explain, special
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +68,8 @@ def read_saved(path: Path, mmap: bool = False) -> Any:
 
 def is_whole(path: Path) -> bool:
     """Whether every byte of a file written by `torch.save` is as it was written (by its CRCs)."""
+    if special(path):  # a pipe would be waited for
+        return False
     try:
         with zipfile.ZipFile(path) as file:
             return file.testzip() is None
