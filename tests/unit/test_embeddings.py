@@ -134,3 +134,13 @@ def test_metadata_without_keys(tmp_path: Path) -> None:
     write_parquet(shard_paths(tmp_path, "0")[1], pa.table({"path": ["a", "b"]}))
     with pytest.raises(ClipshiftError, match=r"metadata_0\.parquet lacks.*image_path"):
         read_shard(tmp_path, "0")
+
+
+def test_a_shard_without_its_vectors_is_not_lost(tmp_path: Path) -> None:
+    for shard in ("0", "1"):
+        metadata = pa.table({"image_path": [f"{shard}-{i}" for i in range(3)]})
+        write_shard(tmp_path, shard, np.eye(3), metadata)
+    assert list_shards(tmp_path) == ["0", "1"]
+    shard_paths(tmp_path, "1")[0].unlink()
+    with pytest.raises(ClipshiftError, match=r"metadata_1\.parquet has no vectors.*img_emb_1\.npy"):
+        list_shards(tmp_path)

@@ -45,10 +45,23 @@ def shard_paths(folder: Path, shard: str) -> tuple[Path, Path]:
 
 
 def list_shards(folder: Path) -> list[str]:
-    """Names of the shards of a folder in natural order (clip-retrieval does not always pad)."""
-    stems = [f.stem.removeprefix("img_emb_") for f in (folder / "img_emb").glob("img_emb_*.npy")]
+    """Names of the shards of a folder in natural order (clip-retrieval does not always pad).
+
+    Raises:
+        ClipshiftError: there is none, or one whose vectors are missing.
+    """
+    stems = {f.stem.removeprefix("img_emb_") for f in (folder / "img_emb").glob("img_emb_*.npy")}
     if not stems:
         raise ClipshiftError(f"no img_emb/img_emb_*.npy in {folder}")
+    files = (folder / "metadata").glob("metadata_*.parquet")
+    tables = {f.stem.removeprefix("metadata_") for f in files}
+    # Where tables are missing as well, who reads them says so.
+    if stems <= tables and (bare := sorted(tables - stems, key=natural)):
+        vectors, table = shard_paths(folder, bare[0])
+        raise ClipshiftError(
+            f"{table} has no vectors: {vectors} is missing; get it again, or move the table away "
+            "if the shard is to be left out"
+        )
     return sorted(stems, key=natural)
 
 
