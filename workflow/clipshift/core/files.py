@@ -105,9 +105,14 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text.encode(errors="backslashreplace"))
 
 
-def write_json(path: Path, value: Any) -> None:
+def json_text(value: Any) -> str:
     """Indented, with sorted keys: the same value gives the same bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_json(path: Path, value: Any) -> None:
+    """As `json_text` has it."""
+    write_text(path, json_text(value))
 
 
 def read_json(path: Path) -> Any:
@@ -204,6 +209,11 @@ def write_npy_parts(
 
 def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Of any JSON value; the order of keys does not count."""
+    return sha256_bytes(json.dumps(value, sort_keys=True).encode())
 
 
 def sha256_file(path: Path) -> str:

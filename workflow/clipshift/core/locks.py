@@ -3,18 +3,21 @@
 They are `flock`s: the kernel releases one when its process ends, however it ends.
 """
 
+import errno
 import fcntl
 import json
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 LOG = logging.getLogger(__name__)
+_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 
 
 @dataclass
@@ -31,28 +34,40 @@ class Held:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[Held]:
+def exclusive(
+    path: Path, busy: Callable[[str], None] | None = None,
+    without: Callable[[str], None] | None = None,
+) -> Iterator[Held]:  # fmt: skip
     """Hold a lock alone; wait, and say so, while another process has it.
 
     The file says who holds it, and is removed at the end. Where the file system has no locks there
     is a warning, and no lock.
+
+    Args:
+        busy: gets who holds it; in place of the message, and of waiting where it raises.
+        without: gets why there are no locks, in place of the warning.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     held = Held()
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _lock(handle, fcntl.LOCK_EX, path):
-            break
-        if _is_at(handle, path):
+        try:
+            locked = _lock(handle, fcntl.LOCK_EX, path, busy, without)
+        except BaseException:
+            os.close(handle)
+            raise
+        if not locked or _is_at(handle, path):
             break
         # Its holder ended while this process waited, and removed it.
         held.earlier = _read(handle).get("left", {})
         os.close(handle)
     try:
-        me = {"pid": os.getpid(), "host": socket.gethostname()}
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
         _write(handle, me)
         yield held
-        _write(handle, me | {"left": held.left})
+        if held.left:
+            _write(handle, me | {"left": held.left})
     finally:
         with suppress(OSError):
             path.unlink()
@@ -80,26 +95,45 @@ def wait_for(path: Path) -> None:
             os.close(handle)
 
 
-def _lock(handle: int, how: int, path: Path) -> bool:
-    """Lock an open file, waiting for it; False: its file system has no locks."""
-    try:
-        try:
-            fcntl.flock(handle, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = _read(handle)
-            who = f"process {holder['pid']} on {holder['host']}" if "pid" in holder else "another"
-            LOG.warning(
-                f"{path} is held by {who}, which does the same work: waiting for it to end. Its "
-                "result, or its last checkpoint, is used then; end it to go on at once"
-            )
-            fcntl.flock(handle, how)
-    except OSError as error:
+def _lock(
+    handle: int, how: int, path: Path, busy: Callable[[str], None] | None = None,
+    without: Callable[[str], None] | None = None,
+) -> bool:  # fmt: skip
+    """Lock an open file, waiting for it; False: its file system has no locks.
+
+    Args:
+        busy, without: see `exclusive`.
+    """
+
+    def wait(holder: str) -> None:
         LOG.warning(
-            f"{path} cannot be locked ({error.strerror}): its file system has no locks. Take care "
-            "that no two runs work in this folder at once"
+            f"{path} is held by {holder}, which does the same work: waiting for it to end. Its "
+            "result, or its last checkpoint, is used then; end it to go on at once"
         )
-        return False
+
+    def warn(why: str) -> None:
+        LOG.warning(
+            f"{path} cannot be locked ({why}): its file system has no locks. Take care that no two "
+            "runs work in this folder at once"
+        )
+
+    try:
+        fcntl.flock(handle, how | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in _HELD:
+            (without or warn)(error.strerror or str(error))
+            return False
+        (busy or wait)(_holder(handle))
+        fcntl.flock(handle, how)
     return True
+
+
+def _holder(handle: int) -> str:
+    """Who has written into a lock."""
+    value = _read(handle)
+    if "pid" not in value:
+        return "one that has just begun"
+    return f"process {value['pid']} on {value['host']} since {value['since']}"
 
 
 def _is_at(handle: int, path: Path) -> bool:

@@ -5,23 +5,20 @@ is known. `manifest.json` lists all files of a finished run with their hashes an
 """
 
 import errno
-import fcntl
 import json
 import os
-import socket
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import sha256_bytes, write_text
+from clipshift.core.files import json_text, sha256_json, write_json
+from clipshift.core.locks import Held, exclusive
 
 LOCK = ".lock"
 MANIFEST = "manifest.json"
-_HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
 _REFUSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.ENOTDIR, errno.EEXIST,
             errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT}  # fmt: skip
 
@@ -46,52 +43,31 @@ def locked(folder: Path, reading: bool = False) -> Iterator[None]:
         )
     if folder.exists() and not folder.is_dir():
         raise ClipshiftError(f"{folder} cannot be written: it is no folder; name another --out")
-    with _explained(folder):
-        stream = None
+    with _explained(folder), ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            stream = _take(folder)
+            stack.enter_context(_alone(folder))
         except OSError as error:
             if not (reading and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)):
                 raise
-        try:
-            yield
-        finally:
-            if stream is not None:
-                with suppress(OSError):
-                    (folder / LOCK).unlink()
-                stream.close()
+        yield
 
 
-def _take(folder: Path) -> IO[str]:
-    path = folder / LOCK
-    while True:
-        stream = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in _HELD:
-                said = stream.read(1000).strip() or "one that has just begun"
-                stream.close()
-                raise ClipshiftError(
-                    f"{folder} is in use by another run ({said}). Wait for it, end it, or name "
-                    "another --out"
-                ) from None
-            print(
-                f"{folder}: its file system has no locks ({error.strerror}); make sure that no "
-                "other run writes there",
-                file=sys.stderr,
-            )
-        # Its holder may have removed the file between our opening and our locking.
-        with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
-                break
-        stream.close()
-    began = datetime.now().astimezone().isoformat(timespec="seconds")
-    stream.truncate(0)
-    stream.write(f"process {os.getpid()} on {socket.gethostname()} since {began}\n")
-    stream.flush()
-    return stream
+def _alone(folder: Path) -> AbstractContextManager[Held]:
+    def busy(holder: str) -> None:
+        raise ClipshiftError(
+            f"{folder} is in use by another run ({holder}). Wait for it, end it, or name another "
+            "--out"
+        )
+
+    def without(why: str) -> None:
+        print(
+            f"{folder}: its file system has no locks ({why}); make sure that no other run writes "
+            "there",
+            file=sys.stderr,
+        )
+
+    return exclusive(folder / LOCK, busy, without)
 
 
 @contextmanager
@@ -111,22 +87,12 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of a JSON value."""
-    return sha256_bytes(json.dumps(value, sort_keys=True).encode())
-
-
-def json_text(value: Any) -> str:
-    """As `files.write_json` writes it: the same value gives the same bytes."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
 def write_record(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     """Write a JSON object with its digest; returns it as written."""
     # As it is read: tuples are lists, keys are text.
     plain = json.loads(json.dumps(dict(value)))
-    record: dict[str, Any] = plain | {"digest": digest(plain)}
-    write_text(path, json_text(record))
+    record: dict[str, Any] = plain | {"digest": sha256_json(plain)}
+    write_json(path, record)
     return record
 
 
@@ -139,7 +105,7 @@ def read_record(path: Path, *keys: str) -> dict[str, Any] | None:
         # Each byte counts, also one that changes no value.
         if isinstance(value, dict) and text == json_text(value):
             said = value.pop("digest", None)
-            return value if said == digest(value) and {*keys} <= {*value} else None
+            return value if said == sha256_json(value) and {*keys} <= {*value} else None
     except (OSError, ValueError, RecursionError):
         pass
     return None

@@ -5,11 +5,10 @@ changes with its recipe, and with the images of a source behind its pool. `study
 compares them. Imported at parse time.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from clipshift.core.files import sha256_json
 from clipshift.study.config.causes import LinearHead, RunOf
 from clipshift.study.config.data import Block, TestSet
 from clipshift.study.config.encoder_base import Trained
@@ -47,8 +46,7 @@ def definitions(cfg: Config) -> Definitions:
 
 
 def _digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:OWN_DIGITS]
+    return sha256_json(value)[:OWN_DIGITS]
 
 
 def _block(block: Block, *left_out: str) -> Any:

@@ -3,7 +3,6 @@
 On GPUs the processes speak through NCCL, on a CPU (`processes`) through gloo.
 """
 
-import json
 import logging
 import os
 import sys
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import sha256_bytes, sha256_file
+from clipshift.core.files import sha256_file, sha256_json
 from clipshift.core.locks import exclusive, wait_for
 from clipshift.core.processes import run_bound
 from clipshift.core.step import Job
@@ -125,4 +124,4 @@ def _results(model: Path, identity: dict[str, Any]) -> dict[str, Any]:
     if not all(file.exists() for file in files):
         return {}
     digests = {file.name: sha256_file(file) for file in files}
-    return {"training": sha256_bytes(json.dumps(identity, sort_keys=True).encode()), **digests}
+    return {"training": sha256_json(identity), **digests}

@@ -1,10 +1,9 @@
 """SHA-256 of files, remembered while size, inode and times of change stay the same."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from clipshift.core.files import sha256_bytes, sha256_file
+from clipshift.core.files import sha256_file, sha256_json
 from clipshift.core.output_folder import read_record, write_record
 
 
@@ -33,4 +32,4 @@ class Hashes:
 
 def identity(value: Any) -> str:
     """A short name of any JSON value."""
-    return sha256_bytes(json.dumps(value, sort_keys=True).encode())[:16]
+    return sha256_json(value)[:16]

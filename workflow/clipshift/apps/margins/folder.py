@@ -14,7 +14,8 @@ from typing import Any
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.file_identity import differing, file_identity, identities
-from clipshift.core.output_folder import MANIFEST, digest, read_record, write_record
+from clipshift.core.files import sha256_json
+from clipshift.core.output_folder import MANIFEST, read_record, write_record
 from clipshift.similarity.embeddings import list_shards, shard_paths
 from clipshift.similarity.given import Given, Names
 
@@ -106,7 +107,7 @@ def claim(
     words: dict[str, Any] = {name: str(path.resolve()) for name, path in inputs.items()}
     words |= {"given": dict(given), "files": files}
     before = read_record(at.run, "given", "files")
-    sides = digest(files)
+    sides = sha256_json(files)
     if before is None and at.run.exists():
         at.say_damaged(at.run)
         before = _loose(at.run)
