@@ -20,6 +20,7 @@ from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
 
+from tests.processes import descendants
 from tests.workflow.runner import command, contract, environment, snakemake
 
 # Seconds from the start of snakemake (it parses for about two) to the kill.
@@ -98,21 +99,6 @@ def command_line(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
-
-
-def descendants(parent: int) -> set[int]:
-    """Processes below one, from /proc."""
-    parents = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            status = (folder / "stat").read_text()
-            parents[int(folder.name)] = int(status.rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue
-    found: set[int] = set()
-    while more := {pid for pid, up in parents.items() if up in found | {parent}} - found:
-        found |= more
-    return found
 
 
 def check_no_parts(folder: Path) -> None:

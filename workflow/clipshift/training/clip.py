@@ -296,8 +296,7 @@ def _run_program(
     if start:
         quiet[TEXT_WEIGHTS] = str(start)
     code = launch.start(command, quiet)
-    if failure := failures.found(work):
-        raise ClipshiftError(failure)
+    failures.check(work)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
     log = logs / "out.log"
     state = _finished(logs / "checkpoints" / checkpoints.LATEST, training.checkpoints)

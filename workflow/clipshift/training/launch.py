@@ -20,6 +20,7 @@ from clipshift.core.locks import exclusive, wait_for
 from clipshift.core.processes import run_bound
 from clipshift.core.step import Job
 from clipshift.study.config.study import Training
+from clipshift.training.failures import PROCESSES
 
 LOG = logging.getLogger(__name__)
 
@@ -27,8 +28,6 @@ LOG = logging.getLogger(__name__)
 COPY_SHARDS = 8
 # Processes per GPU that read and decode; each needs a shard of its own.
 WORKERS = 4
-# File in a work folder that all processes of a training hold a lock on.
-CHILDREN = "processes.lock"
 # Variables by which open_clip would take the place in a cluster's job for one among its processes.
 _FOREIGN = ("SLURM_", "PMI_", "OMPI_", "MPI_")
 
@@ -110,7 +109,7 @@ def alone(work: Path, model: Path, identity: dict[str, Any]) -> Iterator[bool]:
     Gives whether an earlier start of this very training, which this one waited for, finished it.
     """
     with exclusive(work.with_name(f"{work.name}.lock")) as held:
-        wait_for(work / CHILDREN)
+        wait_for(work / PROCESSES)
         finished = bool(held.earlier) and held.earlier == _results(model, identity)
         if finished:
             LOG.info(f"an earlier start of this training has written {model}")

@@ -36,14 +36,11 @@ import open_clip_train.main
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from clipshift.core.errors import ClipshiftError
-from clipshift.core.locks import shared
 from clipshift.core.processes import die_with_parent
 from clipshift.similarity.open_clip_models import read_by_ours
 from clipshift.training.batches import ExactLoader, write_count
-from clipshift.training.failures import found, leave
+from clipshift.training.failures import one_process
 from clipshift.training.init_tower import TEXT_WEIGHTS
-from clipshift.training.launch import CHILDREN
 from clipshift.training.shards import Shards, decoded
 from clipshift.training.watch import Watch
 
@@ -172,17 +169,8 @@ def main() -> None:
     fix_sample_order(int(os.environ.get("RANK", "0")))
     if not torch.cuda.is_available():
         share_on_cpu()
-    work = Path(sys.argv[1]).parent
-    try:
-        with shared(work / CHILDREN):
-            open_clip_train.main.main(sys.argv[2:])
-    except ClipshiftError as error:
-        leave(work, error)
-        sys.exit(1)
-    except Exception:
-        if found(work) is None:
-            raise
-        sys.exit(1)  # another process has said why, and this one lost it
+    with one_process(Path(sys.argv[1]).parent):
+        open_clip_train.main.main(sys.argv[2:])
 
 
 if __name__ == "__main__":

@@ -29,7 +29,6 @@ from torch.utils.data import DataLoader
 from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_json, read_parquet, sha256_file, write_csv, write_json
-from clipshift.core.locks import shared
 from clipshift.core.processes import die_with_parent
 from clipshift.core.step import step
 from clipshift.core.weights import fit, read_saved
@@ -42,7 +41,7 @@ from clipshift.training import failures
 from clipshift.training.clip import claim, identity_of, loss_rows, plan
 from clipshift.training.images import Batches, ImageViews, Index, index_tars, undecodable
 from clipshift.training.init_tower import start_vision
-from clipshift.training.launch import CHILDREN, WORKERS, alone, copy_shards, program, start_step
+from clipshift.training.launch import WORKERS, alone, copy_shards, program, start_step
 from clipshift.training.local_copy import copy_split, unseen
 from clipshift.training.nt_xent import nt_xent
 from clipshift.training.shards import LEFT_OUT, NAMED, accounted
@@ -275,17 +274,9 @@ def train(
     names = classes_of(classes)
     if "RANK" in os.environ:
         work.mkdir(parents=True, exist_ok=True)
-        try:
-            with shared(work / CHILDREN):
-                _train(run, split, tars, training, spec, names, seed, work, model, start,
-                       background)  # fmt: skip
-        except ClipshiftError as error:
-            failures.leave(work, error)
-            sys.exit(1)
-        except Exception:
-            if failures.found(work) is None:
-                raise
-            sys.exit(1)  # another process has said why, and this one lost it
+        with failures.one_process(work):
+            _train(run, split, tars, training, spec, names, seed, work, model, start,
+                   background)  # fmt: skip
         return
     identity = identity_of(split, tars_of(tars, data_folder()), training, seed) | {
         "model": spec.model_dump(mode="json"),
@@ -302,8 +293,7 @@ def train(
         failures.forget(work)
         if training.world > 1:
             code = start_step(training, "training.vision.train", given)
-            if failure := failures.found(work):
-                raise ClipshiftError(failure)
+            failures.check(work)
             if code:
                 sys.exit(code)
         else:
