@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from clipshift.core.database import database, parquet
+from clipshift.core.database import count, database, parquet
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, write_npy, write_parquet
 from clipshift.datasets.records import Rejected
@@ -48,7 +48,7 @@ def prepare(
         if without:
             db.execute("CREATE TABLE without AS SELECT unnest($1) AS key", [sorted(without)])
             source += " AND key NOT IN (FROM without)"
-        total = _one(db, f"SELECT count(*) {source}")
+        total = count(db, source)
         reference = _keys(db, f"SELECT key {source} AND reason = 'reference' ORDER BY key")
         write_npy(out / "reference.npy", reference)
         for table in tables:
@@ -88,10 +88,6 @@ def _rows_of_tars(table: Path) -> dict[str, int]:
 
 def _keys(db: duckdb.DuckDBPyConnection, query: str, values: Sequence[str] = ()) -> np.ndarray:
     return np.array(db.execute(query, list(values)).fetchnumpy()["key"], dtype=np.str_)
-
-
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
-    return int(db.execute(query).fetchall()[0][0])
 
 
 def pool_shards(tars: Sequence[Path], keep: Path) -> list[Shard]:

@@ -26,7 +26,7 @@ from clipshift.apps.labelling.import_table import (
 )
 from clipshift.apps.labelling.options import JOINS, Join
 from clipshift.apps.labelling.table import LABELS, SCHEMA
-from clipshift.core.database import database, identifier, literal, reading
+from clipshift.core.database import count, database, identifier, literal, reading
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, write_json
 from clipshift.datasets.identity import AGREE, check, form
@@ -95,14 +95,14 @@ def _read_pool(db: duckdb.DuckDBPyConnection, pool: Path, join: Join) -> dict[st
             f"concept, {texts[1]} AS source, {first} AS a, {second} AS b FROM {source.scan} "
             f"WHERE {there}"
         )
-    if _one(db, "SELECT count(*) FROM pool WHERE key IS NULL"):
+    if count(db, "FROM pool WHERE key IS NULL"):
         raise ClipshiftError(f"{pool}: a row of its tables has no key; every row needs its own")
     twice = db.execute(
         "SELECT key FROM pool GROUP BY key HAVING count(*) > 1 ORDER BY key LIMIT 1"
     ).fetchone()
     if twice:
         raise ClipshiftError(f"{pool}: the key {twice[0]!r} occurs twice in its tables")
-    every = _one(db, f"SELECT count(*) FROM {source.scan}")
+    every = count(db, f"FROM {source.scan}")
     rows, nothing = _row(db, "SELECT count(*), count(*) FILTER (a IS NULL) FROM pool")
     return {"rows": rows, "not_downloaded": every - rows, f"without_{join}": nothing}
 
@@ -232,17 +232,17 @@ def _join(
         "CREATE TABLE matched AS SELECT p.key, q.low AS label, p.concept, p.source "
         "FROM pairs q JOIN pool p USING (key) WHERE q.low = q.high"
     )
-    matched = _one(db, "SELECT count(*) FROM matched")
-    conflicts = _one(db, "SELECT count(*) FROM pairs WHERE low <> high")
-    halves = _one(
+    matched = count(db, "FROM matched")
+    conflicts = count(db, "FROM pairs WHERE low <> high")
+    halves = count(
         db,
-        "SELECT count(*) FROM pool WHERE a IN (SELECT a FROM grouped) "
-        "AND key NOT IN (SELECT key FROM pairs)",
+        "FROM pool WHERE a IN (SELECT a FROM grouped) AND key NOT IN (SELECT key FROM pairs)",
     )
-    shared = _one(
+    shared = count(
         db,
-        "SELECT coalesce(sum(n), 0) FROM (SELECT count(*) AS n FROM pool p "
+        "FROM (SELECT count(*) AS n FROM pool p "
         "JOIN matched m USING (key) GROUP BY p.a, p.b HAVING count(*) > 1)",
+        "coalesce(sum(n), 0)",
     )
     used, repeated = _row(
         db,
@@ -254,7 +254,7 @@ def _join(
     )
     if second := JOINS[join][1]:
         check(second, agree, differ + halves, join, where, share)
-    another = _one(db, "SELECT count(*) FROM pairs WHERE low = high AND NOT agrees")
+    another = count(db, "FROM pairs WHERE low = high AND NOT agrees")
     pool = step_counts["pool"]
     blank = pool[next(k for k in pool if k.startswith("without_"))]
     step_counts["pool"] = pool | {
@@ -323,7 +323,3 @@ def label_number(word: str) -> int:
 def _row(db: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...]:
     row: tuple[Any, ...] = db.execute(query).fetchall()[0]
     return row
-
-
-def _one(db: duckdb.DuckDBPyConnection, query: str) -> int:
-    return int(_row(db, query)[0])

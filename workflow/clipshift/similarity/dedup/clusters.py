@@ -7,10 +7,8 @@ cluster of each row.
 import logging
 from pathlib import Path
 
-import faiss
 import numpy as np
 import torch
-from faiss.contrib.clustering import kmeans
 
 from clipshift.core.device import pick_device
 from clipshift.core.errors import ClipshiftError
@@ -46,6 +44,8 @@ class Points:
     def get_subset(self, rows: np.ndarray) -> np.ndarray:
         """(K, D) float64, the first centroids: as many points as `rows`, drawn as faiss's compiled
         k-means draws them."""
+        import faiss
+
         order = np.empty(self.count(), dtype=np.int32)
         faiss.rand_perm(  # type: ignore[attr-defined]
             faiss.swig_ptr(order), self.count(), self._seed + 1
@@ -87,6 +87,8 @@ def fit(
     Raises:
         ClipshiftError: fewer vectors than clusters.
     """
+    from faiss.contrib.clustering import kmeans
+
     if len(vectors) < clusters:
         raise ClipshiftError(
             f"{clusters} clusters cannot be fitted on {len(vectors)} points; lower `clusters`"
