@@ -1,4 +1,4 @@
-"""Tables of strangers, of odd types, damaged, or no file: read, or an error that names them."""
+"""Foreign tables, of odd types, damaged, or no file: read, or an error that names them."""
 
 import gzip
 import json

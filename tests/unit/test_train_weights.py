@@ -1,4 +1,4 @@
-"""Files of weights are strangers' bytes: one sentence says what each is; none of them runs."""
+"""Files of weights are foreign bytes: one sentence says what each is; none of them runs."""
 
 import argparse
 import re

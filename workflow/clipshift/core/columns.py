@@ -1,4 +1,4 @@
-"""Columns of tables of strangers as what their reader needs, or an error that names the column."""
+"""Columns of foreign tables as what their reader needs, or an error that names the column."""
 
 from pathlib import Path
 

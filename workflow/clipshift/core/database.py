@@ -157,7 +157,7 @@ def literal(path: Path | str) -> str:
 
 
 def text_of(column: str, kind: str, where: Path, key: bool = False) -> str:
-    """SQL: a column of a table of strangers as text; bytes are read as UTF-8.
+    """SQL: a column of a foreign table as text; bytes are read as UTF-8.
 
     Args:
         kind: its type as duckdb names it.

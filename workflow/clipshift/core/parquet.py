@@ -1,4 +1,4 @@
-"""Parquet files of strangers, read a few rows at a time: damage is said by the file's name."""
+"""Foreign parquet files, read a few rows at a time: damage is said by the file's name."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

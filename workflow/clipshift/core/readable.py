@@ -1,4 +1,4 @@
-"""Files of strangers: what cannot be read is one error that names the file and the remedy."""
+"""Foreign files: what cannot be read is one error that names the file and the remedy."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

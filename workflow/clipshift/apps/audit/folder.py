@@ -60,7 +60,7 @@ def files_read(options: Options, folders: dict[str, Path]) -> list[Path]:
     return [*tables, *shards]
 
 
-def pictures_of(options: Options) -> dict[str, str]:
+def image_fingerprints(options: Options) -> dict[str, str]:
     """Fingerprints of the images by side."""
     return {
         side: fingerprint(open_images(where.images), {})
@@ -69,8 +69,8 @@ def pictures_of(options: Options) -> dict[str, str]:
     }
 
 
-def check_pictures(options: Options, before: dict[str, str]) -> None:
-    for side, name in pictures_of(options).items():
+def check_images(options: Options, before: dict[str, str]) -> None:
+    for side, name in image_fingerprints(options).items():
         if name != before[side]:
             raise ClipshiftError(
                 f"{options.sides[side].images}: images changed while they were read; nothing that "
@@ -79,7 +79,7 @@ def check_pictures(options: Options, before: dict[str, str]) -> None:
 
 
 def identity_of(
-    options: Options, folders: dict[str, Path], pictures: dict[str, str], hashes: Hashes
+    options: Options, folders: dict[str, Path], images: dict[str, str], hashes: Hashes
 ) -> str:
     """What the outputs depend on: contents, options, code; empty where a side is not embedded."""
     if not all((folder / "img_emb").is_dir() for folder in folders.values()):
@@ -92,7 +92,7 @@ def identity_of(
                 s: f.relative_to(out).as_posix() if out in f.parents else str(f)
                 for s, f in folders.items()
             },
-            "pictures": pictures,
+            "pictures": images,
             "predictions": hashes.of(options.predictions) if options.predictions else None,
             "options": options.outcome(),
             "encoder": options.embedder,

@@ -16,14 +16,14 @@ from clipshift.apps.audit.folder import (
     VERSION,
     WRITING,
     begin,
-    check_pictures,
+    check_images,
     files_read,
     identity_of,
+    image_fingerprints,
     is_done,
     lists_of,
     ours_of,
     outputs_of,
-    pictures_of,
 )
 from clipshift.apps.audit.hashes import Hashes, identity
 from clipshift.apps.audit.inputs import Side, content, open_side
@@ -68,9 +68,9 @@ def _audit(options: Options, command: list[str]) -> None:
     before = read_manifest(options.out, KIND)
     ours = ours_of(options, before)
     hashes = Hashes(options.out / "work/hashes.json")
-    pictures = pictures_of(options)
+    images = image_fingerprints(options)
     folders = {side: _folder(options, side) for side in options.sides}
-    if before and is_done(options, before, identity_of(options, folders, pictures, hashes)):
+    if before and is_done(options, before, identity_of(options, folders, images, hashes)):
         print(f"{options.out / 'index.html'} is up to date; nothing to do", file=sys.stderr)
         return
     accounts = {side: _embed(options, side, folders[side]) for side in options.sides}
@@ -79,7 +79,7 @@ def _audit(options: Options, command: list[str]) -> None:
     sides = {name: open_side(name, folders[name]) for name in SIDES if name in folders}
     _same_dimension(sides)
     contents = {name: content(folders[name], hashes) for name in sides}
-    name = identity_of(options, folders, pictures, hashes)
+    name = identity_of(options, folders, images, hashes)
     hashes.save()
     check = unchanged.check
     check()
@@ -101,7 +101,7 @@ def _audit(options: Options, command: list[str]) -> None:
     write_json(options.out / "summary.json", summary)
     written = page.write(options, summary, sides, found, reference)
     check()
-    check_pictures(options, pictures)
+    check_images(options, images)
     outputs = [*map(options.out.joinpath, outputs_of(summary)), written]
     files = identities(options.out, outputs)
     remove_left(options.out, ours, files, "it is no output of this audit")

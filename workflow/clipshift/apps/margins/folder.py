@@ -212,7 +212,7 @@ def left_shards(at: Folder, shards: Iterable[str]) -> Iterator[str]:
             yield f"certificates/{path.name}"
 
 
-def strangers(at: Folder, tests: Iterable[str], files: Mapping[str, Any]) -> list[Path]:
+def foreign_files(at: Folder, tests: Iterable[str], files: Mapping[str, Any]) -> list[Path]:
     """Files among those of the run that are none of it: who reads the folder would take them in."""
     found = [p for name in tests for p in at.neighbours(name)]
     for name in (*tests, "thresholds", "certificates"):

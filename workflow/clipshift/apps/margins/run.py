@@ -20,10 +20,10 @@ from clipshift.apps.margins.folder import (
     done_shard,
     done_thresholds,
     files_of,
+    foreign_files,
     left_shards,
     refuse_other,
     side_files,
-    strangers,
     words_of,
     write_thresholds_record,
 )
@@ -212,7 +212,7 @@ class _Run:
         files |= files_of(at, certificates) | neighbours["files"]
         gone = [*left_shards(at, self.shards), *(self.before or {"files": {}})["files"]]
         remove_left(at.out, gone, files, "it is no part of the pool or of this run any more")
-        for path in strangers(at, self.tests, files):
+        for path in foreign_files(at, self.tests, files):
             print(f"{path} is no file of this run; it was left alone", file=sys.stderr)
         if at.damaged:
             print(f"{len(at.damaged)} damaged files were made again", file=sys.stderr)
@@ -235,7 +235,7 @@ def _refuse_foreign(at: Folder, tests: Mapping[str, Any]) -> None:
     """Raise `ClipshiftError` where files lie at our places in a folder that no run of ours made."""
     if at.run.exists() or at.manifest.exists() or (at.out / "certificates").is_dir():
         return
-    if found := strangers(at, tests, {}):
+    if found := foreign_files(at, tests, {}):
         raise ClipshiftError(
             f"{at.out} holds files that no `clipshift margins` wrote ({found[0]}); name another "
             "--out, or move them"

@@ -13,10 +13,10 @@ from clipshift.apps.margins.folder import (
     CERTIFICATE,
     KIND,
     Folder,
+    foreign_files,
     pool_files,
     refuse,
     side_files,
-    strangers,
 )
 from clipshift.apps.margins.near import NearCheck
 from clipshift.apps.margins.numbers import ShardNumbers, check_table, check_thresholds, fault
@@ -90,7 +90,7 @@ class _Run:
             f"{path} is not in the manifest"
             for path in wanted if path.relative_to(at.out).as_posix() not in files
         ]  # fmt: skip
-        said += [f"{path} is no file of the run" for path in strangers(at, self.tests, files)]
+        said += [f"{path} is no file of the run" for path in foreign_files(at, self.tests, files)]
         if said:
             more = f" and {len(said) - LISTED_FILES} more" if len(said) > LISTED_FILES else ""
             raise ClipshiftError(
