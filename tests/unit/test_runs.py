@@ -8,7 +8,8 @@ from clipshift.apps.runs import command
 from clipshift.apps.runs.status import running
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.job_logs import ERROR
-from clipshift.study.plan import ROOT, refusal
+from clipshift.core.step import ROOT
+from clipshift.study.plan import refusal
 
 
 def test_options(tmp_path: Path) -> None:

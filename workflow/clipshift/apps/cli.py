@@ -21,8 +21,9 @@ from clipshift.apps.margins.options import margins, verify
 from clipshift.apps.robustness.options import robustness
 from clipshift.apps.verbs import PASSED, Passing, Verb, of_fields
 from clipshift.core.errors import run
+from clipshift.core.step import ROOT
 
-STUDY = [Path(__file__).parents[3] / "config/mini.yaml"]
+STUDY = [ROOT / "config/mini.yaml"]
 
 # Options of the verbs that run the workflow.
 Targets = Annotated[list[str] | None, Argument(help="Files to make (default: the whole study).")]

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-import clipshift
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.step import PACKAGE
 
-_SOURCE = str(Path(clipshift.__file__).parents[1])
+_SOURCE = str(PACKAGE.parent)
 _LENGTH = struct.Struct(">?Q")  # whether it went well, and the bytes that follow
 # What a process ends with that used too much, or broke down on its input.
 _BROKEN = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGILL, -signal.SIGFPE}

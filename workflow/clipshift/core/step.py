@@ -29,6 +29,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 F = TypeVar("F", bound=Callable[..., None])
 PACKAGE = Path(__file__).parents[1]
+ROOT = PACKAGE.parents[1]  # of the checkout
 # What Snakemake gives a parameter's function that triggers no rerun.
 GIVEN = {"input", "output", "threads", "resources"}
 # `set -euo pipefail` comes from Snakemake. The quoted word turns off every expansion.

@@ -7,17 +7,16 @@ Snakefile is parsed, by studies with such a pool alone.
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
-import clipshift
 from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.step import ROOT
 from clipshift.study.config.folders import STORED, StoredPool
 
 PLUGIN = "snakemake_storage_plugin_s3"
 # Where `make storage` installs it.
-HOME = Path(clipshift.__file__).parents[2] / ".venv-storage"
+HOME = ROOT / ".venv-storage"
 # What a status of S3's means for a bucket; other errors explain themselves.
 MEANINGS = {
     "403": "the credentials are wrong, or may not list it (s3:ListBucket)",

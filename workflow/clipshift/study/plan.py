@@ -5,8 +5,6 @@ takes. Nothing runs, no data need be there, and torch is never imported.
 """
 
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +14,14 @@ import yaml
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.job_logs import ERROR
+from clipshift.core.step import ROOT
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
 from clipshift.study.costs import Work, base_rule, job_cost
+from clipshift.study.invoke import ask
 
-ROOT = Path(__file__).parents[3]
 _RULE = re.compile(r"^(?:local)?rule (\w+):$")
 _WILDCARDS = re.compile(r"^    wildcards: (.*)$")
 _GPUS = re.compile(r"^    resources: .*\bgpu=(\d+)")
@@ -82,8 +81,7 @@ def dry_run(words: Sequence[str]) -> str:
     Raises:
         ClipshiftError: Snakemake refuses the target or the configuration.
     """
-    command = [sys.executable, "-m", "snakemake", "--dry-run", "--nocolor", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = ask(["--dry-run", *words])
     if done.returncode:
         raise ClipshiftError(refusal(done.stdout + done.stderr))
     return done.stdout + done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from clipshift.core.files import write_json
-from clipshift.core.step import PACKAGE, step
+from clipshift.core.step import ROOT, step
 
 
 @step(version=1)
@@ -33,7 +33,7 @@ def look(gpus: int, out: Path) -> None:
         "cores": len(os.sched_getaffinity(0)),
         "tmpdir": tempfile.gettempdir(),
         "tmpdir_free_gb": shutil.disk_usage(tempfile.gettempdir()).free // 10**9,
-        "checkout": str(PACKAGE.parents[1]),
+        "checkout": str(ROOT),
     }
     if gpus:
         import torch

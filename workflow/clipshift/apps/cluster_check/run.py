@@ -13,11 +13,12 @@ from pathlib import Path
 from clipshift.apps.cluster_check import report
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json
+from clipshift.core.step import ROOT
 from clipshift.study.cluster import names, queue
+from clipshift.study.invoke import environment
 
 # Seconds that Snakemake may take to cancel its jobs, and to copy what a job has told.
 PATIENCE = 30
-CHECKOUT = names.ROOT
 
 
 def check(file: Path | None, gpus: int, seconds: float, directory: Path) -> str:
@@ -60,14 +61,13 @@ def _run(folder: Path, file: Path, gpus: int, seconds: float) -> tuple[bool, str
     write_json(folder / "config.json", {"gpus": gpus})
     log = folder / "snakemake.log"
     command = [
-        sys.executable, "-m", "snakemake", "--profile", str(CHECKOUT / "profiles/slurm"),
-        "--snakefile", str(CHECKOUT / "workflow/cluster_check.smk"),
+        sys.executable, "-m", "snakemake", "--profile", str(ROOT / "profiles/slurm"),
+        "--snakefile", str(ROOT / "workflow/cluster_check.smk"),
         "--configfile", str(folder / "config.json"), "--directory", str(folder),
         "--retries", "0", "--slurm-init-seconds-before-status-checks", "5", "--nocolor",
         "--max-status-checks-per-second", "1",
     ]  # fmt: skip
-    path = os.pathsep.join([f"{CHECKOUT}/workflow", *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = os.environ | {names.VARIABLE: str(file), "PYTHONPATH": path}
+    env = environment() | {names.VARIABLE: str(file)}
     with log.open("wb") as stream:
         run = subprocess.Popen(
             command, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=stream,
@@ -89,7 +89,7 @@ def _run(folder: Path, file: Path, gpus: int, seconds: float) -> tuple[bool, str
                 run.wait()
         jobs = {*_submitted(log.read_text(errors="replace")), *queue.leftovers(folder)}
         if jobs and (not ended or run.returncode):
-            _ask("scancel", *sorted(jobs))
+            queue.ask("scancel", *sorted(jobs))
     return ended, log.read_text(errors="replace") + why
 
 
@@ -104,20 +104,10 @@ def _reasons(jobs: dict[str, str]) -> str:
     if not jobs:
         return ""
     form = "--Format=JobID:20,State:20,Reason:100"
-    rows = [line.split() for line in _ask("squeue", f"--jobs={','.join(jobs)}", "-h", form)]
+    rows = [line.split() for line in queue.ask("squeue", f"--jobs={','.join(jobs)}", "-h", form)]
     return "".join(
         f"\n{jobs[row[0]]} waits: {', '.join(row[1:])}" for row in rows if row and row[0] in jobs
     )
-
-
-def _ask(*words: str) -> list[str]:
-    try:
-        done = subprocess.run(
-            words, capture_output=True, text=True, timeout=queue.PATIENCE, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return done.stdout.splitlines()
 
 
 def _judged(
@@ -129,13 +119,13 @@ def _judged(
     asked = ", ".join(w for w in words if not w.startswith(("tmpdir=", "mem=", "mem_mib=")))
     if (folder / f"{kind}.json").exists():
         found = read_json(folder / f"{kind}.json")
-        told = " ".join(_ask("scontrol", "--oneliner", "show", "job", str(found["job"])))
+        told = " ".join(queue.ask("scontrol", "--oneliner", "show", "job", str(found["job"])))
         granted = re.search(r"\bTRES=(\S+)|\bAllocTRES=(\S+)", told)
         lines = report.arrived(
             kind, found, asked, granted[granted.lastindex or 0] if granted else "",
             max(found["began"] - began, 0),
         )  # fmt: skip
-        return lines, report.faults(found, cluster, gpus, str(CHECKOUT))
+        return lines, report.faults(found, cluster, gpus, str(ROOT))
     if why := re.search(rf"^{kind} waits: (.*)$", text, re.MULTILINE):
         said = f"pending or running at the end of the time: {why[1]}"
     elif (log := folder / f"{kind}.log").exists() and log.stat().st_size:

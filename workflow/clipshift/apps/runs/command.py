@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import psutil
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.step import ROOT
+from clipshift.study.invoke import ask, environment
 from clipshift.study.last_run import Run, read
-from clipshift.study.plan import ROOT
 
 STEP = "clipshift.core.step"
 LOCKS = Path(".snakemake/locks")
@@ -69,25 +69,6 @@ def start(words: Sequence[str], origin: Path | None = None) -> None:
     if origin:
         os.chdir(origin)
     os.execve(command[0], command, environment())
-
-
-def ask(words: Sequence[str], origin: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Snakemake's answer to a question that starts no job."""
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--nocolor", *words],
-        cwd=origin,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def environment() -> dict[str, str]:
-    """That of jobs of this checkout and of this Python."""
-    first = {"PATH": str(Path(sys.executable).parent), "PYTHONPATH": str(ROOT / "workflow")}
-    joined = {n: os.pathsep.join(filter(None, [p, os.environ.get(n)])) for n, p in first.items()}
-    return os.environ | joined
 
 
 def holders(folder: Path) -> list[int]:

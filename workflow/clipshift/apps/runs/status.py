@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from clipshift.apps.runs.command import ask, holders, locked, numbers, orphans
+from clipshift.apps.runs.command import holders, locked, numbers, orphans
 from clipshift.core import job_logs
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.costs import base_rule
+from clipshift.study.invoke import ask
 from clipshift.study.last_run import Run, read
 from clipshift.study.plan import duration, refusal
 

@@ -21,11 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import clipshift
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_parquet, write_json, write_parquet
 from clipshift.core.processes import run_bound
-from clipshift.core.step import step
+from clipshift.core.step import PACKAGE, ROOT, step
 from clipshift.datasets.urls.fetcher import stats
 from clipshift.datasets.urls.listing import read_shard
 from clipshift.datasets.urls.paths import attempt_folder, attempt_folders
@@ -147,7 +146,7 @@ def _attempt(folder: Path, fetching: Fetching, python: Path) -> None:
         "block": size,
     }
     write_json(folder / "settings.json", settings)
-    source = str(Path(clipshift.__file__).parents[1])
+    source = str(PACKAGE.parent)
     code = run_bound(
         [str(python), "-m", "clipshift.datasets.urls.fetcher", str(folder / "settings.json")],
         os.environ | {"PYTHONPATH": source},
@@ -167,7 +166,7 @@ def find_python() -> Path:
     Raises:
         ClipshiftError: there is none.
     """
-    default = Path(clipshift.__file__).parents[2] / ".venv-img2dataset/bin/python"
+    default = ROOT / ".venv-img2dataset/bin/python"
     python = Path(os.environ.get(PYTHON, default))
     if not python.exists():
         raise ClipshiftError(

@@ -22,13 +22,14 @@ from pydantic import (
 )
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.step import ROOT
 from clipshift.core.yaml_file import read_yaml
 from clipshift.study.config.data import Block
+from clipshift.study.costs import base_rule
 
 VARIABLE = "CLIPSHIFT_CLUSTER"
 # Set where the profile is read: the file of names, for the rules of this run and of its jobs.
 IN_USE = "CLIPSHIFT_CLUSTER_IN_USE"
-ROOT = Path(__file__).parents[4]
 SHIPPED = ROOT / "profiles/slurm/cluster.yaml"
 LOCAL = SHIPPED.with_name("cluster.local.yaml")
 RULES = ROOT / "workflow/rules"
@@ -260,7 +261,7 @@ def plain_rule(name: str) -> str:
     >>> plain_rule("margins_2"), plain_rule("mine_url_pool_shard")
     ('margins', 'url_pool_shard')
     """
-    plain = re.sub(r"_\d+$", "", name)
+    plain = base_rule(name)
     return max((rule for rule in rule_names() if plain.endswith(rule)), key=len, default=plain)
 
 

@@ -17,6 +17,17 @@ def status_command(cluster: Cluster) -> str:
     return "sacct" if _answers("sacct", "-X", "--noheader", "--starttime=now") else "squeue"
 
 
+def ask(*command: str) -> list[str]:
+    """The lines that a command answers; none where it is missing, or takes too long."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.splitlines()
+
+
 def _answers(*command: str) -> bool:
     """Whether a command exists and ends well in time."""
     try:
@@ -28,15 +39,9 @@ def _answers(*command: str) -> bool:
 
 def leftovers(folder: Path) -> list[str]:
     """Ids of this user's Slurm jobs that log into `folder`: those of a run that was killed."""
-    command = ["squeue", "--me", "--noheader", "--Format=JobID:20,STDOUT:4096"]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
+    lines = ask("squeue", "--me", "--noheader", "--Format=JobID:20,STDOUT:4096")
     logs = folder.resolve() / ".snakemake/slurm_logs"
-    rows = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    rows = [line.split(maxsplit=1) for line in lines]
     return [row[0] for row in rows if len(row) == 2 and Path(row[1].strip()).is_relative_to(logs)]
 
 
