@@ -64,3 +64,11 @@ def write_set(
     write_text(folder / split / "nshards.txt", f"{tars}\n")
     write_text(folder / "classnames.txt", "".join(f"{name}\n" for name in names))
     return folder
+
+
+def write_classes(folder: Path, images: int) -> None:
+    """Photographs `{class}/{number}.jpg`, in turn of the classes a and b."""
+    for i in range(images):
+        path = folder / "ab"[i % 2] / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photo(i))

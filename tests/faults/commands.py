@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from tests.audit_case import sides
 from tests.conftest import photo, svg, tied_vectors
-from tests.folder_case import write_pool, write_set
+from tests.folder_case import write_classes, write_pool, write_set
 from tests.fuzz.reader import cli
 from tests.fuzz.readers.tables import Labels, Released, Results, Urls
 
@@ -152,10 +152,7 @@ class Inspect(Command):
     name = "inspect"
 
     def build(self, folder: Path) -> None:
-        for i in range(8):
-            path = folder / f"data/{'ab'[i % 2]}/{i}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(photo(i))
+        write_classes(folder / "data", 8)
 
     def alter(self, folder: Path) -> None:
         replaced(folder / "data/a/0.jpg", lambda part: part.write_bytes(photo(50)))

@@ -18,41 +18,20 @@ from clipshift.core.files import read_json, write_json
 from clipshift.core.output_folder import locked, read_record
 from tests import audit_case
 from tests.conftest import dump, tied_vectors
+from tests.unit import dying
 from tests.unit.test_margins_faults import DAMAGES
 
-DYING = """
-import os, signal, sys
-from pathlib import Path
-from clipshift.apps.audit import nearest, page, run, tables
-from clipshift.apps.audit.options import Options
-from clipshift.core.errors import run as reported
+_RUN = (
+    """from clipshift.apps.audit import nearest, page, run, tables
 from tests import audit_case
-
-root, where, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-module, name = {"checkpoint": (nearest, "_save"), "table": (run.tables, "write_tables"),
-                "list": (run.tables, "write_list"), "page": (page, "write_text"),
-                "manifest": (run, "write_record")}[where]
-real, calls = getattr(module, name), 0
-
-def fail():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def dying(*args, **named):
-    global calls
-    calls += 1
-    if calls == at:
-        fail()
-    return real(*args, **named)
-
-setattr(module, name, dying)
-nearest.CHECKPOINT_ROWS = 8
-folders = {n: root / n for n in ("train", "test", "reference")}
-reported(lambda: run.audit(audit_case.options(root / "out", folders), ["x"]))
-"""
-FULL = DYING.replace(
-    "os.kill(os.getpid(), signal.SIGKILL)",
-    "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))",
+nearest.CHECKPOINT_ROWS = 8""",
+    """{"checkpoint": (nearest, "_save"), "table": (run.tables, "write_tables"),
+     "list": (run.tables, "write_list"), "page": (page, "write_text"),
+     "manifest": (run, "write_record")}""",
+    """run.audit(audit_case.options(
+        root / "out", {n: root / n for n in ("train", "test", "reference")}), ["x"])""",
 )
+DYING, FULL = dying.killed(*_RUN), dying.full(*_RUN, 100)
 
 
 @pytest.fixture

@@ -20,45 +20,21 @@ from clipshift.core.files import read_json
 from clipshift.core.output_folder import locked
 from clipshift.similarity import margins
 from clipshift.similarity.embeddings import list_shards, read_all, shard_paths
-from tests.unit import margins_case
+from tests.unit import dying, margins_case
 from tests.unit.margins_case import SHARDS, contents, write
 from tests.unit.test_engine import clip_like
 
 NEAR = {"k": 3, "grid": [0.5, 0.9]}
 
 # The run dies at the given call of the function that makes rows, or writes a file.
-DYING = """
-import os, signal, sys
-from pathlib import Path
-from clipshift.apps.margins import run
-from clipshift.core.errors import run as reported
-from clipshift.similarity import margins
-
-root, where, at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-module, name = {"rows": (margins, "rows_table"), "record": (margins, "write_record"),
-                "table": (run, "write_parquet"), "manifest": (run, "write_record")}[where]
-real, calls = getattr(module, name), 0
-
-def fail():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def dying(*args, **named):
-    global calls
-    calls += 1
-    if calls == at:
-        fail()
-    return real(*args, **named)
-
-setattr(module, name, dying)
-tests = {"val": root / "val", "r": root / "r"}
-near = {"k": 3, "grid": [0.5, 0.9]}
-reported(lambda: run.margins(root / "pool", tests, root / "ref", root / "out", **near))
-"""
-# The disk is full from there on.
-FULL = DYING.replace(
-    "os.kill(os.getpid(), signal.SIGKILL)",
-    "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))",
+_RUN = (
+    "from clipshift.apps.margins import run\nfrom clipshift.similarity import margins",
+    """{"rows": (margins, "rows_table"), "record": (margins, "write_record"),
+     "table": (run, "write_parquet"), "manifest": (run, "write_record")}""",
+    """run.margins(root / "pool", {name: root / name for name in ("val", "r")}, root / "ref",
+                root / "out", k=3, grid=[0.5, 0.9])""",
 )
+DYING, FULL = dying.killed(*_RUN), dying.full(*_RUN, 1000)
 
 
 @pytest.fixture

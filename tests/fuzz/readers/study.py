@@ -8,7 +8,8 @@ from typing import Any
 import torch
 import yaml
 
-from tests.conftest import ROOT, photo
+from tests.conftest import ROOT
+from tests.folder_case import write_classes
 from tests.fuzz.reader import MustRefuse, Reader, cli
 
 
@@ -129,10 +130,7 @@ class Inspect(Reader):
     name = "inspect.folder"
 
     def build(self, folder: Path) -> None:
-        for i in range(6):
-            path = folder / f"data/{'ab'[i % 2]}/{i}.jpg"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(photo(i))
+        write_classes(folder / "data", 6)
 
     def read(self, folder: Path, out: Path) -> Any:
         from clipshift.datasets.formats import open_dataset
