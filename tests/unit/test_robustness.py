@@ -202,3 +202,27 @@ def test_models_that_do_not_differ_under_shift_have_no_r2() -> None:
     line = fit(points(np.linspace(0.3, 0.6, 5), np.full(5, 0.4)), draws=20)
     assert np.isnan(line.pieces[0].r2)
     assert line.predict(np.array([[0.5]])) == pytest.approx(0.4)
+
+
+def test_a_band_over_families_is_that_of_whole_families_drawn_by_hand() -> None:
+    """Forty epochs of one network are one draw of the bootstrap, not forty."""
+    rng = np.random.default_rng(4)
+    x = np.concatenate([rng.uniform(0.4, 0.8, 12), np.linspace(0.3, 0.7, 40)])
+    scatter = np.concatenate([rng.normal(0, 0.15, 12), np.full(40, 0.2)])  # shared by the epochs
+    y = inverse("logit", -1 + 0.9 * forward("logit", x) + scatter)
+    p = points(x, y)
+    families = {model: "epochs" for model in p.models[12:]}
+    at = np.array([[0.45]])
+    low, high = (float(end[0]) for end in fit(p, families=families, draws=4000).band(at))
+
+    members = [[i] for i in range(12)] + [list(range(12, 52))]
+    u, v = forward("logit", x), forward("logit", y)
+    drawn = []
+    for _ in range(4000):
+        rows = [i for f in rng.integers(0, 13, 13) for i in members[f]]
+        if len(set(rows)) > 1:
+            slope, intercept = np.polyfit(u[rows], v[rows], 1)
+            drawn.append(inverse("logit", intercept + slope * forward("logit", at[0]))[0])
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.004)
+    alone = fit(p, draws=4000).band(at)
+    assert high - low > 2 * float(alone[1][0] - alone[0][0])

@@ -2,10 +2,13 @@
 
 T(acc_shift) = c_0 + sum_k c_k T(acc_id_k), after Taori et al. 2020 and Miller et al. 2021; with
 several in-distribution sets after Shi et al. 2023. The band of a line is the percentile bootstrap
-over its models: what another draw of baseline models would have given.
+over families of its models: what another draw of baseline models would have given. The epochs of
+one network are one family; drawn as if each were a network of its own, they make the band several
+times too narrow.
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +30,7 @@ class Piece:
     """A line over a part of the first axis, (low, high]; coefficients in the transformed space.
 
     coefficients: (K + 1,) float64, the intercept first; drawn: (D, K + 1), those of the bootstrap;
-    least, most: (K,) ends of the models' accuracies; r2: of the transformed accuracies, NaN where
+    families: how many of them the models belong to; least, most: (K,) ends of the models' accuracies; r2: of the transformed accuracies, NaN where
     the models do not differ under shift; spread: root mean square distance of the plain ones.
     """
 
@@ -36,6 +39,7 @@ class Piece:
     coefficients: np.ndarray
     drawn: np.ndarray
     models: tuple[str, ...]
+    families: int
     least: np.ndarray
     most: np.ndarray
     r2: float
@@ -99,6 +103,7 @@ def fit(
     space: Space = "logit",
     pivot: float | None = None,
     leave_out: frozenset[str] = frozenset(),
+    families: Mapping[str, str] = {},
     draws: int = 1000,
     seed: int = 0,
     level: float = 0.95,
@@ -109,7 +114,9 @@ def fit(
         points: the baseline models; their order does not matter.
         pivot: accuracy on the first axis at which one line ends and another begins (ImageNet-A).
         leave_out: names of models to leave out, e.g. the one that the shift was made against.
-        draws, seed: of the bootstrap over models; each piece is drawn by itself.
+        families: model -> its family, which the bootstrap draws as a whole (default: each model is
+            a family of its own).
+        draws, seed: of the bootstrap; each piece is drawn by itself.
 
     Raises:
         ClipshiftError: too few models, or no spread among them.
@@ -126,14 +133,15 @@ def fit(
     for number, (low, high) in enumerate(ranges):
         inside = (kept.x[:, 0] > low) & (kept.x[:, 0] <= high)
         rng = np.random.default_rng([seed, number])
-        pieces.append(_piece(kept.only(inside), space, low, high, draws, rng))
+        pieces.append(_piece(kept.only(inside), families, space, low, high, draws, rng))
     # + leaves out reasons that no model has.
     return Line(space, points.axes, points.shift, tuple(pieces), +left_out, level)
 
 
 def _piece(
-    points: Points, space: Space, low: float, high: float, draws: int, rng: np.random.Generator
-) -> Piece:
+    points: Points, families: Mapping[str, str], space: Space, low: float, high: float, draws: int,
+    rng: np.random.Generator,
+) -> Piece:  # fmt: skip
     n, k = points.x.shape
     where = f"{points.shift} against {', '.join(map(str, points.axes))}"
     if np.isfinite([low, high]).any():
@@ -148,8 +156,10 @@ def _piece(
     # Centred columns keep the normal equations well conditioned: accuracies of good models lie
     # far from the origin of logit space.
     centre = np.r_[0.0, design[:, 1:].mean(0)]
-    chosen = rng.multinomial(n, np.full(n, 1 / n), size=draws)  # (D, N): how often each model
-    weights = np.concatenate([np.ones((1, n)), chosen])  # the fit itself, then the draws
+    names, family = np.unique([families.get(m, m) for m in points.models], return_inverse=True)
+    f = len(names)
+    chosen = rng.multinomial(f, np.full(f, 1 / f), size=draws)  # (D, F): how often each family
+    weights = np.concatenate([np.ones((1, n)), chosen[:, family]])  # the fit itself, then the draws
     # (1 + D, K + 1, K + 1) and (1 + D, K + 1).
     normal = np.einsum("dn,ni,nj->dij", weights, design - centre, design - centre)
     moment = np.einsum("dn,ni,n->di", weights, design - centre, target)
@@ -170,6 +180,7 @@ def _piece(
         coefficients=solved[0],
         drawn=solved[1:],
         models=points.models,
+        families=f,
         least=points.x.min(0),
         most=points.x.max(0),
         r2=1 - float(residual @ residual) / total if total > NOTHING else float("nan"),

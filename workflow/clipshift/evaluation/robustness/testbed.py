@@ -1,6 +1,7 @@
 """The lines of the testbed's models, and the table of all its models against them."""
 
 import logging
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -55,6 +56,15 @@ def baseline_models(block: Baseline, shift: Shift) -> tuple[list[str], Counter[s
     return kept, rejected
 
 
+def family(model: str) -> str:
+    """The network of which a model of the testbed is an epoch; another model is its own family.
+
+    >>> family("resnet18_50k_9_epochs"), family("resnet101_0_epochs"), family("resnet101")
+    ('resnet18_50k', 'resnet101', 'resnet101')
+    """
+    return re.sub(r"_\d+_epochs$", "", model)
+
+
 @cache
 def _fitted(
     cfg: str, baseline: str, shift: Shift, space: Space | None, without: frozenset[str]
@@ -80,6 +90,7 @@ def _fitted(
         space or block.space,
         None if pivot is None else testbed().values[pivot][shift.on].value,
         frozenset() if pivot is None else frozenset([pivot]),
+        {model: family(model) for model in points.models},
         block.draws,
         block.seed,
         block.level,
@@ -128,6 +139,7 @@ def line_rows(shift: str, baseline: str, line: Line, left_out: Counter[str]) -> 
             "above": None if np.isinf(piece.low) else 100 * piece.low,
             "up_to": None if np.isinf(piece.high) else 100 * piece.high,
             "models": len(piece.models),
+            "families": piece.families,
             "slope": " ".join(f"{c:.6f}" for c in piece.coefficients[1:]),
             "slope_low": " ".join(f"{c:.6f}" for c in low[1:]),
             "slope_high": " ".join(f"{c:.6f}" for c in high[1:]),
@@ -174,13 +186,14 @@ def printed(row: dict[str, Any]) -> str:
     """A line of the table of fits, for people."""
     piece = "" if row["above"] is None and row["up_to"] is None else " (piece)"
     return (
-        f"{row['shift']:10} {row['baseline']:10} {row['space']:7}{piece} {row['models']:4} models  "
+        f"{row['shift']:10} {row['baseline']:10} {row['space']:7}{piece} {row['models']:4} models "
+        f"in {row['families']} families  "
         f"slope {row['slope']}  intercept {row['intercept']:.3f}  R2 {row['r2']:.3f}  "
         f"spread {row['spread']:.2f} points"
     )
 
 
-@step(version=1)
+@step(version=2)
 def tables(block: Robustness, models: Path, fits: Path, counts: Path) -> None:
     """Tables of all models and of all fits, and how many models are in and out."""
     lines = fit_rows(block)
