@@ -152,7 +152,7 @@ def test_a_kept_picture_that_the_set_lacks_is_named(tmp_path: Path) -> None:
         by_domain.clean_view(scored(tmp_path), {"zz"}, "clean")
 
 
-def test_the_bootstrap_shares_images_and_draws_seeds() -> None:
+def test_draws_share_images_and_vary_with_training() -> None:
     rng = np.random.default_rng(0)
     hits = rng.random((3, 200)) < 0.7
     same = by_domain.Condition({"s": hits}, {"s": 0.1}, {"s": "rendition"})

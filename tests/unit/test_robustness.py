@@ -211,7 +211,7 @@ def test_a_band_over_families_is_that_of_whole_families_drawn_by_hand() -> None:
     scatter = np.concatenate([rng.normal(0, 0.15, 12), np.full(40, 0.2)])  # shared by the epochs
     y = inverse("logit", -1 + 0.9 * forward("logit", x) + scatter)
     p = points(x, y)
-    families = {model: "epochs" for model in p.models[12:]}
+    families = dict.fromkeys(p.models[12:], "epochs")
     at = np.array([[0.45]])
     low, high = (float(end[0]) for end in fit(p, families=families, draws=4000).band(at))
 

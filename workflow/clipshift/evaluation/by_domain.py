@@ -1,7 +1,6 @@
-"""Mean accuracies over the sets of a domain, with bootstrap intervals over images and seeds.
+"""Mean accuracies over the sets of a domain, with intervals over images and training.
 
-All splits are compared on the same images, matched by key; in a draw they share the images and
-each draws its own seeds.
+All splits are compared on the same images, matched by key.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +12,11 @@ import numpy as np
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.evaluation.views import Predictions, read, view
-from clipshift.stats.intervals import DRAWN
+from clipshift.stats.intervals import SeedVariance
 from clipshift.study.config.domains import Variant
+
+# Counts of drawn images that are held at the same time (32 MB).
+DRAWN = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -100,27 +102,31 @@ def _kept(file: Path) -> set[str]:
 def draw_means(
     conditions: Mapping[str, Condition], domain: str, draws: int, seed: int
 ) -> np.ndarray:
-    """(A, draws) bootstrap means over the sets of a domain, conditions in their order."""
+    """(A, draws) means over the sets of a domain, conditions in their order.
+
+    A draw has images drawn with replacement, the same for all conditions, and a deviation of
+    training for each condition, whose variance is pooled over the conditions: to draw a few seeds
+    with replacement instead would make the intervals too narrow. Draws of two domains with the
+    same seed share the deviations. Where no condition has two seeds there is none.
+    """
     rng = np.random.default_rng(seed)
     ordered = list(conditions.values())
-    # (draws, S) each, drawn once: in a draw the sets of a domain share their seeds.
-    seeds = [rng.integers(0, c.seeds, size=(draws, c.seeds)) for c in ordered]
     names = ordered[0].sets(domain)
-    total = np.zeros((len(ordered), draws))  # (A, draws)
+    training = SeedVariance.pooled([[c.correct[name] for name in names] for c in ordered])
+    seeds = np.array([c.seeds for c in ordered])
+    deviation = rng.standard_normal((len(ordered), draws))
+    total = deviation * np.sqrt(training.draw(rng, draws) / seeds[:, None])  # (A, draws)
     for name in names:
-        stacked = np.concatenate([c.correct[name] for c in ordered]).astype(float).T  # (N, S)
-        n = len(stacked)
+        correct = np.stack([c.correct[name].mean(0, dtype=float) for c in ordered], 1)  # (N, A)
+        n = len(correct)
         step = max(1, DRAWN // n)
         # All conditions at once, so that a draw gives them the same images.
         parts = [
-            rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)) @ stacked / n
+            rng.multinomial(n, np.full(n, 1 / n), size=min(step, draws - start)) @ correct / n
             for start in range(0, draws, step)
         ]
-        ends = np.cumsum([c.seeds for c in ordered])[:-1]
-        sides = np.split(np.concatenate(parts), ends, axis=1)  # (draws, S) each
-        for place, (side, chosen) in enumerate(zip(sides, seeds, strict=True)):
-            total[place] += np.take_along_axis(side, chosen, axis=1).mean(1)
-    return total / len(names)
+        total += np.concatenate(parts).T / len(names)
+    return total.clip(0, 1)
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:

@@ -58,7 +58,8 @@ VARIANTS: dict[Variant, str] = {
 }
 CLEAN_NOTE = (
     " Sets are cleaned of what is not of their domain; fewer class names are easier, so nothing "
-    "compares across variants. Intervals (95 %) are bootstrapped over images and seeds."
+    "compares across variants. Intervals (95 %) cover the choice of images and, where a "
+    "split has several seeds, the variance of training."
 )
 
 
@@ -137,7 +138,7 @@ class OfClean(FigureBlock):
         "easier, so figures of different variants do not compare.",
     )
     draws: int = Field(
-        default=2000, ge=100, le=DRAWS, description="Bootstrap draws of images and seeds."
+        default=2000, ge=100, le=DRAWS, description="Draws of images and of training."
     )
     seed: Seed = Field(default=0, description="Seed of the bootstrap.")
 

@@ -11,6 +11,9 @@ from clipshift.core.step import step
 from clipshift.evaluation.views import correct_images
 from clipshift.stats.intervals import paired_difference
 
+# What an interval of a difference covers: with one seed nothing is known of training.
+BOTH, IMAGES = "images and training", "images"
+
 
 def accuracy_rows(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """One row per split and test set."""
@@ -71,6 +74,7 @@ def contrast_rows(
                 "difference": mean,
                 "low": low,
                 "high": high,
+                "interval_of": IMAGES if len(first) == len(second) == 1 else BOTH,
             }
         )
     return rows
@@ -82,7 +86,7 @@ def accuracy(evaluations: list[Path], out: Path) -> None:
     write_csv(out, accuracy_rows([read_json(path) for path in evaluations]))
 
 
-@step(version=3)
+@step(version=4)
 def contrasts(
     contrasts: list[tuple[str, str, str]], files: dict[str, dict[str, list[str]]], out: Path
 ) -> None:

@@ -221,7 +221,7 @@ def _groups(
             axis.annotate("", places[other], places[one], arrowprops=arrow, zorder=3)
 
 
-@step(version=2)
+@step(version=3)
 def figure(block: Robustness, what: str, table: Path, sentence: Path, out: list[Path]) -> None:
     """The figure of a shift or of a claim, its numbers, and the sentence that they support."""
     if what in SHIFTS:

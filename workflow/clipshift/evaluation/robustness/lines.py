@@ -30,8 +30,9 @@ class Piece:
     """A line over a part of the first axis, (low, high]; coefficients in the transformed space.
 
     coefficients: (K + 1,) float64, the intercept first; drawn: (D, K + 1), those of the bootstrap;
-    families: how many of them the models belong to; least, most: (K,) ends of the models' accuracies; r2: of the transformed accuracies, NaN where
-    the models do not differ under shift; spread: root mean square distance of the plain ones.
+    families: how many of them the models belong to; least, most: (K,) ends of the models'
+    accuracies; r2: of the transformed accuracies, NaN where the models do not differ under shift;
+    spread: root mean square distance of the plain ones.
     """
 
     low: float

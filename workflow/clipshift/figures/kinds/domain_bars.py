@@ -1,6 +1,6 @@
 """Mean accuracy on natural and on rendition sets, and what each split loses against a baseline.
 
-Means over the clean sets of a domain; intervals are bootstrapped over images and seeds.
+Means over the clean sets of a domain; intervals are over images and training.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _bar(axis: Any, place: int, r: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-@step(version=4)
+@step(version=5)
 def figure(block: DomainBars, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_conditions
 

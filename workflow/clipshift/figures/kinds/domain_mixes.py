@@ -123,7 +123,7 @@ def _text(axis: Any, x: float, y: float, text: str) -> None:
     axis.annotate(text, (x, y), (5, 4), textcoords="offset points", fontsize=7.5, zorder=6)
 
 
-@step(version=4)
+@step(version=5)
 def figure(block: DomainMixes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_conditions
 

@@ -220,7 +220,7 @@ def draw(block: DomainRelative, numbers: list[dict[str, Any]], out: list[Path]) 
         save(figure, out, block.caption)
 
 
-@step(version=4)
+@step(version=5)
 def figure(block: DomainRelative, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_conditions
 

@@ -97,12 +97,12 @@ def draw(numbers: list[dict[str, Any]], out: list[Path]) -> None:
         axes[0].set_xticks(totals, [short(t) for t in totals])
         axes[0].minorticks_off()
         figure.supylabel("mean top-1 accuracy, %", fontsize=9)
-        label_below(figure, "training points (bars: 95 % CI over images and seeds)")
+        label_below(figure, "training points (bars: 95 % CI over images and training)")
         legend_above(figure, axes)
         save(figure, out, DomainSizes.caption)
 
 
-@step(version=4)
+@step(version=5)
 def figure(block: DomainSizes, files: Files, study: Study, table: Path, out: list[Path]) -> None:
     from clipshift.evaluation.by_domain import read_conditions
 
