@@ -49,8 +49,8 @@ def test_margins_equal_brute_force(case: dict[str, Any], screen: str) -> None:
             table = read_parquet(case["out"] / name / f"{shard}.parquet")
             assert table.schema.equals(margins.SCHEMA)
             gap = s - limits[name]
-            np.testing.assert_array_equal(table["margin"], gap.max(1).astype(np.float32))
-            np.testing.assert_array_equal(table["max_similarity"], s.max(1).astype(np.float32))
+            np.testing.assert_array_equal(table["margin"], gap.max(1))
+            np.testing.assert_array_equal(table["max_similarity"], s.max(1))
             assert table["margin_test_key"].to_pylist() == [
                 f"{name}-0-{i:04d}" for i in gap.argmax(1)
             ]
@@ -123,7 +123,7 @@ def test_verify_finds_a_wrong_value(case: dict[str, Any]) -> None:
 
     def changed(table: pa.Table) -> pa.Table:
         wrong = table["margin"].to_numpy().copy()
-        wrong[17] = np.nextafter(wrong[17], np.float32(2))
+        wrong[17] = np.nextafter(wrong[17], 2)
         return table.set_column(3, "margin", pa.array(wrong))
 
     change_table(case["out"], "r/1.parquet", changed)

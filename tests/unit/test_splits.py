@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from clipshift.core.files import read_parquet, write_parquet
 from tests.unit.study import Study, candidates, kept, make_split, make_study, removed
 
 SETS = ["sketch", "photo"]
@@ -84,6 +86,20 @@ def test_near_and_far_partition_the_candidates(
     assert kept(near) | kept(far) == set(study.pool.keys)
     best = {key: study.similarity("sketch", [key]).max() for key in study.pool.keys}
     assert max(best[key] for key in kept(near)) <= min(best[key] for key in kept(far))
+
+
+def test_near_and_far_order_by_the_exact_similarity(tmp_path: Path) -> None:
+    """Keys would decide between values that are equal as float32."""
+    study = make_study(tmp_path, n=40, distinct=40, threshold=1.5, shards=1)
+    (file,) = study.scores.margins.margins["sketch"]
+    table = read_parquet(file).sort_by("key")
+    falling = 0.75 - np.arange(40) * 2.0**-40  # a multiple of the step of products
+    column = table.schema.get_field_index("max_similarity")
+    write_parquet(file, table.set_column(column, "max_similarity", pa.array(falling)))
+    near = make_split(study, tmp_path / "n.parquet", "near", keep=10, sets=["sketch"])
+    far = make_split(study, tmp_path / "f.parquet", "far", keep=10, sets=["sketch"])
+    keys = table["key"].to_pylist()
+    assert (kept(near), kept(far)) == (set(keys[-10:]), set(keys[:10]))
 
 
 def test_copies_of_reference_images_are_kept(study: Study, tmp_path: Path) -> None:
@@ -180,8 +196,8 @@ def test_scores_in_the_table_are_those_that_decided(study: Study, tmp_path: Path
     for r in rows:
         if r["reason"] == "reference":
             continue
-        assert np.float32(r["similarity"]) == pytest.approx(r["threshold"] + r["margin"], abs=1e-6)
+        assert r["similarity"] == r["threshold"] + r["margin"]
         gaps = {n: (study.similarity(n, [r["key"]]) - study.limit(n)).max() for n in SETS}
-        assert r["margin"] == np.float32(max(gaps.values()))
+        assert r["margin"] == max(gaps.values())
         assert gaps[r["test_set"]] == max(gaps.values())
         assert r["nearest_test_key"].startswith(r["test_set"])

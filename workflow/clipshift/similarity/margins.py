@@ -48,9 +48,9 @@ from clipshift.similarity.engine.scan import (
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
-        ("max_similarity", pa.float32()),
+        ("max_similarity", pa.float64()),
         ("nearest_test_key", pa.string()),
-        ("margin", pa.float32()),
+        ("margin", pa.float64()),
         ("margin_test_key", pa.string()),
     ]
 )
@@ -119,13 +119,12 @@ def shard_table(
 
 
 def rows_table(keys: pa.Array, found: Maxima, tests: pa.Array) -> pa.Table:
-    """Rows of the contract; keys of the points and of the tests' columns."""
+    """Rows of the contract, values exact; keys of the points and of the tests' columns."""
     columns = [
         keys,
-        found.value.astype(np.float32),
+        found.value,
         tests.take(pa.array(found.index)),
-        # Rounding to float32 keeps the sign, and zero: differences are multiples of 2^-48.
-        found.margin.astype(np.float32),
+        found.margin,
         tests.take(pa.array(found.margin_index)),
     ]
     return pa.table(columns, schema=SCHEMA)
@@ -294,7 +293,7 @@ class Side:
     margins: Path
 
 
-@step(version=3)
+@step(version=4)
 def shard(pool: Path, shard: str, tests: dict[str, Side], reference: str) -> None:
     """Margins of one shard to some test sets in one pass.
 

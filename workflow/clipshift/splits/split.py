@@ -196,7 +196,7 @@ def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
     return step_counts
 
 
-@step(version=2)
+@step(version=3)
 def split(
     recipe: Split, pool: list[str], embedded: list[str], margins: dict[str, list[str]],
     thresholds: dict[str, Path], decisions: list[str], reference: list[Path],

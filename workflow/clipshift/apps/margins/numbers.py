@@ -152,7 +152,7 @@ class ShardNumbers:
 
     rows: int
     above: int
-    margins: np.ndarray  # (N,) float32, absolute
+    margins: np.ndarray  # (N,) float64, absolute
 
 
 def check_table(

@@ -99,7 +99,11 @@ def draw(block: DomainBars, numbers: list[dict[str, Any]], out: list[Path]) -> N
         highest = max(
             [r["high"] for r in numbers] + [r["published_accuracy"] or 0 for r in numbers]
         )
-        axes[0].set_ylim(0, min(100.0, 112 * highest))
+        top = 112 * highest  # room for the values above the bars
+        axes[0].set_ylim(0, top)
+        axes[0].set_yticks(
+            [tick for tick in axes[0].get_yticks() if tick <= min(100, 112 * highest)]
+        )
         figure.supylabel(f"mean top-1 accuracy, %\n({VARIANTS[block.variant]})", fontsize=8)
         legend_above(figure, axes)
         save(figure, out, block.caption)

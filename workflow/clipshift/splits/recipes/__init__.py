@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 COLUMNS = "test_set, test_key, similarity, threshold, margin"
 # The same of points whose similarity a recipe does not ask for.
 EMPTY = (
-    "NULL::VARCHAR AS test_set, NULL::VARCHAR AS test_key, NULL::FLOAT AS similarity, "
-    "NULL::FLOAT AS threshold, NULL::FLOAT AS margin"
+    "NULL::VARCHAR AS test_set, NULL::VARCHAR AS test_key, NULL::DOUBLE AS similarity, "
+    "NULL::DOUBLE AS threshold, NULL::DOUBLE AS margin"
 )
 DRIVING = "Driving test sets (the largest similarity counts)."
 KEEP = "As for `rand`."
@@ -117,7 +117,7 @@ def similarities(name: str, scores: Margins) -> str:
     """SQL: the similarity of points to a test set."""
     return (
         "SELECT key, nearest_test_key AS test_key, max_similarity AS similarity, "
-        "NULL::FLOAT AS threshold, NULL::FLOAT AS margin "
+        "NULL::DOUBLE AS threshold, NULL::DOUBLE AS margin "
         f"FROM {parquet(scores.margins[name])}"
     )
 

@@ -57,8 +57,7 @@ class Pruned(Recipe, PrunedRule):
 def _margins(name: str, scores: Margins) -> str:
     return (
         "SELECT m.key, margin_test_key AS test_key, "
-        "(t.similarity + m.margin)::FLOAT AS similarity, "
-        "t.similarity::FLOAT AS threshold, m.margin "
+        "t.similarity + m.margin AS similarity, t.similarity AS threshold, m.margin "
         f"FROM {parquet(scores.margins[name])} m "
         f"JOIN {parquet([scores.thresholds[name]])} t ON t.test_key = m.margin_test_key"
     )
