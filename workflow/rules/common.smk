@@ -128,7 +128,7 @@ def begin():
         except ClipshiftError as error:
             raise WorkflowError(str(error)) from None
     shared_folder.save(cfg)
-    last_run.begin(workflow)
+    last_run.begin(workflow, cfg.model_dump(mode="json", exclude_defaults=True))
 
 
 def tell(ok):

@@ -217,6 +217,41 @@ def status(
     print(runs_status.status(folder, targets or [], words))
 
 
+@verb(
+    "lineage", "clipshift lineage results/figures/accuracy_vs_pruned_sketch.svg",
+    "clipshift lineage results/tables/accuracy.csv split=near_sketch_40 test_set=sketch",
+)  # fmt: skip
+def lineage(
+    file: Annotated[str, Argument(help="A file below results/.")],
+    row: Annotated[list[str] | None, Argument(
+        metavar="COLUMN=VALUE...", help="A row of it, where it is a table."
+    )] = None,
+    everything: Annotated[bool, Option(
+        "--all", help="Every file behind it, read again."
+    )] = False,
+    directory: Folder = None,
+) -> None:  # fmt: skip
+    """Where a number comes from: inputs, hashes, commit, command and configuration, to the end."""
+    from clipshift.apps.runs.lineage import lineage
+
+    print("\n".join(lineage(directory or Path(), file, row or [], everything)))
+
+
+@verb(
+    "diff", "clipshift diff . ../before", "clipshift diff . ../before results/tables/accuracy.csv"
+)
+def diff(
+    one: Annotated[Path, Argument(help="The folder of a study, where results/ lies.")],
+    other: Annotated[Path, Argument(help="Another one.")],
+    files: Annotated[list[str] | None, Argument(help="Files (default: all tables).")] = None,
+    everything: Annotated[bool, Option("--all", help="Every cell and reason.")] = False,
+) -> None:
+    """Which numbers of two studies differ, and why."""
+    from clipshift.apps.runs.lineage import diff
+
+    print("\n".join(diff(one, other, files or [], everything)))
+
+
 @verb("unlock", "clipshift unlock", "clipshift unlock --directory studies/my_study")
 def unlock(
     directory: Folder = None, configfile: Configurations = None, profile: Profile = "local"

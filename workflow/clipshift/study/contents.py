@@ -4,7 +4,7 @@ Snakemake goes by dates: in such a copy an input may be newer than what was made
 would be made again. So each run ends with a record of every file that a job made: its size, date
 and SHA-256, and with which parameters. The record's own date says whether it was copied; then each
 file with the recorded content gets its recorded date back, and Snakemake decides as it would have
-where the files came from. Whatever has other content counts as new.
+where the files came from. Whatever has other content counts as new. `lineage` reads it, too.
 """
 
 import json
@@ -29,8 +29,10 @@ SECONDS = 600
 SECOND = 10**9
 # Files that a message lists.
 SHOWN = 3
-# Of Snakemake's record of a job: what decides whether it runs again.
-KEPT = ("rule", "params", "input_checksums", "record_format_version")
+# Of Snakemake's record of a job: what decides whether it runs again, and what it was made from.
+KEPT = (
+    "rule", "params", "input", "starttime", "endtime", "input_checksums", "record_format_version",
+)  # fmt: skip
 
 Entry = dict[str, Any]
 
@@ -42,7 +44,7 @@ def record(persistence: Any, seconds: float = SECONDS) -> str:
         persistence: Snakemake's records of finished jobs.
     """
     persistence.deactivate_cache()  # it remembers that the last job had no record before
-    known, entries, left = _read(), [], []
+    known, entries, left = read(), [], []
     until = time.monotonic() + seconds
     files = [(file, file.stat()) for file in _files()]
     for file, stat in sorted(files, key=lambda item: item[1].st_size):
@@ -72,7 +74,7 @@ def restore(persistence: Any) -> str:
 
     Returns a text for people.
     """
-    entries = _read()
+    entries = read()
     made = next((entry for entry in entries.values() if entry["jobs"]), None)
     if made is None or not (_copied() or _lost(made, persistence)):
         return ""
@@ -152,10 +154,10 @@ def _remember(jobs: dict[str, Entry], persistence: Any) -> None:
             persistence.deactivate_cache()
 
 
-def _read() -> dict[str, Entry]:
+def read(folder: Path = Path()) -> dict[str, Entry]:
     """Path -> entry; none where there is no record, or a damaged one, which is written anew."""
     try:
-        first, *lines = map(json.loads, RECORD.read_text().splitlines())
+        first, *lines = map(json.loads, (folder / RECORD).read_text().splitlines())
         int(first["written"])
         return {entry["path"]: entry for entry in lines}
     except (OSError, ValueError, KeyError, TypeError):
