@@ -201,6 +201,7 @@ def test_correctness_aligns_images_by_key(tmp_path: Path) -> None:
 
 
 SPLITS = (("far", 0.9), ("near", 0.2))
+AT_CHANCE = (("far", 0.55), ("near", 0.3))
 
 
 def test_tables(tmp_path: Path, step_counts: Path) -> None:
@@ -222,5 +223,9 @@ def test_tables(tmp_path: Path, step_counts: Path) -> None:
         float(rows[0]["top1"]) - float(rows[1]["top1"]), abs=1e-6
     )
     assert 0 < contrast["low"] < contrast["difference"] < contrast["high"]
+    assert contrast["note"] == ""
+    chance = {split: {"sketch": runs(tmp_path / "c", split, a)} for split, a in AT_CHANCE}
+    (contrast,) = contrast_rows([("far", "near", "sketch")], chance)
+    assert contrast["note"] == "neither split is above chance (50.0 %)"
     write_csv(tmp_path / "none.csv", [])
     assert (tmp_path / "none.csv").read_text() == "\n"

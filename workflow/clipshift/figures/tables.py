@@ -8,8 +8,8 @@ import numpy as np
 
 from clipshift.core.files import read_json, write_csv
 from clipshift.core.step import step
-from clipshift.evaluation.views import correct_images
-from clipshift.stats.intervals import paired_difference
+from clipshift.evaluation.views import Predictions, measure, same_images
+from clipshift.stats.intervals import clopper_pearson, paired_difference
 
 # What an interval of a difference covers: with one seed nothing is known of training.
 BOTH, IMAGES = "images and training", "images"
@@ -61,7 +61,8 @@ def contrast_rows(
     rows = []
     for a, b, test_set in contrasts:
         # Read together, so that both splits are checked to speak of the same images.
-        _, correct = correct_images([*files[a][test_set], *files[b][test_set]])
+        runs = same_images([Path(p) for p in [*files[a][test_set], *files[b][test_set]]])
+        correct = np.stack([run.correct for run in runs])
         first, second = np.split(correct, [len(files[a][test_set])])
         mean, low, high = paired_difference(first, second)
         rows.append(
@@ -75,9 +76,24 @@ def contrast_rows(
                 "low": low,
                 "high": high,
                 "interval_of": IMAGES if len(first) == len(second) == 1 else BOTH,
+                "note": _note(runs[0], first, second),
             }
         )
     return rows
+
+
+def _note(run: Predictions, *sides: np.ndarray) -> str:
+    """Says where two splits cannot differ, because both answer no better than without training.
+
+    Args:
+        sides: (S, N) correctness of each split.
+    """
+    entry, n = measure(run), sides[0].shape[1]
+    lows = [clopper_pearson(min(float(side.mean()) * n, n), n)[0] for side in sides]
+    for name, level in (("chance", "chance"), ("the largest class", "majority")):
+        if max(lows) <= entry[level]:
+            return f"neither split is above {name} ({100 * entry[level]:.1f} %)"
+    return ""
 
 
 @step(version=3)
