@@ -56,4 +56,5 @@ rule all:
         "results/report.html",
         at.evaluations(cfg.trained),
         at.evaluations(ev.every()),
+        [f"results/sets/{s}/prompts.json" for s in cfg.test_sets],
         [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

@@ -20,7 +20,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json
-from clipshift.datasets import labelled_set
+from clipshift.datasets import labelled_set, prompts
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.evaluation import logits
@@ -150,10 +150,20 @@ def files(folder: Path, out: Path) -> Files:
     return Files(folder / "mine", tar, None, out / "r-tiny-s0.parquet")
 
 
-def test_same_numbers_as_clip_benchmark(world: dict[str, Any], tmp_path: Path) -> None:
+WORDS = {"thing 0": ["apple", "pear"], "thing 3": ["a red chair"]}
+
+
+@pytest.mark.parametrize("words", [{}, WORDS], ids=["names", "words"])
+def test_same_numbers_as_clip_benchmark(
+    world: dict[str, Any], tmp_path: Path, words: dict[str, list[str]]
+) -> None:
+    ours = measure(evaluate(world, tmp_path, words=words))
+    folder, exported = world["folder"] / "mine", tmp_path / "prompts.json"
+    given = folder / "zeroshot_classification_templates.txt"
+    prompts.export("mine", folder / "classnames.txt", given, folder / "words.json", exported)
     data = build_dataset(
-        "wds/mine", root=str(world["folder"] / "mine"), split="test",
-        transform=world["preprocess"], task="zeroshot_classification",
+        "wds/mine", root=str(folder), split="test", transform=world["preprocess"],
+        task="zeroshot_classification", custom_template_file=str(exported) if words else None,
     )  # fmt: skip
     # Not its `evaluate`: that ends in a float() of an array, which numpy 2.4 refuses.
     classifier = zeroshot_classification.zero_shot_classifier(
@@ -165,7 +175,6 @@ def test_same_numbers_as_clip_benchmark(world: dict[str, Any], tmp_path: Path) -
     )
     top = logits.topk(5).indices == labels[:, None]  # (N, 5)
     recall = balanced_accuracy_score(labels, logits.argmax(1))
-    ours = measure(evaluate(world, tmp_path))
     assert ours["n"] == 21
     assert ours["top1"] == pytest.approx(float(top[:, 0].float().mean()))
     assert ours["top5"] == pytest.approx(float(top.any(1).float().mean()))

@@ -173,6 +173,22 @@ rule set_prompts:
         RUN
 
 
+rule set_export:
+    """The prompts of a set for CLIP_benchmark, so that its accuracies are those of the study."""
+    input:
+        classnames="results/sets/{testset}/classnames.txt",
+        given="results/sets/{testset}/zeroshot_classification_templates.txt",
+        words="results/sets/{testset}/words.json",
+    output:
+        "results/sets/{testset}/prompts.json",
+    log:
+        "results/logs/sets/{testset}.export.log",
+    params:
+        **call("datasets.prompts.export", name="{testset}"),
+    shell:
+        RUN
+
+
 rule set_answers:
     """Which classes of the training stand for those of a set, for classifiers and probes."""
     output:

@@ -5,11 +5,11 @@ open_clip.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import write_json, write_text
+from clipshift.core.files import read_json, write_json, write_text
 from clipshift.core.step import step
 from clipshift.study.config.causes import OPENAI_IMAGENET
 
@@ -35,6 +35,24 @@ def imagenet_names() -> list[str]:
     from open_clip.zero_shot_metadata import IMAGENET_CLASSNAMES
 
     return list(IMAGENET_CLASSNAMES)
+
+
+def prompts_of(
+    names: Sequence[str], given: Sequence[str], words: Mapping[str, Sequence[str]]
+) -> list[list[str]]:
+    """Per class, every word of it in every template."""
+    return [[t.replace("{c}", w) for w in words.get(name, [name]) for t in given] for name in names]
+
+
+@step(version=1)
+def export(name: str, classnames: Path, given: Path, words: Path, out: Path) -> None:
+    """Write the prompts of a set as CLIP_benchmark's `--custom_template_file` reads them.
+
+    The set's own files can say names and templates, but not several words for a class.
+    """
+    names = classnames.read_text().splitlines()
+    prompts = prompts_of(names, given.read_text().splitlines(), read_json(words))
+    write_json(out, {name: dict(zip(names, prompts, strict=True))})
 
 
 @step(version=1)

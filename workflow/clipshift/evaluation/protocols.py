@@ -22,7 +22,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.core.weights import fit, read_weights
 from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
-from clipshift.datasets.prompts import templates
+from clipshift.datasets.prompts import prompts_of, templates
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
@@ -195,13 +195,6 @@ def scorer(
 def _unit(x: np.ndarray) -> np.ndarray:
     scaled: np.ndarray = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), _TINY)
     return scaled
-
-
-def prompts_of(
-    names: Sequence[str], given: Sequence[str], words: Mapping[str, Sequence[str]]
-) -> list[list[str]]:
-    """Per class, every word of it in every template."""
-    return [[t.replace("{c}", w) for w in words.get(name, [name]) for t in given] for name in names]
 
 
 def _prompts(clip: open_clip_models.Clip, head: PromptHead | None) -> Scorer:
