@@ -141,6 +141,8 @@ def test_order_by_scores(tmp_path: Path) -> None:
     )
     ordered, unscored = sort_items(catalogue.items, scores)
     assert [i.key[0] for i in ordered] == list("facbde") and unscored == 3
+    uncertain, _ = sort_items(catalogue.items, scores, least=0.6)
+    assert [i.key[0] for i in uncertain] == list("acfbde")
     write_parquet(scores / "2.parquet", pa.table({"key": ["f.png"], "score": [0.1]}))
     with pytest.raises(ClipshiftError, match=r"'f.png' is scored twice"):
         sort_items(catalogue.items, scores)

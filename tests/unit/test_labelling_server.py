@@ -243,6 +243,8 @@ def test_taken_port_is_said_so(page: Page, tmp_path: Path) -> None:
         (["--images", "POOL", "--out", "x.parquet", "--annotator", " "], "expected a name"),
         (["--images", "POOL", "--out", "x.parquet", "--score-column", "s"], "of --scores"),
         (["--images", "POOL", "--out", "x.parquet", "--scores", "absent"], "no parquet file"),
+        (["--images", "POOL", "--out", "x.parquet", "--order", "uncertain"], "needs --scores"),
+        (["--images", "POOL", "--out", "x.parquet", "--threshold", "1"], "is for --order"),
         (["--consensus", "l.parquet"], "--consensus needs --out"),
         (["--agreement", "l.parquet"], "l.parquet is no file"),
     ],

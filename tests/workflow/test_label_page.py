@@ -381,6 +381,31 @@ def test_hostile_name_is_text_and_odd_keys_work(tmp_path: Path, opened: Callable
     }
 
 
+def test_a_page_is_labelled_at_once_and_pages_are_gone_to_by_number(
+    server: Page, opened: Callable[..., Any]
+) -> None:
+    page = opened(server.url)
+    page.keyboard.press("g")
+    page.keyboard.type("3")
+    page.keyboard.press("Enter")
+    on_page(page, 3)
+    until(page, "document.activeElement.dataset.key === 'p-50'")
+    page.keyboard.press("n")
+    expect(page, 50, 0)
+    page.keyboard.press("Shift+R")
+    for number in range(51, 60):
+        expect(page, number, 1)
+    expect(page, 50, 0)  # it had its label
+    page.keyboard.press("u")
+    expect(page, 59, None)
+    page.keyboard.press("g")
+    page.keyboard.type("99")
+    page.keyboard.press("Enter")
+    on_page(page, 3)  # the last one
+    expected = {50: 0} | dict.fromkeys(range(51, 59), 1)
+    assert server.stop() == {(f"p-{k:02d}", "ann"): v for k, v in expected.items()}
+
+
 def test_scores_sort_the_page_and_a_sample_is_resumed(
     tmp_path: Path, opened: Callable[..., Any]
 ) -> None:

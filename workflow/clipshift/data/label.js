@@ -137,6 +137,7 @@
     at("progress").textContent = `${p.labelled} of ${p.of} ${what} (${p.counts.map((n, i) => `${n} ${NAMES[i]}`).join(", ")})`
       + (p.undecodable ? `; ${p.undecodable} seen that cannot be shown` : "");
     at("status").textContent = `Page ${found.page + 1} of ${found.pages}`;
+    at("page").max = found.pages;
     at("disputed").textContent = found.disputed ? `(${found.settled} of ${found.disputed} settled)` : "(none)";
     at("empty").hidden = state.view !== "disagreements" || items().length > 0;
     at("unlabelled").setAttribute("aria-disabled", String(!p.first_unlabelled));
@@ -277,6 +278,15 @@
     return true;
   };
 
+  // All images of the page that have no label yet; each is a label of its own, also for undo.
+  const labelRest = (value) => {
+    if (turning) return label(state.at, value); // counted as not used
+    const open = items().flatMap((item, i) => (item.label === null && !item.broken ? [i] : []));
+    open.forEach((i) => label(i, value));
+    notice(`${open.length} image${open.length === 1 ? "" : "s"} of this page: ${named(value)}`);
+    return true;
+  };
+
   const undo = () => send("api/undo", {});
 
   const zoom = () => {
@@ -370,6 +380,11 @@
     const first = state.found && state.found.progress.first_unlabelled;
     if (button.id === "unlabelled" && first) leave(first.page, first.at);
   });
+  at("page").addEventListener("change", () => {
+    const page = parseInt(at("page").value, 10);
+    at("page").value = "";
+    if (page > 0) turn(page - 1);
+  });
   if (at("annotator")) {
     at("annotator").addEventListener("change", () => drained().then(() => {
       location.href = `?annotator=${encodeURIComponent(at("annotator").value)}${location.hash}`;
@@ -380,7 +395,7 @@
     document.body.classList.toggle("named", at("names").checked);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.target.matches("select") || event.altKey || event.metaKey) return;
+    if (event.target.matches("select, #page") || event.altKey || event.metaKey) return;
     if (event.ctrlKey && event.key !== "z") return;
     if (state.view === "agreement") return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -395,6 +410,10 @@
       undo();
     } else if (key === "z") {
       zoom();
+    } else if (key === "g") {
+      at("page").focus();
+    } else if (event.shiftKey && KEYS[key] !== undefined && KEYS[key] !== null) {
+      if (!event.repeat) labelRest(KEYS[key]);
     } else if (key in KEYS) {
       if (at("large").open) at("large").close();
       if (!event.repeat && label(state.at, KEYS[key]) && KEYS[key] !== null) move(1);

@@ -12,6 +12,8 @@ from typer import Argument, BadParameter, Option
 from clipshift.apps.verbs import pair
 from clipshift.core.errors import ClipshiftError
 
+Order = Literal["key", "highest", "uncertain", "shuffled"]
+
 # How rows find each other: the value that must be equal, and one that must be equal, too, where
 # both sides have it. A pair that agrees in the first only is counted and not joined.
 Join = Literal["url", "sample_id", "file", "sha256"]
@@ -66,14 +68,20 @@ class Options:
         "(default: the login name).",
     )] = None  # fmt: skip
     scores: Annotated[Path | None, _labelling(
-        metavar="FILE", help="Parquet (or a folder of them) with key and a score: highest first "
-        "(default: by key).",
+        metavar="FILE", help="Parquet (or a folder of them) with key and a score.",
     )] = None  # fmt: skip
     score_column: Annotated[str | None, _labelling(
         metavar="NAME", help="Column where --scores has several."
     )] = None  # fmt: skip
+    order: Annotated[Order | None, _labelling(
+        help="Highest or least certain score first, or at random by --seed "
+        "(default: highest with --scores, else by key)."
+    )] = None  # fmt: skip
+    threshold: Annotated[float, _labelling(
+        metavar="SCORE", help="Score that is least certain, for --order uncertain."
+    )] = 0  # fmt: skip
     sample: Annotated[int | None, _labelling(metavar="N", help="Label a random sample.")] = None
-    seed: Annotated[int, _labelling(help="Seed of --sample.")] = 0
+    seed: Annotated[int, _labelling(help="Seed of --sample and --order.")] = 0
     port: Annotated[int, _server(help="0: any free one.")] = 8421
     host: Annotated[str, _server(help="Address to listen on.")] = "127.0.0.1"
     allow_remote: Annotated[bool, _server(
@@ -102,6 +110,10 @@ class Options:
             raise ClipshiftError("--sample must be at least 1")
         if self.score_column and not self.scores:
             raise ClipshiftError("--score-column names a column of --scores, which is not given")
+        if self.order in ("highest", "uncertain") and not self.scores:
+            raise ClipshiftError(f"--order {self.order} needs --scores")
+        if self.threshold and self.order != "uncertain":
+            raise ClipshiftError("--threshold is for --order uncertain")
         if not 0 <= self.port < 1 << 16:
             raise ClipshiftError("--port must be 0 to 65535")
         for name in self.annotators:

@@ -16,6 +16,7 @@ from clipshift.apps.labelling.table import consensus, read_all
 from clipshift.apps.labelling.views import Views
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
+from clipshift.datasets.select import seeded_order
 
 
 def label(options: Options) -> None:
@@ -56,11 +57,15 @@ def open_pool(options: Options, images: Path) -> Catalogue:
     print(f"{images}: {step_counts.came_in} images found, {step_counts.went_out} to label")
     for reason, count in sorted(step_counts.rejected.items()):
         print(f"  {count} left out: {reason}")
-    if options.scores:
-        items, unscored = sort_items(catalogue.items, options.scores, options.score_column)
-        catalogue = Catalogue(catalogue.root, items, step_counts, catalogue.dataset)
-        print(f"  sorted by {options.scores}; {unscored} without a score come last")
-    return catalogue
+    items = catalogue.items
+    order = options.order or ("highest" if options.scores else "key")
+    if order == "shuffled":
+        items = sorted(items, key=lambda item: seeded_order(options.seed, item.key))
+    elif options.scores and order != "key":
+        least = options.threshold if order == "uncertain" else None
+        items, unscored = sort_items(items, options.scores, options.score_column, least)
+        print(f"  {order} first by {options.scores}; {unscored} without a score come last")
+    return Catalogue(catalogue.root, items, step_counts, catalogue.dataset)
 
 
 def agreement(paths: Sequence[Path], out: Path | None) -> None:

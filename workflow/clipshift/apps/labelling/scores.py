@@ -13,9 +13,11 @@ from clipshift.core.parquet import batches, schema_of
 
 
 def sort_items(
-    items: Sequence[Item], path: Path, column: str | None = None
+    items: Sequence[Item], path: Path, column: str | None = None, least: float | None = None
 ) -> tuple[list[Item], int]:
     """Items by descending score, of equals by key; those without a score follow, by key.
+
+    With `least` those whose score is nearest to it come first.
 
     Args:
         path: a parquet file with `key` and a column of scores, or a folder of such files.
@@ -45,7 +47,7 @@ def sort_items(
                         f"{file}: {key!r} is scored twice; give the scores of one run"
                     )
                 if not math.isnan(score):
-                    scores[key] = score
+                    scores[key] = score if least is None else -abs(score - least)
     ordered = sorted(items, key=lambda i: (-scores.get(i.key, -math.inf), i.key))
     return ordered, len(items) - len(scores)
 
