@@ -129,6 +129,8 @@ def make_split(
         scores = replace(scores, reference=[])
     if not spec.reference_driving_sets():
         scores = replace(scores, reference_margins=Margins({}, {}))
+    if spec.within:
+        scores = replace(scores, within=out.with_name(f"{spec.within}.parquet"))
     split.make(spec, scores, out)
     return pq.read_table(out).to_pylist()
 

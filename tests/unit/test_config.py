@@ -89,6 +89,16 @@ def fault(tmp_path: Path, change: Callable[[dict[str, Any]], Any]) -> str:
             "FILE: splits.pruned.tolerence: unknown key; did you mean 'tolerance'?",
         ),
         (
+            lambda c: c["splits"].update(
+                a={"recipe": "full", "within": "b"}, b={"recipe": "full", "within": "a"}
+            ),
+            "splits.a.within: a in b in a: a circle",
+        ),
+        (
+            lambda c: c["splits"]["full"].update(within="nothing"),
+            "splits.full.within",
+        ),
+        (
             lambda c: c["splits"]["full"].update(keep=3),
             "FILE: splits.full.keep: unknown key",
         ),

@@ -38,6 +38,10 @@ def cfg() -> Config:
     raw |= {"pool": "web", "reference": "ref", "costs": COSTS, "dedup": {"clusters": 5, "jobs": 2}}
     raw["encoders"]["b16"] = {"kind": "open_clip", "model": "m", "pretrained": "p"}
     raw["splits"]["core"] = {"recipe": "far", "sets": ["val"], "keep": 250}
+    raw["splits"] |= {
+        "half_of_rand": {"recipe": "far", "sets": ["val"], "keep": 0.5, "within": "rand"},
+        "few_of_rand": {"recipe": "rand", "keep": 100, "within": "rand"},
+    }
     raw["models"]["big"] = {"model": {}, "samples": 720, "batch": 8, "gpus": 2, "read": "filter"}
     return parse(raw)
 
@@ -47,6 +51,8 @@ def test_sizes(cfg: Config) -> None:
     assert kept_share(cfg, "core") == 0.25
     assert kept_share(cfg, "rand") == 0.5
     assert kept_share(cfg, "pruned") == 1  # not known before
+    assert kept_share(cfg, "half_of_rand") == 0.25
+    assert kept_share(cfg, "few_of_rand") == 0.1  # a count is of nothing
     assert embed_rate(cfg, "b16") == 25  # 1000 x 0.25 / 10, below 50
     assert embed_rate(cfg, "lite0") == 50
 

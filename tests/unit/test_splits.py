@@ -88,6 +88,20 @@ def test_near_and_far_partition_the_candidates(
     assert max(best[key] for key in kept(near)) <= min(best[key] for key in kept(far))
 
 
+def test_a_split_within_another_chooses_among_its_points(study: Study, tmp_path: Path) -> None:
+    outer = kept(make_split(study, tmp_path / "outer.parquet", "pruned", sets=["sketch"]))
+    rows = make_split(
+        study, tmp_path / "far.parquet", "far", sets=["photo"], keep=0.5, within="outer"
+    )
+    best = {key: study.similarity("photo", [key]).max() for key in outer}
+    order = sorted(outer, key=lambda key: (-best[key], key))
+    assert kept(rows) == set(order[: round(len(outer) / 2)])
+    assert 0 < len(kept(rows)) < len(outer)
+    reasons = {r["key"]: r["reason"] for r in rows}
+    assert {reasons[key] for key in removed(rows) - outer} == {"not in outer"}
+    assert {reasons[key] for key in outer - kept(rows)} == {"far-pruned"}
+
+
 def test_near_and_far_order_by_the_exact_similarity(tmp_path: Path) -> None:
     """Keys would decide between values that are equal as float32."""
     study = make_study(tmp_path, n=40, distinct=40, threshold=1.5, shards=1)

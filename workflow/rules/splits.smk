@@ -14,6 +14,7 @@ rule split:
         thresholds=lambda w: list(at.split_thresholds(w.split).values()),
         decisions=lambda w: dom.split_decisions(w.split),
         like=lambda w: at.like(w.split),
+        within=lambda w: at.within(w.split),
         reference=lambda w: at.reference_tables(w.split),
     output:
         "results/splits/{split}.parquet",

@@ -40,6 +40,7 @@ class Scores:
         reference: sample tables of the reference set (empty: not added).
         reference_margins: of the reference set, where the recipe prunes it.
         like: counts of the split to be as large as, where the recipe names one.
+        within: the split among whose points the recipe chooses, where it names one.
     """
 
     pool: Paths
@@ -48,6 +49,7 @@ class Scores:
     reference: Paths
     reference_margins: Margins
     like: Path | None = None
+    within: Path | None = None
 
 
 def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
@@ -62,6 +64,12 @@ def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
         if scores.reference:
             _create_reference(db, scores)
         _gather(db, recipe, scores)
+        if scores.within:
+            kept_there = f"SELECT key FROM {parquet([scores.within])} WHERE kept"
+            db.execute(
+                f"UPDATE pool SET dropped = ? WHERE dropped IS NULL AND key NOT IN ({kept_there})",
+                [f"not in {recipe.within}"],
+            )
         select(db, "pool", recipe, scores.margins, _size_like(recipe, scores.like, out), out.stem)
         candidates = count(db, "FROM pool WHERE dropped IS NULL")
         points_kept = count(db, "FROM pool_chosen WHERE kept")
@@ -200,7 +208,7 @@ def _counts(db: duckdb.DuckDBPyConnection, name: str) -> StepCounts:
 def split(
     recipe: Split, pool: list[str], embedded: list[str], margins: dict[str, list[str]],
     thresholds: dict[str, Path], decisions: list[str], reference: list[Path],
-    reference_margins: dict[str, list[str]], like: Path | None, out: Path,
+    reference_margins: dict[str, list[str]], like: Path | None, within: Path | None, out: Path,
 ) -> None:  # fmt: skip
     """`make` a split, see `Scores`; its files come as path patterns (`core.brace_ranges`)."""
     pool_margins = {name: _paths(patterns) for name, patterns in margins.items()}
@@ -214,6 +222,7 @@ def split(
         reference,
         Margins(reference_margin_files, thresholds),
         like,
+        within,
     )
     make(recipe, scores, out)
 

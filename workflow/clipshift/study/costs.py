@@ -56,8 +56,10 @@ def test_images(cfg: Config) -> float:
 
 def kept_share(cfg: Config, split: str) -> float:
     """Share of the pool that a split keeps, where its size is known before; else 1."""
-    share = cfg.splits[split].share(points(cfg, cfg.pool))
-    return UNKNOWN_SHARE if share is None else share
+    block = cfg.splits[split]
+    outer = kept_share(cfg, block.within) if block.within else 1.0
+    share = block.share(outer * points(cfg, cfg.pool))
+    return outer * (UNKNOWN_SHARE if share is None else share)
 
 
 def _vectors(cfg: Config, rows: float) -> float:

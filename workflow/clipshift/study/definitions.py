@@ -136,8 +136,7 @@ def _splits(c: Config) -> Iterator[Node]:
         driving = [*split.driving_sets(), *split.reference_driving_sets()]
         refs += [("embeddings", f"{c.encoder}/{s}") for s in driving]
         refs += [("margins", f"{c.encoder}/{c.pool}")] * bool(driving)
-        if split.like:
-            refs.append(("splits", split.like))
+        refs += [("splits", other) for other in (split.like, split.within) if other]
         if split.by_domain and c.domains:
             refs.append(("domains", c.domains.name))
         yield ("splits", name), _block(split, "seeds", "model"), refs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from clipshift.study.config.data import Block
-from clipshift.study.config.names import ModelName, UnsizedSplit
+from clipshift.study.config.names import ModelName, SplitName, UnsizedSplit
 from clipshift.study.config.numbers import POINTS, Seeds
 from clipshift.study.registry import Registry
 
@@ -132,6 +132,13 @@ class Seeded(Rule):
     model: ModelName | None = Field(
         default=None, description="Model of `results/eval/{split}.json` (default: the study's)."
     )
+
+    within: SplitName | None = Field(
+        default=None,
+        description="Choose among the pool's points that another split keeps, e.g. far-pruning "
+        "within a similarity-pruned pool. Shares of `keep` are of these.",
+    )
+    later = frozenset({"within"})
 
     keeps_pool: ClassVar[bool] = True  # Points of the pool can be part of it.
     draws_reference: ClassVar[bool] = False  # The reference set's points are drawn like the pool's.

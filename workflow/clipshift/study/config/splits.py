@@ -1,5 +1,6 @@
 """Configuration blocks of what a training set is made of: de-duplication and split recipes."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -82,6 +83,19 @@ class Dedup(Block):
         if self.sample < self.clusters:
             raise ValueError(f"sample {self.sample} is smaller than clusters {self.clusters}")
         return self
+
+
+def refuse_circles(splits: Mapping[str, Seeded]) -> None:
+    """
+    Raises:
+        ValueError: a split chooses within itself, through whatever others.
+    """
+    for name in splits:
+        chain: list[str] = [name]
+        while outer := splits[chain[-1]].within:
+            if outer in chain:
+                raise ValueError(f"splits.{name}.within: {' in '.join([*chain, outer])}: a circle")
+            chain.append(outer)
 
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName,
 from clipshift.study.config.numbers import POINTS, PX, Ascending, Json, Seeds, Similarity
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
-from clipshift.study.config.splits import Dedup, Split
+from clipshift.study.config.splits import Dedup, Split, refuse_circles
 
 
 class Neighbours(Block):
@@ -296,6 +296,7 @@ class Config(Block):
     @model_validator(mode="after")
     def _names_exist(self) -> "Config":
         check(self, known(self))
+        refuse_circles(self.splits)
         if self.sets[self.reference].role != "reference":
             raise ValueError(f"reference: the set {self.reference!r} needs `role: reference`")
         for key, encoder in self.encoders.items():

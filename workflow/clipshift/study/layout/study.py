@@ -308,6 +308,11 @@ class Layout:
         like = self.cfg.splits[split].like
         return [f"results/splits/{like}.json"] if like else []
 
+    def within(self, split: str) -> list[str]:
+        """The split among whose points this one chooses, if any."""
+        within = self.cfg.splits[split].within
+        return [f"results/splits/{within}.parquet"] if within else []
+
     def reference_tables(self, split: str) -> list[str]:
         return [self.table(self.reference)] if self.cfg.splits[split].reference else []
 
