@@ -132,7 +132,7 @@ def run_case(case: Case, kind: str = "linear", precision: float = 0.95, **keys: 
             score.write_vector_scores(spec, model, record, case.embeddings[name], shard, *files)
     point = case.folder / "points.json"
     scores = [file for name in LABELS.datasets for file in case.scores(name)]
-    thresholds.write_points(case.parts, scores, precision, point)
+    thresholds.write_points(case.parts, scores, precision, None, point)
     for name in case.shards:
         for file, out in zip(case.scores(name), case.decisions(name), strict=True):
             sides = dict.fromkeys(("natural", "rendition"), (point, file))

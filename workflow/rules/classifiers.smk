@@ -130,6 +130,7 @@ rule domain_points:
             "classifiers.thresholds.write_points",
             scores=lambda w: compact(dom.learned_scores(w.classifier)),
             precision=lambda w: cfg.domains.precision,
+            confidence=lambda w: cfg.domains.confidence,
         ),
     shell:
         RUN

@@ -8,11 +8,13 @@ none again. Figures and tables compute what thresholds reach on test sets (`read
 
 import logging
 from collections.abc import Mapping, Sequence
+from math import ceil, log
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy.stats import beta
 
 from clipshift.classifiers.folds import TEST, VALIDATION
 from clipshift.core.counts import tolerate
@@ -37,8 +39,14 @@ def curve(truth: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return precision[:-1], recall[:-1], thresholds
 
 
-def operating_point(truth: np.ndarray, scores: np.ndarray, precision: float) -> float | None:
+def operating_point(
+    truth: np.ndarray, scores: np.ndarray, precision: float, confidence: float | None = None
+) -> float | None:
     """The lowest threshold with at least this precision; None where no threshold reaches it.
+
+    With `confidence` the one-sided lower confidence bound of the precision (Clopper-Pearson) has
+    to reach it. The lowest threshold that is precise on a few thousand images is so partly by
+    chance: on other images its precision is below the target in half of the cases.
 
     >>> float(operating_point(np.array([0, 1, 0, 1]), np.array([0.1, 0.2, 0.3, 0.4]), 0.6))
     0.2
@@ -48,9 +56,24 @@ def operating_point(truth: np.ndarray, scores: np.ndarray, precision: float) -> 
     if not truth.any():
         return None
     reached, _, thresholds = curve(truth, scores)
+    if confidence is not None:
+        accepted = len(scores) - np.searchsorted(np.sort(scores), thresholds)
+        right = np.rint(reached * accepted)
+        # A beta distribution needs positive parameters; with none right the bound is 0.
+        bound = beta.ppf(1 - confidence, np.maximum(right, 1), accepted - right + 1)
+        reached = np.where(right > 0, bound, 0.0)
     # Precision is not monotone in the threshold: the lowest that reaches it accepts most.
     good = np.flatnonzero(reached >= precision)
     return float(thresholds[good[0]]) if good.size else None
+
+
+def images_needed(precision: float, confidence: float) -> int | None:
+    """Images accepted without an error whose lower bound reaches a precision; None: no number.
+
+    >>> images_needed(0.98, 0.95)
+    149
+    """
+    return ceil(log(1 - confidence) / log(precision)) if precision < 1 else None
 
 
 def measured(truth: np.ndarray, scores: np.ndarray, threshold: float | None) -> dict[str, Any]:
@@ -118,18 +141,31 @@ def _scored(keys: pa.ChunkedArray, scores: Sequence[Path]) -> pa.Array:
     return pa.array(sorted(there), pa.string())
 
 
-def points(found: Mapping[str, Mapping[str, Side]], precision: float) -> dict[str, Any]:
-    """Per detected domain its threshold, and what it reaches on every part."""
+def points(
+    found: Mapping[str, Mapping[str, Side]], precision: float, confidence: float | None = None
+) -> dict[str, Any]:
+    """Per detected domain its threshold, and what it reaches on every part.
+
+    `bound_holds` says whether it was chosen by the lower confidence bound; where the labels are
+    too few for that, it is the `point_estimate`, which stands beside it in any case.
+    """
     result: dict[str, Any] = {}
     for domain in DETECTED:
         if domain not in found[VALIDATION]:
             continue
         truth, scores = found[VALIDATION][domain]
-        threshold = operating_point(truth, scores, precision)
+        estimate = operating_point(truth, scores, precision)
+        held = None if confidence is None else operating_point(truth, scores, precision, confidence)
+        threshold = estimate if held is None else held
         best = float(curve(truth, scores)[0].max()) if truth.any() else None
         result[domain] = {
             "threshold": threshold,
             "attained": threshold is not None,
+            "bound_holds": held is not None,
+            "point_estimate": {
+                "threshold": estimate,
+                "parts": {n: measured(*sides[domain], estimate) for n, sides in found.items()},
+            },
             "best_precision": best,
             "parts": {
                 name: measured(*by_domain[domain], threshold) for name, by_domain in found.items()
@@ -138,8 +174,10 @@ def points(found: Mapping[str, Mapping[str, Side]], precision: float) -> dict[st
     return result
 
 
-@step(version=2)
-def write_points(parts: Path, scores: Files, precision: float, out: Path) -> None:
+@step(version=3)
+def write_points(
+    parts: Path, scores: Files, precision: float, confidence: float | None, out: Path
+) -> None:
     """Write the operating points of a classifier.
 
     Args:
@@ -147,11 +185,20 @@ def write_points(parts: Path, scores: Files, precision: float, out: Path) -> Non
         scores: of the data sets that it learned from.
     """
     sides = {part: read_sides(parts, scores, part) for part in (VALIDATION, TEST)}
-    result = points(sides, precision)
-    write_json(out, {"precision": precision, "domains": result})
+    result = points(sides, precision, confidence)
+    record = {"precision": precision, "confidence": confidence, "domains": result}
+    write_json(out, record)
     for domain, entry in result.items():
         if not entry["attained"]:
             LOG.info(
                 f"{domain}: no threshold reaches a precision of {precision} on the validation "
                 f"part (the best is {entry['best_precision']}); this detector accepts nothing"
+            )
+        elif confidence is not None and not entry["bound_holds"]:
+            LOG.info(
+                f"{domain}: the validation part has {entry['parts'][VALIDATION]['positives']} "
+                f"{domain} images, too few for a lower bound of {precision} at {confidence} "
+                f"confidence (at least {images_needed(precision, confidence)} accepted without an "
+                "error); the threshold is the point estimate, whose precision is lower on other "
+                "images in half of the cases"
             )

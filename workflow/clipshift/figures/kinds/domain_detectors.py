@@ -67,11 +67,13 @@ def rows(
                 records.append(
                     {"classifier": name, **classifiers[name], "domain": domain}
                     | {"target_precision": points["precision"], "attained": entry["attained"]}
+                    | {"bound_holds": entry["bound_holds"]}
+                    | {"point_estimate": entry["point_estimate"]["threshold"]}
                     | {"threshold": entry["threshold"], "set": place, **at}
                 )
     return records
 
 
-@step(version=3)
+@step(version=4)
 def table(block: DetectorTable, files: Files, study: Study, out: Path) -> None:
     write_csv(out, rows(block, files, study.classifiers))

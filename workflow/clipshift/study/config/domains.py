@@ -110,6 +110,15 @@ class Domains(Block):
         description="Operating point: the lowest threshold with at least this precision on the "
         "validation part. Another value computes no score again.",
     )
+    confidence: float | None = Field(
+        default=0.95,
+        gt=0.5,
+        lt=1,
+        description="Of a lower bound of the precision, which must reach `precision`: the lowest "
+        "precise threshold of a few thousand images is less precise on others in half of the "
+        "cases. Where the labels are too few (149 accepted without an error for 98 %), and with "
+        "null, the point estimate decides.",
+    )
     datasets: list[DatasetName] = Field(
         default=[],
         description="Pools and sets, beside the study's pool, reference set and test sets and the "
