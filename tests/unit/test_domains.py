@@ -18,7 +18,7 @@ from clipshift.figures.kinds import domain_curves, domain_detectors
 from clipshift.figures.kinds.domain_curves import DomainCurves
 from clipshift.figures.kinds.domain_detectors import DetectorTable
 from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import Labels, Parts
+from clipshift.study.config.domains import Domains, Labels, Parts
 from tests.conftest import row
 from tests.unit.domains_case import LABELS, PARTS, Case, make_case, run_case
 
@@ -246,6 +246,14 @@ def test_a_threshold_by_its_lower_bound_holds_on_other_images() -> None:
         by_chance += precision(entry["point_estimate"]["threshold"]) >= 0.98
     assert attained >= 180 and holds >= 0.95 * attained
     assert by_chance < 150
+
+
+def test_the_labels_that_a_lower_bound_needs_are_said_before_anybody_labels() -> None:
+    block = {"name": "d", "labels": {"datasets": ["p"]}, "natural": "c", "rendition": "c"}
+    block |= {"classifiers": {"c": {"kind": "linear", "encoder": "e"}}}
+    said = Domains.model_validate(block | {"parts": {"validation": 0.25}}).labels_needed
+    assert "needs 149 images" in said and "at least 596 labelled ones" in said
+    assert Domains.model_validate(block | {"confidence": None}).labels_needed == ""
 
 
 def test_too_few_labels_for_the_lower_bound_take_the_point_estimate() -> None:

@@ -94,6 +94,8 @@ def check(
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
+    if config.domains and (needed := config.domains.labels_needed):
+        print(needed)
     if config.folders and not keys_only:
         from clipshift.datasets.external_check import described, take_stock
 

@@ -8,7 +8,6 @@ none again. Figures and tables compute what thresholds reach on test sets (`read
 
 import logging
 from collections.abc import Mapping, Sequence
-from math import ceil, log
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
 from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.domains import DETECTED, images_needed
 
 LOG = logging.getLogger(__name__)
 
@@ -65,15 +64,6 @@ def operating_point(
     # Precision is not monotone in the threshold: the lowest that reaches it accepts most.
     good = np.flatnonzero(reached >= precision)
     return float(thresholds[good[0]]) if good.size else None
-
-
-def images_needed(precision: float, confidence: float) -> int | None:
-    """Images accepted without an error whose lower bound reaches a precision; None: no number.
-
-    >>> images_needed(0.98, 0.95)
-    149
-    """
-    return ceil(log(1 - confidence) / log(precision)) if precision < 1 else None
 
 
 def measured(truth: np.ndarray, scores: np.ndarray, threshold: float | None) -> dict[str, Any]:

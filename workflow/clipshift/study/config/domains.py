@@ -4,6 +4,7 @@ The block `domains` names the labels, the classifiers that learn from them, the 
 are used, and the clean version of each test set.
 """
 
+from math import ceil, log
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
@@ -92,6 +93,15 @@ class Clean(Block):
     )
 
 
+def images_needed(precision: float, confidence: float) -> int | None:
+    """Images accepted without an error whose lower bound reaches a precision; None: no number.
+
+    >>> images_needed(0.98, 0.95)
+    149
+    """
+    return ceil(log(1 - confidence) / log(precision)) if precision < 1 else None
+
+
 class Domains(Block):
     """Study B: domains of images, and test sets cleaned by them."""
 
@@ -129,6 +139,24 @@ class Domains(Block):
         default=2000, ge=100, le=DRAWS, description="Draws of the corrected composition."
     )
     seed: Seed = Field(default=0, description="Seed of these draws.")
+
+    @property
+    def labels_needed(self) -> str:
+        """How many labels a threshold by its lower bound needs, for people; empty: none is asked.
+
+        Read by `clipshift check`, before anybody labels.
+        """
+        if self.confidence is None:
+            return ""
+        needed = images_needed(self.precision, self.confidence)
+        if needed is None:
+            return "domains.precision: no lower bound reaches 1; set `confidence: null`"
+        return (
+            f"domains: a precision of {self.precision} by its lower bound needs {needed} images "
+            "of a domain in the validation part that are accepted without an error, so at least "
+            f"{ceil(needed / self.parts.validation)} labelled ones; with fewer the point estimate "
+            "is used"
+        )
 
     @property
     def detectors(self) -> dict[str, str]:
