@@ -249,7 +249,7 @@ def test_a_threshold_by_its_lower_bound_holds_on_other_images() -> None:
 
 
 def test_the_labels_that_a_lower_bound_needs_are_said_before_anybody_labels() -> None:
-    block = {"name": "d", "labels": {"datasets": ["p"]}, "natural": "c", "rendition": "c"}
+    block = {"name": "d", "labels": LABELS, "natural": "c", "rendition": "c"}
     block |= {"classifiers": {"c": {"kind": "linear", "encoder": "e"}}}
     said = Domains.model_validate(block | {"parts": {"validation": 0.25}}).labels_needed
     assert "needs 149 images" in said and "at least 596 labelled ones" in said
