@@ -95,7 +95,8 @@ class Resharding(Block):
     splits: list[SplitName] = Field(
         min_length=1,
         description="Splits that are trained; each in one block at most. `*` in a name: all that "
-        "fit and are trained. Another split in the list makes tars and trainings anew.",
+        "fit and are trained. A split that is added or changed makes the tars and all their "
+        "trainings anew: give it a block of its own. One that is taken out plans nothing.",
     )
     samples: int = Field(
         default=10_000,
