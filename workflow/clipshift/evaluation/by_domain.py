@@ -126,7 +126,8 @@ def draw_means(
             for start in range(0, draws, step)
         ]
         total += np.concatenate(parts).T / len(names)
-    return total.clip(0, 1)
+    drawn: np.ndarray = total.clip(0, 1)
+    return drawn
 
 
 def interval(drawn: np.ndarray) -> tuple[float, float]:

@@ -83,7 +83,7 @@ def _residual(correct: np.ndarray) -> float:
         return 0.0
     table = correct.astype(float)
     rest = table - table.mean(1, keepdims=True) - table.mean(0) + table.mean()
-    return float((rest**2).sum()) / ((s - 1) * (n - 1)) / n
+    return float((rest**2).sum() / ((s - 1) * (n - 1)) / n)
 
 
 def paired_difference(

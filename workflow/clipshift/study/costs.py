@@ -186,6 +186,31 @@ def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
 
 
+def union_share(cfg: Config, name: str) -> float:
+    """Share of the pool that the splits of a block of `reshard` keep together, at most.
+
+    What splits by domain draw is nested.
+    """
+    splits = {split: cfg.splits[split].domain_counts for split in cfg.reshard[name].splits}
+    drawn = [counts for counts in splits.values() if counts]
+    most: float = sum(map(max, zip(*drawn, strict=True))) / points(cfg, cfg.pool)
+    return min(1.0, most + sum(kept_share(cfg, s) for s, counts in splits.items() if not counts))
+
+
+def read_share(cfg: Config, split: str) -> float:
+    """Share of the pool that the trainings of a split read."""
+    blocks = [name for name, block in cfg.reshard.items() if split in block.splits]
+    return union_share(cfg, blocks[0]) if blocks else 1.0
+
+
+def _reshard(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c, splits = shard_points(cfg, cfg.pool), cfg.costs, len(cfg.reshard[w["reshard"]].splits)
+    kept = n * union_share(cfg, w["reshard"])
+    read = n * (c.picture_bytes + splits * c.row_bytes)
+    cpu = _rows(cfg, n * splits) + kept / c.cpu_pictures_per_second
+    return Work(cpu, read=read, written=kept * c.picture_bytes)
+
+
 def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     c, block, share = cfg.costs, cfg.models[w["model"]], kept_share(cfg, w["split"])
     samples = block.samples
@@ -194,7 +219,7 @@ def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     gpu = samples / c.train_samples_per_gpu_hour * 3600
     seen = samples * c.picture_bytes
     if block.read == "filter":  # what is not kept is read, too
-        return Work(gpu=gpu, read=seen / share)
+        return Work(gpu=gpu, read=seen * read_share(cfg, w["split"]) / share)
     copy = points(cfg, cfg.pool) * share * c.picture_bytes
     whole = points(cfg, cfg.pool) * c.picture_bytes
     return Work(gpu=gpu, read=seen + whole, written=copy)
@@ -280,7 +305,7 @@ def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
     seen, whole = (n * c.picture_bytes for n in (block.samples, points(cfg, cfg.pool)))
     if block.read == "filter":
         # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
-        read = seen / share if spec.objective == "clip" else seen
+        read = seen * read_share(cfg, w["split"]) / share if spec.objective == "clip" else seen
         return Work(gpu=gpu, read=read)
     return Work(gpu=gpu, read=seen + whole, written=whole * share)
 
@@ -308,6 +333,7 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "margins": _margins,
     "neighbours": _neighbours,
     "split": _split,
+    "reshard": _reshard,
     "train": _train,
     "guard": _guard,
     "logits": _logits,
