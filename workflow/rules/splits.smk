@@ -26,7 +26,7 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{split}.tsv"
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "splits.split.split",
@@ -65,7 +65,7 @@ rule guard:
     log:
         "results/logs/guard/{split}.log",
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "splits.guard.write_list",
@@ -88,7 +88,7 @@ rule chosen:
     log:
         "results/logs/chosen/{split}-{corpus}.log",
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "splits.usable.choose",

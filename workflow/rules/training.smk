@@ -15,7 +15,7 @@ rule caption_reference:
     log:
         "results/logs/sets/captioned.log",
     resources:
-        **needs(1000, 20),
+        **needs(1000),
     params:
         **call(
             "datasets.captions.template.caption",
@@ -56,11 +56,7 @@ rule train:
     threads: lambda w: causes.training(w.model).processes
     resources:
         # A killed training goes on at its last checkpoint: a shorter time only needs more starts.
-        **needs(
-            memory=lambda w: 256000 if causes.training(w.model).gpus else 8000,
-            minutes=lambda w: 10080 if causes.training(w.model).gpus else 240,
-            gpus=lambda w: causes.training(w.model).gpus,
-        ),
+        **needs(8000, gpus=lambda w: causes.training(w.model).gpus),
     params:
         **call(
             "training.clip.train",
