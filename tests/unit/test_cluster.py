@@ -169,7 +169,10 @@ def test_no_attempt_gets_more_time_than_its_partition_gives(
 
 
 def requested(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], rule: str = "train",
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    rule: str = "train",
     attempt: int = 1,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The resources of a job with two GPUs, and of one without, of a rule that has both."""

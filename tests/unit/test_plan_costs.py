@@ -9,14 +9,14 @@ import pytest
 import yaml
 
 from clipshift.study import plan
-from clipshift.study.config.load import parse
+from clipshift.study.config.load import load, parse
 from clipshift.study.config.study import Config
 from clipshift.study.costs import RULES, job_cost
 from clipshift.study.limits import limit
 from clipshift.study.networks import embed_rate
 from clipshift.study.planned import planned_jobs
 from clipshift.study.towers import published
-from clipshift.study.work import kept_share, points
+from clipshift.study.work import kept_share, points, union_share
 from tests.conftest import ROOT
 
 # Operations of ViT-B/32's vision tower: 12 blocks of 12 x 768^2 weights over 50 tokens, attention
@@ -96,6 +96,23 @@ def test_a_precision_is_planned_by_its_peak(cfg: Config) -> None:
 def test_cost_of_a_job(cfg: Config, rule: str, wildcards: dict[str, str], expected: Any) -> None:
     work = job_cost(cfg, rule, wildcards)
     assert (work.cpu - 1, work.gpu, work.read, work.written) == pytest.approx(expected)
+
+
+def test_cost_of_resharding_and_of_what_reads_it(cfg: Config) -> None:
+    """Two splits of 250 and 500 of 1,000 points; the tars hold three quarters of the pool."""
+    raw = cfg.model_dump(mode="json") | {"reshard": {"two": {"splits": ["core", "rand"]}}}
+    resharded = parse(raw)
+    work = job_cost(resharded, "reshard", {"reshard": "two", "shard": "00000"})
+    # Of 500 points rows of two splits at 100 a second, and 375 images at 10; 500 x (100 + 2 x 10).
+    assert (work.cpu - 1, work.read, work.written) == pytest.approx((10 + 37.5, 60_000, 37_500))
+    train = job_cost(resharded, "train", {"split": "core", "model": "big"})
+    assert (train.gpu, train.read) == pytest.approx((720, 72_000 * 3))  # a third of it is kept
+
+
+def test_splits_by_domain_draw_nested_points() -> None:
+    cfg = load(ROOT / "config/laion400m.yaml")
+    assert union_share(cfg, "domains_small") == pytest.approx(32e6 / 407e6)
+    assert union_share(cfg, "domains_random") == pytest.approx(57e6 / 407e6)
 
 
 def test_time_of_a_job_is_that_of_its_slowest_part(cfg: Config) -> None:

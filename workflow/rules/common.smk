@@ -43,6 +43,7 @@ from clipshift.study.layout.figures import (
     table_inputs,
 )
 from clipshift.study.layout import made
+from clipshift.study.layout.reading import Reading
 from clipshift.study.layout.report import (
     controlled_tables,
     report_contents,
@@ -83,6 +84,7 @@ if workflow.is_main_process:
     )
 dom = DomainLayout(at)
 causes = Causes(at)
+reading = Reading(at)
 names = Names(Evaluations(at))
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.

@@ -97,3 +97,58 @@ rule chosen:
         ),
     shell:
         RUN
+
+
+# Tars of what some splits keep, which their trainings read instead of the pool.
+#   in   the pool's tars and sample tables, the splits
+#   out  results/reshard/{reshard}/{shard}.parquet (`key`, in the order of the tars), {shard}.json
+#        manifest.json, which names the tars {shard}-{number}.tar beside it. No rule declares them:
+#        their record is what counts, and `rm -r results/reshard/{reshard}` plans nothing.
+
+
+localrules:
+    reshard_manifest,
+
+
+rule reshard:
+    """Copy what some splits keep of a shard of the pool, as it is, into tars of equal size."""
+    input:
+        tars=lambda w: there([at.tars(cfg.pool, w.shard)]),
+        table=lambda w: at.table(cfg.pool, w.shard),
+        splits=lambda w: reading.splits(w.reshard),
+    output:
+        "results/reshard/{reshard}/{shard}.parquet",
+        counts="results/reshard/{reshard}/{shard}.json",
+    log:
+        "results/logs/reshard/{reshard}.{shard}.log",
+    benchmark:
+        "results/benchmarks/reshard/{reshard}.{shard}.tsv"
+    resources:
+        **needs(4000),
+    params:
+        **call(
+            "splits.reshard.shard",
+            tars=lambda w: [at.tars(cfg.pool, w.shard)],
+            samples=lambda w: cfg.reshard[w.reshard].samples,
+        ),
+    shell:
+        RUN
+
+
+rule reshard_manifest:
+    """The tars of all shards, and what of them each split keeps."""
+    input:
+        counts=lambda w: [
+            f"results/reshard/{w.reshard}/{s}.json" for s in at.shards(cfg.pool)
+        ],
+        tables=lambda w: [
+            f"results/reshard/{w.reshard}/{s}.parquet" for s in at.shards(cfg.pool)
+        ],
+    output:
+        "results/reshard/{reshard}/manifest.json",
+    log:
+        "results/logs/reshard/{reshard}.manifest.log",
+    params:
+        **call("splits.reshard.sum_shards"),
+    shell:
+        RUN

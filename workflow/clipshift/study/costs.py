@@ -31,6 +31,7 @@ from clipshift.study.work import (
     row_work,
     shard_points,
     test_images,
+    union_share,
     vectors,
 )
 
@@ -156,6 +157,14 @@ def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     sets = len(cfg.splits[w["split"]].driving_sets())
     read = n * (c.row_bytes + c.score_bytes * (1 + sets))
     return Work(row_work(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
+
+
+def _reshard(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c, splits = shard_points(cfg, cfg.pool), cfg.costs, len(cfg.reshard[w["reshard"]].splits)
+    kept = n * union_share(cfg, w["reshard"])
+    read = n * (c.picture_bytes + splits * c.row_bytes)
+    cpu = row_work(cfg, n * splits) + kept / c.cpu_pictures_per_second
+    return Work(cpu, read=read, written=kept * c.picture_bytes)
 
 
 def _train(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -301,6 +310,7 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "margins": _margins,
     "neighbours": _neighbours,
     "split": _split,
+    "reshard": _reshard,
     "train": _train,
     "guard": _guard,
     "logits": _logits,

@@ -7,7 +7,7 @@ from clipshift.study import gpu_memory, towers
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.classifier_base import ClassifierBase
 from clipshift.study.config.study import Config, EpochTraining, Training
-from clipshift.study.work import Work, kept_share, points, reached
+from clipshift.study.work import Work, kept_share, points, reached, read_share
 
 # Bytes of torch with CUDA and a step's libraries; of a GPU's process that trains, with those beside
 # it that read and decode; of a sample in the list of a copy.
@@ -78,7 +78,7 @@ def trained(
     on_gpu = gpu_memory.training(model, block, spec) if block.gpus else 0.0
     if block.read == "filter":
         # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
-        seen = seen / share if objective == "clip" else seen
+        seen *= read_share(cfg, split) / share if objective == "clip" else 1
         return Work(cpu, gpu, seen, 0, 0, 0, memory, on_gpu, block.checkpoints)
     memory += share * points(cfg, cfg.pool) * LISTED
     return Work(cpu, gpu, seen + whole, kept, 0, kept, memory, on_gpu, block.checkpoints)

@@ -66,6 +66,23 @@ def kept_share(cfg: Config, split: str) -> float:
     return cfg.costs.kept_share if share is None else share
 
 
+def union_share(cfg: Config, name: str) -> float:
+    """Share of the pool that the splits of a block of `reshard` keep together, at most.
+
+    What splits by domain draw is nested.
+    """
+    splits = {split: cfg.splits[split].domain_counts for split in cfg.reshard[name].splits}
+    drawn = [counts for counts in splits.values() if counts]
+    most: float = sum(map(max, zip(*drawn, strict=True))) / points(cfg, cfg.pool)
+    return min(1.0, most + sum(kept_share(cfg, s) for s, counts in splits.items() if not counts))
+
+
+def read_share(cfg: Config, split: str) -> float:
+    """Share of the pool that the trainings of a split read."""
+    blocks = [name for name, block in cfg.reshard.items() if split in block.splits]
+    return union_share(cfg, blocks[0]) if blocks else 1.0
+
+
 def vectors(cfg: Config, rows: float) -> float:
     """Bytes of float16 embeddings."""
     return rows * cfg.costs.dimensions * 2

@@ -50,8 +50,8 @@ splits:
 
 A share (a float) is named by its percent (0.125: `12p5`), a count in `k`, `M` or `B` where that is
 short (22_500_000: `22p5M`), a text by itself; other values need names. A name that is made twice is
-an error. In the lists of `figures`, a name with `*` (`near_val_*`) is all splits that fit and are
-trained.
+an error. In the lists of `figures` and `reshard`, a name with `*` (`near_val_*`) is all splits that
+fit and are trained.
 """
 
 

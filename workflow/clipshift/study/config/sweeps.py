@@ -4,7 +4,8 @@
 `near_val_50`, `near_sketch_25` and `near_sketch_50`. Expanded when a configuration is read, before
 it is validated, so nothing else knows of sweeps.
 
-In the lists of figures, a name with `*` stands for all splits that fit and are trained.
+In the lists of `figures` and `reshard`, a name with `*` stands for all splits that fit and are
+trained.
 """
 
 import re
@@ -18,6 +19,8 @@ from typing import Any
 PLACEHOLDER = re.compile(r"\{(.*?)\}")
 # Splits of one pattern.
 MOST = 10_000
+# Blocks with lists of splits.
+_LISTS = {"figures", "reshard"}
 UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
@@ -42,8 +45,8 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
     blocks = {n: s for n, s in splits.items() if isinstance(n, str) and isinstance(s, Mapping)}
     trained = [name for name, block in blocks.items() if block.get("seeds") != []]
     known = dict(raw) | {"splits": splits}
-    if "figures" in raw:
-        known["figures"] = _figures(raw["figures"], trained, ("figures",))
+    for key in _LISTS & raw.keys():
+        known[key] = _listed(raw[key], trained, (key,))
     return known
 
 
@@ -139,9 +142,9 @@ def _values(setting: Any, axis: str, placeholder: str) -> list[tuple[str, str, A
     return [(axis, str(n), [v] if single and not isinstance(v, list) else v) for n, v in pairs]
 
 
-def _figures(value: Any, trained: list[str], path: tuple[str, ...]) -> Any:
+def _listed(value: Any, trained: list[str], path: tuple[str, ...]) -> Any:
     if isinstance(value, Mapping):
-        return {key: _figures(part, trained, (*path, str(key))) for key, part in value.items()}
+        return {key: _listed(part, trained, (*path, str(key))) for key, part in value.items()}
     listed = isinstance(value, list) and all(isinstance(name, str) for name in value)
     if not listed or not any("*" in name for name in value):
         return value  # as it is: a contrast may name a split twice
