@@ -30,6 +30,7 @@ class EncoderBlock(Block):
         kind: str
 
     has_text_tower: ClassVar[bool] = False  # `clip` has one.
+    of_open_clip: ClassVar[bool] = False  # Its tower is a vision tower of open_clip.
     costs_embed_flops: ClassVar[bool] = False  # `costs.embed_flops` are those of an image.
 
     @property
