@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from clipshift.study import gpu_memory, towers
 from clipshift.study.config.causes import LinearHead, training
-from clipshift.study.config.classifier_base import Trained
+from clipshift.study.config.classifier_base import ClassifierBase, Trained
 from clipshift.study.config.study import Config
 from clipshift.study.networks import (
     TORCH,
@@ -18,7 +18,6 @@ from clipshift.study.networks import (
     embed_rate,
     forward_memory,
     image_flops,
-    precision_of,
     trained,
 )
 from clipshift.study.work import (
@@ -209,15 +208,21 @@ def _labelled(cfg: Config) -> float:
     return sum(points(cfg, name) for name in cfg.domains.labels.datasets) if cfg.domains else 0
 
 
+def _precision(block: ClassifierBase) -> str:
+    """Of a tuned encoder, in learning and in scoring."""
+    return str(getattr(block, "precision", "fp32"))
+
+
 def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
     assert cfg.domains
     c, block = cfg.costs, cfg.domains.classifiers[w["classifier"]]
     n = min(_labelled(cfg), block.size or math.inf) if isinstance(block, Trained) else 0
-    model, precision = architecture(cfg, block.encoder), precision_of(cfg, block)
+    model, precision = architecture(cfg, block.encoder), _precision(block)
     # A pass forward and back, by about three forward ones, and one over what is validated.
     frozen = getattr(block, "frozen", False)
     batch = getattr(block, "batch", 1) // getattr(block, "accumulation", 1)
-    seen = n * block.passes * (1 if block.form == "ternary" else 4)
+    # Of its models each; a density ratio learns from all images and from those of the domain.
+    seen = n * block.passes * block.models * (2 if block.form == "density_ratio" else 1)
     flops = (2 if frozen else 4) * seen * (image_flops(cfg, block.encoder) or 0)
     tuned = gpu_memory.forward if frozen else gpu_memory.tuning
     return Work(
@@ -233,10 +238,10 @@ def _domain_score_images(cfg: Config, w: Mapping[str, str]) -> Work:
     assert cfg.domains
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]]
-    models = 1 if block.form == "ternary" else 2
+    models = block.models
     return Work(
         models * n / c.cpu_pictures_per_second,
-        models * n / embed_rate(cfg, block.encoder, precision_of(cfg, block)),
+        models * n / embed_rate(cfg, block.encoder, _precision(block)),
         n * c.picture_bytes,
         n * c.score_bytes,
         memory=TORCH + n * OBJECT,

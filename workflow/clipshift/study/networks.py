@@ -5,7 +5,6 @@ from typing import Any
 
 from clipshift.study import gpu_memory, towers
 from clipshift.study.config.causes import Controlled
-from clipshift.study.config.classifier_base import ClassifierBase
 from clipshift.study.config.study import Config, EpochTraining, Training
 from clipshift.study.work import Work, kept_share, points, reached, read_share
 
@@ -44,12 +43,6 @@ def forward_memory(cfg: Config, encoder: str) -> float:
     block, model = cfg.encoders[encoder], architecture(cfg, encoder)
     images = getattr(block, "batch", 1)
     return gpu_memory.forward(model, block.precision, images) if model else 0.0
-
-
-def precision_of(cfg: Config, block: ClassifierBase) -> str:
-    """Of a tuned encoder, in learning and in scoring."""
-    own = cfg.encoders[block.encoder].precision
-    return str(getattr(block, "precision", own)) if own == "fp32" else own
 
 
 def trained(

@@ -36,6 +36,7 @@ class OpenClipEncoder(EncoderBlock):
     batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
+    of_open_clip: ClassVar[bool] = True
 
     @property
     def architecture(self) -> Mapping[str, Any] | None:

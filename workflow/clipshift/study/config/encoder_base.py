@@ -32,13 +32,14 @@ class EncoderBlock(Block):
         kind: str
 
     has_text_tower: ClassVar[bool] = False  # `clip` has one.
+    of_open_clip: ClassVar[bool] = False  # Its tower is a vision tower of open_clip.
 
     later = frozenset({"precision"})
 
     precision: Literal["fp32", "bf16", "fp16"] = Field(
         default="fp32",
-        description="Precision of the products of the forward pass (torch's autocast), also where "
-        "it is tuned. Other embeddings come of another one: it is a part of their identity.",
+        description="Precision of the products of the forward pass of embeddings (torch's "
+        "autocast). Another one gives other embeddings: all are made anew.",
     )
 
     @property

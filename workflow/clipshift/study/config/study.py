@@ -310,6 +310,9 @@ class Config(Block):
                 raise ValueError(
                     f"splits.{key}: the recipe `{split.recipe}` needs the block `domains`"
                 )
+        for key, block in self.domains.classifiers.items() if self.domains else ():
+            if why := block.refuses(self.encoders[block.encoder]):
+                raise ValueError(f"domains.classifiers.{key}: {why}; {block.encoder!r} has none")
         if self.encoders[self.encoder].trained:
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
