@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
@@ -17,9 +18,10 @@ from clipshift.core.step import Job
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.protocols import columns
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Training
-from clipshift.training import vision
+from clipshift.study.config.causes import AnyControlled
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.trainings import Training
+from clipshift.training import loop, vision
 from clipshift.training.images import Batches, ImageViews, index_tars
 from clipshift.training.init_tower import start_text, start_vision
 from clipshift.training.nt_xent import nt_xent
@@ -40,8 +42,9 @@ def training(**changes: Any) -> Training:
     return Training(**(given | changes))
 
 
-def controlled(objective: str, **changes: Any) -> Controlled:
-    return Controlled(**({"objective": objective, "base": "b", "corpus": "c"} | changes))
+def controlled(objective: str, **changes: Any) -> Any:
+    given = {"objective": objective, "base": "b", "corpus": "c"}
+    return TypeAdapter(AnyControlled).validate_python(given | changes)
 
 
 @pytest.fixture
@@ -123,9 +126,9 @@ def test_learning_rates() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = cosine_lr(optimizer, 0.5, 2, 6)
-    ours = vision.schedule(settings, controlled("simclr"))
+    ours = loop.schedule(settings, controlled("simclr"))
     assert [ours(i) for i in range(6)] == pytest.approx([theirs(i) for i in range(6)])
-    steps = vision.schedule(
+    steps = loop.schedule(
         training(lr=1.0, warmup=0), controlled("cross_entropy", milestones=[1 / 3, 2 / 3])
     )
     assert [steps(i) for i in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
@@ -153,7 +156,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     whole = run(chosen, tmp_path / "whole", spec, cache_px=20)
-    loss, count = vision.loss_of, 0
+    loss, count = type(spec).loss, 0
 
     def killed(*given: Any) -> Any:
         nonlocal count
@@ -163,7 +166,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
         return loss(*given)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(vision, "loss_of", killed)
+        patched.setattr(type(spec), "loss", killed)
         run(chosen, tmp_path / "again", spec, cache_px=20)
     saved = torch.load(tmp_path / "again/work/checkpoint.pt", weights_only=True)
     assert len(saved["losses"]) == 1
@@ -263,7 +266,7 @@ def test_two_processes_train_one_model(
     chosen: tuple[Path, list[str]], tmp_path: Path, objective: str
 ) -> None:
     """As on several GPUs: torchrun, here with gloo; both see parts of one batch."""
-    spec = controlled(objective, projection=8)
+    spec = controlled(objective, **({"projection": 8} if objective == "simclr" else {}))
     params = {
         "run": "split-model-s0", "split": chosen[0], "tars": chosen[1],
         "training": training(samples=16, checkpoints=2, processes=2), "spec": spec,

@@ -19,7 +19,7 @@ things differ from `python -m open_clip_train.main`, none of which touches the m
 * it ends with the process that started it.
 
 The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model begins
-with.
+with; CLIPSHIFT_EPOCH_PARTS says after how many parts the weights are kept for an evaluation.
 """
 
 import functools
@@ -38,9 +38,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clipshift.core.processes import die_with_parent
 from clipshift.similarity.open_clip_models import read_by_ours
+from clipshift.training import checkpoints
 from clipshift.training.batches import ExactLoader, write_count
 from clipshift.training.failures import one_process
 from clipshift.training.init_tower import TEXT_WEIGHTS
+from clipshift.training.launch import EPOCH_PARTS
 from clipshift.training.shards import Shards, decoded
 from clipshift.training.watch import Watch
 
@@ -76,6 +78,12 @@ def fix_sample_order(rank: int) -> None:
         watch.close()
         counts = Path(args.logs, args.name, "samples")
         write_count(loader, counts, epoch, args.world_size, rank, watch.rows)
+        if rank == 0:
+            work = Path(args.logs).parent
+            epoch_parts = int(os.environ.get(EPOCH_PARTS, "0"))
+            weights = checkpoints.plain(model.state_dict())
+            checkpoints.keep_epoch(work, epoch + 1, epoch_parts, weights)
+            checkpoints.tell_progress(work, epoch + 1)
         return done
 
     open_clip_train.main.train_one_epoch = seeded
