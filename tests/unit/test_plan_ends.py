@@ -11,11 +11,13 @@ import torch
 from clipshift.core.errors import ClipshiftError
 from clipshift.study import gpu_memory, towers
 from clipshift.study.compare import compare, text
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Config, Training
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.study import Config
+from clipshift.study.config.trainings import Training
 from clipshift.study.ends import faults
 from clipshift.study.planned import Job
 from clipshift.study.schedule import schedule
+from clipshift.training.objectives.simclr import SimCLR
 from tests.unit.test_plan_costs import COSTS, study
 
 SMALL: dict[str, Any] = {
@@ -84,7 +86,7 @@ def test_tuning_a_large_tower() -> None:
 
 def test_keys_of_a_training_change_its_memory() -> None:
     base: dict[str, Any] = {"model": SMALL, "samples": 1, "batch": 65_536, "gpus": 4}
-    simclr = Controlled(objective="simclr", base="b", corpus="c")
+    simclr = SimCLR(objective="simclr", base="b", corpus="c")
 
     def needed(spec: Controlled | None = None, **keys: Any) -> float:
         return gpu_memory.training(SMALL, Training.model_validate(base | keys), spec)

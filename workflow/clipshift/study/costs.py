@@ -340,12 +340,13 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
 
 
 def base_rule(rule: str) -> str:
-    """A rule's name without the number of those that make several test sets in one job.
+    """A rule's name without the number of those that make several test sets in one job, and
+    without what says that a training keeps the weights of its epochs.
 
-    >>> base_rule("logits_2"), base_rule("dedup_score")
-    ('logits', 'dedup_score')
+    >>> base_rule("logits_2"), base_rule("dedup_score"), base_rule("train_vision_epochs")
+    ('logits', 'dedup_score', 'train_vision')
     """
-    return re.sub(r"_\d+$", "", rule)
+    return re.sub(r"_(\d+|epochs)$", "", rule)
 
 
 def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str], gpus: int = 0) -> Work:
