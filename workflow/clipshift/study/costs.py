@@ -224,9 +224,9 @@ def _labelled(cfg: Config) -> float:
 def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = _labelled(cfg), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
-    passes, ternary = (block.passes, block.form == "ternary") if block else (1, False)
-    # A pass forward and back, by about three forward ones.
-    seen = n * passes * (1 if ternary else 4)
+    passes, models, form = (block.passes, block.models, block.form) if block else (1, 2, "")
+    # A pass forward and back, by about three forward ones; a density ratio sees its domain twice.
+    seen = n * passes * models * (2 if form == "density_ratio" else 1)
     flops = c.gpu_flops * c.encoder_share
     return Work(seen / c.cpu_pictures_per_second, 3 * seen * c.tuned_flops / flops,
                 n * c.picture_bytes)  # fmt: skip
@@ -235,7 +235,7 @@ def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
 def _domain_score_images(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
-    models = 1 if block and block.form == "ternary" else 2
+    models = block.models if block else 2
     rate = min(c.embed_per_second, c.gpu_flops * c.encoder_share / (models * c.tuned_flops))
     written = n * c.score_bytes
     return Work(n / c.cpu_pictures_per_second, n / rate, n * c.picture_bytes, written)
