@@ -17,6 +17,7 @@ WORDS = {
     "testset": "test set",
     "dataset": "data set",
     "base": "split or data set",
+    "reshard": "block of reshard",
     "piece": "encoder/data set/shard",
 }
 
