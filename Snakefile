@@ -57,4 +57,5 @@ rule all:
         at.evaluations(cfg.trained),
         at.evaluations(ev.every()),
         [f"results/sets/{s}/prompts.json" for s in cfg.test_sets],
+        at.evaluations(ev.by_epoch()),
         [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

@@ -25,7 +25,7 @@ from clipshift.similarity.encoder import Encoder
 from clipshift.similarity.encoders.efficientnet_lite0 import EfficientNetLiteEncoder
 from clipshift.study.config.classifier_base import DOMAINS, Examples
 from clipshift.study.config.domains import Parts
-from clipshift.study.config.study import AnyTraining, EpochTraining, Training
+from clipshift.study.config.trainings import AnyTraining, EpochTraining, Training
 
 ENCODER = EfficientNetLiteEncoder(kind="efficientnet_lite0")
 SPEC = Finetune(kind="finetune", encoder="e", epochs=30, batch=16, lr=0.5, step=20)
@@ -75,9 +75,9 @@ def test_tuned_weights_survive_the_disk_and_batches(tmp_path: Path) -> None:
     classifier.save({"natural": state}, tmp_path / "m.npz")
     with np.load(tmp_path / "m.npz") as stored:
         again = {k.removeprefix("natural/"): stored[k] for k in stored.files}
-    first, second = (tuning.restore(encoder(), s).logits(IMAGES) for s in (state, again))
+    first, second = (tuning.restore(SPEC, encoder(), s).logits(IMAGES) for s in (state, again))
     assert np.array_equal(first, second)
-    one = tuning.restore(encoder(), state).logits(IMAGES[:1])
+    one = tuning.restore(SPEC, encoder(), state).logits(IMAGES[:1])
     assert one == pytest.approx(first[:1], abs=1e-5)
     classifier.save({"natural": again}, tmp_path / "n.npz")
     assert (tmp_path / "m.npz").read_bytes() == (tmp_path / "n.npz").read_bytes()

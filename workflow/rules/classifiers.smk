@@ -10,26 +10,30 @@
 # no other anew. Which ones are kept out of a training is decided when a classifier is fitted.
 
 HOME = dom.home
+# Parameters that a study has where of its pool only the points of a split are labelled and scored.
+ONLY = {"split": lambda w: (dom.kept(w.dataset) or [None])[0]} if dom.part else {}
+ONLY_OF = ONLY | {"samples": lambda w: at.table(w.dataset, w.shard)} if dom.part else {}
 
 
 rule domain_labels:
     """Labels of a data set: by its sources, or by people."""
     input:
-        lambda w: dom.tables(w.dataset),
-        people=dom.label_files(),
+        lambda w: [*dom.tables(w.dataset), *dom.kept(w.dataset)],
+        people=lambda w: dom.label_files(w.dataset),
     output:
         table=f"{HOME}/labels/{{dataset}}.parquet",
         counts=f"{HOME}/labels/{{dataset}}.json",
     log:
         "results/logs/domains/labels.{dataset}.log",
     resources:
-        **needs(2000, 30),
+        **needs(2000),
     params:
         **call(
             "classifiers.domain_labels.write_labels",
             tables=lambda w: compact(dom.tables(w.dataset)),
-            labels=lambda w: cfg.domains.labels,
+            labels=lambda w: dom.label_rule(w.dataset),
             agree=cfg.agree,
+            **ONLY,
         ),
     shell:
         RUN
@@ -50,7 +54,7 @@ rule domain_fit:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "classifiers.fit.write_fit",
@@ -73,7 +77,7 @@ use rule domain_fit as domain_tune with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        **needs(64000, 1440, gpus=1),
+        **needs(64000, gpus=1),
 
 
 rule domain_score:
@@ -90,12 +94,13 @@ rule domain_score:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        **needs(2000, 60),
+        **needs(2000),
     params:
         **call(
             "classifiers.score.write_vector_scores",
             spec=lambda w: dom.classifier(w.classifier),
             vectors=lambda w: f"results/embeddings/{dom.encoder(w.classifier)}/{w.dataset}",
+            **ONLY_OF,
         ),
     shell:
         RUN
@@ -105,12 +110,13 @@ use rule domain_score as domain_score_images with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "classifiers.score.write_image_scores",
             spec=lambda w: dom.classifier(w.classifier),
             tars=lambda w: [at.tars(w.dataset, w.shard)],
+            **ONLY_OF,
         ),
 
 
@@ -124,7 +130,7 @@ rule domain_points:
     log:
         "results/logs/domains/points.{classifier}.log",
     resources:
-        **needs(2000, 20),
+        **needs(2000),
     params:
         **call(
             "classifiers.thresholds.write_points",
@@ -147,7 +153,7 @@ rule domain_decisions:
     log:
         "results/logs/domains/verdicts.{dataset}.{shard}.log",
     resources:
-        **needs(2000, 20),
+        **needs(2000),
     params:
         **call(
             "classifiers.decisions.write_decisions",
@@ -172,7 +178,7 @@ rule domain_composition:
     log:
         "results/logs/domains/composition.log",
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "classifiers.composition.write_composition",
@@ -199,7 +205,7 @@ rule clean_set:
     log:
         "results/logs/domains/clean.{clean}.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call(
             "classifiers.clean_set.write_clean",

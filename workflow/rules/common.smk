@@ -1,6 +1,7 @@
 # What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 # Planning runs this checkout's code as its jobs do, whichever one is installed.
@@ -16,7 +17,6 @@ from snakemake.exceptions import WorkflowError
 
 from clipshift.core import job_logs
 from clipshift.study import cluster, contents, hooks, last_run, shared_folder
-from clipshift.study.cluster import needs
 from clipshift.study.config.figures import KINDS
 from clipshift.study.config.folders import (
     DATA_VARIABLE,
@@ -32,6 +32,7 @@ from clipshift.study.config.load import (
 from clipshift.study.config.study import source_packages
 from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
+from clipshift.study.continuing import continue_jobs
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.domains import DomainLayout
 from clipshift.study.layout.evaluation import Evaluations
@@ -72,6 +73,9 @@ try:
         print(shared_folder.check(cfg), end="", file=sys.stderr)
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
+
+# What a job asks for follows from the study, by the cost model.
+needs = partial(cluster.needs, cfg)
 
 # What is there already decides which jobs a plan has; the jobs of the plan read the same answers.
 at = Layout(cfg, made.Made(workflow.is_main_process))
@@ -144,6 +148,7 @@ def tell(ok):
 
 
 hooks.around(workflow, before_plan, begin, tell)
+continue_jobs()
 
 
 def named(sets, wildcards):

@@ -27,7 +27,7 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{split}.tsv"
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "splits.split.split",
@@ -66,7 +66,7 @@ rule guard:
     log:
         "results/logs/guard/{split}.log",
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "splits.guard.write_list",
@@ -89,7 +89,7 @@ rule chosen:
     log:
         "results/logs/chosen/{split}-{corpus}.log",
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "splits.usable.choose",
@@ -125,7 +125,7 @@ rule reshard:
     benchmark:
         "results/benchmarks/reshard/{reshard}.{shard}.tsv"
     resources:
-        **needs(4000, 240),
+        **needs(4000),
     params:
         **call(
             "splits.reshard.shard",

@@ -16,7 +16,7 @@ from clipshift import __version__
 from clipshift.apps.audit.options import Options as Audit
 from clipshift.apps.cluster_check.options import cluster_check
 from clipshift.apps.labelling.options import Options as Label
-from clipshift.apps.labelling.options import released
+from clipshift.apps.labelling.options import draw, released
 from clipshift.apps.margins.options import margins, verify
 from clipshift.apps.robustness.options import robustness
 from clipshift.apps.verbs import PASSED, Passing, Verb, of_fields
@@ -148,6 +148,7 @@ def steps(
 @verb(
     "plan", "clipshift plan --configfile config/mini.yaml config/mini-full.yaml",
     "clipshift plan --configfile config/laion400m.yaml -- results/eval/pruned_100M.json",
+    "clipshift plan --compare --configfile config/mini.yaml",
 )  # fmt: skip
 def plan(
     targets: Annotated[list[str] | None, Argument(
@@ -164,11 +165,15 @@ def plan(
     gpus: Annotated[int | None, Option(
         min=1, max=1_000_000, help="GPUs at once (default: costs.gpus)."
     )] = None,
+    compare: Annotated[bool, Option(
+        "--compare", help="What was planned for the jobs that have run, and what they took."
+    )] = False,
 ) -> None:  # fmt: skip
-    """What a study costs: jobs, hours, bytes."""
+    """What a study costs: jobs, hours, bytes; and whether it would end (else exit code 1)."""
+    from clipshift.study.compare import comparison
     from clipshift.study.plan import preview
 
-    print(preview(targets or [], configfile, data, directory, gpus))
+    (comparison if compare else preview)(targets or [], configfile, data, directory, gpus)
 
 
 @verb(
@@ -349,6 +354,7 @@ verb(
     "label", "clipshift label --images POOL --out labels.parquet --annotator ann",
     "clipshift label --agreement ann.parquet ben.parquet",
 )(of_fields(Label, label))  # fmt: skip
+verb("draw", "clipshift draw results/splits/to_label.parquet --images POOL --out drawn")(draw)
 verb(
     "released",
     "clipshift released LAION-Natural-Rendition --pool POOL --out labels.parquet "

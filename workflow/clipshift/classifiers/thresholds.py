@@ -21,8 +21,8 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import DETECTED, images_needed
+from clipshift.study.config.classifier_base import DETECTED, DOMAINS
+from clipshift.study.config.domains import images_needed
 
 LOG = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ probe on features of labelled training images.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from clipshift.core.counts import tolerate
-from clipshift.core.device import pick_device
+from clipshift.core.device import autocast, pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.core.weights import fit, read_weights
@@ -28,8 +29,14 @@ from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
-from clipshift.study.config.causes import OPENAI_IMAGENET, Controlled, LinearHead, PromptHead
-from clipshift.study.config.study import Training
+from clipshift.study.config.causes import (
+    OPENAI_IMAGENET,
+    AnyControlled,
+    LinearHead,
+    PromptHead,
+)
+from clipshift.study.config.objective_base import Controlled, Vision
+from clipshift.study.config.trainings import Training
 from clipshift.training.towers import build
 
 # Per class of a set the classes of a model that stand for it; None: those of the same name.
@@ -38,6 +45,7 @@ Answers = list[list[int]] | None
 _NEVER = -1e9
 # Features are normalised before a linear probe, as for zero-shot classification.
 _TINY = 1e-12
+_CONTROLLED: TypeAdapter[Controlled] = TypeAdapter(AnyControlled)
 
 
 @dataclass(frozen=True)
@@ -55,11 +63,19 @@ class Model:
     classes: list[str]
 
 
-def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
-    """Load a run of either trainer."""
+def load(
+    record: dict[str, Any], weights: Path, folder: Path, precision: str = "fp32"
+) -> Model:  # fmt: skip
+    """Load a run of either trainer; its features are computed in a precision."""
+    model = _load(record, weights, folder)
+    return replace(model, features=autocast(model.features, model.device, precision))
+
+
+def _load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     training = Training.model_validate(record["training"])
-    spec = Controlled.model_validate(record["controlled"]) if "controlled" in record else None
-    if spec is None or spec.objective == "clip":
+    block = record.get("controlled")
+    spec = _CONTROLLED.validate_python(block) if block else None
+    if not isinstance(spec, Vision):
         clip = open_clip_models.load("clipshift-eval", training.model, weights, folder)
         return Model(clip.model.encode_image, clip.preprocess, clip.device, clip, None, [])
     import open_clip
@@ -72,7 +88,7 @@ def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     preprocess = open_clip.image_transform(
         visual.image_size, is_train=False, mean=visual.image_mean, std=visual.image_std
     )
-    layer = tower.head if spec.objective == "cross_entropy" else None
+    layer = tower.head if spec.protocol == "layer" else None
     return Model(visual, preprocess, device, None, layer, record["classes"])
 
 

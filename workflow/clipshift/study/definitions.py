@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from clipshift.core.files import sha256_json
-from clipshift.study.config.causes import LinearHead, RunOf
+from clipshift.study.config.causes import LinearHead
 from clipshift.study.config.data import Block, TestSet
 from clipshift.study.config.encoder_base import Trained
 from clipshift.study.config.folders import takes
+from clipshift.study.config.objective_base import RunOf
 from clipshift.study.config.study import Config, source_packages
 
 # Of the own block, in front of as many of the whole definition.
@@ -146,11 +147,11 @@ def _splits(c: Config) -> Iterator[Node]:
 
 def _models(c: Config) -> Iterator[Node]:
     for name, block in c.models.items():
-        yield ("models", name), _block(block), []
+        yield ("models", name), _block(block, "epoch_sets"), []
     initial_runs: list[RunOf | Trained] = [e.trained for e in c.encoders.values() if e.trained]
     for name, spec in c.causes.models.items():
         refs = [("models", spec.base), ("corpora", spec.corpus)]
-        starts = [start for start in (spec.text.start if spec.text else None, spec.start) if start]
+        starts = [spec.initial] if spec.initial else []
         initial_runs += starts
         yield ("models", name), _block(spec), refs + [("runs", start.run) for start in starts]
     for name, corpus in c.causes.corpora.items():
@@ -208,7 +209,11 @@ def _domains(c: Config) -> Iterator[Node]:
         refs = [("labels", name), ("encoders", classifier.encoder)]
         yield ("classifiers", f"{name}/{key}"), [_block(classifier), _block(block.parts)], refs
     used: list[Ref] = [("classifiers", f"{name}/{key}") for key in block.detectors.values()]
-    yield ("domains", name), [block.detectors, block.precision], used
+    pool_of = [block.pool_of] if block.pool_of else []
+    used += [("splits", split) for split in pool_of]
+    yield ("domains", name), [block.detectors, block.precision, *pool_of], used
+    for key, file in block.benchmarks.items():
+        yield ("benchmarks", f"{name}/{key}"), file, [("sets", key)]
     yield ("compositions", name), [block.draws, block.seed], [("domains", name)]
     for key, clean in block.clean.items():
         yield ("clean", f"{name}/{key}"), _block(clean), [("domains", name), ("sets", clean.set)]

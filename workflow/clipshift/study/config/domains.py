@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.classifier_base import ClassifierBase, Domain, classifier
+from clipshift.study.config.classifier_base import ClassifierBase, Detected, Domain, classifier
 from clipshift.study.config.data import Block
-from clipshift.study.config.names import ClassifierName, ClassName, DatasetName, Name, SetName
+from clipshift.study.config.names import (
+    ClassifierName,
+    ClassName,
+    DatasetName,
+    FullSplit,
+    Name,
+    SetName,
+)
 from clipshift.study.config.numbers import DRAWS, POINTS, Seed
 
-# The domains that a detector can be asked for.
-DETECTED: tuple[Literal["natural", "rendition"], ...] = ("natural", "rendition")
 # What the two detectors say of an image together.
 DECISIONS = ("natural", "rendition", "neither", "both")
 # Of a clean set: which of its images, and which class names.
@@ -82,7 +87,7 @@ class Clean(Block):
     """A test set without the images that are not of its domain."""
 
     set: SetName = Field(description="The labelled set.")
-    domain: Literal["natural", "rendition"] = Field(
+    domain: Detected = Field(
         description="Its domain: what the detector of this domain accepts is kept."
     )
     classes: list[ClassName] | None = Field(
@@ -104,6 +109,8 @@ def images_needed(precision: float, confidence: float) -> int | None:
 
 class Domains(Block):
     """Study B: domains of images, and test sets cleaned by them."""
+
+    later = frozenset({"pool_of", "benchmarks"})
 
     name: Name = Field(description="Folder of the results: `results/domains/{name}`.")
     labels: Labels = Field(description="Labels.")
@@ -134,11 +141,31 @@ class Domains(Block):
         description="Pools and sets, beside the study's pool, reference set and test sets and the "
         "clean test sets, to score.",
     )
+    pool_of: FullSplit | None = Field(
+        default=None,
+        description="A split of the recipe `full`: of the pool, only what it keeps is labelled, "
+        "scored and counted, so that no duplicate passes a tuned encoder. Splits by domain draw "
+        "from the same points either way. Default: the whole pool.",
+    )
+    benchmarks: dict[SetName, str] = Field(
+        default={},
+        description="Test set -> table of people's labels of some of its images, as `labels.file`. "
+        "They are measured on, and nothing learns from them: precision and recall of the detectors "
+        "on the set, and how clean its clean versions are.",
+    )
     clean: dict[Name, Clean] = Field(default={}, description="Clean test sets, by name.")
     draws: int = Field(
         default=2000, ge=100, le=DRAWS, description="Draws of the corrected composition."
     )
     seed: Seed = Field(default=0, description="Seed of these draws.")
+
+    @model_validator(mode="after")
+    def _detectors_detect(self) -> "Domains":
+        for domain, name in self.detectors.items():
+            block = self.classifiers.get(name)
+            if block and domain not in block.detected:
+                raise ValueError(f"{domain}: {name!r} detects {block.detects} images only")
+        return self
 
     @property
     def labels_needed(self) -> str:

@@ -140,6 +140,7 @@ class Seeded(Rule):
     )
     later = frozenset({"within"})
 
+    keeps_all: ClassVar[bool] = False  # Every point of the pool that is no duplicate is part of it.
     keeps_pool: ClassVar[bool] = True  # Points of the pool can be part of it.
     draws_reference: ClassVar[bool] = False  # The reference set's points are drawn like the pool's.
 
