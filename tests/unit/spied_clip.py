@@ -15,7 +15,6 @@ from open_clip.transformer import VisionTransformer
 
 from clipshift.training import open_clip_main
 
-LOG, STOP = Path(sys.argv[1]), int(sys.argv[2])
 forward = VisionTransformer.forward
 passed = 0
 
@@ -39,6 +38,8 @@ def watched(self: VisionTransformer, images: torch.Tensor) -> Any:
     return output
 
 
-VisionTransformer.forward = watched
-sys.argv[1:] = sys.argv[3:]
-open_clip_main.main()
+if __name__ == "__main__":
+    LOG, STOP = Path(sys.argv[1]), int(sys.argv[2])
+    VisionTransformer.forward = watched
+    sys.argv[1:] = sys.argv[3:]
+    open_clip_main.main()
