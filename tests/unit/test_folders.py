@@ -61,7 +61,7 @@ def test_table_and_account_of_a_group(tmp_path: Path) -> None:
         (lambda f: write_pool(f, {1: 2}, drop=["url"]), r"00001\.parquet lacks.*url.*--url_col"),
         (
             lambda f: copy_keys(f, 0, 1),
-            r"00000\.tar and 00001\.tar: the key '000000000' occurs twice",
+            r"/p/00000\.tar and /.*/p/00001\.tar: the key '000000000' occurs twice",
         ),
         (lambda f: [x.unlink() for x in f.iterdir()], "none of these tars has its table"),
     ],
