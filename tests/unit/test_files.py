@@ -235,6 +235,15 @@ def test_pipes_are_neither_read_nor_replaced(tmp_path: Path) -> None:
     assert path.is_fifo() and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_neither_written_nor_read(tmp_path: Path, word: str) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": [float(word)]})
+    (tmp_path / "a.json").write_text(f'{{"a": [{word}]}}')
+    with pytest.raises(ClipshiftError, match=rf"a\.json is not JSON \({word} is no number"):
+        read_json(tmp_path / "a.json")
+
+
 def test_json_keeps_names_that_are_no_text(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"a\udcff": "b\udcfe", "ä": "ü"})
     assert read_json(tmp_path / "a.json") == {"a\udcff": "b\udcfe", "ä": "ü"}

@@ -188,7 +188,7 @@ class AuditImages(Reader):
         images = folder / "images"
         cli("audit", "--train", folder / "train", "--train-images", images, "--test",
             folder / "test", "--test-images", images, "--out", out / "a", "--device", "cpu",
-            "--memory", 1, "--encoder", "efficientnet_lite0")  # fmt: skip
+            "--memory", 1)  # fmt: skip
         table = pq.read_table(out / "a/nearest.parquet").to_pylist()
         assert (out / "a/index.html").stat().st_size
         return {r["test_key"]: r["similarity"] for r in table if r["rank"] == 1}

@@ -31,7 +31,13 @@ from clipshift.apps.margins.verify import verify
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.file_identity import Unchanged, differing, identities
 from clipshift.core.files import read_parquet, write_parquet
-from clipshift.core.output_folder import locked, read_manifest, remove_left, write_record
+from clipshift.core.output_folder import (
+    locked,
+    read_manifest,
+    refuse_inside,
+    remove_left,
+    write_record,
+)
 from clipshift.similarity.embeddings import (
     Embeddings,
     list_shards,
@@ -70,6 +76,7 @@ def margins(
     """
     at = Folder(out)
     given = {"pool": pool, "reference": reference, **{f"test {n}": g for n, g in tests.items()}}
+    refuse_inside(out, [one for one in given.values() if isinstance(one, Path)])
     near: dict[str, Any] | None = {"k": max(k, 1), "grid": list(grid or [])} if k or grid else None
     if near:
         Neighbours(0, k, near["grid"])  # refuses a grid that does not ascend before hours of work
