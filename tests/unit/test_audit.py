@@ -348,7 +348,7 @@ def test_more_neighbours_than_training_items_are_those_items(tmp_path: Path) -> 
         (["--train", "{train}", "--test", "{test}", "--device", "meta"], "device 'meta': expected"),
         (["--train", "{train}", "--test", "{test}", "--device", ""], "device '': "),
         (["--train", "{train}", "--test", "{test}", "--encoder", "a:b"], "--encoder embeds images"),
-        (["--train", "{train}", "--test", "{test}", "--out", "{train}/a"], "lies in {train}, an input"),
+        (["--train", "{train}", "--test", "{test}", "--out", "{train}/a"], "lies in {train}"),
     ],
 )
 def test_command_refuses_with_one_sentence(tmp_path: Path, words: list[str], message: str) -> None:

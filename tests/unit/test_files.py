@@ -187,10 +187,12 @@ def test_defect_of_ours_keeps_its_traceback() -> None:
         ("'a\\udcff.json'.encode()", r"udcff.json' is no Unicode"),
         ("json.loads('[' * 10**6)", "nested too deeply"),
         ("bytearray(1 << 60)", "there is not enough memory"),
+        ("(d := tempfile.mkdtemp(), os.chdir(d), os.rmdir(d), Path().resolve())", "`cd` to an"),
     ],
 )
 def test_errors_of_files_and_of_the_machine_are_paragraphs(raised: str, message: str) -> None:
-    code = "import json; from pathlib import Path; from clipshift.core.errors import run\n"
+    code = "import json, os, tempfile; from pathlib import Path\n"
+    code += "from clipshift.core.errors import run\n"
     code += f"from clipshift.core.files import write_text\nrun(lambda: {raised})"
     for level, traceback in (("INFO", False), ("DEBUG", True)):
         done = subprocess.run(

@@ -281,7 +281,7 @@ def test_certificates_are_plain_json(case: dict[str, Any]) -> None:
 
 def test_an_output_inside_an_input_is_refused(case: dict[str, Any]) -> None:
     for out in (case["pool"], case["pool"] / "margins", case["reference"] / "a/../b"):
-        with pytest.raises(ClipshiftError, match="lies in .*, an input"):
+        with pytest.raises(ClipshiftError, match=r"lies in .*, an input"):
             margins_folder.margins(**case | {"out": out})
 
 

@@ -27,13 +27,15 @@ import yaml
 from tests.slurm.slurm import NAMES
 from tests.slurm.slurm import command as slurm_command
 from tests.workflow import standin
-from tests.workflow.runner import ROOT, TIMEOUT, command, contract, environment, snakemake
+from tests.workflow.runner import ROOT, command, contract, environment, snakemake
 
 # From the start of snakemake to the first kill, and between two, in times of reading the workflow:
 # a busy machine takes longer for both.
 MOMENTS = (1.0, 6.0)
 # Seconds that a process may live on after the one that started it.
 GRACE = 20.0
+# Seconds that a whole run may take, on a busy machine, too.
+BUSY = 3600.0
 # The whole process group, Snakemake alone, a job with all that it started, one process of a job.
 KINDS = ("group", "snakemake", "job", "program")
 STEP = "clipshift.core.step"
@@ -97,7 +99,7 @@ class Standin(Local):
             return
         done = subprocess.run(
             self.command(folder), env=self.env, cwd=ROOT, capture_output=True, text=True,
-            timeout=TIMEOUT, check=False,
+            timeout=BUSY, check=False,
         )  # fmt: skip
         said = done.stdout + done.stderr
         if standin.running(self.folder):  # nor had they ended before it asked
@@ -105,7 +107,7 @@ class Standin(Local):
         if chance.random() < 0.5:
             jobs = standin.running(self.folder)
             subprocess.run([self.folder / "bin/scancel", *map(str, jobs)], env=self.env, check=True)
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + BUSY
         while standin.running(self.folder):
             assert time.monotonic() < deadline, "jobs of a killed run do not end"
             time.sleep(0.2)
@@ -136,7 +138,7 @@ def disturb(
             kind, found = kill(place, run, next(turn), chance)
             spent[kind] += 1
             killed += found
-        code = run.wait(TIMEOUT)
+        code = run.wait(BUSY)
         check_gone(killed)
         assert killed or code == 0, f"a run after {dict(spent)} failed in {folder}"
         place.clear(folder, chance)
@@ -237,16 +239,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--slurm", action="store_true", help="jobs go to a stand-in for Slurm")
+    parser.add_argument("--target", action="append", default=[], help="a part of the study")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
-    snakemake(args.folder / "whole")
+    snakemake(args.folder / "whole", *args.target, timeout=BUSY)
     whole = contract(args.folder / "whole")
     spent, studies, begin = Counter[str](), 0, time.monotonic()
     while spent.total() < args.kills:
         here = args.folder / f"{args.seed}.{studies}"
         place = Standin(here.with_suffix(".slurm")) if args.slurm else Local()
         left = args.kills - spent.total()
-        spent += disturb(here, whole, left, args.seed * 1000 + studies, place=place)
+        spent += disturb(here, whole, left, args.seed * 1000 + studies, args.target, place)
         studies += 1
         print(f"{dict(spent)}, {studies} studies equal the undisturbed one", flush=True)
     print(f"{len(whole)} files each; {time.monotonic() - begin:.0f} s")

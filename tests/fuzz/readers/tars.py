@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from clipshift.core.files import read_json, read_parquet, sha256_bytes, write_npy
 from tests.folder_case import write_pool, write_set
-from tests.fuzz.reader import MustRefuse, Reader
+from tests.fuzz.reader import MustRefuse, Reader, as_text
 from tests.fuzz.readers.images import pixels
 
 LABELS = [0, 1, 1, 0]
@@ -269,7 +269,7 @@ class FolderPool(Reader):
             if not (folder / f"pool/{i:05d}.tar").is_file():
                 raise MustRefuse("a tar is gone")
             for row in pq.read_table(folder / f"pool/{i:05d}.parquet").to_pylist():
-                r = {k: v.decode() if isinstance(v, bytes) else v for k, v in row.items()}
+                r = {k: as_text(v) for k, v in row.items()}
                 if not isinstance(r["key"], str) or not isinstance(r["url"], str):
                     raise MustRefuse("a key or URL that is no text")
                 if r["status"] == "success":
