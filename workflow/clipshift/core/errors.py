@@ -62,7 +62,7 @@ def _is_somewhere() -> bool:
 def _told(error: BaseException) -> str | None:
     """An error of the machine or of a file as a paragraph; None: a defect of ours."""
     if isinstance(error, OSError):
-        file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return (
                 f"{file or 'the output'} could not be written: {error.strerror}. "

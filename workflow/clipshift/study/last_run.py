@@ -4,7 +4,6 @@ Every run of the workflow leaves it in `.snakemake`, whether `clipshift run` or 
 it, so that it can be taken up again, and so that a lock has a holder.
 """
 
-import json
 import os
 import socket
 import sys
@@ -12,6 +11,8 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 RECORD = Path(".snakemake/clipshift/last_run.json")
 
@@ -74,8 +75,8 @@ def end(ok: bool) -> None:
 def read(folder: Path) -> Run | None:
     """The last run in a working directory; None where there is none, or its record is damaged."""
     try:
-        return Run(**json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, TypeError):
+        return TypeAdapter(Run).validate_json((folder / RECORD).read_bytes(), strict=True)
+    except (OSError, ValueError):
         return None
 
 

@@ -52,6 +52,8 @@ def options(
                 raise ClipshiftError(f"{file}: no such file; --configfile names a configuration")
         words += ["--configfile", *(str(file.absolute()) for file in configfiles)]
     if directory:
+        if directory.exists() and not directory.is_dir():
+            raise ClipshiftError(f"--directory {directory} is a file; name a folder")
         words += ["--directory", str(directory.absolute())]
     texts = "".join(file.read_text() for file in folder.glob("*.yaml"))
     if cores or not re.search(r"^executor:", texts, re.MULTILINE):
