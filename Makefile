@@ -69,9 +69,9 @@ test-slurm: env ## the slurm profile on a real Slurm (STUDY=mini ACCOUNTING=1; i
 
 KILLS ?= 50
 SEED ?= 0
-test-kills: env ## kill the small study at random moments and compare (KILLS=50 SEED=0; about 10 minutes)
+test-kills: env ## kill the small study at random moments and compare (KILLS=50 SEED=0 ARGS=--slurm; about 10 minutes)
 	@place=$$(mktemp -d); trap "rm -rf $$place" EXIT; \
-	python -m tests.workflow.kills --kills $(KILLS) --seed $(SEED) --folder $$place
+	python -m tests.workflow.kills --kills $(KILLS) --seed $(SEED) --folder $$place $(ARGS)
 
 MUTANTS ?= 2000
 fuzz: env ## read so many mutated inputs and print the table of verdicts (MUTANTS=2000 SEED=0)

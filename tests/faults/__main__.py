@@ -45,7 +45,7 @@ def study(kills: int, seed: int, folder: Path) -> list[Trial]:
         number += 1
         try:
             spent = disturb(folder / str(number), whole, kills - len(found), seed * 1000 + number)
-            found += [Trial("study", "kill", "same")] * spent
+            found += [Trial("study", "kill", "same")] * spent.total()
         except AssertionError as error:
             found.append(Trial("study", "kill", "DIFFERENT", str(error)))
     return found

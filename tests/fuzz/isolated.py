@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from clipshift.core.errors import run
 
 GIB = 1 << 30
@@ -170,9 +172,14 @@ def _drain(said: int, text: bytearray) -> bool:
 
 
 def _computed(child: int) -> float:
-    """Seconds of a processor that a process and its finished children used."""
-    fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    """Seconds of a processor that a process and those below it used."""
+    total = 0.0
+    with suppress(psutil.NoSuchProcess):
+        above = psutil.Process(child)
+        for process in (above, *above.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                total += sum(process.cpu_times()[:4])  # its own, and of its finished children
+    return total
 
 
 def _resident() -> int:

@@ -46,6 +46,13 @@ class Reader(ABC):
         return bool(found == wanted)
 
 
+def as_text(value: Any) -> Any:
+    """A cell as the product reads text: bytes are UTF-8, whole numbers are their digits."""
+    if isinstance(value, bytes):
+        return value.decode()
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def cli(*words: object) -> None:
     """The command `clipshift WORDS`, in this process."""
     import sys

@@ -232,7 +232,7 @@ def test_key_in_two_shards_and_missing_metadata_are_refused(tmp_path: Path) -> N
 def test_budget_too_small_for_the_test_set_says_what_is_needed(tmp_path: Path) -> None:
     asked = audit_case.options(tmp_path, audit_case.sides(tmp_path), memory=850 / 1024)
     with pytest.raises(ClipshiftError, match="give at least"):
-        run._block_bytes(asked, np.zeros((50_000, 512), np.float16))
+        run._block_bytes(asked, np.zeros((50_000, 512), np.float16), 3)
 
 
 def test_keys_with_line_breaks_stay_out_of_the_lists_and_are_counted(tmp_path: Path) -> None:
@@ -321,6 +321,18 @@ def test_charts_are_whole_svg(similarity: list[float], main: float) -> None:
     ET.fromstring(svg.density(tables.GRID.tolist(), [(count.tolist(), "red", "none")], main))
 
 
+def test_more_neighbours_than_training_items_are_those_items(tmp_path: Path) -> None:
+    """As fast, and in the same bytes."""
+    found = []
+    for k in (1000, 10**9):
+        out = tmp_path / str(k)
+        asked = audit_case.options(out, audit_case.sides(tmp_path), neighbours=k)
+        run.audit(asked, [])
+        found.append((asked.out / "nearest.parquet").read_bytes())
+    assert found[0] == found[1]
+    assert pq.read_metadata(asked.out / "nearest.parquet").num_rows < 10**6
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -330,10 +342,17 @@ def test_charts_are_whole_svg(similarity: list[float], main: float) -> None:
         (["--train", "{train}", "--test", "{test}", "--thresholds", "95"], "cosine similarities"),
         (["--train", "{train}", "--test", "{test}", "--neighbours", "0"], "at least 1"),
         (["--train", "{train}", "--test", "{test}", "--memory", "0.1"], "at least 0.9"),
+        (["--train", "{train}", "--test", "{test}", "--memory", "nan"], "at least 0.9"),
+        (["--train", "{train}", "--test", "{test}", "--memory", "1e300"], "at least 0.9"),
+        (["--train", "{train}", "--test", "{test}", "--device", "cuda:99"], "device 'cuda:99': "),
+        (["--train", "{train}", "--test", "{test}", "--device", "meta"], "device 'meta': expected"),
+        (["--train", "{train}", "--test", "{test}", "--device", ""], "device '': "),
+        (["--train", "{train}", "--test", "{test}", "--encoder", "a:b"], "--encoder embeds images"),
+        (["--train", "{train}", "--test", "{test}", "--out", "{train}/a"], "lies in {train}"),
     ],
 )
 def test_command_refuses_with_one_sentence(tmp_path: Path, words: list[str], message: str) -> None:
     given = audit_case.sides(tmp_path)
-    done = audit_case.command(*(w.format(**given) for w in words), "--out", tmp_path / "out")
+    done = audit_case.command("--out", tmp_path / "out", *(w.format(**given) for w in words))
     assert done.returncode == 1
-    assert message in done.stderr and "Traceback" not in done.stderr
+    assert message.format(**given) in done.stderr and "Traceback" not in done.stderr

@@ -1,13 +1,17 @@
 """What duckdb may take, and what is said when the disk cannot hold the rest."""
 
 import errno
+import re
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from clipshift.core.database import database, limit
+from clipshift.core.database import database, limit, parquet
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.parquet import schema_of
 
 
 @pytest.mark.parametrize(("given", "most"), [("64000", "48000MB"), ("0", "8GB"), (None, "8GB")])
@@ -48,3 +52,22 @@ def test_a_full_disk_is_said_as_one() -> None:
 def test_too_little_memory_names_the_remedy() -> None:
     with pytest.raises(ClipshiftError, match=r"more than 20MB .*mem_mb"), database("20MB") as db:
         db.execute(f"SELECT list(h ORDER BY h) FROM {ROWS}")
+
+
+@pytest.mark.parametrize("name", ["x[1]*.parquet", "a?.parquet", "o'b.parquet", "~k=1.parquet"])
+def test_any_name_is_read_and_named(tmp_path: Path, name: str) -> None:
+    """What duckdb would take for a pattern, or for the end of a text."""
+    pq.write_table(pa.table({"key": ["a"]}), tmp_path / "plain")
+    (tmp_path / "plain").rename(tmp_path / name)
+    with database() as db:
+        assert db.execute(f"SELECT key FROM {parquet([tmp_path / name])}").fetchall() == [("a",)]
+    (tmp_path / name).write_bytes(b"PAR1" + b"x" * 99 + b"PAR1")
+    with pytest.raises(ClipshiftError, match=re.escape(f"{name}")), database() as db:
+        db.execute(f"SELECT key FROM {parquet([tmp_path / name])}")
+
+
+def test_a_name_that_is_no_text_is_said() -> None:
+    with pytest.raises(ClipshiftError, match=r"'/a\\udcff\.parquet' is no Unicode: rename"):
+        parquet([Path("/a\udcff.parquet")])
+    with pytest.raises(ClipshiftError, match=r"'/a\\udcff\.parquet' is no Unicode: rename"):
+        schema_of(Path("/a\udcff.parquet"))

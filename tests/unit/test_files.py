@@ -187,10 +187,12 @@ def test_defect_of_ours_keeps_its_traceback() -> None:
         ("'a\\udcff.json'.encode()", r"udcff.json' is no Unicode"),
         ("json.loads('[' * 10**6)", "nested too deeply"),
         ("bytearray(1 << 60)", "there is not enough memory"),
+        ("(d := tempfile.mkdtemp(), os.chdir(d), os.rmdir(d), Path().resolve())", "`cd` to an"),
     ],
 )
 def test_errors_of_files_and_of_the_machine_are_paragraphs(raised: str, message: str) -> None:
-    code = "import json; from pathlib import Path; from clipshift.core.errors import run\n"
+    code = "import json, os, tempfile; from pathlib import Path\n"
+    code += "from clipshift.core.errors import run\n"
     code += f"from clipshift.core.files import write_text\nrun(lambda: {raised})"
     for level, traceback in (("INFO", False), ("DEBUG", True)):
         done = subprocess.run(
@@ -233,6 +235,15 @@ def test_pipes_are_neither_read_nor_replaced(tmp_path: Path) -> None:
         with pytest.raises(ClipshiftError, match=r"a\.json is a pipe"):
             work()
     assert path.is_fifo() and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_neither_written_nor_read(tmp_path: Path, word: str) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"a": [float(word)]})
+    (tmp_path / "a.json").write_text(f'{{"a": [{word}]}}')
+    with pytest.raises(ClipshiftError, match=rf"a\.json is not JSON \({word} is no number"):
+        read_json(tmp_path / "a.json")
 
 
 def test_json_keeps_names_that_are_no_text(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,22 @@ def test_array_of_json_and_captions_txt(tmp_path: Path) -> None:
     _, records, rejected = read(tmp_path / "captions.txt")
     assert [(r.key, r.caption) for r in records] == [("1.jpg", "a")]
     assert rejected == {"1.jpg": "key occurs twice"}
+
+
+def test_wide_and_deep_tables_end_soon(tmp_path: Path) -> None:
+    """A header of 100,000 names is one look at each; rows nested deeply or unclear are none."""
+    files(tmp_path, "1.jpg")
+    names = ["image", *(f"c{i}" for i in range(100_000))]
+    (tmp_path / "x.csv").write_text(f"{','.join(names)}\n1.jpg{',' * 100_000}\n")
+    begin = time.process_time()
+    _, records, _ = read(tmp_path / "x.csv")
+    assert [r.key for r in records] == ["1.jpg"] and time.process_time() - begin < 10
+    deep = '{"image": "1.jpg", "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    lines = ['{"image": "1.jpg"}', deep, '{"image": "1.jpg", "image": "2.jpg"}']
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    _, records, rejected = read(tmp_path / "x.jsonl")
+    assert [r.key for r in records] == ["1.jpg"]
+    assert rejected == {f"x.jsonl#row {i}": "row is not JSON" for i in (2, 3)}
 
 
 def test_lists_of_urls_say_how_they_are_downloaded(tmp_path: Path) -> None:

@@ -174,9 +174,14 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     missing = folder(tmp_path / "m", {"0": ROWS}, KEYS)
     (missing / "metadata/metadata_0.parquet").rename(missing / "metadata/metadata_0000.parquet")
     cases.append((missing, r"metadata_0\.parquet is missing"))
+    empty = pa.table({"key": ["a", "b"], "emb": pa.array([[], []], pa.list_(pa.float32()))})
+    write_parquet(tmp_path / "z.parquet", empty)
+    cases.append((tmp_path / "z.parquet", "row 0 has no vector of 0"))
     for given, message in cases:
         with pytest.raises(ClipshiftError, match=message):
             as_folder(given, tmp_path / "out")
+    with pytest.raises(ClipshiftError, match="--vectors a has no effect"):
+        as_folder(folder(tmp_path / "named", {"0": ROWS}, KEYS), tmp_path / "out", names=Names("a"))
 
 
 def test_margins_take_arrays_and_refuse_double_and_missing_keys(tmp_path: Path) -> None:

@@ -114,6 +114,15 @@ def test_parts_divide_every_class(tmp_path: Path, edges: tuple[float, ...]) -> N
     assert len(seen) == len(set(seen)) == sum(SIZES.values())
 
 
+@pytest.mark.parametrize("share", [float("nan"), float("inf"), -1, 0, 0.5, 2])
+def test_a_share_that_leaves_nothing_is_refused(tmp_path: Path, share: float) -> None:
+    """A test set and the reference set take one each."""
+    photos = class_folders(tmp_path / "photos")
+    with pytest.raises(ClipshiftError, match=r"--hold-out .* above 0 and below 0\.5"):
+        study(Asked(photos, {}, held_out=share), "x")
+    assert study(Asked(photos, {"val": photos}, held_out=0.5), "x")
+
+
 def test_the_share_that_is_held_out_is_the_one_asked_for(tmp_path: Path) -> None:
     cfg = written(tmp_path, Asked(class_folders(tmp_path / "photos"), {}, held_out=0.4))
     assert cfg.sets["held_out"].part == (0.0, 0.4) and cfg.pools["own"].part == (0.8, 1.0)

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from clipshift.apps.inspect.look import look
-from clipshift.apps.inspect.report import page, text
+from clipshift.apps.inspect.report import page, text, write_page
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.formats.base import columns_of
 from clipshift.datasets.shards import write_tar
@@ -59,6 +59,18 @@ def test_thumbnails_in_the_terminal_and_on_a_page(photos: Path) -> None:
     found = look(photos)
     assert text(found, colours=True).count("\N{UPPER HALF BLOCK}") == 6 * 20 * 10
     assert page(found).count("data:image/jpeg") == 6
+
+
+def test_a_page_replaces_pages_only(photos: Path, tmp_path: Path) -> None:
+    found = look(photos)
+    data = tmp_path / "data.csv"
+    data.write_text("path,label")
+    with pytest.raises(ClipshiftError, match=r"data\.csv is there, and no page of ours"):
+        write_page(found, data)
+    assert data.read_text() == "path,label"
+    for _ in range(2):
+        write_page(found, tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == page(found)
 
 
 def test_fields_of_columns() -> None:

@@ -284,8 +284,10 @@ def test_agreement_and_consensus_by_command(tmp_path: Path) -> None:
     assert "ties (label ambiguous): p-04" in told
     expected = {(f"p-{i:02d}", "consensus"): 2 if i == 4 else i % 3 for i in range(6)}
     assert labels(one) == expected
-    same = subprocess.run(
-        [*words, "--consensus", str(out), "--out", str(out)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert same.returncode == 1 and "is the table itself" in same.stderr
+    for what in ("--consensus", "--agreement"):
+        same = subprocess.run(
+            [*words, what, str(out), "--out", str(out)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert same.returncode == 1 and "is the table itself" in same.stderr
+        assert len(labels(out)) > 6  # as before

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from clipshift.apps.cli import main
@@ -320,6 +321,18 @@ def test_a_grid_that_does_not_ascend_is_refused(case: dict[str, Any]) -> None:
         with pytest.raises(ClipshiftError, match="must ascend"):
             margins_folder.margins(**case, grid=grid)
     assert not case["out"].exists() and len(SHARDS) == 3
+
+
+def test_more_neighbours_than_points_are_the_points(case: dict[str, Any]) -> None:
+    """Ranks are numbers of 16 bits; what is beyond them is refused before the work."""
+    with pytest.raises(ClipshiftError, match=r"32768 nearest points .* at most 32767"):
+        margins_folder.margins(**case, k=32768)
+    assert not case["out"].exists()
+    margins_folder.margins(**case, k=32767)
+    table = next(case["out"].glob("**/*neighbours.parquet"))
+    ranks = pq.read_table(table)["rank"].to_pylist()
+    assert sorted(set(ranks)) == list(range(453))
+    margins_folder.verify(case["out"], 100, 0)
 
 
 def test_other_options_of_reading_are_refused_before_a_copy_is_made_anew(tmp_path: Path) -> None:

@@ -279,6 +279,12 @@ def test_certificates_are_plain_json(case: dict[str, Any]) -> None:
     assert json.loads(text)["tests"]["val"]["smallest_margin"] >= 0
 
 
+def test_an_output_inside_an_input_is_refused(case: dict[str, Any]) -> None:
+    for out in (case["pool"], case["pool"] / "margins", case["reference"] / "a/../b"):
+        with pytest.raises(ClipshiftError, match=r"lies in .*, an input"):
+            margins_folder.margins(**case | {"out": out})
+
+
 def test_no_part_of_a_folder_holds_a_file_open(tmp_path: Path) -> None:
     shards = [str(i) for i in range(100)]
     for shard in shards:

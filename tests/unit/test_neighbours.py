@@ -69,6 +69,17 @@ def test_a_split_says_who_counts(tmp_path: Path) -> None:
     assert found == dict(zip(keys, kept, strict=True))
 
 
+def test_keys_are_kept_as_they_are(tmp_path: Path) -> None:
+    """Also with zeros at their end, which text of numpy loses, and far longer than the others."""
+    pool = Embeddings(tied_vectors(0, 3), ["a", "a\0", "b" * 100_000])
+    tests = embeddings("t", tied_vectors(1, 2))
+    near, _ = run(pool, tests, 3, [np.arange(3)], np.ones(3, dtype=bool))
+    assert sorted(near["key"].to_pylist()) == sorted(pool.keys * 2)
+    table = {"key": ["a\0"], "kept": [True]}
+    write_parquet(tmp_path / "s.parquet", pa.table(table))
+    assert kept_rows(pool, tmp_path / "s.parquet").tolist() == [False, True, False]
+
+
 @pytest.mark.parametrize("kept", [[False] * 3, [True] * 3])
 def test_a_split_of_all_or_none(tmp_path: Path, kept: list[bool]) -> None:
     pool = embeddings("p", tied_vectors(0, 3))

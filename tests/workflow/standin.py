@@ -3,13 +3,15 @@
 
 They keep what they were asked in $STANDIN: `submitted.jsonl` (one line for each sbatch, with its
 words, its script and the time), `asked.jsonl` (status queries), `cancelled.jsonl`, `ID.state`. With
-$STANDIN/run the job's script runs (with sh, at once, in the background); with $STANDIN/wait it
-pends; with $STANDIN/refuse sbatch prints that and fails; else a job has ended well when it is
-submitted, and its outputs must be there already.
+$STANDIN/run the job's script runs (with sh, at once, in the background; `ID.pid` is its first
+process and its log) until it ends or is cancelled; with $STANDIN/wait it pends; with
+$STANDIN/refuse sbatch prints that and fails; else a job has ended well when it is submitted, and
+its outputs must be there already.
 """
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -48,10 +50,12 @@ def sbatch(here: Path, words: list[str]) -> None:
     elif (here / "run").exists():
         log = words[words.index("--output") + 1].replace("%j", str(job))
         state.write_text("RUNNING")
-        finish = 'sh -c "$1" >"$2" 2>&1 && s=COMPLETED || s=FAILED; echo -n $s >"$3"'
+        finish = (
+            'echo "$$ $2" >"$4"; sh -c "$1" >"$2" 2>&1 && s=COMPLETED || s=FAILED; echo -n $s >"$3"'
+        )
         env = os.environ | {"SLURM_JOB_ID": str(job)}
         subprocess.Popen(
-            ["bash", "-c", finish, "job", script, log, str(state)],
+            ["bash", "-c", finish, "job", script, log, str(state), str(here / f"{job}.pid")],
             env=env, start_new_session=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
@@ -60,11 +64,29 @@ def sbatch(here: Path, words: list[str]) -> None:
     print(job)
 
 
+def running(here: Path) -> dict[int, int]:
+    """Job -> its first process."""
+    states = {int(file.stem): file.read_text() for file in here.glob("*.state")}
+    files = {job: here / f"{job}.pid" for job, state in states.items() if state == "RUNNING"}
+    texts = {job: file.read_text() for job, file in files.items() if file.exists()}
+    return {job: int(text.split()[0]) for job, text in texts.items() if text}
+
+
+def scancel(here: Path, words: list[str]) -> None:
+    keep(here, "cancelled.jsonl", {"words": words})
+    for job, pid in running(here).items():
+        if str(job) in words:
+            (here / f"{job}.state").write_text("CANCELLED")
+            os.killpg(pid, signal.SIGKILL)
+
+
 def squeue(here: Path, words: list[str]) -> None:
     states = sorted(here.glob("*.state"), key=lambda f: int(f.stem))
     if "--me" in words:  # who works in which folder
-        log = (here / "leftover").read_text() if (here / "leftover").exists() else ""
-        print(log, end="")
+        if (here / "leftover").exists():
+            print((here / "leftover").read_text(), end="")
+        for job in running(here):
+            print(job, (here / f"{job}.pid").read_text().split(maxsplit=1)[1])
         return
     if (here / "wait").exists() and "-h" in words:  # why jobs wait
         print(
@@ -87,7 +109,7 @@ def main() -> None:
             words = words[1:]
         os.execvp(words[0], words)
     elif name == "scancel":
-        keep(here, "cancelled.jsonl", {"words": words})
+        scancel(here, words)
     elif name == "scontrol":
         print("MinJobAge               = 7200 sec")
     elif name == "sacctmgr":

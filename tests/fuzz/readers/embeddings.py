@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from tests.audit_case import folder as embedded
 from tests.audit_case import sides
 from tests.conftest import photo
-from tests.fuzz.reader import MustRefuse, Reader, cli
+from tests.fuzz.reader import MustRefuse, Reader, as_text, cli
 
 ROUNDING = 1e-6
 Rows = dict[str, np.ndarray]
@@ -31,7 +31,7 @@ def rows_of(path: Path) -> Rows:
         vectors = np.load(array)
         names = pq.read_table(table)["image_path"]
         names.validate(full=True)
-        keys = [k.decode() if isinstance(k, bytes) else k for k in names.to_pylist()]
+        keys = [as_text(k) for k in names.to_pylist()]
         if len(keys) != len(vectors) or not all(isinstance(k, str) for k in keys):
             raise MustRefuse("other numbers of rows, or a key that is no text")
         vectors = vectors.astype(np.float64)
@@ -188,7 +188,7 @@ class AuditImages(Reader):
         images = folder / "images"
         cli("audit", "--train", folder / "train", "--train-images", images, "--test",
             folder / "test", "--test-images", images, "--out", out / "a", "--device", "cpu",
-            "--memory", 1, "--encoder", "efficientnet_lite0")  # fmt: skip
+            "--memory", 1)  # fmt: skip
         table = pq.read_table(out / "a/nearest.parquet").to_pylist()
         assert (out / "a/index.html").stat().st_size
         return {r["test_key"]: r["similarity"] for r in table if r["rank"] == 1}

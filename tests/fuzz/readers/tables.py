@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.files import read_parquet
-from tests.fuzz.reader import MustRefuse, Reader, cli
+from tests.fuzz.reader import MustRefuse, Reader, as_text, cli
 
+csv.field_size_limit(1 << 30)  # of the oracle: no field is too long
 MISSING = {"", "nan", "NaN", "None", "null", "NA", "n/a", "NULL", "N/A", "<NA>", "NaT", "NAN"}
 
 
@@ -246,12 +247,12 @@ class Labels(Reader):
             table = pq.read_table(folder / f"{name}.parquet")
             table.validate(full=True)
             for row in table.to_pylist():
-                one = [row["key"], row["label"], row.get("annotator")]
+                one = [row["key"], row["label"], as_text(row.get("annotator"))]
                 if isinstance(one[1], bytes | str) and one[1] in ("0", "1", "2", b"0", b"1", b"2"):
                     one[1] = int(one[1])  # a number as text is that number
                 if one[0] is None or one[1] not in (0, 1, 2):
                     raise MustRefuse(f"a label that is none: {one}")
-                key = one[0].decode() if isinstance(one[0], bytes) else one[0]
+                key = as_text(one[0])
                 found.append([str(key), int(one[1]), one[2]])
         seen = {(f[0], f[2]) for f in found}
         if len(seen) < len(found) and len({(f[0], f[2], f[1]) for f in found}) > len(seen):

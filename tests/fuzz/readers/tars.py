@@ -12,10 +12,12 @@ import pyarrow.parquet as pq
 
 from clipshift.core.files import read_json, read_parquet, sha256_bytes, write_npy
 from tests.folder_case import write_pool, write_set
-from tests.fuzz.reader import MustRefuse, Reader
+from tests.fuzz.reader import MustRefuse, Reader, as_text
 from tests.fuzz.readers.images import pixels
 
 LABELS = [0, 1, 1, 0]
+# Last suffixes of members whose bytes are read.
+READ = {"txt", "text", "caption", "json", "cls", "jpg", "jpeg", "png", "webp", "gif", "bmp", "tif"}
 Samples = dict[str, dict[str, Any]]
 
 
@@ -115,7 +117,17 @@ class ReadTar(Reader):
 
     def truth(self, folder: Path) -> Any:
         samples = plain_samples(folder / "set/test/0.tar")
-        return {"samples": samples, "count": len(samples)}
+        # Bytes of a name that are no UTF-8 are escaped; other members than images and texts are
+        # counted, and not read.
+        read = {
+            escaped(key): {s: data for s, data in parts.items() if s.rpartition(".")[2] in READ}
+            for key, parts in samples.items()
+        }
+        return {"samples": read, "count": len(samples)}
+
+
+def escaped(key: str) -> str:
+    return key.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def told(suffix: str, data: bytes) -> str:
@@ -257,7 +269,7 @@ class FolderPool(Reader):
             if not (folder / f"pool/{i:05d}.tar").is_file():
                 raise MustRefuse("a tar is gone")
             for row in pq.read_table(folder / f"pool/{i:05d}.parquet").to_pylist():
-                r = {k: v.decode() if isinstance(v, bytes) else v for k, v in row.items()}
+                r = {k: as_text(v) for k, v in row.items()}
                 if not isinstance(r["key"], str) or not isinstance(r["url"], str):
                     raise MustRefuse("a key or URL that is no text")
                 if r["status"] == "success":

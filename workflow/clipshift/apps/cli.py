@@ -278,7 +278,9 @@ def inspect(
     path: Annotated[Path, Argument(help="A folder or a file, in any format that is read.")],
     format: FormatName = None,
     column: ColumnNames = None,
-    seconds: Annotated[float, Option(help="Read so long; the first part is read whole.")] = 5,
+    seconds: Annotated[float, Option(
+        min=0, help="Read so long; the first part is read whole."
+    )] = 5,
     page: Annotated[Path | None, Option(metavar="FILE", help="Write a page with images.")] = None,
 ) -> None:  # fmt: skip
     """What a path holds: format, samples, classes, captions, sizes, and what would read it."""

@@ -8,6 +8,7 @@ import csv
 import io
 import lzma
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -142,7 +143,7 @@ def open_csv(path: Path, is_value: Callable[[str], bool]) -> CsvFile:
     names = next(csv.reader([first], delimiter=separator))
     header = not any(map(is_value, names))
     columns = [_name(n) for n in names] if header else [str(i) for i in range(len(names))]
-    if twice := sorted({name for name in columns if name and columns.count(name) > 1}):
+    if twice := sorted(name for name, n in Counter(columns).items() if name and n > 1):
         raise ClipshiftError(f"{path}: two columns are called {twice[0]!r}; rename one")
     found = CsvFile(path, separator, True, columns, header)
     if separator != "\t":

@@ -15,7 +15,7 @@ import duckdb
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.parquet import batches
-from clipshift.core.readable import unreadable
+from clipshift.core.readable import require_unicode, unreadable
 
 Paths = Sequence[Path]
 
@@ -108,7 +108,8 @@ def reading(files: Paths) -> Iterator[None]:
 def _named(said: str) -> Path | None:
     """The file that an error of duckdb's names."""
     quoted = (Path(path) for path in re.findall(r"[\"']([^\"']+)[\"']", said))
-    return next((path for path in quoted if path.is_absolute() and path.is_file()), None)
+    found = next((path for path in quoted if path.is_absolute() and path.is_file()), None)
+    return found.readlink() if found and found.parent == _links() else found
 
 
 def _is_damaged(file: Path) -> bool:
@@ -197,6 +198,7 @@ def _plain(path: Path) -> Path:
     """A path to read from that duckdb takes for nothing else: neither a pattern, nor a URL, nor a
     home folder. Where its own is a pattern, a link of this process."""
     absolute = Path(path).absolute()
+    require_unicode(absolute)
     if not _PATTERN & set(str(absolute)):
         return absolute
     link = _links() / sha256(os.fsencode(absolute)).hexdigest()

@@ -5,16 +5,31 @@ from collections.abc import Callable
 
 import torch
 
+from clipshift.core.errors import ClipshiftError
+
 # The types that a precision's products have; those of float32 are torch's own.
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """`auto` is CUDA where there is one."""
+    """`auto` is CUDA where there is one.
+
+    Raises:
+        ClipshiftError: there is no such device here.
+    """
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("expected cpu, cuda, cuda:1 ...")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ClipshiftError(
+            f"device {name!r}: {str(error).splitlines()[0]}; `auto` takes what is there"
+        ) from error
+    return device
 
 
 def available_cores() -> int:

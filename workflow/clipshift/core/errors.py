@@ -7,6 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from clipshift.core.job_logs import ERROR
 
@@ -50,10 +51,18 @@ _REMEDIES = {
 }
 
 
+def _is_somewhere() -> bool:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _told(error: BaseException) -> str | None:
     """An error of the machine or of a file as a paragraph; None: a defect of ours."""
     if isinstance(error, OSError):
-        file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+        file = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return (
                 f"{file or 'the output'} could not be written: {error.strerror}. "
@@ -61,6 +70,8 @@ def _told(error: BaseException) -> str | None:
                 "(results/work and results/sources are the largest) or set TMPDIR to another "
                 "folder for temporary files, and run again."
             )
+        if isinstance(error, FileNotFoundError) and not file and not _is_somewhere():
+            return "the folder that this was started in is gone: `cd` to another one"
         remedy = _REMEDIES.get(error.errno or 0)
         return f"{file}: {error.strerror}; {remedy}" if file and remedy else None
     if isinstance(error, UnicodeEncodeError):  # nearly always the name of a file

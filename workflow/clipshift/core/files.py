@@ -106,8 +106,13 @@ def write_text(path: Path, text: str) -> None:
 
 
 def json_text(value: Any) -> str:
-    """Indented, with sorted keys: the same value gives the same bytes."""
-    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    """Indented, with sorted keys: the same value gives the same bytes.
+
+    Raises:
+        ValueError: it holds a number that JSON has not: NaN, or one that is infinite.
+    """
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return f"{text}\n"
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -124,9 +129,13 @@ def read_json(path: Path) -> Any:
     if path.exists() and (what := special(path)):
         raise ClipshiftError(f"{path} {what}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ClipshiftError(f"{path} is not JSON ({error}); delete it and run again") from error
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number")
 
 
 def parse_json(text: str) -> Any:

@@ -87,6 +87,15 @@ def _explained(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def refuse_inside(out: Path, inputs: Iterable[Path]) -> None:
+    """Raise `ClipshiftError` where an output folder is an input, or lies in one: the next run would
+    read what this one writes."""
+    here = Path(os.path.realpath(out))
+    for given in inputs:
+        if here.is_relative_to(os.path.realpath(str(given).partition("::")[0])):
+            raise ClipshiftError(f"--out {out} lies in {given}, an input; name another --out")
+
+
 def write_record(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     """Write a JSON object with its digest; returns it as written."""
     # As it is read: tuples are lists, keys are text.

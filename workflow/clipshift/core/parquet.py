@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.readable import reading
+from clipshift.core.readable import reading, require_unicode
 
 
 @contextmanager
@@ -19,6 +19,7 @@ def parquet_file(path: Path) -> Iterator[pq.ParquetFile]:
     Raises:
         ClipshiftError: it is none, or it is damaged, now or when it is read.
     """
+    require_unicode(path)
     with reading(path, "parquet"), pq.ParquetFile(path) as file:
         yield file
 

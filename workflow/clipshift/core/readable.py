@@ -16,6 +16,14 @@ def unreadable(path: Path, kind: str, error: BaseException) -> ClipshiftError:
     return ClipshiftError(f"{path} is not a readable {kind} file: {said}; get it again")
 
 
+def require_unicode(path: Path) -> None:
+    """Raise `ClipshiftError` for a path that the libraries of tables cannot be told."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ClipshiftError(f"{str(path)!r} is no Unicode: rename the file, or folder") from None
+
+
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
     """Whatever a library raises in the block is the fault of the file that it reads there.

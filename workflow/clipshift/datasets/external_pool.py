@@ -103,7 +103,7 @@ def write_group(name: str, tars: Sequence[Path], out: Path, stored: bool = False
     shard = {"name": out.stem, "samples": step_counts.went_out, "tars": sizes, "missing": missing}
     write_json(out.with_suffix(".json"), {"account": step_counts.as_json(), "shard": shard})
     try:
-        refuse_repeats([out])
+        refuse_repeats([out], there[0].parent)
     except ClipshiftError:
         out.unlink()
         out.with_suffix(".json").unlink()

@@ -28,15 +28,18 @@ def first_fault(
     return key, [(tables[place >> 40], place & _ROW) for place in places]
 
 
-def refuse_repeats(tables: Sequence[Path]) -> None:
+def refuse_repeats(tables: Sequence[Path], folder: Path | None = None) -> None:
     """Refuse sample tables of a pool that share a key.
+
+    Args:
+        folder: of the tars, where it is known.
 
     Raises:
         ClipshiftError: a key is null or occurs twice; its tars are named.
     """
     if fault := first_fault(tables):
         key, places = fault
-        tars = list(dict.fromkeys(tar_of(table, row) for table, row in places))
+        tars = list(dict.fromkeys(tar_of(table, row, folder) for table, row in places))
         what = "a key is null" if key is None else f"the key {key!r} occurs twice"
         raise ClipshiftError(
             f"{' and '.join(tars)}: {what}; a sample is found by its key. Were two downloads put "
@@ -45,12 +48,12 @@ def refuse_repeats(tables: Sequence[Path]) -> None:
         )
 
 
-def tar_of(table: Path, row: int) -> str:
+def tar_of(table: Path, row: int, folder: Path | None = None) -> str:
     """The tar of a row: one of several behind the table of a folder, else the table's own."""
     beside = table.with_suffix(".json")
     tars = read_json(beside)["shard"].get("tars", {}) if beside.exists() else {}
     for name, rows in tars.items():
         if row < rows:
-            return f"{name}.tar"
+            return str(folder / f"{name}.tar") if folder else f"{name}.tar of {table}"
         row -= rows
     return str(table.with_suffix(".tar"))

@@ -66,8 +66,9 @@ def _walk(folder: str, prefix: str, above: tuple[str, ...], other: Counter[str])
         else:
             other["broken link" if entry.is_symlink() else "no regular file"] += 1
     for entry in folders:
-        real = os.path.realpath(entry.path)
-        if entry.is_symlink() and any(_contains(real, place) for place in above):
+        link = entry.is_symlink()
+        real = os.path.realpath(entry.path) if link else f"{above[-1]}/{entry.name}"
+        if link and any(_contains(real, place) for place in above):
             other["link to a folder above it"] += 1
         else:
             yield from _walk(entry.path, f"{prefix}{entry.name}/", (*above, real), other)

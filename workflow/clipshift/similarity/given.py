@@ -179,6 +179,7 @@ def _parts(path: Path, ids: Path | None, names: Names, said: list[str]) -> Itera
             image, table = shard_paths(path, shard)
             if not table.exists():
                 raise no_metadata(table)
+            _no_name(image, names)
             part = _of_array(image, load_npy(image), ids_of(table, None, names, said))
             yield replace(part, shard=shard)
         return
@@ -213,7 +214,15 @@ def _part(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
     if kind in (".h5", ".hdf5"):
         return _of_h5(file, ids, names, said)
     vectors = load_npy(file)
+    _no_name(file, names)
     return _of_array(file, vectors, ids_of(beside(file, ids), len(vectors), names, said))
+
+
+def _no_name(file: Path, names: Names) -> None:
+    if names.vectors:
+        raise ClipshiftError(
+            f"{file} holds one array, without a name; --vectors {names.vectors} has no effect"
+        )
 
 
 def _of_npz(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
@@ -238,7 +247,7 @@ def _of_parquet(file: Path, ids: Path | None, names: Names, said: list[str]) -> 
             cells = batch[column]
             sizes = pa.compute.list_value_length(cells).to_numpy(zero_copy_only=False)
             odd = np.flatnonzero(sizes != dimension)
-            if odd.size or pa.compute.list_flatten(cells).null_count:
+            if not dimension or odd.size or pa.compute.list_flatten(cells).null_count:
                 raise ClipshiftError(
                     f"{file}: row {row + int(odd[0]) if odd.size else row} has no vector of "
                     f"{dimension} numbers in {column}, as the others have"

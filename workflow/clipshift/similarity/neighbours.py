@@ -21,6 +21,8 @@ from clipshift.core.step import step
 from clipshift.similarity.blocks import nearest
 from clipshift.similarity.embeddings import Embeddings, in_key_order, read_all, read_shard
 
+MOST = np.iinfo(np.int16).max  # ranks, as they are stored
+
 
 class Neighbours:
     """The k nearest points of each test image so far; of equals the lowest keys.
@@ -32,11 +34,18 @@ class Neighbours:
     """
 
     def __init__(self, tests: int, k: int, grid: Sequence[float]) -> None:
-        """Nothing seen yet. Raises `ClipshiftError` where the grid does not ascend."""
+        """Nothing seen yet.
+
+        Raises:
+            ClipshiftError: the grid does not ascend, or there are more ranks than are stored.
+        """
+        if k > MOST:
+            raise ClipshiftError(f"{k} nearest points of each test image; at most {MOST} are kept")
         if not all(low < high for low, high in pairwise([-np.inf, *grid, np.inf])):
             raise ClipshiftError(f"the grid of similarities must ascend: {list(grid)}")
         self.similarity = np.full((tests, k), -np.inf)
-        self.keys = np.full((tests, k), "", dtype="U1")
+        # As objects: text of numpy is as long as the longest key, and loses zeros at its end.
+        self.keys = np.full((tests, k), "", dtype=object)
         self.count = np.zeros((tests, len(grid)), dtype=np.int64)
         self.grid = grid
 
@@ -46,7 +55,7 @@ class Neighbours:
         """Compare some points (in any order of files, no key twice) with all test images."""
         k = self.similarity.shape[1]
         new, row, count = nearest(points.vectors, tests.vectors, k, self.grid, keep, device)
-        names = np.array([*points.keys, ""])  # row -1 is nobody
+        names = np.array([*points.keys, ""], dtype=object)  # row -1 is nobody
         similarity = np.concatenate([self.similarity, new], axis=1)
         keys = np.concatenate([self.keys, names[row]], axis=1)
         # By falling similarity, equal ones by key: a stable order however points come in.
@@ -82,7 +91,8 @@ def kept_rows(points: Embeddings, split: Path) -> np.ndarray:
             f"SELECT key FROM {parquet([split])} WHERE kept AND key BETWEEN $1 AND $2",
             [low, high],
         ).fetchnumpy()["key"]
-    return np.isin(np.array(points.keys), np.asarray(kept, dtype=str))
+    wanted = set(kept)
+    return np.fromiter((key in wanted for key in points.keys), bool, len(points.keys))
 
 
 @step(version=1)

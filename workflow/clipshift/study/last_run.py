@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from clipshift import __version__
 from clipshift.core.step import ROOT
 
@@ -116,8 +118,8 @@ def end(ok: bool) -> None:
 def read(folder: Path) -> Run | None:
     """The last run in a working directory; None where there is none, or its record is damaged."""
     try:
-        return Run(**json.loads((folder / RECORD).read_text()))
-    except (OSError, ValueError, TypeError):
+        return TypeAdapter(Run).validate_json((folder / RECORD).read_bytes(), strict=True)
+    except (OSError, ValueError):
         return None
 
 

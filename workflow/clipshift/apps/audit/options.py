@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property, partial
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from typer import Option
 
 from clipshift.apps.verbs import pair
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.output_folder import refuse_inside
 
 # From "same motif" to "same image" for EfficientNet-Lite0 and CLIP; no universal values.
 THRESHOLDS = (0.85, 0.9, 0.95, 0.98)
@@ -117,6 +119,8 @@ class Options:
             ClipshiftError: an option is missing, contradicts another or is out of range.
         """
         _check_sides(self.sides, self.encoder)
+        given = [path for where in self.sides.values() for path in (where.embeddings, where.images)]
+        refuse_inside(self.out, filter(None, given))
         object.__setattr__(self, "thresholds", sorted(set(self.thresholds)))
         shown = tuple(self.thresholds)
         if not all(-1 <= t <= 1 for t in shown):
@@ -133,7 +137,8 @@ class Options:
         _ = self.columns, self.colour  # check --column and --background
         if self.predictions and not self.predictions.is_file():
             raise ClipshiftError(f"{self.predictions} (of --predictions) is no file")
-        if self.memory_bytes < BASE_BYTES + (64 << 20):
+        least = BASE_BYTES + (64 << 20)
+        if not least <= self.memory * (1 << 30) < inf:  # NaN is in no range
             raise ClipshiftError("--memory must be at least 0.9 (GiB): Python and torch need that")
         _ = self.embedder  # checks --encoder
 
@@ -190,6 +195,8 @@ def _check_sides(sides: dict[str, Where], encoder: str | None) -> None:
             raise ClipshiftError(f"{where.embeddings} (of --{side}) is no folder and no file")
         if where.images and not where.images.exists():
             raise ClipshiftError(f"{where.images} (of --{side}-images) is no folder and no file")
+    if encoder and all(where.embeddings for where in sides.values()):
+        raise ClipshiftError("--encoder embeds images; here every side is given as embeddings")
     if len({where.embeddings is None for where in sides.values()}) > 1 and not encoder:
         raise ClipshiftError(
             "some sides are embeddings and some are images: name the encoder that made the "

@@ -319,7 +319,7 @@ def _of_csv(path: Path, content: str, kind: str) -> Columns:
     reader = csv.DictReader(io.StringIO(content, newline=""), strict=True, delimiter=mark)
     rows = list(reader)
     names = [str(name).strip() for name in reader.fieldnames or []]
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
         raise ClipshiftError(f"{path}: two columns are called {twice[0]!r}; rename one")
     for line, row in enumerate(rows, 2):
         if None in row or None in row.values():

@@ -83,14 +83,14 @@ def _audit(options: Options, command: list[str]) -> None:
     hashes.save()
     check = unchanged.check
     check()
-    tests = sides["test"].matrix()
-    block_bytes = _block_bytes(options, tests)
+    tests, k = sides["test"].matrix(), min(options.neighbours, sides["train"].rows)
+    block_bytes = _block_bytes(options, tests, k)
     twins = sides["test"].twins()
     reference = _reference(options, sides, contents, tests, block_bytes, twins, check)
-    sweep_name = {n: c["identity"] for n, c in contents.items()} | {"k": options.neighbours}
+    sweep_name = {n: c["identity"] for n, c in contents.items()} | {"k": k}
     work = _only(options.out / "work", "sweep", identity([sweep_name, VERSION]))
     found = sweep(
-        sides["train"], tests, options.neighbours, tables.GRID,
+        sides["train"], tests, k, tables.GRID,
         None if reference is None else reference[0], work, options.device, block_bytes, twins,
         check,
     )  # fmt: skip
@@ -166,14 +166,14 @@ def _same_dimension(sides: dict[str, Side]) -> None:
         )
 
 
-def _block_bytes(options: Options, tests: np.ndarray) -> int:
+def _block_bytes(options: Options, tests: np.ndarray, k: int) -> int:
     """Memory of one block of similarities; the test set itself must fit.
 
     Raises:
         ClipshiftError: the budget is too small for the test set.
     """
     m, d = tests.shape
-    per_item = 10 * d + 32 * options.neighbours + 24 * len(tables.GRID)
+    per_item = 10 * d + 32 * k + 24 * len(tables.GRID)
     left = options.memory_bytes - BASE_BYTES - m * per_item
     block: int = min(MAX_BLOCK_BYTES, left // 4)
     if block < MIN_BLOCK_BYTES:

@@ -68,6 +68,12 @@ def study(asked: Asked, name: str) -> str:
     Raises:
         ClipshiftError: a path cannot be read, or nothing gives labels or captions.
     """
+    parts = (not asked.tests) + (not asked.reference)
+    if parts and not 0 < asked.held_out < 1 / parts:
+        raise ClipshiftError(
+            f"--hold-out {asked.held_out:g}: {parts} of such a share are taken from the training "
+            f"data; it is above 0 and below {1 / parts:g}"
+        )
     exclude = _inside(asked)
     pool = look(asked.pool, asked.format, asked.columns, WHOLE, exclude)
     tests = {test: look(path, seconds=WHOLE) for test, path in asked.tests.items()}

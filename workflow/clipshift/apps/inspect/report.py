@@ -12,11 +12,13 @@ from PIL import Image
 
 from clipshift.apps.inspect import blocks
 from clipshift.apps.inspect.look import Found
+from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.names import as_name
 
 SHOWN = 8  # classes, images
 SIDE = 20  # characters of a thumbnail; a character is two pixels high
 PAGE_SIDE = 160  # pixels of a thumbnail of the page
+START = '<!doctype html><html lang="en">'  # of a page
 
 
 def text(found: Found, colours: bool = False) -> str:
@@ -144,7 +146,7 @@ def page(found: Found) -> str:
     title = html.escape(str(found.dataset.path))
     shown = html.escape("\n".join(commands(found)))
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>'
+        f'{START}<meta charset="utf-8"><title>{title}</title><style>'
         "body{font:15px system-ui;margin:2em;max-width:70em}th{text-align:left;padding-right:2em;"
         "vertical-align:top}figure{display:inline-block;margin:.5em;width:160px;font-size:11px;"
         "overflow-wrap:anywhere;vertical-align:top}pre{background:#8882;padding:1em}</style>"
@@ -162,7 +164,14 @@ def _data_uri(image: Image.Image) -> str:
 
 
 def write_page(found: Found, out: Path) -> None:
-    """Write the page."""
+    """Write the page.
+
+    Raises:
+        ClipshiftError: there is something else, e.g. the data themselves.
+    """
     from clipshift.core.files import write_text
 
-    write_text(out, page(found))
+    text = page(found)
+    if out.is_file() and not out.read_bytes().startswith(START.encode()):
+        raise ClipshiftError(f"{out} is there, and no page of ours; give another --page")
+    write_text(out, text)

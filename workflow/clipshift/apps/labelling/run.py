@@ -70,6 +70,7 @@ def open_pool(options: Options, images: Path) -> Catalogue:
 
 def agreement(paths: Sequence[Path], out: Path | None) -> None:
     """Print the agreement in some tables; with `out`, write it as JSON, too."""
+    _refuse_table(out, paths)
     found = kappas.agreement(read_all(paths))
     if out:
         write_json(out, found)
@@ -80,9 +81,8 @@ def write_consensus(paths: Sequence[Path], out: Path | None, ties: str) -> None:
     """Write one label per image."""
     if out is None or out.suffix != ".parquet":
         raise ClipshiftError("--consensus needs --out FILE.parquet, where its labels are written")
+    _refuse_table(out, paths)
     labels = read_all(paths)
-    if out.exists() and any(out.samefile(path) for path in paths):
-        raise ClipshiftError(f"--out {out} is the table itself; give another file")
     made = consensus(labels, ties)
     write_parquet(out, made.table)
     print(f"{out}: {len(made.table)} labels")
@@ -91,6 +91,11 @@ def write_consensus(paths: Sequence[Path], out: Path | None, ties: str) -> None:
     if made.ties:
         named = ", ".join(made.ties[:5]) + (" ..." if len(made.ties) > 5 else "")
         print(f"  ties ({'label ambiguous' if ties == 'ambiguous' else 'left out'}): {named}")
+
+
+def _refuse_table(out: Path | None, paths: Sequence[Path]) -> None:
+    if out and out.exists() and any(path.exists() and out.samefile(path) for path in paths):
+        raise ClipshiftError(f"--out {out} is the table itself; give another file")
 
 
 def _stop(number: int, frame: Any) -> None:

@@ -31,7 +31,13 @@ from clipshift.apps.margins.verify import verify
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.file_identity import Unchanged, differing, identities
 from clipshift.core.files import read_parquet, write_parquet
-from clipshift.core.output_folder import locked, read_manifest, remove_left, write_record
+from clipshift.core.output_folder import (
+    locked,
+    read_manifest,
+    refuse_inside,
+    remove_left,
+    write_record,
+)
 from clipshift.similarity.embeddings import (
     Embeddings,
     list_shards,
@@ -70,9 +76,10 @@ def margins(
     """
     at = Folder(out)
     given = {"pool": pool, "reference": reference, **{f"test {n}": g for n, g in tests.items()}}
+    refuse_inside(out, [one for one in given.values() if isinstance(one, Path)])
     near: dict[str, Any] | None = {"k": max(k, 1), "grid": list(grid or [])} if k or grid else None
     if near:
-        Neighbours(0, k, near["grid"])  # refuses a grid that does not ascend before hours of work
+        Neighbours(0, k, near["grid"])  # refuses what it cannot keep before hours of work
     with locked(out):
         _refuse_foreign(at, tests)
         before = read_manifest(out, KIND)
@@ -177,7 +184,8 @@ class _Run:
                 self.at.say_damaged(path)
         if near is None:
             return {"neighbours": None, "files": {}}
-        found = {n: Neighbours(len(t.keys), near["k"], near["grid"]) for n, t in embedded.items()}
+        k = min(near["k"], sum(len(open_rows(self.pool, shard)[0]) for shard in self.shards))
+        found = {n: Neighbours(len(t.keys), k, near["grid"]) for n, t in embedded.items()}
         for shard in tqdm(self.shards, desc="neighbours", mininterval=2, file=sys.stderr):
             vectors, keys = open_rows(self.pool, shard)
             points = Embeddings(vectors, keys.to_pylist())

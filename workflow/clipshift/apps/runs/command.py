@@ -12,6 +12,7 @@ import psutil
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.step import ROOT
+from clipshift.core.yaml_file import read_yaml
 from clipshift.study.invoke import ask, environment
 from clipshift.study.last_run import Run, read
 
@@ -50,8 +51,11 @@ def options(
         for file in configfiles:
             if not file.is_file():
                 raise ClipshiftError(f"{file}: no such file; --configfile names a configuration")
+            read_yaml(file)  # in our words: Snakemake's are a traceback
         words += ["--configfile", *(str(file.absolute()) for file in configfiles)]
     if directory:
+        if directory.exists() and not directory.is_dir():
+            raise ClipshiftError(f"--directory {directory} is a file; name a folder")
         words += ["--directory", str(directory.absolute())]
     texts = "".join(file.read_text() for file in folder.glob("*.yaml"))
     if cores or not re.search(r"^executor:", texts, re.MULTILINE):

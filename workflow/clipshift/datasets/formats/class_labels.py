@@ -1,6 +1,5 @@
 """Names of classes as Hugging Face keeps them: in a table's schema, in JSON, or in the README."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pyarrow as pa
 import yaml
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import parse_json
 
 
 def class_labels(folder: Path, file: Path, schema: pa.Schema) -> dict[str, list[str]]:
@@ -38,7 +38,7 @@ def _of_schema(schema: pa.Schema) -> dict[str, list[str]]:
     if not text:
         return {}
     try:
-        info = json.loads(text).get("info")
+        info = parse_json(text).get("info")
     except (ValueError, AttributeError):
         return {}
     return _merged([info["features"]], "the schema of a table") if _has_features(info) else {}
@@ -48,7 +48,7 @@ def _of_file(file: Path) -> dict[str, list[str]]:
     text = file.read_text(encoding="utf-8", errors="replace")
     try:
         if file.suffix == ".json":
-            value = json.loads(text)
+            value = parse_json(text)
         else:
             head = text.removeprefix("\ufeff").replace("\r\n", "\n").split("---\n", 2)
             value = yaml.safe_load(head[1]) if len(head) == 3 and not head[0].strip() else None

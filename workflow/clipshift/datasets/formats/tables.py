@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import io
-import json
 import lzma
 import re
 import zlib
@@ -18,6 +17,7 @@ import pyarrow as pa
 from clipshift.core import parquet
 from clipshift.core.csv_file import open_csv
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import parse_json
 from clipshift.core.sniff import explain, regular_file
 from clipshift.datasets.formats.base import KEY_OF_UNIT, Columns
 from clipshift.datasets.images import SUFFIXES
@@ -171,7 +171,7 @@ def _json_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, Row]]:
     first = stream.readline()
     if first.lstrip()[:1] == "[":  # one array, in memory whole
         try:
-            values = json.loads(first + stream.read())
+            values = parse_json(first + stream.read())
         except ValueError as error:
             raise ClipshiftError(f"{path} is neither JSON nor lines of JSON: {error}") from error
         for number, value in enumerate(values, 1):
@@ -182,7 +182,7 @@ def _json_rows(path: Path, stream: TextIO) -> Iterator[tuple[int, Row]]:
             continue
         number += 1
         try:
-            value = json.loads(line)
+            value = parse_json(line)
         except ValueError:
             yield number, "row is not JSON"
             continue
