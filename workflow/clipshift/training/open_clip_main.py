@@ -101,7 +101,7 @@ def weigh_scales(model: torch.nn.Module, parts: int) -> list[Any]:
     named = dict(model.named_parameters())
     scales = [p for n, p in named.items() if n.endswith(("logit_scale", "logit_bias"))]
     free = [p for p in scales if p.requires_grad] if parts > 1 else []
-    return [p.register_hook(lambda gradient: gradient / parts) for p in free]
+    return [p.register_hook(lambda g: g / parts) for p in free]  # type: ignore[no-untyped-call]
 
 
 def read_exactly() -> None:
