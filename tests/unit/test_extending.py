@@ -89,6 +89,32 @@ found = spec.model(spec.fit(train, train, None), 3, None)(x)
 right = GaussianNB(var_smoothing=1e-3).fit(x, y).predict_joint_log_proba(x)
 assert np.allclose(found - found[:, :1], right - right[:, :1])
 
+import torch
+from clipshift.evaluation.protocols import load as load_model
+from clipshift.study.config import causes
+from clipshift.training.loop import Gradients
+from clipshift.training.towers import build
+
+spec = cfg.causes.models["several"]
+tower = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
+text = {"context_length": 8, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+nano = {"embed_dim": 8, "vision_cfg": tower, "text_cfg": text}
+settings = causes.training(cfg, "several").model_copy(update={"model": nano})
+model = build(settings, spec, 3, 0, folder)
+views = torch.rand(4, 3, 32, 32)
+targets = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.5, 0, 0.5], [0, 0, 0]])
+logits = model(views).detach().double().numpy()
+there, p = targets.numpy() > 0, 1 / (1 + np.exp(-logits))
+right = -np.where(there, 3 * np.log(p), np.log(1 - p)).mean()
+cpu, scaler = torch.device("cpu"), torch.amp.GradScaler("cpu", enabled=False)
+for parts in (1, 2):
+    loss = Gradients(model, spec, "fp32", parts, cpu, scaler)(views, targets)
+    assert np.isclose(loss, right), (parts, loss, right)
+assert spec.refused(settings.model_copy(update={"arguments": ["--eps=1"]}))
+torch.save(model.state_dict(), folder / "several.pt")
+record = {"training": settings.model_dump(), "controlled": spec.model_dump(), "classes": [*"abc"]}
+assert load_model(record, folder / "several.pt", folder).layer is not None
+
 from clipshift.datasets.formats import FORMATS, open_dataset, recognise
 from clipshift.datasets.images import decode
 
@@ -104,9 +130,9 @@ assert [record.label for record in records] == list("01234")
 assert all((np.asarray(decode(r.place.read())) == p).all() for r, p in zip(records, pixels))
 assert cfg.sets["own_photos"].classes == 6 and "own_photos" in at.cfg.test_sets
 
-names = {file.name for name in ("splits.split.split", "similarity.embed.shard")
-         for file in closure(name)}
-assert names >= {"band.py", "grid.py"}
+steps = ("splits.split.split", "similarity.embed.shard", "training.vision.train")
+names = {file.name for name in steps for file in closure(name)}
+assert names >= {"band.py", "grid.py", "binary.py"}
 """
 
 
@@ -121,7 +147,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert place.parent.is_dir() and not place.exists()
         place.write_text(example["code"])
         keys |= yaml.safe_load(example["keys"])
-    assert set(keys) == {"splits", "encoders", "figures", "domains", "pools"}
+    assert set(keys) == {"splits", "encoders", "figures", "domains", "causes", "pools"}
     keys["sets"] = yaml.safe_load(SET.search(PAGE)["keys"])["sets"]
     # The block `domains` has required keys that the page does not repeat.
     (folder / "domains.yaml").write_text(yaml.safe_dump(keys.pop("domains")))
@@ -140,8 +166,8 @@ def run(folder: Path, *words: str) -> str:
 
 
 def test_every_python_block_of_the_page_is_an_example() -> None:
-    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == 5
-    assert PAGE.count("```yaml") == 6
+    assert len(EXAMPLE.findall(PAGE)) == PAGE.count("```python") == 6
+    assert PAGE.count("```yaml") == 7
 
 
 def test_examples_work_as_they_stand(copy: Path) -> None:
@@ -162,6 +188,7 @@ def test_keys_of_the_examples_are_documented(copy: Path) -> None:
     page = run(copy, "-m", "clipshift.apps.cli", "config-docs")
     assert "## Band\n\nKeep the points" in page and "## GridEncoder\n\nMean colours" in page
     assert "## SplitSizes\n\nHow many samples" in page
+    assert "## Binary\n\nA vision tower" in page
 
 
 def test_examples_are_typed_and_clean(copy: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from clipshift.core.brace_ranges import compact
 from clipshift.study.config.load import load
+from clipshift.study.layout.evaluation import Evaluations, parse
 from clipshift.study.layout.reading import Reading
 from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, changed_config, environment, planned, snakemake
@@ -93,6 +94,11 @@ def test_the_trainings_of_the_study() -> None:
     sizes = {name: (cfg.sets[name].samples, cfg.sets[name].classes) for name in cfg.test_sets}
     assert sum(n for n, _ in sizes.values()) == 166_963
     assert sizes["objectnet"] == (18_574, 113)
+    # Study B is evaluated after every epoch, each split by the model of its own.
+    by_epoch = Evaluations(Layout(cfg)).by_epoch()
+    assert len(by_epoch) == 26 * 32
+    assert {parse(name).split for name in by_epoch} == {*by_domain}
+    assert len(Evaluations(Layout(cfg)).sets(by_epoch[0])) == 12
 
 
 def test_preview(tmp_path: Path) -> None:
@@ -114,7 +120,7 @@ def test_one_more_test_set_on_a_finished_study(tmp_path: Path) -> None:
         for name in names.split(", "):
             path = tmp_path / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if "clip_benchmark/" in name:
+            if "clip_benchmark/" in name or path.name == "epochs":
                 path.mkdir()
             else:
                 path.touch()

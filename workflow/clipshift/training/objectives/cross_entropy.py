@@ -7,7 +7,7 @@ from pydantic import Field
 
 from clipshift.study.config.objective_base import RunOf, Vision, objective
 from clipshift.study.config.trainings import Training
-from clipshift.training.objectives import SELECTS
+from clipshift.training.objectives import SELECTS, training_view
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,14 +38,7 @@ class CrossEntropy(Vision):
         return nn.Linear(width, classes)
 
     def view(self, training: Training, visual: Any) -> Callable[[Any], Any]:
-        """open_clip's training view."""
-        import open_clip
-
-        view: Callable[[Any], Any] = open_clip.image_transform(
-            visual.image_size, is_train=True, mean=visual.image_mean, std=visual.image_std,
-            aug_cfg=dict(training.augmentation),
-        )  # fmt: skip
-        return view
+        return training_view(training, visual)
 
     def loss(self, output: "Tensor", targets: "Tensor") -> "Tensor":
         from torch.nn import functional
