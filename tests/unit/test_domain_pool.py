@@ -98,6 +98,8 @@ def test_only_what_the_split_keeps_is_labelled_scored_and_counted(
         case.tables["pool"], LABELS, out, out.with_suffix(".json"), split=split
     )
     assert read_parquet(out)["key"].to_pylist() == sorted(keys_of(judged))
+    counts = StepCounts.from_json(read_json(out.with_suffix(".json"))["account"])
+    assert (counts.came_in, counts.went_out, counts.rejected["no label"]) == (330, 165, 165)
     # They are what thresholds are measured on: labelled duplicates have no score, and need none.
     assert thresholds.read_sides(out, [tmp_path / f"{s}.parquet" for s in case.shards["pool"]])
 

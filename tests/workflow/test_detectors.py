@@ -75,6 +75,7 @@ def made(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
         "domains.classifiers": detectors,
         "domains.natural": "natural_ft",
         "domains.rendition": "renditions",
+        "domains.precision": 0.7,
         "domains.pool_of": "test_full",
         "domains.benchmarks": {"test_sketch": str(folder / "labels.parquet")},
         "domains.clean": {"test_sketch_clean": {"set": "test_sketch", "domain": "rendition"}},

@@ -127,7 +127,7 @@ def read_labels(
     people's labels were joined to them.
 
     Args:
-        split: of whose points alone there are to be labels.
+        split: of whose points alone there are to be labels; the others have none.
 
     Raises:
         ClipshiftError: people's labels are missing, or of other samples (see `identity.check`).
@@ -137,6 +137,7 @@ def read_labels(
     samples = pa.concat_tables(
         read_parquet(table, [*COLUMNS, "sha256", "caption", "locator"]) for table in tables
     )
+    number = len(samples)
     if split is not None:
         kept = read_parquet(split, ["key", "kept"])
         kept = kept.filter(kept["kept"])
@@ -153,7 +154,7 @@ def read_labels(
             raise ClipshiftError(f"{file} lacks the columns {missing}; it has {table.column_names}")
         people = by_people(table, file)
         joined, people = _joined(samples, table, people, file, agree)
-    return label(samples.select(COLUMNS).to_pylist(), spec, people), len(samples), joined
+    return label(samples.select(COLUMNS).to_pylist(), spec, people), number, joined
 
 
 def _joined(

@@ -64,7 +64,8 @@ def score_vectors(
             rows = [row for row, key in enumerate(keys) if key in kept]
             step_counts.rejected[NOT_KEPT] += len(keys) - len(rows)
             keys, vectors = [keys[row] for row in rows], vectors[rows]
-        yield table(keys, fitted.scores(vectors))
+        if keys:
+            yield table(keys, fitted.scores(vectors))
 
 
 def score_images(
