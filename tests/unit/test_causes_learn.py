@@ -14,9 +14,11 @@ import torch
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
 from clipshift.core.step import Job
+from clipshift.datasets.captions.matcher import wordnet_names
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
-from clipshift.evaluation.protocols import columns
+from clipshift.evaluation.protocols import answers_of, columns
+from clipshift.evaluation.views import published
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
 from clipshift.training import vision
@@ -256,6 +258,23 @@ def test_classes_of_a_set_among_a_models() -> None:
         columns(["cat", "dog"], ["cat", "cow"])
     with pytest.raises(ClipshiftError, match=r"\['missile'\]"):
         columns(["missile", "dog", "missile"], ["missile", "dog"])
+
+
+def test_the_classes_of_objectnet_by_name() -> None:
+    """113 classes of 125 of ImageNet, by the lemmas of WordNet that both have."""
+    places, lemmas = published("objectnet"), wordnet_names()
+    assert isinstance(places, dict) and len(places) == 113
+    assert len({i for mine in places.values() for i in mine}) == sum(map(len, places.values()))
+    assert sum(map(len, places.values())) == 125
+    assert [lemmas[i][0] for i in places["chair"]] == [
+        "barber chair", "folding chair", "rocking chair",
+    ]  # fmt: skip
+    same = sum(name in map(str.lower, lemmas[i]) for name, mine in places.items() for i in mine)
+    assert same > 50
+    names = [name.capitalize() for name in places]
+    assert answers_of("objectnet", names) == list(places.values())
+    with pytest.raises(ClipshiftError, match=r"no class stands for \['sofa'\]"):
+        answers_of("objectnet", ["sofa", *names[1:]])
 
 
 @pytest.mark.parametrize("objective", ["cross_entropy", "simclr"])

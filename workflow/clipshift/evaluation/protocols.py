@@ -302,7 +302,9 @@ def answers_of(rule: str | dict[str, list[int]] | None, names: Sequence[str]) ->
         if len(places) != len(names):
             raise ClipshiftError(f"causes.answers: {rule} has {len(places)} classes, a set of "
                                  f"{len(names)} is not it")  # fmt: skip
-        return [[i] for i in places]
+        if isinstance(places, list):
+            return [[i] for i in places]
+        rule = {name: places.get(name.lower(), []) for name in names}
     if unknown := [name for name in names if not rule.get(name)]:
         raise ClipshiftError(f"causes.answers: no class stands for {unknown[:5]}")
     return [rule[name] for name in names]

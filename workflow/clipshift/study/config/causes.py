@@ -242,8 +242,9 @@ class LinearHead(Block):
 Head = Annotated[PromptHead | LinearHead, Field(discriminator="kind")]
 
 
-# The 200 classes of ImageNet-A and of ImageNet-R, as indices of ImageNet's 1,000.
-Published = Literal["imagenet_a", "imagenet_r"]
+# The 200 classes of ImageNet-A and of ImageNet-R, as indices of ImageNet's 1,000; the 113 of
+# ObjectNet, of which some are several of ImageNet's.
+Published = Literal["imagenet_a", "imagenet_r", "objectnet"]
 
 
 class Subset(Block):
@@ -251,8 +252,9 @@ class Subset(Block):
 
     of: TestSetName = Field(description="The test set.")
     classes: Published | Annotated[list[str], Field(min_length=2)] = Field(
-        description="Classes that are kept, by name; or those of ImageNet-A or ImageNet-R, for a "
-        "set of ImageNet's 1,000."
+        description="Classes that are kept, by name; or those of ImageNet-A, ImageNet-R or "
+        "ObjectNet, for a set of ImageNet's 1,000. Of classes that are one of ObjectNet's the "
+        "largest score counts."
     )
 
 
