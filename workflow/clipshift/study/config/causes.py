@@ -163,10 +163,26 @@ class RunOf(Block):
 
 
 class TextTower(Block):
-    """A text tower that begins with the weights of another run."""
+    """A text tower that begins with the weights of another run, or of a file."""
 
-    start: RunOf = Field(description="The run whose text tower it is.")
+    later = frozenset({"weights"})
+
+    start: RunOf | None = Field(default=None, description="The run whose text tower it is.")
+    weights: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Instead of `start`: a checkpoint of open_clip whose text tower it is, such as "
+        "OpenAI's (a relative path is below the key `data`). The model must have the same tower: "
+        "of OpenAI's, `quick_gelu: true`. Another file trains again.",
+    )
     frozen: bool = Field(default=False, description="Keep the weights (open_clip's `--lock-text`).")
+
+    @model_validator(mode="after")
+    def _has_one_origin(self) -> "TextTower":
+        if (self.start is None) == (self.weights is None):
+            raise ValueError("`text` begins with the weights of a run (`start`) or of a file "
+                             "(`weights`)")  # fmt: skip
+        return self
 
 
 class Controlled(Block):

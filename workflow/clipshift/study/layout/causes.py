@@ -4,9 +4,12 @@ A *run* is split x model x seed. Models of `causes.models` are controlled; those
 evaluated by further protocols, too.
 """
 
+from pathlib import Path
 from typing import Any
 
 from clipshift.core.brace_ranges import compact
+from clipshift.core.file_identity import file_identity
+from clipshift.core.files import read_json
 from clipshift.study.config import causes
 from clipshift.study.config.causes import Controlled, Fields, Matcher
 from clipshift.study.config.data import Package
@@ -110,10 +113,36 @@ class Causes:
         return {"tables": compact(files)} if files else None
 
     def start(self, model: str) -> list[str]:
-        """Weights that a model starts from."""
+        """Weights of a run that a model starts from, or the record of a file of the user's."""
         spec = self.spec(model)
+        if spec.text and spec.text.weights:
+            return [f"results/weights/{model}.json"]
         run = spec.text.start if spec.text else spec.start
         return [f"{RUN.format(run=run.run)}/model.pt"] if run else []
+
+    def given(self) -> str:
+        """Wildcard pattern of the models whose text tower comes from a file of the user's."""
+        models = self.block.models.items()
+        return pattern(n for n, m in models if m.text and m.text.weights)
+
+    def weights(self, model: str) -> str:
+        """That file, below the folder of the user's data."""
+        text = self.spec(model).text
+        assert text is not None and text.weights is not None
+        return text.weights
+
+    def weights_identity(self, model: str) -> dict[str, Any] | None:
+        """Size and SHA-256 of that file, so that another one trains again; None: it is not there.
+
+        One that is away, as a disk may be, is the one that was recorded.
+        """
+        record = Path(f"results/weights/{model}.json")
+        path = Path(self.cfg.data) / self.weights(model)
+        if path.is_file():
+            return file_identity(path)
+        if not record.is_file():
+            return None
+        return {key: value for key, value in read_json(record).items() if key != "file"}
 
     # Tables ------------------------------------------------------------------------------------
 
