@@ -1,13 +1,17 @@
 """Cases of the kinds in the report's section on accuracy."""
 
+import json
 import statistics
 from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logit
 
+from clipshift.core.errors import ClipshiftError
 from tests.unit.rows_case import (
+    PUBLISHED,
     Row,
     answers,
     case,
@@ -20,6 +24,7 @@ from tests.unit.rows_case import (
     step_counts,
 )
 
+TESTBED = PUBLISHED / "reference"
 PAPER = "published (arXiv:2310.09562)"
 
 
@@ -200,6 +205,83 @@ def effective_robustness(folder: Path) -> None:
         # Wider than the interval over the test images of the shift alone.
         low, high = exact(round(100 * pair[1]), 100)
         assert ends[0] < 100 * (low - expected) and 100 * (high - expected) < ends[1]
+
+
+@case("published_line")
+def published_line(folder: Path) -> None:
+    """The residuals of an ordinary fit in logit space to the testbed's standard models."""
+    kinds = {
+        r["model"]: r["model_type"] for r in rows(TESTBED / "imagenet_testbed_model_types.csv")
+    }
+    table = [
+        r for r in rows(TESTBED / "imagenet_testbed_top1.csv")
+        if kinds[r["model"]] == "STANDARD" and r["imagenet-sketch"]
+        and not any(word in r["model"] for word in ("aws", "batch64", "subsample"))
+    ]  # fmt: skip
+    standard = [r for r in table if float(r["val"]) >= 55]
+    columns = {"v2": "imagenetv2-matched-frequency-format-val", "sketch": "imagenet-sketch"}
+    classes = [f"c{i}" for i in range(1000)]
+    accuracies = {"clip": (0.6, 0.5, 0.48), "classifier": (0.7, 0.58, 0.2)}
+
+    def said(test: str, name: str, share: float) -> list[str]:
+        correct = "".join("1" if i < round(100 * share) else "0" for i in range(100))
+        return [answers(folder / test, f"{name}-m-s0", correct, classes=classes)]
+
+    tests = ("imagenet", "second", "drawn")
+    runs = {
+        name: {test: said(test, name, share) for test, share in zip(tests, shares, strict=True)}
+        for name, shares in accuracies.items()
+    }
+    block = {
+        "sets": dict(zip(("val", "v2", "sketch"), tests, strict=True)), "shifts": list(columns),
+        "groups": {"CLIP": ["clip"], "labels": ["classifier"]}, "baseline": "high",
+    }  # fmt: skip
+    baselines = {"any": {"types": ["STANDARD"]}, "high": {"types": ["STANDARD"], "min_id": 0.55}}
+    robustness = {"baselines": baselines, "baseline": "high", "extended": "any", "draws": 200}
+    found = drawn("published_line", folder, {"runs": runs}, block, {"robustness": robustness})
+    expected = []
+    for at, (shift, column) in enumerate(columns.items(), start=1):
+        for baseline, models in (("any", table), ("high", standard)):
+            x, y = (np.array([float(r[c]) / 100 for r in models]) for c in ("val", column))
+            inner = (x > 0) & (x < 1) & (y > 0) & (y < 1)
+            slope, intercept = np.polyfit(logit(x[inner]), logit(y[inner]), 1)
+            for (name, shares), group in zip(accuracies.items(), ("CLIP", "labels"), strict=True):
+                predicted = 1 / (1 + np.exp(-intercept - slope * logit(shares[0])))
+                expected.append(
+                    {"shift": shift, "in_distribution": "val", "baseline": baseline, "group": group}
+                    | {"run": f"{name}-m-s0", "id_accuracy": 100 * shares[0]}
+                    | {"shift_accuracy": 100 * shares[at], "predicted": 100 * predicted}
+                    | {"rho": 100 * (shares[at] - predicted)}
+                    | {"extrapolated": str(not x.min() <= shares[0] <= x.max())}
+                    | {"baseline_models": inner.sum()}
+                )
+    ends = [(float(r.pop("rho_low")), float(r.pop("rho_high"))) for r in found]
+    same(found, expected)
+    assert all(low < row["rho"] < high for (low, high), row in zip(ends, expected, strict=True))
+    runs["clip"]["drawn"] = [answers(folder / "few", "clip-m-s0", "10", classes=["a", "b"])]
+    with pytest.raises(ClipshiftError, match=r"sets\.sketch: 'drawn' has 2 classes.* on 1000"):
+        drawn("published_line", folder, {"runs": runs}, block, {"robustness": robustness})
+
+
+@case("coverage")
+def coverage(folder: Path) -> None:
+    account = {"step": "pool", "name": "p", "in": 10, "out": 8, "rejected": {"image missing": 2}}
+    (folder / "manifest.json").write_text(json.dumps({"account": account, "shards": []}))
+    (folder / "split.json").write_text(json.dumps(account | {"out": 10, "rejected": {}}))
+    files = {"released": str(folder / "manifest.json"), "split": str(folder / "split.json")}
+    counts = {
+        "released": {"of": "p", "samples": 16, "source": "the list"},
+        "split": {"of": "s-c", "samples": 8, "source": "the paper"},
+    }
+    same(
+        drawn("coverage", folder, {"counts": files}, {"counts": counts}),
+        [
+            {"count": "released", "of": "p", "samples": 8, "published": 16, "coverage": 0.5}
+            | {"source": "the list", "left_out": "2 image missing"},
+            {"count": "split", "of": "s-c", "samples": 10, "published": 8, "coverage": 1.25}
+            | {"source": "the paper", "left_out": ""},
+        ],
+    )
 
 
 @case("per_class")

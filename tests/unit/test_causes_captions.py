@@ -18,7 +18,7 @@ from clipshift.datasets.captions.matcher import ClassNames, class_names, finder,
 from clipshift.datasets.captions.schema import FIELDS
 from clipshift.datasets.shards import write_table
 from clipshift.splits.usable import choose
-from clipshift.study.config.causes import Corpus, English, Matcher
+from clipshift.study.config.captions import Corpus, English, Matcher
 from tests.conftest import row
 
 CLASSES = ["cat", "dog", "tiger shark"]

@@ -13,7 +13,7 @@ from clipshift.datasets.captions.fields import pool_fields
 from clipshift.datasets.captions.join import entries, report, shard
 from clipshift.datasets.external_check import take_stock
 from clipshift.datasets.tars import read_tar
-from clipshift.study.config.causes import Fields
+from clipshift.study.config.captions import Fields
 from clipshift.study.config.folders import CaptionedPool
 from tests.conftest import photo
 from tests.folder_case import write_pool

@@ -28,7 +28,8 @@ from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
-from clipshift.study.config.causes import OPENAI_IMAGENET, Controlled, LinearHead, PromptHead
+from clipshift.study.config.captions import OPENAI_IMAGENET
+from clipshift.study.config.causes import Controlled, LinearHead, PromptHead
 from clipshift.study.config.study import Training
 from clipshift.training.towers import build
 

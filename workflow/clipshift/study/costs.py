@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from clipshift.study.config.causes import LinearHead, training
 from clipshift.study.config.folders import Outside
-from clipshift.study.config.study import Config, EpochTraining
+from clipshift.study.config.study import AnyTraining, Config, EpochTraining
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0
@@ -184,11 +184,16 @@ def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
 
 
+def _samples_seen(cfg: Config, block: AnyTraining, share: float) -> int:
+    """Samples that a training sees, of a split that keeps some share of the pool."""
+    if isinstance(block, EpochTraining):
+        return block.epochs * round(share * points(cfg, cfg.pool))
+    return block.samples
+
+
 def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     c, block, share = cfg.costs, cfg.models[w["model"]], kept_share(cfg, w["split"])
-    samples = block.samples
-    if isinstance(block, EpochTraining):
-        samples = block.epochs * round(share * points(cfg, cfg.pool))
+    samples = _samples_seen(cfg, block, share)
     gpu = samples / c.train_samples_per_gpu_hour * 3600
     seen = samples * c.picture_bytes
     if block.read == "filter":  # what is not kept is read, too
@@ -274,8 +279,9 @@ def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
     c, spec = cfg.costs, cfg.causes.models[w["model"]]
     block, share = training(cfg, w["model"]), kept_share(cfg, w["split"])
     views = 2 if spec.objective == "simclr" else 1
-    gpu = views * block.samples / c.train_samples_per_gpu_hour * 3600
-    seen, whole = (n * c.picture_bytes for n in (block.samples, points(cfg, cfg.pool)))
+    samples = _samples_seen(cfg, block, share)
+    gpu = views * samples / c.train_samples_per_gpu_hour * 3600
+    seen, whole = (n * c.picture_bytes for n in (samples, points(cfg, cfg.pool)))
     if block.read == "filter":
         # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
         read = seen / share if spec.objective == "clip" else seen

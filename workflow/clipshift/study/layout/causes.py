@@ -11,7 +11,8 @@ from clipshift.core.brace_ranges import compact
 from clipshift.core.file_identity import file_identity
 from clipshift.core.files import read_json
 from clipshift.study.config import causes
-from clipshift.study.config.causes import Controlled, Fields, Matcher
+from clipshift.study.config.captions import Fields, Matcher
+from clipshift.study.config.causes import Controlled
 from clipshift.study.config.data import Package
 from clipshift.study.config.folders import CaptionedPool, Tars
 from clipshift.study.config.study import Training, source_packages
@@ -71,7 +72,7 @@ class Causes:
     def corpus_fields(self, corpus: str, dataset: str, shard: str) -> list[str]:
         """Tables of captions that a corpus reads: none where it asks for images alone."""
         block = self.block.corpora[corpus]
-        reads = block.fields or block.labels or block.banned
+        reads = block.fields or block.labels or block.banned or block.texts
         return self.fields(dataset, shard) if reads else []
 
     def corpora(self, split: str, corpus: str) -> list[str]:
