@@ -172,6 +172,8 @@ def image(key: str, title: str = "", description: str = "", tags: str = "",
         ),
         ({"fields": ["title"], "language": {}}, {"title": "Кот"}, "Кот", [], "caption not English"),
         ({}, {}, None, [], None),
+        ({"texts": ["tags"]}, {"title": "t"}, None, [], "no text"),
+        ({"texts": ["tags", "title"], "labels": "m"}, {"title": "x"}, None, [], "no class named"),
     ],
 )
 def test_what_a_corpus_makes_of_a_picture(
