@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import ValidationError
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
@@ -22,6 +23,7 @@ from clipshift.evaluation.views import published
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.study import Training
 from clipshift.training import vision
+from clipshift.training.clip import arguments
 from clipshift.training.images import Batches, ImageViews, index_tars
 from clipshift.training.init_tower import start_text, start_vision
 from clipshift.training.nt_xent import nt_xent
@@ -303,3 +305,42 @@ def test_two_processes_train_one_model(
     # The batch norms of each process see half a batch, so the models are alike, not equal.
     layer = "head.weight" if objective == "cross_entropy" else "head.2.weight"
     assert float((state[layer] - alone[layer]).abs().max()) < 0.02
+
+
+def test_batch_norm_of_several_gpus_is_synchronised(
+    chosen: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that is trained in parallel; here without GPUs, so no further than that."""
+    found: list[torch.nn.Module] = []
+
+    def parallel(model: torch.nn.Module) -> None:
+        found.append(model)
+        raise StopIteration
+
+    monkeypatch.setattr(vision, "_place", lambda: (0, 2))
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", parallel)
+    for kept in (False, True):
+        settings = training(gpus=2, sync_batch_norm=kept)
+        spec = controlled("cross_entropy")
+        tower = build(settings, spec, 3, 0, tmp_path)
+        keys, labels = vision.read_chosen(chosen[0], 3)
+        index = index_tars([Path(tar) for tar in chosen[1]], keys)
+        lesson = vision.Lesson(index, labels, settings, spec, 0)
+        names = list(tower.state_dict())
+        with pytest.raises(StopIteration):
+            vision.learn(lesson, tower, tmp_path, torch.device("cpu"))
+        norms = [m for m in found[-1].modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+        assert bool(norms) == kept and list(found[-1].state_dict()) == names
+        options = arguments("s-m-s0", settings, 0, tmp_path, 8, tmp_path)
+        assert ("--use-bn-sync" in options) == kept
+    one = training(gpus=1, sync_batch_norm=True)  # its batch norm is over all samples as it is
+    assert "--use-bn-sync" not in arguments("s-m-s0", one, 0, tmp_path, 8, tmp_path)
+
+
+def test_synchronised_batch_norm_where_there_is_none() -> None:
+    with pytest.raises(ValidationError, match="needs GPUs"):
+        training(processes=2, sync_batch_norm=True)
+    flat = NANO | {"vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16}}
+    with pytest.raises(ValidationError, match="has no batch norm"):
+        training(model=flat, gpus=2, sync_batch_norm=True)
+    assert "sync_batch_norm" not in training().model_dump(mode="json")

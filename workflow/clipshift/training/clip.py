@@ -159,6 +159,7 @@ def arguments(
     if training.world > 1:
         # Each process its own rows against all columns: together the gradient of one process.
         listed += ["--local-loss", "--gather-with-grad"]
+        listed += ["--use-bn-sync"] * training.sync_batch_norm
     if training.augmentation:
         pairs = (f"{key}={_literal(value)}" for key, value in training.augmentation.items())
         listed += ["--aug-cfg", *pairs]
