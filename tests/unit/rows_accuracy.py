@@ -1,5 +1,6 @@
 """Cases of the kinds in the report's section on accuracy."""
 
+import hashlib
 import json
 import statistics
 from pathlib import Path
@@ -21,6 +22,7 @@ from tests.unit.rows_case import (
     published,
     rows,
     same,
+    shards,
     step_counts,
 )
 
@@ -261,6 +263,37 @@ def published_line(folder: Path) -> None:
     runs["clip"]["drawn"] = [answers(folder / "few", "clip-m-s0", "10", classes=["a", "b"])]
     with pytest.raises(ClipshiftError, match=r"sets\.sketch: 'drawn' has 2 classes.* on 1000"):
         drawn("published_line", folder, {"runs": runs}, block, {"robustness": robustness})
+
+
+@case("caption_examples")
+def caption_examples(folder: Path) -> None:
+    """The first of an order by hash, among the images that the first corpus can use."""
+    keys = [f"k{i:02d}" for i in range(20)]
+    why = [None if i % 4 else "no caption" for i in range(20)]
+    fields = [
+        {"key": keys[a:b], "caption": [f"title {k}" for k in keys[a:b]], "reason": why[a:b]}
+        for a, b in ((0, 12), (12, 20))
+    ]
+    fields[0]["caption"][1] = 'with, comma and "quotes"'
+    other = {"key": keys, "caption": ["a photo"] * 20, "reason": ["no class"] * 19 + [None]}
+    files = {"fields": shards(folder / "f", *fields), "template": shards(folder / "t", other)}
+    found = drawn(
+        "caption_examples", folder, {"corpora": files},
+        {"corpora": ["fields", "template"], "shown": 19, "seed": 3},
+    )  # fmt: skip
+    usable = [k for i, k in enumerate(keys) if i % 4]
+    order = sorted(usable, key=lambda k: hashlib.md5(f"3 {k}".encode()).hexdigest())
+    texts = {k: f"title {k}" for k in keys} | {"k01": 'with, comma and "quotes"'}
+    same(
+        found,
+        [
+            {"key": k, "fields": texts[k], "template": "a photo" if k == "k19" else ""}
+            for k in order
+        ],
+    )
+    few = {"corpora": ["fields"], "shown": 4, "seed": 3}
+    found = drawn("caption_examples", folder, {"corpora": {"fields": files["fields"]}}, few)
+    assert [row["key"] for row in found] == order[:4]
 
 
 @case("coverage")

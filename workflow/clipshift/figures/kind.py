@@ -34,7 +34,7 @@ KINDS: Registry[type[FigureBlock]] = Registry(
     "clipshift.figures.kinds",
     (
         "pruned", "accuracy_vs_pruned", "accuracy_vs_similarity", "effective_robustness",
-        "published_line", "coverage",
+        "published_line", "caption_examples", "coverage",
         "per_class", "seeds", "neighbours", "ruler", "similarity_gap", "density", "tolerance",
         "encoders", "overlap", "domain_bars", "domain_relative", "domain_mixes", "domain_sizes",
         "domain_robustness", "domain_curves", "domain_samples", "domain_detectors",
