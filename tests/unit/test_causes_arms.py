@@ -9,10 +9,13 @@ import pytest
 import torch
 from open_clip_train.params import parse_args
 
+from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import sha256_file, write_parquet
 from clipshift.datasets.captions.corpora import Reader
+from clipshift.datasets.external_check import take_stock
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
+from clipshift.study.config.causes import given_weights
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config, EpochTraining
 from clipshift.study.layout.causes import Causes
@@ -131,3 +134,17 @@ def test_another_file_of_weights_trains_again(
     record.parent.mkdir(parents=True)
     record.write_text('{"file": "openai_rn50.safetensors", "bytes": 7, "sha256": "abc"}')
     assert identity("away") == {"bytes": 7, "sha256": "abc"}
+
+
+def test_a_missing_file_of_weights_is_named_with_its_key(tmp_path: Path) -> None:
+    cfg = load(ROOT / "config/imagenet_captions.yaml")
+    weights = given_weights(cfg.causes)
+    key = "causes.models.incaps_clip_template_frozen.text.weights"
+    assert weights[key] == "openai_rn50.safetensors" and len(weights) == 2
+    (tmp_path / "openai_rn5O.safetensors").touch()
+    with pytest.raises(ClipshiftError) as error:
+        take_stock({}, tmp_path, None, weights)
+    assert f"{tmp_path}/openai_rn50.safetensors  ({key})" in str(error.value)
+    assert "did you mean openai_rn5O.safetensors?" in str(error.value)
+    (tmp_path / "openai_rn50.safetensors").touch()
+    assert take_stock({}, tmp_path, None, weights) == {}

@@ -222,6 +222,12 @@ def asked(causes: Causes) -> list[tuple[str, list[int]]]:
     return evaluated
 
 
+def given_weights(causes: Causes) -> dict[str, str]:
+    """The configuration's key -> the user's file of weights that a text tower begins with."""
+    texts = ((name, model.text) for name, model in causes.models.items())
+    return {f"causes.models.{n}.text.weights": t.weights for n, t in texts if t and t.weights}
+
+
 def chosen(causes: Causes) -> list[str]:
     """What corpora choose of splits for the runs: `split-corpus`."""
     pairs = ((r.split, causes.models.get(r.model)) for r in causes.runs)
