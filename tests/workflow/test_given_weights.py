@@ -1,6 +1,5 @@
 """A text tower from a file of the user's, by real Snakemake: when it trains, and when again."""
 
-import shutil
 from pathlib import Path
 
 import open_clip
@@ -29,16 +28,16 @@ def donor(file: Path, seed: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def given(study: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def given(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The folder of a study whose model began with the user's tower, and its configuration."""
-    folder = tmp_path_factory.mktemp("given") / "study"
-    shutil.copytree(study, folder, symlinks=True)
+    folder = tmp_path_factory.mktemp("given")
     model = {"objective": "clip", "base": "nano", "corpus": "text"}
     spec = model | {"text": {"weights": "donor.pt", "frozen": True}}
     counts = {"emoji": {"of": "test_emoji", "samples": 1000, "source": "a test"}}
     counts |= {"named": {"of": "test_emoji-text", "samples": 500, "source": "a test"}}
     more = {
-        "causes.models.given": spec,
+        "dedup": {"rule": "none", "embed": False},
+        "causes.models": {"given": spec},
         "causes.runs": [{"split": "test_emoji", "model": "given", "seeds": [0]}],
         "figures.caption_examples": {"some": {"corpora": ["text", "labels"], "shown": 3}},
         "figures.coverage": {"some": {"counts": counts}},

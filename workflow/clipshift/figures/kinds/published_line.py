@@ -164,7 +164,8 @@ def figure(block: PublishedLine, files: Files, study: Study, table: Path, out: l
     from clipshift.figures.lines import LOOKS
     from clipshift.figures.robustness import draw
 
-    cfg = study.robustness or Robustness()
+    cfg = study.robustness
+    assert cfg is not None  # it asks for it
     models, groups = measured(block, seen(files, study.subsets))
     write_csv(table, rows(block, cfg, models, groups))
     looks = {g: (look, groups[g]) for g, look in zip(groups, LOOKS, strict=False)}
