@@ -17,14 +17,17 @@ from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.causes import given_weights
 from clipshift.study.config.load import load
-from clipshift.study.config.study import Config, EpochTraining
+from clipshift.study.config.objective_base import Vision
+from clipshift.study.config.study import Config
+from clipshift.study.config.trainings import EpochTraining
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.study import Layout
 from clipshift.training.clip import arguments
 from clipshift.training.images import undecodable
 from clipshift.training.local_copy import copy_split, unseen
-from clipshift.training.towers import build, view_of
-from clipshift.training.vision import optimizer_of, read_chosen
+from clipshift.training.loop import optimizer_of
+from clipshift.training.towers import build
+from clipshift.training.vision import read_chosen
 from tests.conftest import ROOT, photo
 from tests.unit.test_text_towers import NANO
 
@@ -53,9 +56,11 @@ def test_clip_and_classifier_share_images_crops_and_epochs(
     assert (a.epochs, a.augmentation, a.model) == (b.epochs, b.augmentation, b.model)
     assert a.epochs == 32 and causes.training("incaps_classifier_90").epochs == 90
     small = b.model_copy(update={"model": NANO})
-    tower = build(small, causes.spec(classifier), 3, 0, tmp_path)
+    spec = causes.spec(classifier)
+    assert isinstance(spec, Vision)
+    tower = build(small, spec, 3, 0, tmp_path)
     side = tower.visual.image_size
-    seen = view_of(small, causes.spec(classifier), tower.visual)
+    seen = spec.view(small, tower.visual)
     theirs = open_clip.image_transform(
         side, is_train=True, aug_cfg=trainer(causes, clip, tmp_path).aug_cfg
     )
@@ -104,7 +109,7 @@ def test_all_arms_on_yfcc_have_one_set_of_betas(plans: dict[str, Causes], tmp_pa
         if spec.objective == "clip":
             args = trainer(causes, name, tmp_path)
             found[name] = (args.beta1, args.beta2, args.eps)
-        else:
+        elif isinstance(spec, Vision):
             made = optimizer_of(weight, causes.training(name), spec).defaults
             found[name] = (*made["betas"], made["eps"])
     assert len(found) == 4 and set(found.values()) == {(0.9, 0.999, 1e-8)}

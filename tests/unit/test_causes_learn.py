@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
@@ -20,9 +20,10 @@ from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.protocols import answers_of, columns
 from clipshift.evaluation.views import published
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Training
-from clipshift.training import vision
+from clipshift.study.config.causes import AnyControlled
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.trainings import Training
+from clipshift.training import loop, vision
 from clipshift.training.clip import arguments
 from clipshift.training.images import Batches, ImageViews, index_tars
 from clipshift.training.init_tower import start_text, start_vision
@@ -44,8 +45,9 @@ def training(**changes: Any) -> Training:
     return Training(**(given | changes))
 
 
-def controlled(objective: str, **changes: Any) -> Controlled:
-    return Controlled(**({"objective": objective, "base": "b", "corpus": "c"} | changes))
+def controlled(objective: str, **changes: Any) -> Any:
+    given = {"objective": objective, "base": "b", "corpus": "c"}
+    return TypeAdapter(AnyControlled).validate_python(given | changes)
 
 
 @pytest.fixture
@@ -127,9 +129,9 @@ def test_learning_rates() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = cosine_lr(optimizer, 0.5, 2, 6)
-    ours = vision.schedule(settings, controlled("simclr"))
+    ours = loop.schedule(settings, controlled("simclr"))
     assert [ours(i) for i in range(6)] == pytest.approx([theirs(i) for i in range(6)])
-    steps = vision.schedule(
+    steps = loop.schedule(
         training(lr=1.0, warmup=0), controlled("cross_entropy", milestones=[1 / 3, 2 / 3])
     )
     assert [steps(i) for i in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
@@ -157,7 +159,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     whole = run(chosen, tmp_path / "whole", spec, cache_px=20)
-    loss, count = vision.loss_of, 0
+    loss, count = type(spec).loss, 0
 
     def killed(*given: Any) -> Any:
         nonlocal count
@@ -167,7 +169,7 @@ def test_a_killed_training_ends_with_the_same_bytes(
         return loss(*given)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(vision, "loss_of", killed)
+        patched.setattr(type(spec), "loss", killed)
         run(chosen, tmp_path / "again", spec, cache_px=20)
     saved = torch.load(tmp_path / "again/work/checkpoint.pt", weights_only=True)
     assert len(saved["losses"]) == 1
@@ -284,7 +286,7 @@ def test_two_processes_train_one_model(
     chosen: tuple[Path, list[str]], tmp_path: Path, objective: str
 ) -> None:
     """As on several GPUs: torchrun, here with gloo; both see parts of one batch."""
-    spec = controlled(objective, projection=8)
+    spec = controlled(objective, **({"projection": 8} if objective == "simclr" else {}))
     params = {
         "run": "split-model-s0", "split": chosen[0], "tars": chosen[1],
         "training": training(samples=16, checkpoints=2, processes=2), "spec": spec,
@@ -317,7 +319,7 @@ def test_batch_norm_of_several_gpus_is_synchronised(
         found.append(model)
         raise StopIteration
 
-    monkeypatch.setattr(vision, "_place", lambda: (0, 2))
+    monkeypatch.setattr(loop, "place", lambda: (0, 2))
     monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", parallel)
     for kept in (False, True):
         settings = training(gpus=2, sync_batch_norm=kept)
@@ -325,10 +327,10 @@ def test_batch_norm_of_several_gpus_is_synchronised(
         tower = build(settings, spec, 3, 0, tmp_path)
         keys, labels = vision.read_chosen(chosen[0], 3)
         index = index_tars([Path(tar) for tar in chosen[1]], keys)
-        lesson = vision.Lesson(index, labels, settings, spec, 0)
+        lesson = loop.Lesson(index, labels, settings, spec, 0)
         names = list(tower.state_dict())
         with pytest.raises(StopIteration):
-            vision.learn(lesson, tower, tmp_path, torch.device("cpu"))
+            loop.learn(lesson, tower, tmp_path, torch.device("cpu"))
         norms = [m for m in found[-1].modules() if isinstance(m, torch.nn.SyncBatchNorm)]
         assert bool(norms) == kept and list(found[-1].state_dict()) == names
         options = arguments("s-m-s0", settings, 0, tmp_path, 8, tmp_path)

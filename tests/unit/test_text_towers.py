@@ -16,11 +16,11 @@ from clipshift.core.weights import read_weights
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.similarity.open_clip_models import load, register
-from clipshift.study.config.causes import Controlled, TextTower
 from clipshift.study.config.folders import DATA_VARIABLE
-from clipshift.study.config.study import Training
+from clipshift.study.config.trainings import Training
 from clipshift.training.clip import train
 from clipshift.training.init_tower import record_weights, start_text
+from clipshift.training.objectives.clip import Clip, TextTower
 from tests.conftest import photo
 
 VISION = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8, "patch_size": None}
@@ -138,7 +138,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def run(given: dict[str, Any], folder: Path, **text: Any) -> dict[str, Any]:
     """Train a model that begins with the file's tower; its record, and its text weights."""
     record_weights("given.pt", None, NANO, folder / "weights.json")
-    spec = Controlled.model_validate(
+    spec = Clip.model_validate(
         {"objective": "clip", "base": "b", "corpus": "c", "text": {"weights": "given.pt"} | text}
     )
     training = Training(model=NANO, samples=24, batch=4, checkpoints=2, warmup=2)
@@ -172,7 +172,7 @@ def test_a_file_that_changed_after_the_plan_is_refused(
 ) -> None:
     record_weights("given.pt", {"bytes": 1, "sha256": "0" * 64}, NANO, tmp_path / "weights.json")
     assert json.loads((tmp_path / "weights.json").read_text())["sha256"] == "0" * 64
-    spec = Controlled.model_validate(
+    spec = Clip.model_validate(
         {"objective": "clip", "base": "b", "corpus": "c", "text": {"weights": "given.pt"}}
     )
     training = Training(model=NANO, samples=24, batch=4)

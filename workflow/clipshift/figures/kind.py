@@ -35,8 +35,9 @@ KINDS: Registry[type[FigureBlock]] = Registry(
     (
         "pruned", "accuracy_vs_pruned", "accuracy_vs_similarity", "effective_robustness",
         "published_line", "caption_examples", "coverage",
-        "per_class", "seeds", "neighbours", "ruler", "similarity_gap", "density", "tolerance",
-        "encoders", "overlap", "domain_bars", "domain_relative", "domain_mixes", "domain_sizes",
+        "per_class", "seeds", "accuracy_by_epoch", "neighbours", "ruler", "similarity_gap",
+        "density", "tolerance", "encoders", "overlap", "domain_bars", "domain_relative",
+        "domain_mixes", "domain_sizes",
         "domain_robustness", "domain_curves", "domain_samples", "domain_detectors",
         "domain_composition", "domain_clean",
     ),

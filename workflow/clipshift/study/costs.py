@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from clipshift.study.config.causes import LinearHead, training
 from clipshift.study.config.folders import Outside
-from clipshift.study.config.study import AnyTraining, Config, EpochTraining
+from clipshift.study.config.study import Config
 
 # Kept shares of splits whose size nobody knows before count as 1.
 UNKNOWN_SHARE = 1.0
@@ -184,16 +184,9 @@ def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
 
 
-def _samples_seen(cfg: Config, block: AnyTraining, share: float) -> int:
-    """Samples that a training sees, of a split that keeps some share of the pool."""
-    if isinstance(block, EpochTraining):
-        return block.epochs * round(share * points(cfg, cfg.pool))
-    return block.samples
-
-
 def _train(cfg: Config, w: Mapping[str, str]) -> Work:
     c, block, share = cfg.costs, cfg.models[w["model"]], kept_share(cfg, w["split"])
-    samples = _samples_seen(cfg, block, share)
+    samples = block.on(round(share * points(cfg, cfg.pool))).samples
     gpu = samples / c.train_samples_per_gpu_hour * 3600
     seen = samples * c.picture_bytes
     if block.read == "filter":  # what is not kept is read, too
@@ -278,13 +271,12 @@ def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
     """As a CLIP training; SimCLR sees two views. Without text it is an upper bound."""
     c, spec = cfg.costs, cfg.causes.models[w["model"]]
     block, share = training(cfg, w["model"]), kept_share(cfg, w["split"])
-    views = 2 if spec.objective == "simclr" else 1
-    samples = _samples_seen(cfg, block, share)
-    gpu = views * samples / c.train_samples_per_gpu_hour * 3600
+    samples = block.on(round(share * points(cfg, cfg.pool))).samples
+    gpu = spec.views * samples / c.train_samples_per_gpu_hour * 3600
     seen, whole = (n * c.picture_bytes for n in (samples, points(cfg, cfg.pool)))
     if block.read == "filter":
         # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
-        read = seen / share if spec.objective == "clip" else seen
+        read = seen / share if spec.trainer == "clip" else seen
         return Work(gpu=gpu, read=read)
     return Work(gpu=gpu, read=seen + whole, written=whole * share)
 
@@ -334,12 +326,13 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
 
 
 def base_rule(rule: str) -> str:
-    """A rule's name without the number of those that make several test sets in one job.
+    """A rule's name without the number of those that make several test sets in one job, and
+    without what says that a training keeps the weights of its epochs.
 
-    >>> base_rule("logits_2"), base_rule("dedup_score")
-    ('logits', 'dedup_score')
+    >>> base_rule("logits_2"), base_rule("dedup_score"), base_rule("train_vision_epochs")
+    ('logits', 'dedup_score', 'train_vision')
     """
-    return re.sub(r"_\d+$", "", rule)
+    return re.sub(r"_(\d+|epochs)$", "", rule)
 
 
 def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str], gpus: int = 0) -> Work:

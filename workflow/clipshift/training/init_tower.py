@@ -13,7 +13,7 @@ from clipshift.core.step import step
 from clipshift.core.weights import fit, read_weights
 from clipshift.datasets.tar_paths import data_folder
 from clipshift.similarity.open_clip_models import register
-from clipshift.study.config.causes import Controlled
+from clipshift.study.config.objective_base import Controlled
 
 # Environment variable by which a training names the weights of its first text tower to the trainer.
 TEXT_WEIGHTS = "CLIPSHIFT_TEXT_WEIGHTS"
@@ -76,9 +76,9 @@ def text_start(spec: Controlled | None, start: Path | None) -> TextStart | None:
     """
     if start is None:
         return None
-    if spec is None or spec.text is None or spec.text.weights is None:
+    if spec is None or spec.given is None:
         return TextStart(start, sha256_file(start), given=False)
-    path = data_folder() / spec.text.weights
+    path = data_folder() / spec.given
     found, recorded = file_identity(path), read_json(start)
     if found["sha256"] != recorded["sha256"]:
         raise ClipshiftError(

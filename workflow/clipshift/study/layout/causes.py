@@ -12,10 +12,11 @@ from clipshift.core.file_identity import file_identity
 from clipshift.core.files import read_json
 from clipshift.study.config import causes
 from clipshift.study.config.captions import Fields, Matcher
-from clipshift.study.config.causes import Controlled
 from clipshift.study.config.data import Package
 from clipshift.study.config.folders import CaptionedPool, Tars
-from clipshift.study.config.study import Training, source_packages
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.study import source_packages
+from clipshift.study.config.trainings import Training
 from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import pattern
 
@@ -81,9 +82,10 @@ class Causes:
 
     # Trainings -----------------------------------------------------------------------------------
 
-    def models(self, *objectives: str) -> str:
-        """Wildcard pattern of the controlled models of some objectives."""
-        return pattern(n for n, m in self.block.models.items() if m.objective in objectives)
+    def models(self, trainer: str, by_epoch: bool = False) -> str:
+        """Wildcard pattern of the controlled models of a trainer, with `epoch_sets` or without."""
+        names = [n for n, m in self.block.models.items() if m.trainer == trainer]
+        return pattern(n for n in names if bool(self.training(n).by_epoch[1]) == by_epoch)
 
     def spec(self, model: str) -> Controlled:
         return self.block.models[model]
@@ -91,8 +93,7 @@ class Causes:
     def training(self, model: str) -> Training:
         """The settings of any model."""
         if model in self.block.models:
-            settings: Training = causes.training(self.cfg, model)
-            return settings
+            return causes.training(self.cfg, model)
         return self.cfg.models[model]
 
     def chosen(self, split: str, model: str) -> str:
@@ -115,22 +116,21 @@ class Causes:
 
     def start(self, model: str) -> list[str]:
         """Weights of a run that a model starts from, or the record of a file of the user's."""
-        spec = self.spec(model)
-        if spec.text and spec.text.weights:
+        if self.spec(model).given:
             return [f"results/weights/{model}.json"]
-        run = spec.text.start if spec.text else spec.start
+        run = self.spec(model).initial
         return [f"{RUN.format(run=run.run)}/model.pt"] if run else []
 
     def given(self) -> str:
         """Wildcard pattern of the models whose text tower comes from a file of the user's."""
         models = self.block.models.items()
-        return pattern(n for n, m in models if m.text and m.text.weights)
+        return pattern(n for n, m in models if m.given)
 
     def weights(self, model: str) -> str:
         """That file, below the folder of the user's data."""
-        text = self.spec(model).text
-        assert text is not None and text.weights is not None
-        return text.weights
+        given = self.spec(model).given
+        assert given is not None
+        return given
 
     def weights_identity(self, model: str) -> dict[str, Any] | None:
         """Size and SHA-256 of that file, so that another one trains again; None: it is not there.
