@@ -15,6 +15,7 @@ from clipshift.core.files import read_json, sha256_file, write_parquet
 from clipshift.core.weights import read_weights
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
+from clipshift.figures.conditions_table import described
 from clipshift.similarity.open_clip_models import load, register
 from clipshift.study.config.folders import DATA_VARIABLE
 from clipshift.study.config.trainings import Training
@@ -181,3 +182,14 @@ def test_a_file_that_changed_after_the_plan_is_refused(
             RUN, given["split"], given["tars"], training, 0, tmp_path / "work", tmp_path / "m.pt",
             spec=spec, start=tmp_path / "weights.json",
         )  # fmt: skip
+
+
+def test_tables_name_the_file_that_a_tower_comes_from() -> None:
+    spec = Clip.model_validate(
+        {"objective": "clip", "base": "b", "corpus": "c", "text": {"weights": "w.pt"}}
+    )
+    result = dict.fromkeys(("split", "head", "training_images", "samples_seen"), "")
+    row = described(
+        result | {"model": "m", "objective": "clip"}, {"m": spec.model_dump(mode="json")}
+    )
+    assert (row["text_tower"], row["starts_from"]) == ("pretrained", "w.pt")
