@@ -1,5 +1,6 @@
 """Cases of the kinds in the report's section on accuracy."""
 
+import hashlib
 import json
 import statistics
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logit
 
+from clipshift.core.errors import ClipshiftError
 from tests.unit.rows_case import (
+    PUBLISHED,
     Row,
     answers,
     case,
@@ -18,9 +22,11 @@ from tests.unit.rows_case import (
     published,
     rows,
     same,
+    shards,
     step_counts,
 )
 
+TESTBED = PUBLISHED / "reference"
 PAPER = "published (arXiv:2310.09562)"
 
 
@@ -201,6 +207,114 @@ def effective_robustness(folder: Path) -> None:
         # Wider than the interval over the test images of the shift alone.
         low, high = exact(round(100 * pair[1]), 100)
         assert ends[0] < 100 * (low - expected) and 100 * (high - expected) < ends[1]
+
+
+@case("published_line")
+def published_line(folder: Path) -> None:
+    """The residuals of an ordinary fit in logit space to the testbed's standard models."""
+    kinds = {
+        r["model"]: r["model_type"] for r in rows(TESTBED / "imagenet_testbed_model_types.csv")
+    }
+    table = [
+        r for r in rows(TESTBED / "imagenet_testbed_top1.csv")
+        if kinds[r["model"]] == "STANDARD" and r["imagenet-sketch"]
+        and not any(word in r["model"] for word in ("aws", "batch64", "subsample"))
+    ]  # fmt: skip
+    standard = [r for r in table if float(r["val"]) >= 55]
+    columns = {"v2": "imagenetv2-matched-frequency-format-val", "sketch": "imagenet-sketch"}
+    classes = [f"c{i}" for i in range(1000)]
+    accuracies = {"clip": (0.6, 0.5, 0.48), "classifier": (0.7, 0.58, 0.2)}
+
+    def said(test: str, name: str, share: float) -> list[str]:
+        correct = "".join("1" if i < round(100 * share) else "0" for i in range(100))
+        return [answers(folder / test, f"{name}-m-s0", correct, classes=classes)]
+
+    tests = ("imagenet", "second", "drawn")
+    runs = {
+        name: {test: said(test, name, share) for test, share in zip(tests, shares, strict=True)}
+        for name, shares in accuracies.items()
+    }
+    block = {
+        "sets": dict(zip(("val", "v2", "sketch"), tests, strict=True)), "shifts": list(columns),
+        "groups": {"CLIP": ["clip"], "labels": ["classifier"]}, "baseline": "high",
+    }  # fmt: skip
+    baselines = {"any": {"types": ["STANDARD"]}, "high": {"types": ["STANDARD"], "min_id": 0.55}}
+    robustness = {"baselines": baselines, "baseline": "high", "extended": "any", "draws": 200}
+    found = drawn("published_line", folder, {"runs": runs}, block, {"robustness": robustness})
+    expected = []
+    for at, (shift, column) in enumerate(columns.items(), start=1):
+        for baseline, models in (("any", table), ("high", standard)):
+            x, y = (np.array([float(r[c]) / 100 for r in models]) for c in ("val", column))
+            inner = (x > 0) & (x < 1) & (y > 0) & (y < 1)
+            slope, intercept = np.polyfit(logit(x[inner]), logit(y[inner]), 1)
+            for (name, shares), group in zip(accuracies.items(), ("CLIP", "labels"), strict=True):
+                predicted = 1 / (1 + np.exp(-intercept - slope * logit(shares[0])))
+                expected.append(
+                    {"shift": shift, "in_distribution": "val", "baseline": baseline, "group": group}
+                    | {"run": f"{name}-m-s0", "id_accuracy": 100 * shares[0]}
+                    | {"shift_accuracy": 100 * shares[at], "predicted": 100 * predicted}
+                    | {"rho": 100 * (shares[at] - predicted)}
+                    | {"extrapolated": str(not x.min() <= shares[0] <= x.max())}
+                    | {"baseline_models": inner.sum()}
+                )
+    ends = [(float(r.pop("rho_low")), float(r.pop("rho_high"))) for r in found]
+    same(found, expected)
+    assert all(low < row["rho"] < high for (low, high), row in zip(ends, expected, strict=True))
+    runs["clip"]["drawn"] = [answers(folder / "few", "clip-m-s0", "10", classes=["a", "b"])]
+    with pytest.raises(ClipshiftError, match=r"sets\.sketch: 'drawn' has 2 classes.* on 1000"):
+        drawn("published_line", folder, {"runs": runs}, block, {"robustness": robustness})
+
+
+@case("caption_examples")
+def caption_examples(folder: Path) -> None:
+    """The first of an order by hash, among the images that the first corpus can use."""
+    keys = [f"k{i:02d}" for i in range(20)]
+    why = [None if i % 4 else "no caption" for i in range(20)]
+    fields = [
+        {"key": keys[a:b], "caption": [f"title {k}" for k in keys[a:b]], "reason": why[a:b]}
+        for a, b in ((0, 12), (12, 20))
+    ]
+    fields[0]["caption"][1] = 'with, comma and "quotes"'
+    other = {"key": keys, "caption": ["a photo"] * 20, "reason": ["no class"] * 19 + [None]}
+    files = {"fields": shards(folder / "f", *fields), "template": shards(folder / "t", other)}
+    found = drawn(
+        "caption_examples", folder, {"corpora": files},
+        {"corpora": ["fields", "template"], "shown": 19, "seed": 3},
+    )  # fmt: skip
+    usable = [k for i, k in enumerate(keys) if i % 4]
+    order = sorted(usable, key=lambda k: hashlib.md5(f"3 {k}".encode()).hexdigest())
+    texts = {k: f"title {k}" for k in keys} | {"k01": 'with, comma and "quotes"'}
+    same(
+        found,
+        [
+            {"key": k, "fields": texts[k], "template": "a photo" if k == "k19" else ""}
+            for k in order
+        ],
+    )
+    few = {"corpora": ["fields"], "shown": 4, "seed": 3}
+    found = drawn("caption_examples", folder, {"corpora": {"fields": files["fields"]}}, few)
+    assert [row["key"] for row in found] == order[:4]
+
+
+@case("coverage")
+def coverage(folder: Path) -> None:
+    account = {"step": "pool", "name": "p", "in": 10, "out": 8, "rejected": {"image missing": 2}}
+    (folder / "manifest.json").write_text(json.dumps({"account": account, "shards": []}))
+    (folder / "split.json").write_text(json.dumps(account | {"out": 10, "rejected": {}}))
+    files = {"released": str(folder / "manifest.json"), "split": str(folder / "split.json")}
+    counts = {
+        "released": {"of": "p", "samples": 16, "source": "the list"},
+        "split": {"of": "s-c", "samples": 8, "source": "the paper"},
+    }
+    same(
+        drawn("coverage", folder, {"counts": files}, {"counts": counts}),
+        [
+            {"count": "released", "of": "p", "samples": 8, "published": 16, "coverage": 0.5}
+            | {"source": "the list", "left_out": "2 image missing"},
+            {"count": "split", "of": "s-c", "samples": 10, "published": 8, "coverage": 1.25}
+            | {"source": "the paper", "left_out": ""},
+        ],
+    )
 
 
 @case("per_class")

@@ -18,7 +18,7 @@ from clipshift.datasets.captions.matcher import ClassNames, class_names, finder,
 from clipshift.datasets.captions.schema import FIELDS
 from clipshift.datasets.shards import write_table
 from clipshift.splits.usable import choose
-from clipshift.study.config.causes import Corpus, English, Matcher
+from clipshift.study.config.captions import Corpus, English, Matcher
 from tests.conftest import row
 
 CLASSES = ["cat", "dog", "tiger shark"]
@@ -172,6 +172,8 @@ def image(key: str, title: str = "", description: str = "", tags: str = "",
         ),
         ({"fields": ["title"], "language": {}}, {"title": "Кот"}, "Кот", [], "caption not English"),
         ({}, {}, None, [], None),
+        ({"texts": ["tags"]}, {"title": "t"}, None, [], "no text"),
+        ({"texts": ["tags", "title"], "labels": "m"}, {"title": "x"}, None, [], "no class named"),
     ],
 )
 def test_what_a_corpus_makes_of_a_picture(

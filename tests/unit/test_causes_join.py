@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -13,7 +14,7 @@ from clipshift.datasets.captions.fields import pool_fields
 from clipshift.datasets.captions.join import entries, report, shard
 from clipshift.datasets.external_check import take_stock
 from clipshift.datasets.tars import read_tar
-from clipshift.study.config.causes import Fields
+from clipshift.study.config.captions import Fields
 from clipshift.study.config.folders import CaptionedPool
 from tests.conftest import photo
 from tests.folder_case import write_pool
@@ -134,3 +135,21 @@ def test_captions_of_img2datasets_tables(tmp_path: Path) -> None:
     assert (second["tags"], second["description"], second["label"]) == ("a, b", "", None)
     with pytest.raises(ClipshiftError, match=r"lacks the columns \['nothing'\]"):
         pool_fields(Fields(title="{nothing}"), tars, tmp_path / "out.parquet")
+
+
+def test_texts_of_yfcc_are_decoded(tmp_path: Path) -> None:
+    """A blank is `+`, the rest `%xx` of UTF-8; the commas between tags are not encoded."""
+    folder = write_pool(tmp_path / "web", {0: 2})
+    rows = pq.read_table(folder / "00000.parquet").to_pylist()
+    rows[0] |= {"title": "red+fox%21", "usertags": "red+fox,caf%C3%A9,1%2B1,100%25"}
+    rows[1] |= {"title": None, "usertags": None}
+    pq.write_table(pa.Table.from_pylist(rows), folder / "00000.parquet")
+    fields = Fields(title="{title}", tags="{usertags}", url_encoded=True)
+    found = []
+    for one in (fields, fields.model_copy(update={"url_encoded": False})):
+        pool_fields(one, f"{folder}/{{00000..00000}}.tar", tmp_path / "out.parquet")
+        found += read_parquet(tmp_path / "out.parquet").to_pylist()
+    assert found[0]["title"] == "red fox!"
+    assert found[0]["tags"] == "red fox,caf\N{LATIN SMALL LETTER E WITH ACUTE},1+1,100%"
+    assert (found[1]["title"], found[1]["tags"]) == ("", "")
+    assert (found[2]["title"], found[2]["tags"]) == ("red+fox%21", rows[0]["usertags"])

@@ -10,19 +10,22 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
 from clipshift.core.step import Job
+from clipshift.datasets.captions.matcher import wordnet_names
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
-from clipshift.evaluation.protocols import columns
+from clipshift.evaluation.protocols import answers_of, columns
+from clipshift.evaluation.views import published
 from clipshift.study.config.causes import AnyControlled
 from clipshift.study.config.objective_base import Controlled
 from clipshift.study.config.trainings import EpochTraining, Training
 from clipshift.study.continuing import PROGRESS
 from clipshift.training import loop, vision
+from clipshift.training.clip import arguments
 from clipshift.training.images import Batches, ImageViews, index_tars
 from clipshift.training.init_tower import start_text, start_vision
 from clipshift.training.nt_xent import nt_xent
@@ -286,6 +289,23 @@ def test_classes_of_a_set_among_a_models() -> None:
         columns(["missile", "dog", "missile"], ["missile", "dog"])
 
 
+def test_the_classes_of_objectnet_by_name() -> None:
+    """113 classes of 125 of ImageNet, by the lemmas of WordNet that both have."""
+    places, lemmas = published("objectnet"), wordnet_names()
+    assert isinstance(places, dict) and len(places) == 113
+    assert len({i for mine in places.values() for i in mine}) == sum(map(len, places.values()))
+    assert sum(map(len, places.values())) == 125
+    assert [lemmas[i][0] for i in places["chair"]] == [
+        "barber chair", "folding chair", "rocking chair",
+    ]  # fmt: skip
+    same = sum(name in map(str.lower, lemmas[i]) for name, mine in places.items() for i in mine)
+    assert same > 50
+    names = [name.capitalize() for name in places]
+    assert answers_of("objectnet", names) == list(places.values())
+    with pytest.raises(ClipshiftError, match=r"no class stands for \['sofa'\]"):
+        answers_of("objectnet", ["sofa", *names[1:]])
+
+
 @pytest.mark.parametrize("objective", ["cross_entropy", "simclr"])
 def test_two_processes_train_one_model(
     chosen: tuple[Path, list[str]], tmp_path: Path, objective: str
@@ -312,3 +332,42 @@ def test_two_processes_train_one_model(
     # The batch norms of each process see half a batch, so the models are alike, not equal.
     layer = "head.weight" if objective == "cross_entropy" else "head.2.weight"
     assert float((state[layer] - alone[layer]).abs().max()) < 0.02
+
+
+def test_batch_norm_of_several_gpus_is_synchronised(
+    chosen: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model that is trained in parallel; here without GPUs, so no further than that."""
+    found: list[torch.nn.Module] = []
+
+    def parallel(model: torch.nn.Module) -> None:
+        found.append(model)
+        raise StopIteration
+
+    monkeypatch.setattr(loop, "place", lambda: (0, 2))
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", parallel)
+    for kept in (False, True):
+        settings = training(gpus=2, sync_batch_norm=kept)
+        spec = controlled("cross_entropy")
+        tower = build(settings, spec, 3, 0, tmp_path)
+        keys, labels = vision.read_chosen(chosen[0], 3)
+        index = index_tars([Path(tar) for tar in chosen[1]], keys)
+        lesson = loop.Lesson(index, labels, settings, spec, 0)
+        names = list(tower.state_dict())
+        with pytest.raises(StopIteration):
+            loop.learn(lesson, tower, tmp_path, torch.device("cpu"))
+        norms = [m for m in found[-1].modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+        assert bool(norms) == kept and list(found[-1].state_dict()) == names
+        options = arguments("s-m-s0", settings, 0, tmp_path, 8, tmp_path)
+        assert ("--use-bn-sync" in options) == kept
+    one = training(gpus=1, sync_batch_norm=True)  # its batch norm is over all samples as it is
+    assert "--use-bn-sync" not in arguments("s-m-s0", one, 0, tmp_path, 8, tmp_path)
+
+
+def test_synchronised_batch_norm_where_there_is_none() -> None:
+    with pytest.raises(ValidationError, match="needs GPUs"):
+        training(processes=2, sync_batch_norm=True)
+    flat = NANO | {"vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16}}
+    with pytest.raises(ValidationError, match="has no batch norm"):
+        training(model=flat, gpus=2, sync_batch_norm=True)
+    assert "sync_batch_norm" not in training().model_dump(mode="json")

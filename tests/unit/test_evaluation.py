@@ -106,6 +106,17 @@ def test_every_view_equals_the_models_own_answer(seed: int, classes: int, images
         assert whole.rank.tolist() == read(rows).rank.tolist()
 
 
+def test_classes_that_are_one_have_its_largest_score(tmp_path: Path) -> None:
+    """As ObjectNet's, of which some are several of ImageNet's."""
+    scores = np.array([[0, 5, 4, 3], [1, 0, 9, 8], [2, 1, 0, 3], [7, 0, 0, 1]], np.float32)
+    rows = said(scores, np.array([3, 0, 1, 2]), tmp_path)
+    seen = view(rows, None, [[1], [3, 0]])  # the image of class 2 is not seen
+    assert seen.keys.tolist() == ["k0000", "k0001", "k0002"]
+    assert seen.classes == ["c1", "c3 or c0"]
+    assert (seen.label.tolist(), seen.predicted.tolist()) == ([3, 3, 1], [1, 3, 3])
+    assert seen.rank.tolist() == [1, 0, 1]
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A random model with its record, and a test set of 21 images in 7 classes."""

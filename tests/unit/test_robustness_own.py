@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.figures.kinds import effective_robustness
+from clipshift.evaluation.robustness.shifts import SHIFTS
+from clipshift.figures.kinds import effective_robustness, published_line
 from clipshift.figures.kinds.effective_robustness import OwnRobustness
+from clipshift.figures.kinds.published_line import PublishedLine
 from clipshift.study.config.causes import Subset
 from clipshift.study.config.figures import Figures
 from clipshift.study.config.references import references
@@ -117,6 +119,27 @@ def test_files_of_an_arm_with_a_model_of_its_own() -> None:
     rows = "results/logits/test_sketch/test_far-nano-s0.parquet"
     assert runs["test_far-nano"]["test_sketch"] == [rows]
     assert next(iter(runs)) == "test_full"
+
+
+def test_axes_of_the_published_line_are_those_of_its_shifts() -> None:
+    on = published_line.axes()
+    for name, needed in published_line.NEEDS.items():
+        shift = SHIFTS[name]
+        parts = [SHIFTS[part] for part in shift.parts or (name,)]
+        assert [on[axis] for axis in needed] == [shift.on, *(part.axis for part in parts)]
+        for axis in (axis for axis in needed if not shift.parts):
+            assert published_line.CLASSES.get(axis, 1000) == shift.classes
+
+
+def test_the_published_line_asks_for_the_sets_of_its_shifts() -> None:
+    sets, groups = {"val": "val", "sketch": "sketch"}, {"new": ["new"]}
+    given = {"sets": sets, "groups": groups}
+    assert PublishedLine.model_validate(given | {"shifts": ["sketch"]}).baseline is None
+    with pytest.raises(ValueError, match=r"`sets` lacks \['r', 'val_r'\]"):
+        PublishedLine.model_validate(given | {"shifts": ["sketch", "r"]})
+    given["sets"] = sets | {"v2": "v2"}
+    with pytest.raises(ValueError, match=r"`sets` has \['sketch'\], which no shift needs"):
+        PublishedLine.model_validate(given | {"shifts": ["v2"]})
 
 
 def test_names_of_published_tables_are_taken() -> None:

@@ -13,7 +13,7 @@ TABLES = [f"results/tables/causes_{name}.csv" for name in ("runs", "models", "co
 
 
 def rows(folder: Path, name: str) -> list[dict[str, str]]:
-    with (folder / f"results/tables/causes_{name}.csv").open(newline="") as stream:
+    with (folder / f"results/tables/{name}.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -25,7 +25,7 @@ def weights(folder: Path, run: str) -> dict[str, torch.Tensor]:
 
 
 def test_one_row_a_run_and_head_with_n_and_intervals(whole: Path) -> None:
-    found = rows(whole, "runs")
+    found = rows(whole, "causes_runs")
     assert [(r["run"], r["head"]) for r in found] == [
         ("test_emoji-frozen-s0", "own"),
         ("test_emoji-frozen-s0", "plain"),
@@ -37,7 +37,7 @@ def test_one_row_a_run_and_head_with_n_and_intervals(whole: Path) -> None:
     for row in found:
         low, top1, high = (float(row[f"sketch_two_top1{end}"]) for end in ("_low", "", "_high"))
         assert 0 <= low <= top1 <= high <= 1 and int(row["sketch_two_n"]) > 0
-    assert len(rows(whole, "models")) == 5 * 3  # three test sets, one of them a subset
+    assert len(rows(whole, "causes_models")) == 5 * 3  # three test sets, one of them a subset
 
 
 def test_a_set_of_fewer_classes_is_a_view_of_the_whole(whole: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_frozen_text_tower_is_the_one_it_started_from(whole: Path) -> None:
 def test_what_a_training_read_adds_up(whole: Path) -> None:
     split = read_json(whole / "results/splits/test_emoji.json")
     for name in ("text", "labels", "pictures"):
-        mine = [r for r in rows(whole, "corpora") if r["corpus"] == name]
+        mine = [r for r in rows(whole, "causes_corpora") if r["corpus"] == name]
         left_out = sum(int(r["left_out"]) for r in mine)
         assert int(mine[0]["points"]) == split["in"] == int(mine[0]["used"]) + left_out
     record = read_json(whole / "results/models/test_emoji-views-s0/record.json")
@@ -71,7 +71,7 @@ def test_what_a_training_read_adds_up(whole: Path) -> None:
 
 
 def test_statistics_of_captions(whole: Path) -> None:
-    found = {(r["field"], r["what"]): r for r in rows(whole, "labels")}
+    found = {(r["field"], r["what"]): r for r in rows(whole, "causes_labels")}
     named = found["description", "named"]
     assert int(named["count"]) <= int(found["any", "named"]["count"]) <= int(named["n"])
 

@@ -13,6 +13,7 @@ from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.load import load, parse
 from clipshift.study.config.study import Config
+from clipshift.study.costs import job_cost
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, environment, planned
@@ -56,7 +57,8 @@ def test_a_figure_of_a_cause_needs_only_its_runs(tmp_path: Path) -> None:
 
 def test_imagenet_captions(tmp_path: Path) -> None:
     found = jobs(slurm(tmp_path, INCAPS))
-    expected = {"external_data": 1, "captioned_pool": 64, "train_captions": 10, "train_vision": 4}
+    expected = {"external_data": 1, "captioned_pool": 64, "train_captions": 10, "train_vision": 5}
+    expected |= {"given_weights": 2}
     assert {rule: found.get(rule, 0) for rule in expected} == expected
     assert "embed" not in found and found["report_page"] == 1
     assert not list(tmp_path.glob("results/*"))
@@ -85,15 +87,17 @@ def test_preview(tmp_path: Path, config: Path) -> None:
     assert "Not there yet" in done.stdout
 
 
-def test_samples_seen_are_the_epochs_that_are_said() -> None:
+def test_trainings_of_some_epochs_are_reckoned_by_their_split() -> None:
     incaps, yfcc = load(INCAPS), load(YFCC)
-    causes = {c.study: Causes(Layout(c)) for c in (incaps, yfcc)}
-    pool = incaps.pools["incaps"].samples  # type: ignore[union-attr]
-    assert causes["imagenet_captions"].training("incaps_clip").samples == 32 * pool
-    assert causes["imagenet_captions"].training("incaps_classifier").samples == 90 * pool
-    pool = yfcc.pools["yfcc15m"].samples  # type: ignore[union-attr]
-    assert causes["yfcc15m"].training("yfcc_clip_rn50").samples == 32 * pool
-    assert causes["yfcc15m"].training("yfcc_simclr_b16").samples == 25 * pool
+    for cfg, rule, split, name, samples in (
+        (incaps, "train_captions", "incaps_all", "incaps_clip", 32 * 448_896),
+        (incaps, "train_vision", "incaps_25", "incaps_classifier", 32 * 448_896 / 4),
+        (incaps, "train_vision", "incaps_all", "incaps_classifier_90", 90 * 448_896),
+        (yfcc, "train_vision", "yfcc_all", "yfcc_simclr_b16", 2 * 25 * 14_829_396),
+    ):
+        work = job_cost(cfg, rule, {"split": split, "model": name}, 8)
+        hours = samples / cfg.costs.train_samples_per_gpu_hour
+        assert work.gpu / 3600 == pytest.approx(hours, rel=1e-3)
 
 
 def test_command_lines_fit_the_shell() -> None:

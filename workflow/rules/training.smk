@@ -1,6 +1,7 @@
 # Training: split x model x seed -> weights. Every model of a study sees as many samples.
 #   in   results/splits/{split}.parquet, the shards of the pool and of the reference set
 #   out  results/models/{split}-{model}-s{seed}/model.pt, record.json, loss.csv
+#        results/weights/{model}.json    the user's file that a text tower begins with
 # Checkpoints live in results/work, which no rule declares: Snakemake deletes the declared outputs
 # of a killed job, and a training continues where it was.
 
@@ -64,6 +65,27 @@ rule train:
             tars=lambda w: reading.training_words(w.split, w.model),
             how=lambda w: reading.filtered(w.split, w.model),
             guard=lambda w: at.guard(w.split) if cfg.guard == "drop" else None,
+        ),
+    shell:
+        RUN
+
+
+rule given_weights:
+    """Which file of the user's the text tower of a model comes from, and that it fits."""
+    output:
+        "results/weights/{model}.json",
+    log:
+        "results/logs/weights/{model}.log",
+    wildcard_constraints:
+        model=causes.given(),
+    resources:
+        **needs(8000, 30),
+    params:
+        **call(
+            "training.init_tower.record_weights",
+            weights=lambda w: causes.weights(w.model),
+            identity=lambda w: causes.weights_identity(w.model),
+            architecture=lambda w: causes.training(w.model).model,
         ),
     shell:
         RUN

@@ -88,6 +88,7 @@ def check(
     )] = False,
 ) -> None:  # fmt: skip
     """Validate a configuration, and open the data that it names: all faults in one message."""
+    from clipshift.study.config.causes import given_weights
     from clipshift.study.config.load import load
 
     config = load(*files)
@@ -96,10 +97,11 @@ def check(
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
     if config.domains and (needed := config.domains.labels_needed):
         print(needed)
-    if config.folders and not keys_only:
+    weights = given_weights(config.causes)
+    if (config.folders or weights) and not keys_only:
         from clipshift.datasets.external_check import described, take_stock
 
-        found = take_stock(config.folders, data or Path(config.data), config.sizes)
+        found = take_stock(config.folders, data or Path(config.data), config.sizes, weights)
         print("\n".join(described(found)))
 
 

@@ -63,6 +63,8 @@ def read_saved(path: Path, mmap: bool = False) -> Any:
             raise _other(path, "holds Python objects, which are code, and never loaded") from None
         raise _damaged(path, error) from None
     except Exception as error:  # torch raises nearly every kind of exception on damaged files
+        if "TorchScript" in str(error):  # as OpenAI's own files of CLIP
+            raise _other(path, "is a TorchScript program: code, and never loaded") from None
         raise _damaged(path, error) from None
 
 

@@ -41,9 +41,15 @@ def check(folders: Folders, out: Path, sizes: Sizes | None = None) -> None:
         write_json(out / f"{name}.json", entry)
 
 
-def take_stock(folders: Folders, data: Path, sizes: Sizes | None = None) -> dict[str, Any]:
+def take_stock(
+    folders: Folders, data: Path, sizes: Sizes | None = None,
+    weights: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """What is there of each data set: its tars, the numbers without one, and what people should
     know of it (`said`).
+
+    Args:
+        weights: the configuration's key -> a file of weights, which must be there.
 
     Raises:
         ClipshiftError: anything is missing, unfinished, or not as configured; the message lists
@@ -72,6 +78,10 @@ def take_stock(folders: Folders, data: Path, sizes: Sizes | None = None) -> dict
             how = block.obtain.strip().splitlines()
             lines += ["  to get it:"] * bool(how) + [f"    {line}" for line in how]
             faults += lines
+    for key, file in (weights or {}).items():
+        place = Path(os.path.abspath(data / file))  # noqa: PTH100 (as above)
+        if not place.is_file():
+            faults += [f"{place}  ({key})", f"  {first_look.missing(place)}"]
     if faults:
         raise ClipshiftError(
             "data that this study needs is missing or not as configured; relative folders lie "

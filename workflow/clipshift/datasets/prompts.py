@@ -11,7 +11,7 @@ from pathlib import Path
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_text
 from clipshift.core.step import step
-from clipshift.study.config.causes import OPENAI_IMAGENET
+from clipshift.study.config.captions import OPENAI_IMAGENET
 
 
 def templates(words: Sequence[str]) -> list[str]:

@@ -29,12 +29,8 @@ from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
-from clipshift.study.config.causes import (
-    OPENAI_IMAGENET,
-    AnyControlled,
-    LinearHead,
-    PromptHead,
-)
+from clipshift.study.config.captions import OPENAI_IMAGENET
+from clipshift.study.config.causes import AnyControlled, LinearHead, PromptHead
 from clipshift.study.config.objective_base import Controlled, Vision
 from clipshift.study.config.trainings import Training
 from clipshift.training.towers import build
@@ -311,7 +307,9 @@ def answers_of(rule: str | dict[str, list[int]] | None, names: Sequence[str]) ->
         if len(places) != len(names):
             raise ClipshiftError(f"causes.answers: {rule} has {len(places)} classes, a set of "
                                  f"{len(names)} is not it")  # fmt: skip
-        return [[i] for i in places]
+        if isinstance(places, list):
+            return [[i] for i in places]
+        rule = {name: places.get(name.lower(), []) for name in names}
     if unknown := [name for name in names if not rule.get(name)]:
         raise ClipshiftError(f"causes.answers: no class stands for {unknown[:5]}")
     return [rule[name] for name in names]

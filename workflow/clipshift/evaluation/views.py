@@ -96,24 +96,32 @@ def read(rows: Path) -> Predictions:
     return Predictions(keys, label, predicted, rank, record["classes"], record)
 
 
-def view(rows: Path, images: Collection[str] | None, classes: Collection[int]) -> Predictions:
+def view(
+    rows: Path, images: Collection[str] | None, classes: Collection[int] | Collection[list[int]]
+) -> Predictions:
     """A view of some classes, from the logits; the classes of its images must be among them.
 
     Args:
         images: keys; None: all images of the classes.
-        classes: their indices in the set.
+        classes: their indices in the set; those of a list are one class, its largest score counts.
     """
     whole = read(rows)
-    columns = np.array(sorted(classes))
-    selected = np.isin(whole.label, columns)
+    groups = sorted(c if isinstance(c, list) else [c] for c in classes)
+    place = np.full(len(whole.classes), -1)  # of each class of the set among those of the view
+    for number, group in enumerate(groups):
+        place[group] = number
+    selected = place[whole.label] >= 0
     if images is not None:
         selected &= np.isin(whole.keys, list(images))
     # Rows first: of a mapped file only the pages of the chosen images are read.
-    scores = np.load(rows.with_suffix(".npy"), mmap_mode="r")[selected][:, columns]
-    predicted, rank = ranked(scores, np.searchsorted(columns, whole.label[selected]))
-    names = [whole.classes[i] for i in columns]
+    logits = np.load(rows.with_suffix(".npy"), mmap_mode="r")[selected]
+    scores = np.stack([logits[:, group].max(1) for group in groups], axis=1)
+    label = place[whole.label[selected]]
+    predicted, rank = ranked(scores, label)
+    first = np.array([group[0] for group in groups])
+    names = [" or ".join(whole.classes[i] for i in group) for group in groups]
     return Predictions(
-        whole.keys[selected], whole.label[selected], columns[predicted], rank, names, whole.record
+        whole.keys[selected], first[label], first[predicted], rank, names, whole.record
     )
 
 
@@ -215,13 +223,18 @@ def restricted(rows: Path, subset: Subset) -> Predictions:
     if isinstance(subset.classes, str):
         if len(names) != IMAGENET:
             raise ClipshiftError(f"causes.subsets: {subset.of} has other classes than ImageNet")
-        return view(rows, None, published(subset.classes))
+        places = published(subset.classes)
+        return view(rows, None, list(places.values()) if isinstance(places, dict) else places)
     if odd := [c for c in subset.classes if names.count(c) != 1]:
         raise ClipshiftError(f"causes.subsets: no or several classes of {subset.of} are {odd}")
     return view(rows, None, [i for i, name in enumerate(names) if name in subset.classes])
 
 
-def published(name: str) -> list[int]:
-    """The classes of ImageNet-A or -R among ImageNet's, in the order of their labels."""
+def published(name: str) -> list[int] | dict[str, list[int]]:
+    """The classes of ImageNet-A or -R among ImageNet's, in the order of their labels.
+
+    Of ObjectNet: class, in lower case -> the one to three of ImageNet's that stand for it.
+    """
     text = files("clipshift").joinpath("data/imagenet_class_indices.json").read_text()
-    return list(json.loads(text)[name])
+    places: list[int] | dict[str, list[int]] = json.loads(text)[name]
+    return places

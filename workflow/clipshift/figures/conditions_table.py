@@ -22,13 +22,14 @@ def described(result: Value, models: Mapping[str, Value]) -> Value:
     if text:
         tower = "pretrained, frozen" if text["frozen"] else "pretrained"
     start = (text or spec).get("start")
+    file = (text or {}).get("weights", "")
     return {
         "split": result["split"],
         "model": result["model"],
         "objective": result["objective"],
         "corpus": spec.get("corpus", ""),
         "text_tower": tower,
-        "starts_from": "{split}-{model}-s{seed}".format(**start) if start else "",
+        "starts_from": "{split}-{model}-s{seed}".format(**start) if start else file,
         "head": result["head"],
         "training_images": result["training_images"],
         "samples_seen": result["samples_seen"],

@@ -34,6 +34,7 @@ KINDS: Registry[type[FigureBlock]] = Registry(
     "clipshift.figures.kinds",
     (
         "pruned", "accuracy_vs_pruned", "accuracy_vs_similarity", "effective_robustness",
+        "published_line", "caption_examples", "coverage",
         "per_class", "seeds", "accuracy_by_epoch", "neighbours", "ruler", "similarity_gap",
         "density", "tolerance", "encoders", "overlap", "domain_bars", "domain_relative",
         "domain_mixes", "domain_sizes",

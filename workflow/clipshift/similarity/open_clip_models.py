@@ -55,7 +55,9 @@ def load(name: str, config: Mapping[str, Any], weights: Path, folder: Path) -> C
     import open_clip
 
     register(name, config, folder)
-    model, _, preprocess = open_clip.create_model_and_transforms(name, load_weights=False)
+    model, _, preprocess = open_clip.create_model_and_transforms(
+        name, load_weights=False, pretrained_text=False
+    )
     fit(model, read_weights(weights), weights)
     device = pick_device()
     return Clip(model.eval().to(device), preprocess, open_clip.get_tokenizer(name), device)

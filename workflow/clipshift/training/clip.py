@@ -36,7 +36,7 @@ from clipshift.study.config.folders import EXTERNAL
 from clipshift.study.config.trainings import AnyTraining, Training
 from clipshift.training import checkpoints, failures, launch
 from clipshift.training.batches import seen_rows, trained
-from clipshift.training.init_tower import TEXT_WEIGHTS
+from clipshift.training.init_tower import TEXT_WEIGHTS, text_start
 from clipshift.training.local_copy import copied_shards, copy_split, unseen
 from clipshift.training.objectives.clip import Clip
 from clipshift.training.shards import Shards, write_shards
@@ -157,6 +157,7 @@ def arguments(
     if training.world > 1:
         # Each process its own rows against all columns: together the gradient of one process.
         listed += ["--local-loss", "--gather-with-grad"]
+        listed += ["--use-bn-sync"] * training.sync_batch_norm
     if training.augmentation:
         pairs = (f"{key}={_literal(value)}" for key, value in training.augmentation.items())
         listed += ["--aug-cfg", *pairs]
@@ -189,7 +190,7 @@ def train(
         how: for `read: filter`.
         guard: the list of test images in the split; they are left out.
         spec: of a controlled model.
-        start: weights of the run whose text tower it starts from.
+        start: weights of the run whose text tower it starts from, or the record of a file's.
         background: behind transparent pixels.
         epochs: folder for the weights after every epoch.
 
@@ -197,6 +198,7 @@ def train(
         ClipshiftError: the split is smaller than a batch, a tar is damaged, the loss is no
             number, or the program failed.
     """
+    text = text_start(spec, start)
     if isinstance(spec, Clip) and spec.text and spec.text.frozen:
         lock = [*training.arguments, "--lock-text", "--lock-text-freeze-layer-norm"]
         training = training.model_copy(update={"arguments": lock})
@@ -204,7 +206,7 @@ def train(
     paths = tars_of(tars, data_folder())
     identity = identity_of(split, paths, training, seed)
     without = left_out(guard)
-    identity |= {"text": sha256_file(start)} if start else {}
+    identity |= {"text": text.sha256} if text else {}
     identity |= {"left_out": sorted(without)} if without else {}
     identity |= {"background": background} if colour(background) != WHITE else {}
     identity |= {"epochs": True} if epochs else {}
@@ -214,10 +216,12 @@ def train(
         if claim(work, identity):
             LOG.info(f"continuing in {work}")
         failures.forget(work)
-        record = _train(run, split, tars, training, seed, work, model, how, without, start,
-                        background, epochs)  # fmt: skip
+        record = _train(run, split, tars, training, seed, work, model, how, without,
+                        text.weights if text else None, background, epochs)  # fmt: skip
         if spec:
             record["controlled"] = spec.model_dump(mode="json")
+        if text and text.given:
+            record["text_sha256"] = text.sha256
         write_json(model.with_name("record.json"), record)
         shutil.rmtree(work)
 

@@ -207,6 +207,8 @@ def learn(lesson: Lesson, model: TowerWithHead, work: Path, device: torch.device
         optimizer.load_state_dict(saved["optimizer"])
         scaler.load_state_dict(saved["scaler"])
         losses, watched = saved["losses"], saved["watched"]
+    if ranks > 1 and training.sync_batch_norm:  # names and weights stay
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
     parallel = nn.parallel.DistributedDataParallel(model) if ranks > 1 else model
     gradients = Gradients(parallel, spec, training.precision, training.accumulation, device, scaler)
     images = ImageViews(lesson.index, spec.view(training, model.visual), lesson.seed,

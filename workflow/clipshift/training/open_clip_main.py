@@ -156,14 +156,15 @@ def lay_out_channels_last() -> None:
 
 
 def start_text_tower(weights: Path) -> None:
-    """Create models with the text tower of another run (before it may be locked)."""
+    """Create models with the text tower of another model (before it may be locked)."""
     from clipshift.training.init_tower import start_text
 
     create = open_clip_train.main.create_model_and_transforms
 
     @functools.wraps(create)
     def started(*args: Any, **kwargs: Any) -> Any:
-        model, *transforms = create(*args, **kwargs)
+        # A tower of Hugging Face's library would look for weights of its own first.
+        model, *transforms = create(*args, **kwargs | {"pretrained_text": False})
         start_text(model, weights)
         return model, *transforms
 

@@ -39,7 +39,9 @@ def build(
 
     register("clipshift-tower", training.model, folder)
     torch.manual_seed(seed)
-    clip = open_clip.create_model("clipshift-tower", precision=precision, load_weights=False)
+    clip = open_clip.create_model(
+        "clipshift-tower", precision=precision, load_weights=False, pretrained_text=False
+    )
     head = spec.head(int(training.model["embed_dim"]), classes)
     if precision == "bf16":
         convert_weights_to_lp(head, torch.bfloat16)

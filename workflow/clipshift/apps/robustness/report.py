@@ -171,12 +171,14 @@ def robustness(
                 or f"Add results on a shifted set; there is {measured}"
             )
         )
-    from clipshift.figures.robustness import draw
+    from clipshift.figures.robustness import draw, own_groups
 
     with locked(out):
         write_csv(out / "effective_robustness.csv", compared.rows)
         outputs = [out / f"effective_robustness.{kind}" for kind in ("svg", "pdf")]
-        draw(table, compared.shifts, cfg, outputs)
+        caption = "Models of a user against the line of ImageNet models, one panel a shift."
+        groups = own_groups(table)
+        draw(table, groups, compared.shifts, cfg, cfg.baseline, outputs, caption)
         step_counts = table.step_counts.as_json() | {"imagenet_from_open_clip": filled}
         write_json(out / "account.json", step_counts | {"refused": compared.refused})
     lines = [_printed(r) for r in compared.rows if r["baseline"] == cfg.baseline]

@@ -24,7 +24,7 @@ from clipshift.datasets.captions.matcher import ClassNames, finder, label_of, te
 from clipshift.datasets.captions.schema import classes_of
 from clipshift.datasets.prompts import templates
 from clipshift.datasets.select import seeded_order
-from clipshift.study.config.causes import CAPTION_FIELDS, OPENAI_IMAGENET, Corpus, Matcher
+from clipshift.study.config.captions import CAPTION_FIELDS, OPENAI_IMAGENET, Corpus, Matcher
 
 SCHEMA = pa.schema(
     [
@@ -90,6 +90,8 @@ class Reader:
                 reason = reason or "no caption"
             elif self._english and not self._english(caption):
                 reason = reason or "caption not English"
+        if corpus.texts and not text_of(row, corpus.texts):
+            reason = reason or "no text"
         if self._banned and self._banned.search(text_of(row, CAPTION_FIELDS, "\n")):
             reason = "banned word"
         return {"key": row["key"], "caption": caption, "labels": labels, "reason": reason}

@@ -28,7 +28,7 @@ from clipshift.datasets.package import fetch
 from clipshift.datasets.sources.base import Item, caption
 from clipshift.datasets.sources.build import ADAPTERS, key_of, unpack
 from clipshift.datasets.tar_paths import data_folder, located
-from clipshift.study.config.causes import CAPTION_FIELDS, Fields
+from clipshift.study.config.captions import CAPTION_FIELDS, Fields
 from clipshift.study.config.data import Package, Source
 
 

@@ -18,7 +18,7 @@ from clipshift.datasets.captions.corpora import joined, true_label
 from clipshift.datasets.captions.matcher import finder, label_of, text_of
 from clipshift.datasets.captions.schema import classes_of
 from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.causes import CAPTION_FIELDS, Matcher
+from clipshift.study.config.captions import CAPTION_FIELDS, Matcher
 
 ANY = "any"
 

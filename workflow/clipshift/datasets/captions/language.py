@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.config.causes import English
+from clipshift.study.config.captions import English
 
 Judge = Callable[[str], bool]
 _WORD = re.compile(r"[^\W\d_]+")

@@ -12,7 +12,7 @@ from typing import Any
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.datasets.prompts import imagenet_names
-from clipshift.study.config.causes import Matcher
+from clipshift.study.config.captions import Matcher
 
 
 class ClassNames:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from clipshift.study.config.causes import CAPTION_FIELDS
+from clipshift.study.config.captions import CAPTION_FIELDS
 
 # Fields of images: texts, empty where there is none, and the label where the data hold one.
 FIELDS = pa.schema(

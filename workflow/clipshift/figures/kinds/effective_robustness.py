@@ -8,7 +8,7 @@ the panel shows the first of them, and no line, for there is none in a plane; th
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,28 +82,29 @@ class OwnRobustness(Fitting, FigureBlock):
         return list(dict.fromkeys([*self.baseline, *groups]))
 
     def files(self, at: Layout) -> Files:
-        """Per condition, measured set and run its predictions.
-
-        A set of fewer classes is a view of the whole one's.
-        """
-        from clipshift.study.layout.evaluation import Evaluations
-
-        ev = Evaluations(at)
-        controlled = dict(asked(at.cfg.causes))
-        subsets = at.cfg.causes.subsets
-        runs: Files = {}
-        for name in self.conditions:
-            split, _, model = name.partition("-")
-            controlled_runs = evaluations(name, controlled[name]) if name in controlled else None
-            names = controlled_runs or at.runs(split, model or None)
-            runs[name] = {
-                s: ev.set_rows(subsets[s].of if s in subsets else s, names)
-                for s in [*self.id, *self.shifts]
-            }
-        return {"runs": runs}
+        return {"runs": condition_rows(at, self.conditions, [*self.id, *self.shifts])}
 
     def study(self, at: Layout) -> dict[str, Any]:
         return {"subsets": at.cfg.causes.subsets}
+
+
+def condition_rows(at: Layout, conditions: Iterable[str], sets: Collection[str]) -> Files:
+    """Per condition, measured set and run its predictions.
+
+    A set of fewer classes is a view of the whole one's.
+    """
+    from clipshift.study.layout.evaluation import Evaluations
+
+    ev = Evaluations(at)
+    controlled = dict(asked(at.cfg.causes))
+    subsets = at.cfg.causes.subsets
+    runs: Files = {}
+    for name in conditions:
+        split, _, model = name.partition("-")
+        controlled_runs = evaluations(name, controlled[name]) if name in controlled else None
+        names = controlled_runs or at.runs(split, model or None)
+        runs[name] = {s: ev.set_rows(subsets[s].of if s in subsets else s, names) for s in sets}
+    return runs
 
 
 def seen(files: Files, subsets: Mapping[str, Subset]) -> Seen:
@@ -117,6 +118,12 @@ def seen(files: Files, subsets: Mapping[str, Subset]) -> Seen:
         condition: {name: [one(name, rows) for rows in paths] for name, paths in sets.items()}
         for condition, sets in files["runs"].items()
     }
+
+
+def named(p: Predictions) -> str:
+    """The run, with its head where that is not the model's own."""
+    head, run = p.record["head"], str(p.record["run"])
+    return run if head == OWN else f"{run}-{head}"
 
 
 def measured(name: str, p: Predictions, level: float) -> Accuracy:
@@ -136,9 +143,7 @@ def points_of(block: OwnRobustness, runs: Seen, shift: str) -> Points:
     for sets in runs.values():
         for i, p in enumerate(sets[shift]):
             x = [measured(name, sets[name][i], block.level) for name in block.id]
-            head = p.record["head"]
-            name = p.record["run"] if head == OWN else f"{p.record['run']}-{head}"
-            rows[name] = (name, x, measured(shift, p, block.level))
+            rows[named(p)] = (named(p), x, measured(shift, p, block.level))
     return Points.of(list(rows.values()))
 
 

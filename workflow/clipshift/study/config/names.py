@@ -53,6 +53,14 @@ CleanSetName = Annotated[Name, Ref("clean set")]
 CorpusName = Annotated[Name, Ref("corpus")]
 MatcherName = Annotated[Name, Ref("matcher")]
 ProtocolName = Annotated[Name, Ref("evaluation protocol")]
+# Models of the testbed to which a line is fitted.
+BaselineName = Annotated[Name, Ref("baseline of `robustness`")]
+# A pool, a set or a split; or what a corpus chooses of a split, `split-corpus`.
+CountedName = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][A-Za-z0-9_]*(-[a-z0-9][A-Za-z0-9_]*)?$"),
+    Ref("counted data"),
+]
 # Runs that differ in their seed only: `split`, `split-model` or `split-model-protocol`.
 ConditionName = Annotated[
     str,

@@ -73,6 +73,11 @@ class Controlled(Block):
         """The run whose weights it starts from."""
         return None
 
+    @property
+    def given(self) -> str | None:
+        """The user's file whose weights it starts from instead."""
+        return None
+
     def refused(self, training: Training) -> str | None:
         """Why it cannot be trained by some settings, naming the key; None: it can."""
         for key, why in {**self.inert, **self.replaces}.items():

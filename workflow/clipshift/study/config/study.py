@@ -287,4 +287,6 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
         "matcher": [*blocks.matchers, "table"],
         "evaluation protocol": blocks.heads,
         "condition": [*trained, *conditions, *(name for name, _ in causes.asked(blocks))],
+        "baseline of `robustness`": c.robustness.baselines,
+        "counted data": [*c.pools, *c.sets, *c.splits, *causes.chosen(blocks)],
     }

@@ -15,7 +15,9 @@ from clipshift.study.config.numbers import POINTS, PX, Json
 class Training(Block):
     """How every split is trained: same model, same samples seen."""
 
-    later: ClassVar[frozenset[str]] = frozenset({"accumulation", "grad_checkpointing", "processes"})
+    later: ClassVar[frozenset[str]] = frozenset(
+        {"accumulation", "grad_checkpointing", "processes", "sync_batch_norm"}
+    )
 
     model: Json = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
@@ -67,6 +69,11 @@ class Training(Block):
         default=False,
         description="Compute activations again in the backward pass instead of keeping them.",
     )
+    sync_batch_norm: bool = Field(
+        default=False,
+        description="Batch norm over a step's samples on all GPUs together (on one it is in any "
+        "case), where the vision tower is a ResNet. PyTorch has none for several CPU processes.",
+    )
     arguments: list[str] = Field(
         default=[], description="Further arguments of open_clip's trainer."
     )
@@ -101,6 +108,12 @@ class Training(Block):
         """Processes of one training."""
         return self.gpus or self.processes
 
+    @property
+    def _has_batch_norm(self) -> bool:
+        """Whether the vision tower is open_clip's ResNet, whose `layers` are a list, or timm's."""
+        vision = self.model.get("vision_cfg", {})
+        return isinstance(vision.get("layers"), list) or "timm_model_name" in vision
+
     @model_validator(mode="after")
     def _fits(self) -> "Training":
         if self.gpus and self.processes > 1:
@@ -112,6 +125,10 @@ class Training(Block):
                 + f" in {self.accumulation} parts each"
                 * (self.accumulation > 1)
             )
+        if self.sync_batch_norm and self.processes > 1:
+            raise ValueError("`sync_batch_norm` needs GPUs: `processes` on a CPU have none")
+        if self.sync_batch_norm and not self._has_batch_norm:
+            raise ValueError("`sync_batch_norm`: the model's vision tower has no batch norm")
         if self.read == "filter" and self.cache_px is not None:
             raise ValueError("`read: filter` makes no copy whose images could be `cache_px` wide")
         return self

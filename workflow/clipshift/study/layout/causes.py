@@ -4,11 +4,14 @@ A *run* is split x model x seed. Models of `causes.models` are controlled; those
 evaluated by further protocols, too.
 """
 
+from pathlib import Path
 from typing import Any
 
 from clipshift.core.brace_ranges import compact
+from clipshift.core.file_identity import file_identity
+from clipshift.core.files import read_json
 from clipshift.study.config import causes
-from clipshift.study.config.causes import Fields, Matcher
+from clipshift.study.config.captions import Fields, Matcher
 from clipshift.study.config.data import Package
 from clipshift.study.config.folders import CaptionedPool, Tars
 from clipshift.study.config.objective_base import Controlled
@@ -72,7 +75,7 @@ class Causes:
     def corpus_fields(self, corpus: str, dataset: str, shard: str) -> list[str]:
         """Tables of captions that a corpus reads: none where it asks for images alone."""
         block = self.block.corpora[corpus]
-        reads = block.fields or block.labels or block.banned
+        reads = block.fields or block.labels or block.banned or block.texts
         return self.fields(dataset, shard) if reads else []
 
     def corpora(self, split: str, corpus: str) -> list[str]:
@@ -120,9 +123,35 @@ class Causes:
         return {"tables": compact(files)} if files else None
 
     def start(self, model: str) -> list[str]:
-        """Weights that a model starts from."""
+        """Weights of a run that a model starts from, or the record of a file of the user's."""
+        if self.spec(model).given:
+            return [f"results/weights/{model}.json"]
         run = self.spec(model).initial
         return [f"{RUN.format(run=run.run)}/model.pt"] if run else []
+
+    def given(self) -> str:
+        """Wildcard pattern of the models whose text tower comes from a file of the user's."""
+        models = self.block.models.items()
+        return pattern(n for n, m in models if m.given)
+
+    def weights(self, model: str) -> str:
+        """That file, below the folder of the user's data."""
+        given = self.spec(model).given
+        assert given is not None
+        return given
+
+    def weights_identity(self, model: str) -> dict[str, Any] | None:
+        """Size and SHA-256 of that file, so that another one trains again; None: it is not there.
+
+        One that is away, as a disk may be, is the one that was recorded.
+        """
+        record = Path(f"results/weights/{model}.json")
+        path = Path(self.cfg.data) / self.weights(model)
+        if path.is_file():
+            return file_identity(path)
+        if not record.is_file():
+            return None
+        return {key: value for key, value in read_json(record).items() if key != "file"}
 
     # Tables ------------------------------------------------------------------------------------
 

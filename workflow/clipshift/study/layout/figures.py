@@ -13,6 +13,7 @@ from pydantic import Field
 from clipshift.core.brace_ranges import sharded
 from clipshift.study.config.causes import Subset
 from clipshift.study.config.data import Block
+from clipshift.study.config.robustness import Robustness
 
 if TYPE_CHECKING:
     from clipshift.study.layout.study import Layout
@@ -25,6 +26,8 @@ LOGITS = "results/logits/"
 class Study(Block):
     """What a figure has to know of the study beyond its own block; empty where it need not."""
 
+    later = frozenset({"robustness"})
+
     reference: str = Field(description="The reference set.")
     subsets: dict[str, Subset] = Field(default={}, description="Test sets of fewer classes.")
     recipes: dict[str, dict[str, Any]] = Field(default={}, description="Recipes of pruned splits.")
@@ -33,6 +36,9 @@ class Study(Block):
     )
     classifiers: dict[str, dict[str, str]] = Field(
         default={}, description="Kind, form and encoder of domain classifiers."
+    )
+    robustness: Robustness | None = Field(
+        default=None, description="How lines of published models are fitted."
     )
 
 
