@@ -81,7 +81,7 @@ def tar_writer(path: Path) -> Iterator[Callable[[Sample], None]]:
                 info = tarfile.TarInfo(f"{sample.key}.{suffix}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-            tar.members.clear()  # it would keep a header of each
+            tar.getmembers().clear()  # it would keep a header of each
 
         yield add
 
