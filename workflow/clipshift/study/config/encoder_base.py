@@ -30,7 +30,8 @@ class EncoderBlock(Block):
         kind: str
 
     has_text_tower: ClassVar[bool] = False  # `clip` has one.
-    costs_embed_flops: ClassVar[bool] = False  # `costs.embed_flops` are those of an image.
+    costs_embed_flops: ClassVar[bool] = False  # `costs` knows the operations of an image.
+    describes_style: ClassVar[bool] = False  # Its vectors are meant to describe style alone.
 
     @property
     def trained(self) -> Trained | None:
@@ -60,5 +61,6 @@ class EncoderBlock(Block):
 
 
 encoder: Registry[type[EncoderBlock]] = Registry(
-    "clipshift.similarity.encoders", ("open_clip", "efficientnet_lite0", "run", "folder")
+    "clipshift.similarity.encoders",
+    ("open_clip", "timm", "csd", "efficientnet_lite0", "run", "folder"),
 )
