@@ -36,8 +36,8 @@ KINDS: Registry[type[FigureBlock]] = Registry(
         "pruned", "accuracy_vs_pruned", "accuracy_vs_similarity", "effective_robustness",
         "per_class", "seeds", "neighbours", "ruler", "similarity_gap", "density", "tolerance",
         "encoders", "overlap", "domain_bars", "domain_relative", "domain_mixes", "domain_sizes",
-        "domain_robustness", "domain_curves", "domain_samples", "domain_detectors",
-        "domain_composition", "domain_clean",
+        "domain_robustness", "domain_curves", "domain_families", "domain_samples",
+        "domain_detectors", "domain_composition", "domain_clean",
     ),
 )  # fmt: skip
 
