@@ -26,7 +26,7 @@ rule cpu:
     log:
         "cpu.log",
     resources:
-        **needs(2000, 60),
+        **needs(None, 2000),
     params:
         **call("apps.cluster_check.jobs.look", gpus=0),
     shell:
@@ -40,7 +40,7 @@ rule gpu:
     log:
         "gpu.log",
     resources:
-        **needs(32000, 240, gpus=config["gpus"]),
+        **needs(None, 32000, gpus=config["gpus"]),
     params:
         **call("apps.cluster_check.jobs.look", gpus=config["gpus"]),
     shell:

@@ -138,32 +138,52 @@ def asked(
 
 def needs(monkeypatch: pytest.MonkeyPatch, **amounts: Any) -> dict[str, Any]:
     cluster.in_use.cache_clear()
-    resources = cluster.needs(**amounts)
+    resources = cluster.needs(**{"cfg": None} | amounts)
     monkeypatch.undo()
     cluster.in_use.cache_clear()
     return resources
 
 
 def test_a_further_attempt_gets_as_much_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    short = needs(monkeypatch, memory=2000, minutes=60)
+    short = needs(monkeypatch, memory=2000)
     assert asked(short, "a", 1) == {"mem_mb": 2000, "runtime": 60}
     assert asked(short, "a", 3) == {"mem_mb": 6000, "runtime": 180}
-    assert asked(needs(monkeypatch, memory=1, minutes=1440), "a", 2)["runtime"] == 2880
-    # A week is a partition's limit.
-    assert asked(needs(monkeypatch, memory=1, minutes=10080), "a", 2)["runtime"] == 10080
+
+
+@pytest.mark.parametrize(
+    ("change", "big", "small"),
+    [
+        ({"longest": 100}, 100, 100),
+        ({"longest": {"gpu": 100}}, 100, 120),
+        ({"longest": 30}, 30, 30),
+        # What is said of a rule is not lowered, and not raised above the partition's.
+        ({"longest": 100, "rules": {"train": {"runtime": 90}}}, 100, 100),
+        ({"longest": 100, "rules": {"train": {"runtime": 500}}}, 500, 500),
+    ],
+)
+def test_no_attempt_gets_more_time_than_its_partition_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], big: int, small: int
+) -> None:
+    found = requested(tmp_path, monkeypatch, change, attempt=2)
+    assert [job["runtime"] for job in found] == [big, small]
 
 
 def requested(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], rule: str = "train"
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, Any],
+    rule: str = "train",
+    attempt: int = 1,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The resources of a job with two GPUs, and of one without, of a rule that has both."""
     monkeypatch.setenv(cluster.IN_USE, str(dump(tmp_path / "mine.yaml", NAMES | change)))
     gpus = {"big": 2, "small": 0}
-    resources = needs(monkeypatch, memory=10, minutes=5, gpus=lambda w: gpus[w.model])
-    return asked(resources, "big", rule=rule), asked(resources, "small", rule=rule)
+    resources = needs(monkeypatch, memory=10, gpus=lambda w: gpus[w.model])
+    big, small = (asked(resources, model, attempt, rule) for model in gpus)
+    return big, small
 
 
-COMMON = {"mem_mb": 10, "runtime": 5}
+COMMON = {"mem_mb": 10, "runtime": 60}
 BIG = COMMON | {"gpu": 2, "slurm_partition": "accel", "cpus_per_gpu": 12}
 SMALL = COMMON | {"gpu": 0, "slurm_partition": "batch"}
 
@@ -228,7 +248,7 @@ def test_a_rule_of_several_sets_is_the_rule(
     for name in ("margins", "margins_2", "mine_margins_10"):  # a module's prefix
         assert requested(tmp_path, monkeypatch, rules, name)[0]["runtime"] == 9
     for name in ("", "cpu", "embed"):
-        assert requested(tmp_path, monkeypatch, rules, name)[0]["runtime"] == 5
+        assert requested(tmp_path, monkeypatch, rules, name)[0]["runtime"] == 60
 
 
 def test_rules_of_the_file_are_those_of_the_workflow() -> None:

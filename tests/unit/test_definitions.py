@@ -19,7 +19,7 @@ CHOICES = {"pool", "reference", "encoder"}
 DEFINED = {
     "packages", "sources", "rendering", "classes", "holdout", "pools", "sets", "encoders",
     "reference_caption", "dedup", "neighbours", "splits", "models", "evaluation", "domains",
-    "causes", "figures", "robustness", "test_images", "agree",
+    "causes", "figures", "robustness", "test_images", "agree", "reshard",
 }  # fmt: skip
 MINI = "mini.yaml", "mini-full.yaml", "mini-domains.yaml", "mini-causes.yaml"
 
@@ -121,6 +121,16 @@ def test_narrow_blocks_change_nothing_else() -> None:
     lr = after(lambda c: c["models"]["tiny_short"].update(lr=1))
     assert lr["models"] == {"tiny_short"}
     assert "splits" not in lr
+
+
+def test_resharded_tars_are_another_order_for_the_trainings_that_read_them() -> None:
+    found = after(lambda c: c.update(reshard={"two": {"splits": ["rand_70", "rand_40"]}}))
+    assert {run.split("-")[0] for run in found["runs"]} == {"rand_70", "rand_40"}
+    assert "splits" not in found
+    raw = load(*(ROOT / "config" / name for name in MINI)).model_dump(mode="json")
+    both = [definitions(parse(raw | {"reshard": {"two": {"splits": s}}}))["reshards"]
+            for s in (["rand_70"], ["rand_70", "rand_40"])]  # fmt: skip
+    assert both[0] != both[1]
 
 
 def test_a_control_follows_the_split_that_it_is_as_large_as() -> None:

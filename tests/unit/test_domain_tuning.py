@@ -75,9 +75,9 @@ def test_tuned_weights_survive_the_disk_and_batches(tmp_path: Path) -> None:
     classifier.save({"natural": state}, tmp_path / "m.npz")
     with np.load(tmp_path / "m.npz") as stored:
         again = {k.removeprefix("natural/"): stored[k] for k in stored.files}
-    first, second = (tuning.restore(encoder(), s).logits(IMAGES) for s in (state, again))
+    first, second = (tuning.restore(SPEC, encoder(), s).logits(IMAGES) for s in (state, again))
     assert np.array_equal(first, second)
-    one = tuning.restore(encoder(), state).logits(IMAGES[:1])
+    one = tuning.restore(SPEC, encoder(), state).logits(IMAGES[:1])
     assert one == pytest.approx(first[:1], abs=1e-5)
     classifier.save({"natural": again}, tmp_path / "n.npz")
     assert (tmp_path / "m.npz").read_bytes() == (tmp_path / "n.npz").read_bytes()

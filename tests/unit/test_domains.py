@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from clipshift.classifiers import decisions, domain_labels, folds, reductions, thresholds
 from clipshift.classifiers.methods.centroid import Centroid
+from clipshift.classifiers.methods.linear import Linear
 from clipshift.core.brace_ranges import numbered
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
@@ -219,17 +220,53 @@ def test_the_nearest_centroid_by_either_distance() -> None:
 
 def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
     labels_of = np.array([0, 1, 1, 2])
-    problem = next(
-        p for p in reductions.problems("density_ratio", labels_of) if p.name == "rendition"
-    )
+    own = Linear(kind="linear", encoder="e", form="density_ratio")
+    problem = next(p for p in reductions.problems(own, labels_of) if p.name == "rendition")
     assert problem.rows.tolist() == [0, 1, 2, 3, 1, 2]
     assert problem.targets.tolist() == [0, 0, 0, 0, 1, 1]
 
 
 def test_a_form_without_its_label_says_so() -> None:
+    ternary = Linear(kind="linear", encoder="e")
     with pytest.raises(ClipshiftError, match=r"no labelled image of the part 'train' is ambiguous"):
-        reductions.problems("ternary", np.array([0, 1]))
-    reductions.problems("one_vs_rest", np.array([0, 1]))
+        reductions.problems(ternary, np.array([0, 1]))
+    binary = ternary.model_copy(update={"form": "one_vs_rest"})
+    reductions.problems(binary, np.array([0, 1]))
+    with pytest.raises(ClipshiftError, match="is natural or ambiguous"):
+        reductions.problems(binary, np.array([1, 1]))
+
+
+def test_a_binary_detector_of_renditions_against_the_rest() -> None:
+    own = Linear(kind="linear", encoder="e", form="one_vs_rest", detects="rendition")
+    (problem,) = reductions.problems(own, np.array([0, 1, 2, 1]))
+    assert (problem.name, problem.targets.tolist()) == ("rendition", [0, 1, 0, 1])
+    assert reductions.names(own) == [("rendition", 2)]
+    reductions.problems(own, np.array([1, 2]))  # natural images are no label of its own
+    with pytest.raises(ClipshiftError, match=r"every labelled .* part 'test' is rendition"):
+        reductions.problems(own, np.array([1, 1]), "test")
+    with pytest.raises(ValueError, match="a ternary model detects both"):
+        Linear(kind="linear", encoder="e", detects="rendition")
+
+
+def test_a_detector_of_renditions_beside_one_of_natural_images(tmp_path: Path) -> None:
+    """Scores, thresholds and decisions of a classifier that knows one domain."""
+    ternary, binary = make_case(tmp_path / "n"), make_case(tmp_path / "r")
+    run_case(ternary)
+    with pytest.raises(ClipshiftError, match="no score for natural"):
+        run_case(binary, form="one_vs_rest", detects="rendition")
+    rows = read_parquet(binary.scores("pool")[0])
+    assert rows["natural"].null_count == rows["ambiguous"].null_count == len(rows)
+    points = read_json(binary.folder / "points.json")["domains"]
+    assert [*points] == ["rendition"] and [*binary.set_sides()] == ["rendition"]
+    sides = {
+        "natural": (ternary.folder / "points.json", ternary.scores("pool")[0]),
+        "rendition": (binary.folder / "points.json", binary.scores("pool")[0]),
+    }
+    judged = decisions.judge(sides).to_pylist()
+    accepted = rows.sort_by("key")["rendition"].to_numpy() >= points["rendition"]["threshold"]
+    assert [r["verdict"] in ("rendition", "both") for r in judged] == accepted.tolist()
+    own = [r["verdict"] == "rendition" for r in judged if "-rendition-" in r["key"]]
+    assert np.mean(own) > 0.9
 
 
 def test_temperature_finds_the_scale_of_the_logits() -> None:

@@ -181,6 +181,18 @@ def test_gram_of_small_maps() -> None:
     assert torch.allclose(pooled(one), torch.tensor([[1.5, 1.0]]))
 
 
+def test_statistics_in_half_precision(resnet: Path) -> None:
+    """Of a convolution in float16, whose sums of squares float16 does not hold."""
+    spec = resnet_encoder(resnet, features="gram", layers=["conv1"])
+    vectors = {}
+    for precision in ("fp32", "fp16"):
+        loaded = encoders.load(spec.model_copy(update={"precision": precision}), "cpu")
+        loaded.tower.conv1.weight.data *= 1000  # the same up to the norm of the vector
+        vectors[precision] = loaded.encode(IMAGES)
+    assert np.allclose(*vectors.values(), atol=1e-3)
+    assert not np.array_equal(*vectors.values())
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [

@@ -153,6 +153,11 @@ def test_figures_name_trained_splits_by_a_pattern() -> None:
     assert cfg.figures.accuracy_vs_pruned["x"].lines == {"rand": ["r_10", "r_50"]}
 
 
+def test_resharding_names_trained_splits_by_a_pattern() -> None:
+    cfg = study(SPLITS, reshard={"some": {"splits": ["r_*", "full"]}})
+    assert cfg.reshard["some"].splits == ["r_50", "r_10", "full"]
+
+
 def test_a_pattern_that_no_split_fits() -> None:
     curve = CURVE | {"lines": {"near": ["near_*"]}}
     message = r"figures\.accuracy_vs_pruned\.x\.lines\.near: no split that is trained fits 'near_"

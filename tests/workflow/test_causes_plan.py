@@ -101,7 +101,7 @@ def test_command_lines_fit_the_shell() -> None:
         causes = Causes(Layout(load(config)))
         for r in causes.block.runs:
             words = json.dumps(compact(causes.corpora(r.split, causes.spec(r.model).corpus)))
-            assert len(words + json.dumps(causes.filtered(r.model))) < 4000
+            assert len(words + json.dumps(causes.filtered(r.split, r.model))) < 4000
 
 
 def broken(change: dict[str, object]) -> Config:

@@ -10,6 +10,7 @@ import pytest
 
 from clipshift.core.brace_ranges import compact
 from clipshift.study.config.load import load
+from clipshift.study.layout.reading import Reading
 from clipshift.study.layout.study import Layout
 from tests.workflow.runner import ROOT, changed_config, environment, planned, snakemake
 
@@ -34,8 +35,8 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_jobs_of_the_core_set(plan: str) -> None:
     jobs = {r: int(n) for r, n in re.findall(r"^([a-z_]+?)(?:_\d+)? +(\d+)$", plan, flags=re.M)}
     expected = {
-        "external_data": 1, "folder_pool": 448, "folder_set": 7, "embed": 455, "split": 1,
-        "train": 1, "evaluate": 1, "dedup_assign": 448, "dedup_score": 32,
+        "external_data": 1, "folder_pool": 448, "folder_set": 7, "embed": 455, "split": 22,
+        "train": 1, "evaluate": 1, "dedup_assign": 448, "dedup_score": 32, "reshard": 448,
     }  # fmt: skip
     assert {rule: jobs.get(rule) for rule in expected} == expected
     assert jobs["margins"] % 448 == 0
@@ -54,10 +55,25 @@ def test_command_lines_fit_the_shell() -> None:
     """A shell takes one word of at most 128 KiB, and Snakemake gives it the whole command."""
     at = Layout(load(CONFIG))
     words = [json.dumps(compact(at.pool_tables())), json.dumps(compact(at.embedded()))]
-    words.append(json.dumps(at.filtered("vit_b32")))
+    reading = Reading(at)
+    filters = (reading.filtered(split, at.cfg.model_of(split)) for split in at.cfg.trained)
+    words += map(json.dumps, filters)
+    words += [json.dumps(reading.splits(name)) for name in at.cfg.reshard]
     words += [json.dumps(at.margin_ranges(at.driving_sets(split))) for split in at.cfg.splits]
     words.append(" ".join(f"results/pools/laion400m/{s}.json" for s in at.shards("laion400m")))
     assert max(map(len, words)) < 32_000
+
+
+def test_one_pass_over_the_pool_serves_all_trainings_of_a_group(tmp_path: Path) -> None:
+    """And every training of the study reads the tars of one."""
+    at = Layout(load(CONFIG))
+    groups = at.cfg.reshard.values()
+    assert sorted(s for group in groups for s in group.splits) == sorted(at.cfg.trained)
+    mixes = at.cfg.reshard["domains_small"].splits
+    models = [f"results/models/{run}/model.pt" for split in mixes for run in at.runs(split)]
+    jobs = planned(tmp_path, *models, config=CONFIG)
+    expected = {"train": 15, "split": 15, "reshard": 448, "reshard_manifest": 1}
+    assert {rule: jobs.get(rule) for rule in expected} == expected
 
 
 def test_groups_cover_every_tar_once() -> None:

@@ -39,7 +39,7 @@ rule pool_captions:
     wildcard_constraints:
         pool=at.img2dataset_pattern(),
     resources:
-        **needs(2000, 30),
+        **needs(2000),
     params:
         **call(
             "datasets.captions.fields.pool_fields",
@@ -64,7 +64,7 @@ rule captioned_pool:
     wildcard_constraints:
         pool=at.captioned_pattern(),
     resources:
-        **needs(4000, 240),
+        **needs(4000),
     params:
         **call(
             "datasets.captions.join.shard",
@@ -88,7 +88,7 @@ rule captions_report:
     wildcard_constraints:
         pool=at.captioned_pattern(),
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call("datasets.captions.join.report"),
     shell:
@@ -106,7 +106,7 @@ rule corpus:
     log:
         "results/logs/corpora/{corpus}.{dataset}.{shard}.log",
     resources:
-        **needs(2000, 120),
+        **needs(2000),
     params:
         **call(
             "datasets.captions.corpora.corpus",

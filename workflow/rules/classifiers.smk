@@ -23,7 +23,7 @@ rule domain_labels:
     log:
         "results/logs/domains/labels.{dataset}.log",
     resources:
-        **needs(2000, 30),
+        **needs(2000),
     params:
         **call(
             "classifiers.domain_labels.write_labels",
@@ -50,7 +50,7 @@ rule domain_fit:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "classifiers.fit.write_fit",
@@ -73,7 +73,7 @@ use rule domain_fit as domain_tune with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        **needs(64000, 1440, gpus=1),
+        **needs(64000, gpus=1),
 
 
 rule domain_score:
@@ -90,7 +90,7 @@ rule domain_score:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=False),
     resources:
-        **needs(2000, 60),
+        **needs(2000),
     params:
         **call(
             "classifiers.score.write_vector_scores",
@@ -105,7 +105,7 @@ use rule domain_score as domain_score_images with:
     wildcard_constraints:
         classifier=dom.classifiers(tuned=True),
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "classifiers.score.write_image_scores",
@@ -124,7 +124,7 @@ rule domain_points:
     log:
         "results/logs/domains/points.{classifier}.log",
     resources:
-        **needs(2000, 20),
+        **needs(2000),
     params:
         **call(
             "classifiers.thresholds.write_points",
@@ -146,7 +146,7 @@ rule domain_decisions:
     log:
         "results/logs/domains/verdicts.{dataset}.{shard}.log",
     resources:
-        **needs(2000, 20),
+        **needs(2000),
     params:
         **call(
             "classifiers.decisions.write_decisions",
@@ -171,7 +171,7 @@ rule domain_composition:
     log:
         "results/logs/domains/composition.log",
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "classifiers.composition.write_composition",
@@ -198,7 +198,7 @@ rule clean_set:
     log:
         "results/logs/domains/clean.{clean}.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call(
             "classifiers.clean_set.write_clean",

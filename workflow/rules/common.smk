@@ -1,6 +1,7 @@
 # What all rules share: the typed configuration `cfg`, and `at`, where every file lies.
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 # Planning runs this checkout's code as its jobs do, whichever one is installed.
@@ -16,7 +17,6 @@ from snakemake.exceptions import WorkflowError
 
 from clipshift.core import job_logs
 from clipshift.study import cluster, contents, hooks, last_run, shared_folder
-from clipshift.study.cluster import needs
 from clipshift.study.config.figures import KINDS
 from clipshift.study.config.folders import (
     DATA_VARIABLE,
@@ -43,6 +43,7 @@ from clipshift.study.layout.figures import (
     table_inputs,
 )
 from clipshift.study.layout import made
+from clipshift.study.layout.reading import Reading
 from clipshift.study.layout.report import (
     controlled_tables,
     report_contents,
@@ -72,6 +73,9 @@ try:
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None
 
+# What a job asks for follows from the study, by the cost model.
+needs = partial(cluster.needs, cfg)
+
 # What is there already decides which jobs a plan has; the jobs of the plan read the same answers.
 at = Layout(cfg, made.Made(workflow.is_main_process))
 if workflow.is_main_process:
@@ -80,6 +84,7 @@ if workflow.is_main_process:
     )
 dom = DomainLayout(at)
 causes = Causes(at)
+reading = Reading(at)
 names = Names(Evaluations(at))
 
 # Where the user's folders lie is no parameter of a rule: data that moved compute nothing again.

@@ -37,7 +37,7 @@ rule source:
     benchmark:
         "results/benchmarks/source/{source}.tsv"
     resources:
-        **needs(2000, 60),
+        **needs(2000),
     params:
         **call(
             "datasets.sources.build.build",
@@ -72,7 +72,7 @@ rule pool_shard:
     wildcard_constraints:
         pool=at.pool_pattern(),
     resources:
-        **needs(1500, 30),
+        **needs(1500),
     params:
         **call(
             "datasets.pool.shard",
@@ -130,7 +130,7 @@ rule test_set:
     wildcard_constraints:
         testset=at.set_pattern("test", "domain"),
     resources:
-        **needs(1000, 20),
+        **needs(1000),
     params:
         **call(
             "datasets.labelled_set.build",
@@ -245,7 +245,7 @@ rule folder_pool:
     wildcard_constraints:
         pool=at.img2dataset_pattern(),
     resources:
-        **needs(2000, 30),
+        **needs(2000),
     params:
         **call("datasets.external_pool.group", tars=lambda w: at.tars(w.pool, w.shard)),
     shell:
@@ -268,7 +268,7 @@ rule folder_set:
     wildcard_constraints:
         testset=at.folder_sets(True, "test", "domain", "reference"),
     resources:
-        **needs(4000, 240),
+        **needs(4000),
     params:
         **call(
             "datasets.external_set.build",
@@ -294,7 +294,7 @@ rule converted_pool:
     wildcard_constraints:
         pool=at.converted_pools(),
     resources:
-        **needs(4000, 240),
+        **needs(4000),
     params:
         **call(
             "datasets.converted.pool_shard",
@@ -324,7 +324,7 @@ rule converted_test_set:
     wildcard_constraints:
         testset=at.folder_sets(False, "test", "domain"),
     resources:
-        **needs(4000, 240),
+        **needs(4000),
     params:
         **call(
             "datasets.converted.labelled_set",

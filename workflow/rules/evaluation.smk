@@ -41,7 +41,7 @@ for number, (sets, covered) in enumerate([(["{testset}"], ev.pattern()), *ev.pas
         wildcard_constraints:
             evaluation=pattern(covered) if number else ev.pattern(),
         resources:
-            **needs(32000, 240, gpus=1),
+            **needs(32000, gpus=1),
         params:
             **call(
                 "evaluation.logits.evaluate",
@@ -73,7 +73,7 @@ rule evaluate:
     wildcard_constraints:
         name=rf"{ev.pattern()}|{pattern(ev.conditions())}",
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "evaluation.summary.write_summary",

@@ -22,7 +22,7 @@ rule figure:
     wildcard_constraints:
         kind=pattern(k for k, b in KINDS.blocks.items() if b.drawn and not b.more),
     resources:
-        **needs(2000, 30),
+        **needs(2000),
     params:
         **call(
             lambda w: f"figures.kinds.{w.kind}.{'figure' if KINDS.blocks[w.kind].drawn else 'table'}",
@@ -61,7 +61,7 @@ use rule figure as table with:
     wildcard_constraints:
         kind=pattern(k for k, b in KINDS.blocks.items() if not b.drawn),
     resources:
-        **needs(1000, 10),
+        **needs(1000),
 
 
 rule source_samples:
@@ -74,7 +74,7 @@ rule source_samples:
     log:
         "results/logs/figures/source_{source}.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call("figures.samples.source"),
     shell:
@@ -91,7 +91,7 @@ rule split_samples:
     log:
         "results/logs/figures/split_{split}.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call("figures.samples.split", tars=lambda w: at.split_tars(w.split)),
     shell:
@@ -107,7 +107,7 @@ rule accuracy_table:
     log:
         "results/logs/tables/accuracy.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call("figures.tables.accuracy", evaluations=at.evaluations(cfg.trained)),
     shell:
@@ -123,7 +123,7 @@ rule contrasts_table:
     log:
         "results/logs/tables/contrasts.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call(
             "figures.tables.contrasts",
@@ -151,7 +151,7 @@ rule causes_runs:
     log:
         "results/logs/tables/causes.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call(
             "figures.conditions_table.tables",
@@ -177,7 +177,7 @@ rule causes_labels:
     log:
         "results/logs/tables/causes_labels.log",
     resources:
-        **needs(2000, 120),
+        **needs(2000),
     params:
         **call(
             "datasets.captions.label_statistics.table",
@@ -218,7 +218,7 @@ rule testbed_table:
     log:
         "results/logs/tables/effective_robustness_testbed.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call("evaluation.robustness.testbed.tables", block=cfg.robustness),
     shell:
@@ -242,7 +242,7 @@ rule testbed_figure:
     wildcard_constraints:
         what="|".join(PUBLISHED_FIGURES),
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call("figures.testbed.figure", block=cfg.robustness),
     shell:
@@ -263,7 +263,7 @@ rule report_page:
     log:
         "results/logs/report.log",
     resources:
-        **needs(1000, 10),
+        **needs(1000),
     params:
         **call(
             "figures.report.report",

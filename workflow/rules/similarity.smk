@@ -22,7 +22,7 @@ rule embed:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=False),
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "similarity.embed.shard",
@@ -49,7 +49,7 @@ rule embedding_index:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=True),
     resources:
-        **needs(4000, 120),
+        **needs(4000),
     params:
         **call(
             "similarity.external_embeddings.index",
@@ -77,7 +77,7 @@ rule folder_embeddings:
     wildcard_constraints:
         encoder=at.encoder_pattern(folders=True),
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "similarity.external_embeddings.pick",
@@ -112,7 +112,7 @@ rule dedup_fit:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.fit.tsv"
     resources:
-        **needs(64000, 480, gpus=1),
+        **needs(64000, gpus=1),
     params:
         **call(
             "similarity.dedup.clusters.fit_pool",
@@ -139,7 +139,7 @@ rule dedup_assign:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.assign.{shard}.tsv"
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "similarity.dedup.clusters.assign_shard",
@@ -162,7 +162,7 @@ rule dedup_score:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.score.{group}.tsv"
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "similarity.dedup.scores.score_group",
@@ -187,7 +187,7 @@ rule dedup_apply:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.apply.{group}.tsv"
     resources:
-        **needs(2000, 20),
+        **needs(2000),
     params:
         **call(
             "similarity.dedup.rules.apply",
@@ -209,7 +209,7 @@ rule dedup_check:
     benchmark:
         "results/benchmarks/dedup/{pool}.{encoder}.check.tsv"
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "similarity.dedup.check.check_sample",
@@ -236,7 +236,7 @@ rule dedup_record:
     benchmark:
         f"results/benchmarks/dedup/{cfg.pool}.{cfg.encoder}.record.tsv"
     resources:
-        **needs(2000, 60),
+        **needs(2000),
     params:
         **call(
             "similarity.dedup.record.write_record",
@@ -266,7 +266,7 @@ rule thresholds:
     benchmark:
         "results/benchmarks/thresholds/{encoder}.{dataset}.{testset}.tsv"
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "similarity.margins.thresholds",
@@ -308,7 +308,7 @@ for number, (sets, covered) in enumerate([(["{testset}"], []), *at.margin_passes
         wildcard_constraints:
             piece=pattern(covered) if number else rf"{NAME}/{NAME}/\d{{5}}",
         resources:
-            **needs(32000, 240, gpus=1),
+            **needs(32000, gpus=1),
         params:
             **call(
                 "similarity.margins.shard",
@@ -343,7 +343,7 @@ rule neighbours:
     benchmark:
         "results/benchmarks/neighbours/{encoder}.{base}.{testset}.tsv"
     resources:
-        **needs(32000, 240, gpus=1),
+        **needs(32000, gpus=1),
     params:
         **call(
             "similarity.neighbours.neighbours",

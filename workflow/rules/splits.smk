@@ -26,7 +26,7 @@ rule split:
     benchmark:
         "results/benchmarks/splits/{split}.tsv"
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "splits.split.split",
@@ -65,7 +65,7 @@ rule guard:
     log:
         "results/logs/guard/{split}.log",
     resources:
-        **needs(3000, 60),
+        **needs(3000),
     params:
         **call(
             "splits.guard.write_list",
@@ -88,12 +88,67 @@ rule chosen:
     log:
         "results/logs/chosen/{split}-{corpus}.log",
     resources:
-        **needs(64000, 1440),
+        **needs(64000),
     params:
         **call(
             "splits.usable.choose",
             corpora=lambda w: compact(causes.corpora(w.split, w.corpus)),
             guard=lambda w: at.guard(w.split) if cfg.guard == "drop" else None,
         ),
+    shell:
+        RUN
+
+
+# Tars of what some splits keep, which their trainings read instead of the pool.
+#   in   the pool's tars and sample tables, the splits
+#   out  results/reshard/{reshard}/{shard}.parquet (`key`, in the order of the tars), {shard}.json
+#        manifest.json, which names the tars {shard}-{number}.tar beside it. No rule declares them:
+#        their record is what counts, and `rm -r results/reshard/{reshard}` plans nothing.
+
+
+localrules:
+    reshard_manifest,
+
+
+rule reshard:
+    """Copy what some splits keep of a shard of the pool, as it is, into tars of equal size."""
+    input:
+        tars=lambda w: there([at.tars(cfg.pool, w.shard)]),
+        table=lambda w: at.table(cfg.pool, w.shard),
+        splits=lambda w: reading.splits(w.reshard),
+    output:
+        "results/reshard/{reshard}/{shard}.parquet",
+        counts="results/reshard/{reshard}/{shard}.json",
+    log:
+        "results/logs/reshard/{reshard}.{shard}.log",
+    benchmark:
+        "results/benchmarks/reshard/{reshard}.{shard}.tsv"
+    resources:
+        **needs(4000),
+    params:
+        **call(
+            "splits.reshard.shard",
+            tars=lambda w: [at.tars(cfg.pool, w.shard)],
+            samples=lambda w: cfg.reshard[w.reshard].samples,
+        ),
+    shell:
+        RUN
+
+
+rule reshard_manifest:
+    """The tars of all shards, and what of them each split keeps."""
+    input:
+        counts=lambda w: [
+            f"results/reshard/{w.reshard}/{s}.json" for s in at.shards(cfg.pool)
+        ],
+        tables=lambda w: [
+            f"results/reshard/{w.reshard}/{s}.parquet" for s in at.shards(cfg.pool)
+        ],
+    output:
+        "results/reshard/{reshard}/manifest.json",
+    log:
+        "results/logs/reshard/{reshard}.manifest.log",
+    params:
+        **call("splits.reshard.sum_shards"),
     shell:
         RUN

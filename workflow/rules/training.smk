@@ -15,7 +15,7 @@ rule caption_reference:
     log:
         "results/logs/sets/captioned.log",
     resources:
-        **needs(1000, 20),
+        **needs(1000),
     params:
         **call(
             "datasets.captions.template.caption",
@@ -38,10 +38,10 @@ TRAINING = {
 rule train:
     """Train one model, or continue its training, with open_clip's program."""
     input:
-        lambda w: at.filter_files(w.model),
+        lambda w: reading.filter_files(w.split, w.model),
         split="results/splits/{split}.parquet",
         guard="results/guard/{split}.parquet",
-        tars=lambda w: there(at.training_tars(w.split, w.model)),
+        tars=lambda w: there(reading.training_tars(w.split, w.model)),
     output:
         model="results/models/{split}-{model}-s{seed}/model.pt",
         record="results/models/{split}-{model}-s{seed}/record.json",
@@ -56,17 +56,13 @@ rule train:
     threads: lambda w: causes.training(w.model).processes
     resources:
         # A killed training goes on at its last checkpoint: a shorter time only needs more starts.
-        **needs(
-            memory=lambda w: 256000 if causes.training(w.model).gpus else 8000,
-            minutes=lambda w: 10080 if causes.training(w.model).gpus else 240,
-            gpus=lambda w: causes.training(w.model).gpus,
-        ),
+        **needs(8000, gpus=lambda w: causes.training(w.model).gpus),
     params:
         **call(
             "training.clip.train",
             **TRAINING,
-            tars=lambda w: at.training_words(w.split, w.model),
-            how=lambda w: at.filtered(w.model),
+            tars=lambda w: reading.training_words(w.split, w.model),
+            how=lambda w: reading.filtered(w.split, w.model),
             guard=lambda w: at.guard(w.split) if cfg.guard == "drop" else None,
         ),
     shell:
@@ -76,9 +72,9 @@ rule train:
 use rule train as train_captions with:
     """Train one controlled CLIP model, or continue its training, with open_clip's program."""
     input:
-        lambda w: causes.filter_files(w.model),
+        lambda w: causes.filter_files(w.split, w.model),
         split=lambda w: causes.chosen(w.split, w.model),
-        tars=lambda w: there(causes.tars(w.split)),
+        tars=lambda w: there(causes.read_tars(w.split)),
         start=lambda w: causes.start(w.model),
     wildcard_constraints:
         model=causes.models("clip"),
@@ -87,8 +83,8 @@ use rule train as train_captions with:
             "training.clip.train",
             **TRAINING,
             spec=lambda w: causes.spec(w.model),
-            tars=lambda w: causes.tars(w.split),
-            how=lambda w: causes.filtered(w.model),
+            tars=lambda w: causes.read_tars(w.split),
+            how=lambda w: causes.filtered(w.split, w.model),
         ),
 
 
@@ -96,7 +92,7 @@ use rule train as train_vision with:
     """Train one vision tower by cross-entropy or SimCLR, or continue its training."""
     input:
         split=lambda w: causes.chosen(w.split, w.model),
-        tars=lambda w: there(causes.tars(w.split)),
+        tars=lambda w: there(causes.read_tars(w.split)),
         start=lambda w: causes.start(w.model),
         classes=causes.class_files(),
     wildcard_constraints:
@@ -106,6 +102,6 @@ use rule train as train_vision with:
             "training.vision.train",
             **TRAINING,
             spec=lambda w: causes.spec(w.model),
-            tars=lambda w: causes.tars(w.split),
+            tars=lambda w: causes.read_tars(w.split),
             classes=lambda w: causes.classes(),
         ),

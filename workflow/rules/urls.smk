@@ -28,7 +28,7 @@ rule url_list:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        **needs(8000, 240),
+        **needs(8000),
     params:
         **call(
             "datasets.urls.listing.write_list",
@@ -55,7 +55,7 @@ rule fetch_urls:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        **needs(4000, 1440),
+        **needs(4000),
     params:
         **call(
             "datasets.urls.fetch.fetch",
@@ -102,7 +102,7 @@ rule url_pool_shard:
     wildcard_constraints:
         pool=urls.pattern(),
     resources:
-        **needs(2000, 60),
+        **needs(2000),
     params:
         **call(
             "datasets.urls.shard.write_shard",

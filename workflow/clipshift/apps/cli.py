@@ -146,6 +146,7 @@ def steps(
 @verb(
     "plan", "clipshift plan --configfile config/mini.yaml config/mini-full.yaml",
     "clipshift plan --configfile config/laion400m.yaml -- results/eval/pruned_100M.json",
+    "clipshift plan --compare --configfile config/mini.yaml",
 )  # fmt: skip
 def plan(
     targets: Annotated[list[str] | None, Argument(
@@ -162,11 +163,15 @@ def plan(
     gpus: Annotated[int | None, Option(
         min=1, max=1_000_000, help="GPUs at once (default: costs.gpus)."
     )] = None,
+    compare: Annotated[bool, Option(
+        "--compare", help="What was planned for the jobs that have run, and what they took."
+    )] = False,
 ) -> None:  # fmt: skip
-    """What a study costs: jobs, hours, bytes."""
+    """What a study costs: jobs, hours, bytes; and whether it would end (else exit code 1)."""
+    from clipshift.study.compare import comparison
     from clipshift.study.plan import preview
 
-    print(preview(targets or [], configfile, data, directory, gpus))
+    (comparison if compare else preview)(targets or [], configfile, data, directory, gpus)
 
 
 @verb(

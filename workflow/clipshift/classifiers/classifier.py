@@ -50,7 +50,7 @@ class Fitted:
         """Domain -> (N,) float32 calibrated log-odds."""
         logits = {
             name: self.raw(name, classes, x) / self.temperatures[name]
-            for name, classes in reductions.names(self.spec.form)
+            for name, classes in reductions.names(self.spec)
         }
         return reductions.log_odds(self.spec.form, logits)
 

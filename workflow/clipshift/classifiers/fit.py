@@ -107,11 +107,11 @@ def fit(
         learned, problems = labelled.of("nobody"), [reductions.NOTHING]
     else:
         learned = training(labelled, *own.sampling, spec.parts.seed)
-        problems = reductions.problems(own.form, learned.labels)
+        problems = reductions.problems(own, learned.labels)
     x = features(spec, {TRAIN: learned, **checked}, folders, tars)
     arrays: classifier.Models = {}
     for problem in problems:
-        check = reductions.problems(own.form, checked[VALIDATION].labels, VALIDATION)
+        check = reductions.problems(own, checked[VALIDATION].labels, VALIDATION)
         same = next(p for p in check if p.name == problem.name)
         arrays[problem.name] = own.fit(
             _examples(problem, x[TRAIN]), _examples(same, x[VALIDATION]), spec.encoder
@@ -119,15 +119,13 @@ def fit(
     raw = classifier.Fitted(own, spec.encoder, arrays, {})
     temperatures, losses = {}, {}
     logits = {
-        part: {name: raw.raw(name, k, x[part]) for name, k in reductions.names(own.form)}
+        part: {name: raw.raw(name, k, x[part]) for name, k in reductions.names(own)}
         for part in checked
     }
-    for name, _ in reductions.names(own.form):
+    for name, _ in reductions.names(own):
         sides = {
             part: next(
-                p
-                for p in reductions.problems(own.form, checked[part].labels, part)
-                if p.name == name
+                p for p in reductions.problems(own, checked[part].labels, part) if p.name == name
             )
             for part in checked
         }

@@ -10,8 +10,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DOMAINS, ClassifierBase
 
 WHOLE = "domains"
 
@@ -36,9 +35,10 @@ class Problem:
 NOTHING = Problem(WHOLE, np.arange(0), np.arange(0), len(DOMAINS))
 
 
-def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem]:
-    """The models of a form over some labelled images.
+def problems(own: ClassifierBase, labels: np.ndarray, part: str = "train") -> list[Problem]:
+    """The models of a classifier over some labelled images.
 
+    `one_vs_rest` sets the images of a domain (1) against all others, ambiguous ones among them (0).
     `density_ratio` sets the images of a domain (target) against all labelled images, these
     among them (source): the logit difference of such a classifier estimates log p(x | domain) /
     p(x), up to a constant (Sugiyama, Suzuki and Kanamori 2012, chapter 4).
@@ -48,21 +48,27 @@ def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem
         part: of the labelled concepts that these are, for messages.
 
     Raises:
-        ClipshiftError: a label that no image has.
+        ClipshiftError: a label that no image has, or that all have.
     """
-    absent = [name for i, name in enumerate(DOMAINS) if not (labels == i).any()]
-    if (form == "ternary" and absent) or set(absent) & set(DETECTED):
+    present = {name for i, name in enumerate(DOMAINS) if (labels == i).any()}
+    absent = [d for d in DOMAINS if d not in present]
+    if not present.issuperset(DOMAINS if own.form == "ternary" else own.detected):
         raise ClipshiftError(
             f"no labelled image of the part {part!r} is {' or '.join(absent)}: label more, shift "
             "the shares of the parts, or use another `form`"
         )
+    if len(present) == 1:
+        raise ClipshiftError(
+            f"every labelled image of the part {part!r} is {own.detected[0]}: label others, or "
+            "shift the shares of the parts"
+        )
     everyone = np.arange(len(labels))
-    if form == "ternary":
+    if own.form == "ternary":
         return [Problem(WHOLE, everyone, labels.astype(int), len(DOMAINS))]
     models = []
-    for name in DETECTED:
+    for name in own.detected:
         in_domain = labels == DOMAINS.index(name)
-        if form == "one_vs_rest":
+        if own.form == "one_vs_rest":
             models.append(Problem(name, everyone, in_domain.astype(int), 2))
         else:
             rows = np.concatenate([everyone, np.flatnonzero(in_domain)])
@@ -73,11 +79,11 @@ def problems(form: str, labels: np.ndarray, part: str = "train") -> list[Problem
     return models
 
 
-def names(form: str) -> list[tuple[str, int]]:
-    """Name and number of classes of the models of a form."""
-    if form == "ternary":
+def names(own: ClassifierBase) -> list[tuple[str, int]]:
+    """Name and number of classes of the models of a classifier."""
+    if own.form == "ternary":
         return [(WHOLE, len(DOMAINS))]
-    return [(name, 2) for name in DETECTED]
+    return [(name, 2) for name in own.detected]
 
 
 def log_odds(form: str, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

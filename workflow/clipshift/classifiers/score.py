@@ -59,7 +59,7 @@ def score_images(
 
     models = {
         name: fitted.spec.model(fitted.models[name], classes, fitted.encoder)
-        for name, classes in reductions.names(fitted.spec.form)
+        for name, classes in reductions.names(fitted.spec)
     }
     for some in batched(images(read_tars(tars), step_counts), IMAGES):
         keys, batch = [key for key, _ in some], [image for _, image in some]

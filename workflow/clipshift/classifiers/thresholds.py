@@ -20,8 +20,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.intervals import clopper_pearson
-from clipshift.study.config.classifier_base import DOMAINS
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DETECTED, DOMAINS
 
 LOG = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ loss on the validation part.
 
 import copy
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +19,16 @@ from clipshift.classifiers.methods.finetune import Finetune
 from clipshift.core.device import available_cores
 from clipshift.datasets.images import decode
 from clipshift.similarity.encoder import Encoder
+from clipshift.similarity.open_clip_models import training_transform
 
 LOG = logging.getLogger(__name__)
 
 # Encoded, or decoded already.
 StoredImage = bytes | Image.Image
+# An image and its place among the images -> (3, H, W) float32.
+View = Callable[[Image.Image, int], torch.Tensor]
+# Held by who seeds torch's generator, of which all threads share one.
+_DRAWING = threading.Lock()
 
 
 @dataclass
@@ -31,16 +37,22 @@ class Tuned:
 
     Attributes:
         encoder: its `tower` is tuned in place.
-        readout: linear, from normalised features.
+        readout: linear, from the features that the classifier asks for.
     """
 
+    spec: Finetune
     encoder: Encoder
     readout: torch.nn.Linear
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) float32 -> (B, K) logits."""
-        features = self.encoder.forward(pixels.to(self.encoder.device))
-        logits: torch.Tensor = self.readout(torch.nn.functional.normalize(features.float(), dim=1))
+        device = self.encoder.device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.spec.precision == "bf16"):
+            features = self.encoder.forward(pixels.to(device))
+        features = features.float()
+        if self.spec.features == "embedding":
+            features = torch.nn.functional.normalize(features, dim=1)
+        logits: torch.Tensor = self.readout(features)
         return logits
 
     def logits(self, images: Sequence[StoredImage]) -> np.ndarray:
@@ -51,7 +63,7 @@ class Tuned:
         with torch.inference_mode():
             parts = [
                 self.forward(pixels).double().cpu().numpy()
-                for _, pixels in _prepared(images, batches, self.encoder.preprocess)
+                for _, pixels in _prepared(images, batches, _as_scored(self.encoder))
             ]
         return np.concatenate(parts) if parts else np.zeros((0, self.readout.out_features))
 
@@ -62,7 +74,7 @@ class Tuned:
         return {k: v.cpu().numpy() for k, v in (tower | readout).items()}
 
 
-def restore(encoder: Encoder, state: dict[str, np.ndarray]) -> Tuned:
+def restore(spec: Finetune, encoder: Encoder, state: dict[str, np.ndarray]) -> Tuned:
     """A tuned encoder from `state()`; `encoder` is changed in place."""
     tensors = {k: torch.from_numpy(v) for k, v in state.items()}
     classes, width = tensors["readout.weight"].shape
@@ -70,7 +82,7 @@ def restore(encoder: Encoder, state: dict[str, np.ndarray]) -> Tuned:
     for module, prefix in ((encoder.tower, "tower."), (readout, "readout.")):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         module.load_state_dict(own)
-    return Tuned(encoder, readout)
+    return Tuned(spec, encoder, readout)
 
 
 def tune(
@@ -85,7 +97,7 @@ def tune(
     torch.manual_seed(spec.seed)
     images, targets = train
     width = _width(encoder, images[0])
-    tuned = Tuned(encoder, torch.nn.Linear(width, classes).to(encoder.device))
+    tuned = Tuned(spec, encoder, torch.nn.Linear(width, classes).to(encoder.device))
     for parameter in encoder.tower.parameters():
         parameter.requires_grad_(not spec.frozen)
     learned = [*tuned.readout.parameters(), *([] if spec.frozen else encoder.tower.parameters())]
@@ -101,11 +113,13 @@ def tune(
         parts = [order[i : i + spec.batch] for i in range(0, len(order), spec.batch)]
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [np.concatenate(parts[-2:])]
-        for rows, pixels in _prepared(images, parts, encoder.preprocess):
+        for rows, pixels in _prepared(images, parts, _view(spec, encoder, epoch)):
             wanted = torch.from_numpy(targets[rows]).to(encoder.device)
-            loss = torch.nn.functional.cross_entropy(tuned.forward(pixels), wanted)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            size = -(-len(rows) // spec.accumulation)
+            for some, own in zip(torch.split(pixels, size), torch.split(wanted, size), strict=True):
+                loss = torch.nn.functional.cross_entropy(tuned.forward(some), own)
+                (loss * (len(own) / len(rows))).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         schedule.step()
         score = _loss(tuned, *validation)
@@ -113,7 +127,26 @@ def tune(
         if best is None or score < best[0]:
             best = score, copy.deepcopy(tuned.state())
     assert best is not None
-    return restore(encoder, best[1])
+    return restore(spec, encoder, best[1])
+
+
+def _as_scored(encoder: Encoder) -> View:
+    return lambda image, _: encoder.preprocess(image)
+
+
+def _view(spec: Finetune, encoder: Encoder, epoch: int) -> View:
+    """What is learned of an image in an epoch: it depends on no other image, batch or thread."""
+    if spec.transform == "evaluation":
+        return _as_scored(encoder)
+    transform = training_transform(encoder.tower)
+
+    def drawn(image: Image.Image, place: int) -> torch.Tensor:
+        seed = np.random.SeedSequence([spec.seed, epoch, place]).generate_state(1, np.uint64)
+        with _DRAWING, torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(int(seed[0]))
+            return transform(image)
+
+    return drawn
 
 
 def _loss(tuned: Tuned, images: Sequence[bytes], targets: np.ndarray) -> float:
@@ -137,16 +170,13 @@ def _decode(image_bytes: StoredImage) -> Image.Image:
 def _prepared(
     images: Sequence[StoredImage],
     batches: Iterable[Sequence[int] | np.ndarray | range],
-    preprocess: Callable[[Image.Image], torch.Tensor],
+    view: View,
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
     """Rows of each batch and their pixels (B, 3, H, W), decoded by all cores."""
+
+    def pixels(row: int) -> torch.Tensor:
+        return view(_decode(images[row]), row)
+
     with ThreadPoolExecutor(available_cores()) as pool:
         for rows in batches:
-            some = (images[i] for i in rows)
-            yield np.asarray(rows), torch.stack(list(pool.map(_pixels(preprocess), some)))
-
-
-def _pixels(
-    preprocess: Callable[[Image.Image], torch.Tensor],
-) -> Callable[[StoredImage], torch.Tensor]:
-    return lambda image_bytes: preprocess(_decode(image_bytes))
+            yield np.asarray(rows), torch.stack(list(pool.map(pixels, map(int, rows))))

@@ -6,14 +6,15 @@ one `manifest.json`; row r of the parquet is sample r of the tar.
 
 import io
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic, sha256_bytes, sha256_file, write_parquet
+from clipshift.core.files import atomic, read_json, sha256_bytes, sha256_file, write_parquet
 from clipshift.datasets.tars import Sample
 
 # One row per sample; `key` is the identity inside the data set, never the row number. A pool that
@@ -53,10 +54,7 @@ def write_tar(path: Path, samples: Iterable[Sample]) -> int:
         ClipshiftError: a key occurs twice, or holds a character that webdataset cannot keep.
     """
     seen: set[str] = set()
-    with (
-        atomic(path) as stream,
-        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
+    with tar_writer(path) as add:
         for sample in samples:
             if sample.key in seen:
                 raise ClipshiftError(f"{path.name}: the key {sample.key!r} occurs twice")
@@ -66,11 +64,26 @@ def write_tar(path: Path, samples: Iterable[Sample]) -> int:
                     "webdataset would cut it there"
                 )
             seen.add(sample.key)
+            add(sample)
+    return len(seen)
+
+
+@contextmanager
+def tar_writer(path: Path) -> Iterator[Callable[[Sample], None]]:
+    """A function that adds a sample to a tar, as `write_tar` does; there when the block ends."""
+    with (
+        atomic(path) as stream,
+        tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+
+        def add(sample: Sample) -> None:
             for suffix, data in sample.parts.items():
                 info = tarfile.TarInfo(f"{sample.key}.{suffix}")
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
-    return len(seen)
+            tar.members.clear()  # it would keep a header of each
+
+        yield add
 
 
 def write_table(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -86,3 +99,12 @@ def shard_entry(tar: Path, samples: int) -> dict[str, Any]:
         "bytes": tar.stat().st_size,
         "sha256": sha256_file(tar),
     }
+
+
+def rows_of_tars(table: Path) -> dict[str, int]:
+    """Name -> samples of the tars behind a table, in the order of its rows.
+
+    Several of a folder pool's, or of resharded ones; else the shard's own.
+    """
+    shard = read_json(table.with_suffix(".json"))["shard"]
+    return dict(shard.get("tars") or {table.stem: shard["samples"]})

@@ -1,9 +1,10 @@
 """Words that name tars: of the project, or of a folder of the user's, which may have many.
 
-A word is the path of one tar, a numbered range `FOLDER/{00000..00092}.tar`, or a folder in
-CLIP_benchmark's layout. One that begins with `data:` lies below the configured folder `data`,
-which is no part of the word, so that a step does not depend on where the data happens to be. One
-that begins with `s3://` names objects that Snakemake has fetched.
+A word is the path of one tar, a numbered range `FOLDER/{00000..00092}.tar`, a folder in
+CLIP_benchmark's layout, or a manifest that names the tars beside it (`clipshift.splits.reshard`).
+One that begins with `data:` lies below the configured folder `data`, which is no part of the word,
+so that a step does not depend on where the data happens to be. One that begins with `s3://` names
+objects that Snakemake has fetched.
 """
 
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_json
 from clipshift.core.sniff import regular_file
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.folders import DATA_VARIABLE, EXTERNAL, STORAGE_VARIABLE, STORED
@@ -40,7 +42,27 @@ def tars_of(words: Iterable[str], data: Path) -> list[Path]:
     return [tar for word in words for tar in _tars(located(word, data))]
 
 
+def every_tar(word: str, data: Path) -> list[Path]:
+    """The tars of a pool's word in order, those of a range that are missing, too."""
+    path = located(word, data)
+    if path.suffix == ".json":
+        return _listed(path)
+    return [path] if path.exists() else spread(str(path))  # whatever its name holds
+
+
+def _listed(manifest: Path) -> list[Path]:
+    tars = [manifest.with_name(f"{name}.tar") for name in read_json(manifest)["tars"]]
+    if missing := [tar.name for tar in tars if not tar.exists()]:
+        raise ClipshiftError(
+            f"{manifest} names {len(tars)} tars, of which {len(missing)} are missing, the first "
+            f"{missing[0]}; delete the folder {manifest.parent} and run again"
+        )
+    return tars
+
+
 def _tars(path: Path) -> list[Path]:
+    if path.suffix == ".json":
+        return _listed(path)
     if path.suffix != ".tar":
         return set_tars(path)
     if path.exists():  # whatever its name holds

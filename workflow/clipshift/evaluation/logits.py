@@ -113,7 +113,7 @@ def evaluate(
     background = colour(how.background)
     trained = read_json(record)
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
-        model = protocols.load(trained, weights, Path(scratch))
+        model = protocols.load(trained, weights, Path(scratch), how.precision)
     score = protocols.scorer(model, how.head, how.batch, probe, background)
     identity = {key: trained[key] for key in ("run", "split", "seed", "model", "samples_seen")}
     identity |= {

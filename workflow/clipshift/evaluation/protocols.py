@@ -5,7 +5,7 @@ probe on features of labelled training images.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from clipshift.core.counts import tolerate
-from clipshift.core.device import pick_device
+from clipshift.core.device import autocast, pick_device
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet
 from clipshift.core.weights import fit, read_weights
@@ -55,8 +55,15 @@ class Model:
     classes: list[str]
 
 
-def load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
-    """Load a run of either trainer."""
+def load(
+    record: dict[str, Any], weights: Path, folder: Path, precision: str = "fp32"
+) -> Model:  # fmt: skip
+    """Load a run of either trainer; its features are computed in a precision."""
+    model = _load(record, weights, folder)
+    return replace(model, features=autocast(model.features, model.device, precision))
+
+
+def _load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     training = Training.model_validate(record["training"])
     spec = Controlled.model_validate(record["controlled"]) if "controlled" in record else None
     if spec is None or spec.objective == "clip":

@@ -130,7 +130,8 @@ def embed(
     metadata = pa.table({"image_path": image_path, **{c: mine[c] for c in mine.column_names[1:]}})
     write_shard(out, shard, np.concatenate(chunks), metadata)
     verify(encoder, tars, shard, out, background)
-    write_json(out / "account" / f"account_{shard}.json", step_counts.as_json())
+    said = {} if encoder.precision == "fp32" else {"precision": encoder.precision}
+    write_json(out / "account" / f"account_{shard}.json", step_counts.as_json() | said)
     return step_counts
 
 

@@ -21,6 +21,7 @@ class Encoder:
         forward: (B, 3, H, W) float32 on `device` -> (B, D) float32, not normalised.
         batch: images per forward pass; fixed, so that equal inputs give equal bytes.
         tower: the module whose parameters `forward` uses, for who tunes them.
+        precision: of the products of `forward`.
     """
 
     preprocess: Callable[[Image.Image], torch.Tensor]
@@ -28,6 +29,7 @@ class Encoder:
     batch: int
     device: torch.device
     tower: torch.nn.Module = field(default_factory=torch.nn.Identity)
+    precision: str = "fp32"
 
     def encode(self, images: list[Image.Image]) -> np.ndarray:
         """(N, D) float64, rows L2-normalised.

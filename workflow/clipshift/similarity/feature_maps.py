@@ -91,4 +91,5 @@ class Statistics:
                 f"layers: the output of {name!r} is no feature map (B, C, H, W); name a "
                 "convolution, an activation or a pooling"
             )
-        self.found[name] = self.statistic(output.float())
+        with torch.autocast(output.device.type, enabled=False):  # sums of squares leave float16
+            self.found[name] = self.statistic(output.float())

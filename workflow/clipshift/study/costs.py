@@ -3,82 +3,45 @@
 Pure functions of the configuration; nothing is measured and no file is looked at.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from clipshift.study import gpu_memory, towers
 from clipshift.study.config.causes import LinearHead, training
-from clipshift.study.config.folders import Outside
-from clipshift.study.config.study import Config, EpochTraining
+from clipshift.study.config.classifier_base import ClassifierBase, Trained
+from clipshift.study.config.study import Config
+from clipshift.study.networks import (
+    TORCH,
+    architecture,
+    embed_rate,
+    forward_memory,
+    image_flops,
+    trained,
+)
+from clipshift.study.work import (
+    KEY,
+    PAGE,
+    Work,
+    points,
+    products,
+    reached,
+    row_work,
+    shard_points,
+    test_images,
+    union_share,
+    vectors,
+)
 
-# Kept shares of splits whose size nobody knows before count as 1.
-UNKNOWN_SHARE = 1.0
-# A page of a mapped file: the least that a row costs to read.
-PAGE = 4096
-# Bytes of a key or URL in an index, compressed.
-KEY = 20
-
-
-@dataclass(frozen=True)
-class Work:
-    """Work of one job: seconds of one core, seconds of one GPU, bytes; and the GPUs it holds."""
-
-    cpu: float = 0.0
-    gpu: float = 0.0
-    read: float = 0.0
-    written: float = 0.0
-    gpus: int = 0
-
-    def seconds(self, cfg: Config) -> float:
-        """Wall-clock time of the job: its slowest part, after its start."""
-        c = cfg.costs
-        cores = max(1, self.gpus * c.cores_per_gpu)
-        moved = (self.read + self.written) / c.disk_bytes_per_second
-        return c.small_job_seconds + max(self.cpu / cores, self.gpu / max(1, self.gpus), moved)
-
-
-def points(cfg: Config, dataset: str) -> float:
-    """Samples of a whole data set: as configured, or assumed where it is built."""
-    block = {**cfg.pools, **cfg.sets}[dataset]
-    if isinstance(block, Outside):
-        return block.samples
-    return cfg.costs.built_samples * getattr(block, "shards", 1)
-
-
-def shard_points(cfg: Config, dataset: str) -> float:
-    """Samples of one shard, on average."""
-    return points(cfg, dataset) / getattr(cfg.pools.get(dataset), "shards", 1)
-
-
-def test_images(cfg: Config) -> float:
-    return sum(points(cfg, name) for name in cfg.test_sets)
-
-
-def kept_share(cfg: Config, split: str) -> float:
-    """Share of the pool that a split keeps, where its size is known before; else 1."""
-    share = cfg.splits[split].share(points(cfg, cfg.pool))
-    return UNKNOWN_SHARE if share is None else share
-
-
-def _vectors(cfg: Config, rows: float) -> float:
-    """Bytes of float16 embeddings."""
-    return rows * cfg.costs.dimensions * 2
-
-
-def _products(cfg: Config, pairs: float) -> float:
-    """GPU-seconds of the dot products of pairs of embeddings."""
-    c = cfg.costs
-    return pairs * 2 * c.dimensions / (c.gpu_flops * c.similarity_share)
-
-
-def _rows(cfg: Config, rows: float) -> float:
-    """Core-seconds of table work."""
-    return rows / cfg.costs.cpu_rows_per_second
+# Bytes of a key or a hash as an object of Python, and of a row of a table of scores while it is
+# decided on (measured: 110).
+OBJECT, SCORED = 120, 150
 
 
 def _folder_pool(cfg: Config, w: Mapping[str, str]) -> Work:
     n = shard_points(cfg, w["pool"])
-    return Work(cpu=_rows(cfg, n), read=n * cfg.costs.row_bytes, written=n * cfg.costs.row_bytes)
+    return Work(cpu=row_work(cfg, n), read=n * cfg.costs.row_bytes, written=n * cfg.costs.row_bytes)
 
 
 def _set(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -92,21 +55,15 @@ def _pool_shard(cfg: Config, w: Mapping[str, str]) -> Work:
     return Work(n / c.cpu_pictures_per_second, read=size, written=size)
 
 
-def embed_rate(cfg: Config, encoder: str) -> float:
-    """Images per second and GPU: the slower of preparing them and of the encoder."""
-    c = cfg.costs
-    if not cfg.encoders[encoder].costs_embed_flops:
-        return c.embed_per_second
-    return min(c.embed_per_second, c.gpu_flops * c.encoder_share / c.embed_flops)
-
-
 def _embed(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
     return Work(
         cpu=n / c.cpu_pictures_per_second,
         gpu=n / embed_rate(cfg, w["encoder"]),
         read=2 * n * c.picture_bytes,  # once more to verify a few rows
-        written=_vectors(cfg, n) + n * c.row_bytes,
+        written=vectors(cfg, n) + n * c.row_bytes,
+        memory=TORCH + 2 * vectors(cfg, n) + n * 4 * OBJECT,
+        gpu_memory=forward_memory(cfg, w["encoder"]),
     )
 
 
@@ -117,20 +74,26 @@ def _embedding_index(cfg: Config, w: Mapping[str, str]) -> Work:
 
 def _folder_embeddings(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
-    size = _vectors(cfg, n) + n * c.row_bytes
-    return Work(n / c.cpu_rows_per_second, read=size + _vectors(cfg, n), written=size)
+    size = vectors(cfg, n) + n * c.row_bytes
+    read = size + vectors(cfg, n)
+    memory = 2 * vectors(cfg, n) + n * 4 * OBJECT
+    return Work(row_work(cfg, n), read=read, written=size, memory=memory)
 
 
 def _dedup_fit(cfg: Config, w: Mapping[str, str]) -> Work:
     block, n = cfg.dedup, points(cfg, w["pool"])
     pairs = block.sample * block.clusters * block.iterations
-    return Work(gpu=_products(cfg, pairs), read=min(_vectors(cfg, n), block.sample * PAGE))
+    return Work(
+        gpu=row_work(cfg, n) + products(cfg, pairs),  # it waits for a hash of each key
+        read=min(vectors(cfg, n), block.sample * PAGE) + n * KEY,
+        memory=TORCH + 2 * vectors(cfg, block.sample) + block.sample * OBJECT,
+    )
 
 
 def _dedup_assign(cfg: Config, w: Mapping[str, str]) -> Work:
     n = shard_points(cfg, w["pool"])
-    gpu = _products(cfg, n * cfg.dedup.clusters)
-    return Work(gpu=gpu, read=_vectors(cfg, n), written=4 * n)  # an int32 a row
+    gpu = products(cfg, n * cfg.dedup.clusters)
+    return Work(gpu=gpu, read=vectors(cfg, n), written=4 * n)  # an int32 a row
 
 
 def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -138,27 +101,38 @@ def _dedup_score(cfg: Config, w: Mapping[str, str]) -> Work:
     job_points = n / block.jobs
     # Pairs within clusters, each once; that clusters differ in size makes more of them.
     pairs = cfg.costs.cluster_spread * n * n / block.clusters / 2 / block.jobs
-    read = min(_vectors(cfg, n), job_points * PAGE) + n * cfg.costs.row_bytes
-    written = 2 * _vectors(cfg, job_points) + job_points * cfg.costs.score_bytes
-    return Work(_rows(cfg, n), _products(cfg, pairs), read, written)
+    read = min(vectors(cfg, n), job_points * PAGE) + n * cfg.costs.row_bytes
+    scratch = 2 * vectors(cfg, job_points)
+    written = scratch + job_points * cfg.costs.score_bytes
+    memory = TORCH + cfg.costs.cluster_spread * job_points * 3 * OBJECT
+    return Work(row_work(cfg, n), products(cfg, pairs), read, written, 0, scratch, memory)
 
 
 def _dedup_apply(cfg: Config, w: Mapping[str, str]) -> Work:
     n = points(cfg, w["pool"]) / cfg.dedup.jobs
     size = n * cfg.costs.score_bytes
-    return Work(_rows(cfg, n), read=size, written=size)
+    return Work(row_work(cfg, n), read=size, written=size, memory=n * SCORED)
+
+
+def _dedup_record(cfg: Config, w: Mapping[str, str]) -> Work:
+    """The decisions of every threshold of the sweep, group by group."""
+    n, block = points(cfg, cfg.pool), cfg.dedup
+    memory = n / block.jobs * SCORED
+    # Columns are compared, not joined: ten times the rows of other table work.
+    cpu = row_work(cfg, n * (1 + len(block.sweep) / 10))
+    return Work(cpu, read=n * cfg.costs.score_bytes, memory=memory)
 
 
 def _dedup_check(cfg: Config, w: Mapping[str, str]) -> Work:
     n = points(cfg, w["pool"])
-    return Work(gpu=_products(cfg, n * cfg.dedup.check), read=_vectors(cfg, n))
+    return Work(gpu=products(cfg, n * cfg.dedup.check), read=vectors(cfg, n))
 
 
 def _thresholds(cfg: Config, w: Mapping[str, str]) -> Work:
     tests = points(cfg, w["testset"]) if "testset" in w else test_images(cfg)
     reference = points(cfg, w.get("dataset", cfg.reference))
-    read = _vectors(cfg, reference + tests)
-    return Work(gpu=_products(cfg, reference * tests), read=read)
+    read = vectors(cfg, reference + tests)
+    return Work(gpu=products(cfg, reference * tests), read=read)
 
 
 def _margins(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -167,35 +141,37 @@ def _margins(cfg: Config, w: Mapping[str, str]) -> Work:
     tests = sum(points(cfg, name) for name in sets)
     n = shard_points(cfg, w["piece"].split("/")[1])
     written = n * len(sets) * cfg.costs.score_bytes
-    read = _vectors(cfg, n + tests)
-    return Work(gpu=_products(cfg, n * tests), read=read, written=written)
+    read = vectors(cfg, n + tests)
+    return Work(gpu=products(cfg, n * tests), read=read, written=written)
 
 
 def _neighbours(cfg: Config, w: Mapping[str, str]) -> Work:
     base = w["base"] if w["base"] in {**cfg.pools, **cfg.sets} else cfg.pool
     n, tests = points(cfg, base), points(cfg, w["testset"])
-    return Work(_rows(cfg, n), _products(cfg, n * tests), _vectors(cfg, n))
+    return Work(row_work(cfg, n), products(cfg, n * tests), vectors(cfg, n))
 
 
 def _split(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.pool), cfg.costs
     sets = len(cfg.splits[w["split"]].driving_sets())
     read = n * (c.row_bytes + c.score_bytes * (1 + sets))
-    return Work(_rows(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
+    return Work(row_work(cfg, n * (2 + sets)), read=read, written=n * c.row_bytes)
+
+
+def _reshard(cfg: Config, w: Mapping[str, str]) -> Work:
+    n, c, splits = shard_points(cfg, cfg.pool), cfg.costs, len(cfg.reshard[w["reshard"]].splits)
+    kept = n * union_share(cfg, w["reshard"])
+    read = n * (c.picture_bytes + splits * c.row_bytes)
+    cpu = row_work(cfg, n * splits) + kept / c.cpu_pictures_per_second
+    return Work(cpu, read=read, written=kept * c.picture_bytes)
 
 
 def _train(cfg: Config, w: Mapping[str, str]) -> Work:
-    c, block, share = cfg.costs, cfg.models[w["model"]], kept_share(cfg, w["split"])
-    samples = block.samples
-    if isinstance(block, EpochTraining):
-        samples = block.epochs * round(share * points(cfg, cfg.pool))
-    gpu = samples / c.train_samples_per_gpu_hour * 3600
-    seen = samples * c.picture_bytes
-    if block.read == "filter":  # what is not kept is read, too
-        return Work(gpu=gpu, read=seen / share)
-    copy = points(cfg, cfg.pool) * share * c.picture_bytes
-    whole = points(cfg, cfg.pool) * c.picture_bytes
-    return Work(gpu=gpu, read=seen + whole, written=copy)
+    return trained(cfg, w["split"], cfg.models[w["model"]])
+
+
+def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
+    return trained(cfg, w["split"], training(cfg, w["model"]), cfg.causes.models[w["model"]])
 
 
 def _logits(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -203,17 +179,28 @@ def _logits(cfg: Config, w: Mapping[str, str]) -> Work:
     sets = [w["testset"]] if "testset" in w else cfg.test_sets
     n, c = sum(points(cfg, name) for name in sets), cfg.costs
     read = 2 * n * c.picture_bytes  # labels are checked first
-    head = cfg.causes.heads.get(w["evaluation"].rpartition("-")[2])
-    if isinstance(head, LinearHead):
-        n += head.most
+    _, name, _, *head = w["evaluation"].split("-")
+    probe = cfg.causes.heads.get(head[0]) if head else None
+    if isinstance(probe, LinearHead):
+        n += probe.most
         read += points(cfg, cfg.pool) * c.picture_bytes
-    return Work(2 * n / c.cpu_pictures_per_second, n / c.embed_per_second, read)
+    spec = cfg.causes.models.get(name)
+    model, precision = cfg.models[spec.base if spec else name].model, cfg.evaluation.precision
+    computed = n * towers.vision(model).flops / reached(c, precision)
+    prepared = 2 * n / c.cpu_pictures_per_second  # by one core, for which the GPU waits
+    return Work(
+        prepared,
+        max(computed, prepared),
+        read,
+        memory=TORCH + n * 4 * model["embed_dim"],
+        gpu_memory=gpu_memory.forward(model, precision, cfg.evaluation.batch),
+    )
 
 
 def _guard(cfg: Config, w: Mapping[str, str]) -> Work:
     """The bytes of a split's samples against those of the test images."""
     n = points(cfg, cfg.pool)
-    return Work(_rows(cfg, n), read=n * cfg.costs.row_bytes)
+    return Work(row_work(cfg, n), read=n * cfg.costs.row_bytes)
 
 
 def _labelled(cfg: Config) -> float:
@@ -221,30 +208,57 @@ def _labelled(cfg: Config) -> float:
     return sum(points(cfg, name) for name in cfg.domains.labels.datasets) if cfg.domains else 0
 
 
+def _precision(block: ClassifierBase) -> str:
+    """Of a tuned encoder, in learning and in scoring."""
+    return str(getattr(block, "precision", "fp32"))
+
+
 def _domain_tune(cfg: Config, w: Mapping[str, str]) -> Work:
-    n, c = _labelled(cfg), cfg.costs
-    block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
-    passes, ternary = (block.passes, block.form == "ternary") if block else (1, False)
-    # A pass forward and back, by about three forward ones.
-    seen = n * passes * (1 if ternary else 4)
-    flops = c.gpu_flops * c.encoder_share
-    return Work(seen / c.cpu_pictures_per_second, 3 * seen * c.tuned_flops / flops,
-                n * c.picture_bytes)  # fmt: skip
+    assert cfg.domains
+    c, block = cfg.costs, cfg.domains.classifiers[w["classifier"]]
+    n = min(_labelled(cfg), block.size or math.inf) if isinstance(block, Trained) else 0
+    model, precision = architecture(cfg, block.encoder), _precision(block)
+    # A pass forward and back, by about three forward ones, and one over what is validated.
+    frozen = getattr(block, "frozen", False)
+    batch = getattr(block, "batch", 1) // getattr(block, "accumulation", 1)
+    # Of its models each; a density ratio learns from all images and from those of the domain.
+    seen = n * block.passes * block.models * (2 if block.form == "density_ratio" else 1)
+    flops = (2 if frozen else 4) * seen * (image_flops(cfg, block.encoder) or 0)
+    tuned = gpu_memory.forward if frozen else gpu_memory.tuning
+    return Work(
+        2 * seen / c.cpu_pictures_per_second,
+        flops / reached(c, precision),
+        _labelled(cfg) * c.picture_bytes,
+        memory=2 * TORCH + _labelled(cfg) * c.picture_bytes,
+        gpu_memory=tuned(model, precision, batch) if model else 0.0,
+    )
 
 
 def _domain_score_images(cfg: Config, w: Mapping[str, str]) -> Work:
+    assert cfg.domains
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
-    block = cfg.domains.classifiers[w["classifier"]] if cfg.domains else None
-    models = 1 if block and block.form == "ternary" else 2
-    rate = min(c.embed_per_second, c.gpu_flops * c.encoder_share / (models * c.tuned_flops))
-    written = n * c.score_bytes
-    return Work(n / c.cpu_pictures_per_second, n / rate, n * c.picture_bytes, written)
+    block = cfg.domains.classifiers[w["classifier"]]
+    models = block.models
+    return Work(
+        models * n / c.cpu_pictures_per_second,
+        models * n / embed_rate(cfg, block.encoder, _precision(block)),
+        n * c.picture_bytes,
+        n * c.score_bytes,
+        memory=TORCH + n * OBJECT,
+        gpu_memory=forward_memory(cfg, block.encoder),
+    )
+
+
+def _domain_composition(cfg: Config, w: Mapping[str, str]) -> Work:
+    """Decisions of all data sets, counted."""
+    n = sum(points(cfg, name) for name in {cfg.pool, cfg.reference, *cfg.test_sets})
+    return Work(row_work(cfg, n), read=n * cfg.costs.score_bytes)
 
 
 def _domain_rows(cfg: Config, w: Mapping[str, str]) -> Work:
     """Scores by embeddings, and decisions, of a shard."""
     n = shard_points(cfg, w["dataset"])
-    return Work(_rows(cfg, n), read=_vectors(cfg, n), written=n * cfg.costs.score_bytes)
+    return Work(row_work(cfg, n), read=vectors(cfg, n), written=n * cfg.costs.score_bytes)
 
 
 def _caption(cfg: Config, w: Mapping[str, str]) -> Work:
@@ -261,31 +275,25 @@ def _corpus(cfg: Config, w: Mapping[str, str]) -> Work:
 
 def _pool_captions(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = shard_points(cfg, w["pool"]), cfg.costs
-    return Work(_rows(cfg, n), read=n * c.row_bytes, written=n * c.row_bytes)
+    return Work(row_work(cfg, n), read=n * c.row_bytes, written=n * c.row_bytes)
 
 
 def _chosen(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.pool), cfg.costs
-    return Work(_rows(cfg, 2 * n), read=2 * n * c.row_bytes, written=n * c.row_bytes)
-
-
-def _train_controlled(cfg: Config, w: Mapping[str, str]) -> Work:
-    """As a CLIP training; SimCLR sees two views. Without text it is an upper bound."""
-    c, spec = cfg.costs, cfg.causes.models[w["model"]]
-    block, share = training(cfg, w["model"]), kept_share(cfg, w["split"])
-    views = 2 if spec.objective == "simclr" else 1
-    gpu = views * block.samples / c.train_samples_per_gpu_hour * 3600
-    seen, whole = (n * c.picture_bytes for n in (block.samples, points(cfg, cfg.pool)))
-    if block.read == "filter":
-        # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
-        read = seen / share if spec.objective == "clip" else seen
-        return Work(gpu=gpu, read=read)
-    return Work(gpu=gpu, read=seen + whole, written=whole * share)
+    return Work(row_work(cfg, 2 * n), read=2 * n * c.row_bytes, written=n * c.row_bytes)
 
 
 def _labels(cfg: Config, w: Mapping[str, str]) -> Work:
     n, c = points(cfg, cfg.pool), cfg.costs
     return Work(4 * n / c.captions_per_second, read=n * c.row_bytes)
+
+
+def _figure(cfg: Config, w: Mapping[str, str]) -> Work:
+    """Small, but for those that count what each tolerance removes of the pool."""
+    block = getattr(cfg.figures, w["kind"], {}).get(w["figure"])
+    sets = getattr(block, "sets", []) if hasattr(block, "tolerances") else []
+    n, c = points(cfg, cfg.pool), cfg.costs
+    return Work(row_work(cfg, len(sets) * n), read=len(sets) * n * c.score_bytes)
 
 
 RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
@@ -302,10 +310,12 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "dedup_score": _dedup_score,
     "dedup_apply": _dedup_apply,
     "dedup_check": _dedup_check,
+    "dedup_record": _dedup_record,
     "thresholds": _thresholds,
     "margins": _margins,
     "neighbours": _neighbours,
     "split": _split,
+    "reshard": _reshard,
     "train": _train,
     "guard": _guard,
     "logits": _logits,
@@ -314,6 +324,7 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "domain_score_images": _domain_score_images,
     "domain_score": _domain_rows,
     "domain_decisions": _domain_rows,
+    "domain_composition": _domain_composition,
     "captioned_pool": _pool_shard,
     "converted_pool": _pool_shard,
     "converted_test_set": _set,
@@ -324,6 +335,7 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
     "train_captions": _train_controlled,
     "train_vision": _train_controlled,
     "causes_labels": _labels,
+    "figure": _figure,
 }
 
 
@@ -340,4 +352,5 @@ def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str], gpus: int = 0
     """What one job costs, that holds so many GPUs; rules that are not listed are small."""
     rule = base_rule(rule)
     work = RULES[rule](cfg, wildcards) if rule in RULES else Work()
-    return replace(work, cpu=work.cpu + cfg.costs.small_job_seconds, gpus=gpus)
+    factor = cfg.costs.calibration.get(rule, 1.0)
+    return replace(work, cpu=work.cpu + cfg.costs.small_job_seconds, gpus=gpus, factor=factor)

@@ -141,6 +141,8 @@ def _splits(c: Config) -> Iterator[Node]:
         if split.by_domain and c.domains:
             refs.append(("domains", c.domains.name))
         yield ("splits", name), _block(split, "seeds", "model"), refs
+    for name, block in c.reshard.items():
+        yield ("reshards", name), _block(block), [("splits", split) for split in block.splits]
 
 
 def _models(c: Config) -> Iterator[Node]:
@@ -176,6 +178,8 @@ def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
     for split, model, seed in dict.fromkeys([*trainings, *further]):
         run, reference = f"{split}-{model}-s{seed}", bool(c.splits[split].reference)
         refs: list[Ref] = [("splits", split), ("models", model)]
+        # The order of what a training reads.
+        refs += [("reshards", name) for name, block in c.reshard.items() if split in block.splits]
         controlled = model in c.causes.models
         if controlled:
             read = [c.pools[c.pool], *[c.sets[c.reference]] * reference]

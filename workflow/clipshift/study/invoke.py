@@ -3,18 +3,20 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from clipshift.core.step import PACKAGE
 
 
-def ask(words: Sequence[str], origin: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Snakemake's answer to a question that starts no job."""
+def ask(
+    words: Sequence[str], origin: Path | None = None, more: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Snakemake's answer to a question that starts no job; `more` is added to its environment."""
     return subprocess.run(
         [sys.executable, "-m", "snakemake", "--nocolor", *words],
         cwd=origin,
-        env=environment(),
+        env=environment() | dict(more or {}),
         capture_output=True,
         text=True,
         check=False,

@@ -1,12 +1,13 @@
-"""The cost preview: `clipshift plan [--configfile FILE...] [--profile NAME] [TARGET...]`.
+"""The cost preview: `clipshift plan [--configfile FILE...] [TARGET...]`.
 
-One dry run of the same workflow says which jobs there are; the cost model (`costs`) says what each
-takes. Nothing runs, no data need be there, and torch is never imported.
+One dry run of the same workflow says which jobs there are and what they ask the cluster for; the
+cost model (`costs`) says what each takes. Nothing runs, no data need be there, and torch is never
+imported.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +16,20 @@ import yaml
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.job_logs import ERROR
 from clipshift.core.step import ROOT
+from clipshift.study.cluster import IN_USE, locate, read
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.folders import Outside
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
-from clipshift.study.costs import Work, base_rule, job_cost
+from clipshift.study.ends import faults
 from clipshift.study.invoke import ask
+from clipshift.study.limits import minutes
+from clipshift.study.planned import Job, planned_jobs
+from clipshift.study.schedule import Schedule, schedule
+from clipshift.study.text import duration, hours, size
 
-_RULE = re.compile(r"^(?:local)?rule (\w+):$")
-_WILDCARDS = re.compile(r"^    wildcards: (.*)$")
-_GPUS = re.compile(r"^    resources: .*\bgpu=(\d+)")
+# Rules of a chain that are named.
+NAMED = 12
 
 
 @dataclass
@@ -38,53 +43,47 @@ class Line:
     read: float = 0.0
     written: float = 0.0
     wall: float = 0.0
+    longest: float = 0.0
+    limit: int = 0
+    starts: int = 1
+    memory: int = 0
     _busy: dict[int, float] = field(default_factory=dict)  # GPUs of a job -> seconds of all jobs
-    _longest: float = 0.0
 
-    def add(self, cfg: Config, work: Work) -> None:
+    def add(self, cfg: Config, job: Job) -> None:
+        work = job.work(cfg)
         seconds = work.seconds(cfg)
         self.jobs += 1
+        if given := job.asked.get("runtime", 0):
+            self.starts = max(self.starts, -(-minutes(cfg, seconds) // given))
+        self.limit = max(self.limit, given)
+        self.memory = max(self.memory, job.asked.get("mem_mb", 0))
         # A GPU that is held counts, whether it computes or waits for images.
         self.gpu += seconds * work.gpus
         self.cpu += max(work.cpu, seconds * work.gpus * cfg.costs.cores_per_gpu)
         self.read += work.read
         self.written += work.written
         self._busy[work.gpus] = self._busy.get(work.gpus, 0.0) + seconds
-        self._longest = max(self._longest, seconds)
+        self.longest = max(self.longest, seconds)
         side_by_side = sum(
             seconds / (max(1, cfg.costs.gpus // gpus) if gpus else cfg.costs.jobs)
             for gpus, seconds in self._busy.items()
         )
-        self.wall = max(self._longest, side_by_side)
+        self.wall = max(self.longest, side_by_side)
 
 
-def planned_jobs(output: str) -> Iterator[tuple[str, dict[str, str], int]]:
-    """Rule, wildcards and GPUs of each job in the output of a dry run."""
-    rule, gpus = "", 0
-    wildcards: dict[str, str] = {}
-    for text in [*output.splitlines(), ""]:
-        if rule_match := _RULE.match(text):
-            rule, wildcards, gpus = rule_match.group(1), {}, 0
-        elif rule and (wildcards_match := _WILDCARDS.match(text)):
-            pairs = (pair.partition("=") for pair in wildcards_match.group(1).split(", "))
-            wildcards = {key: value for key, _, value in pairs}
-        elif rule and (gpu_match := _GPUS.match(text)):
-            gpus = int(gpu_match.group(1))
-        elif rule and not text.startswith("    "):
-            yield rule, wildcards, gpus
-            rule = ""
-
-
-def dry_run(words: Sequence[str]) -> str:
-    """The output of Snakemake's dry run.
+def dry_run(words: Sequence[str]) -> list[Job]:
+    """The jobs of Snakemake's dry run, with what they would ask the cluster for.
 
     Raises:
-        ClipshiftError: Snakemake refuses the target or the configuration.
+        ClipshiftError: Snakemake refuses the target or the configuration, or there is no such file
+            of the cluster's names.
     """
-    done = ask(["--dry-run", *words])
+    file = locate()
+    read(file)
+    done = ask(["--dry-run", *words], more={IN_USE: str(file.absolute())})
     if done.returncode:
         raise ClipshiftError(refusal(done.stdout + done.stderr))
-    return done.stdout + done.stderr
+    return list(planned_jobs(done.stdout + done.stderr))
 
 
 def refusal(output: str) -> str:
@@ -93,36 +92,42 @@ def refusal(output: str) -> str:
     return said.strip() if mark else f"the dry run failed:\n{output[-3000:]}"
 
 
-def summarise(cfg: Config, output: str) -> list[Line]:
+def summarise(cfg: Config, jobs: Iterable[Job]) -> list[Line]:
     """A line per rule, in the order of first appearance of the jobs."""
     lines: dict[str, Line] = {}
-    for rule, wildcards, gpus in planned_jobs(output):
-        name = base_rule(rule)
-        lines.setdefault(name, Line(name)).add(cfg, job_cost(cfg, rule, wildcards, gpus))
+    for job in jobs:
+        lines.setdefault(job.name, Line(job.name)).add(cfg, job)
     return list(lines.values())
 
 
-def table(cfg: Config, lines: Sequence[Line]) -> str:
+def table(lines: Sequence[Line]) -> str:
     """The table for people."""
-    head = ("rule", "jobs", "CPU-hours", "GPU-hours", "read", "written", "wall-clock")
+    head = ("rule", "jobs", "CPU-hours", "GPU-hours", "read", "written", "longest job", "limit",
+            "memory", "wall-clock")  # fmt: skip
     total = Line("total")
     for line in lines:
         for name in ("jobs", "cpu", "gpu", "read", "written", "wall"):
             setattr(total, name, getattr(total, name) + getattr(line, name))
-    rows = [head, *map(_cells, [*lines, total])]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return columns([head, *map(_cells, lines)], _cells(total))
+
+
+def columns(rows: Sequence[Sequence[str]], last: Sequence[str] = ()) -> str:
+    """Rows of cells under a line, the first row above it; a `last` row under another."""
+    whole = [*rows, last] if last else rows
+    widths = [max(len(row[i]) for row in whole) for i in range(len(rows[0]))]
     text = [
         "  ".join(
             cell.rjust(width) if i else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        for row in rows
+        for row in whole
     ]
     rule = "-" * len(text[0])
-    return "\n".join([text[0], rule, *text[1:-1], rule, text[-1]])
+    return "\n".join([text[0], rule, *text[1 : len(rows)], *([rule, text[-1]] if last else [])])
 
 
 def _cells(line: Line) -> tuple[str, ...]:
+    limit = f"{line.starts} x " * (line.starts > 1) + duration(line.limit * 60)
     return (
         line.rule,
         f"{line.jobs:,}",
@@ -130,52 +135,34 @@ def _cells(line: Line) -> tuple[str, ...]:
         hours(line.gpu),
         size(line.read),
         size(line.written),
+        duration(line.longest) if line.longest else "",
+        limit if line.limit else "",
+        size(line.memory * 1e6) if line.memory else "",
         duration(line.wall),
     )
 
 
-def hours(seconds: float) -> str:
-    """Hours with two leading digits at least.
-
-    >>> hours(0), hours(360), hours(3_600_000)
-    ('0', '0.1', '1,000')
-    """
-    value = seconds / 3600
-    if not value:
-        return "0"
-    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def size(value: float) -> str:
-    """Bytes in powers of a thousand.
-
-    >>> size(0), size(25_000), size(1.02e13)
-    ('0', '25 kB', '10 TB')
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if value else "0"
-        value /= 1000
-    return f"{value:,.1f} PB"
-
-
-def duration(seconds: float) -> str:
-    """A time for people.
-
-    >>> duration(90), duration(7200), duration(864_000)
-    ('2 min', '2.0 h', '10.0 d')
-    """
-    if seconds < 3600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} d"
+def ending(cfg: Config, lines: Sequence[Line], plan: Schedule) -> list[str]:
+    """When the whole ends, and what it takes."""
+    chain = [(rule, len([*some])) for rule, some in groupby(job.name for job in plan.chain)]
+    named = " > ".join(f"{n} x {rule}" if n > 1 else rule for rule, n in chain)
+    return [
+        f"GPU-hours: {hours(sum(line.gpu for line in lines))}, those that a GPU waits for images "
+        "among them.",
+        f"Longest chain: {duration(plan.seconds)}, whatever the number of GPUs: {named}.",
+        f"Wall-clock: {duration(plan.wall)} on {cfg.costs.gpus} GPUs and {cfg.costs.jobs} CPU "
+        "jobs at once, as planned and without waiting in a queue; rules run side by side, so it "
+        "is less than the sum of the column.",
+        f"Disk: {size(plan.kept)} stay, and up to {size(plan.scratch)} beside them while jobs run.",
+        f"Limit: what a job asks the cluster for, {cfg.costs.margin:g} times what is planned "
+        f"(`costs.margin`) and {duration(cfg.costs.least_minutes * 60)} at least; N x: as many "
+        "starts, each at the last checkpoint.",
+    ]
 
 
 def notes(cfg: Config) -> list[str]:
     """What the numbers do not say, and which folders are not there."""
-    lines = [
-        f"Wall-clock: rule after rule, on {cfg.costs.gpus} GPUs and {cfg.costs.jobs} CPU jobs at "
-        "once. GPU-hours count a GPU that waits for images."
-    ]
+    lines = []
     if any(not isinstance(b, Outside) for b in {**cfg.pools, **cfg.sets}.values()):
         lines.append(
             "The sizes of built pools and sets are assumed (costs.built_samples), and the "
@@ -185,7 +172,7 @@ def notes(cfg: Config) -> list[str]:
     if open_ended := [s for s in cfg.trained if cfg.splits[s].size is None]:
         lines.append(
             "Not known before: how much these splits keep, so how much of the pool a training of "
-            f"theirs reads in vain (counted as none): {', '.join(open_ended)}."
+            f"theirs is (counted as `costs.kept_share` of the pool): {', '.join(open_ended)}."
         )
     absent: dict[Path, list[str]] = {}
     for name, block in cfg.folders.items():
@@ -199,26 +186,27 @@ def notes(cfg: Config) -> list[str]:
 def constants(costs: Costs) -> list[str]:
     """Every constant with its description."""
     fields = type(costs).model_fields
-    return [f"  {name} = {getattr(costs, name):g}  {f.description}" for name, f in fields.items()]
+    values = {name: getattr(costs, name) for name in fields}
+    return [
+        f"  {name} = {value if isinstance(value, dict) else f'{value:g}'}  "
+        f"{fields[name].description}"
+        for name, value in values.items()
+    ]
 
 
-def report(cfg: Config, lines: Sequence[Line]) -> str:
+def report(cfg: Config, jobs: Sequence[Job]) -> str:
     """The whole preview."""
-    parts = [f"Study {cfg.study}: what is still to be done\n", table(cfg, lines), ""]
-    parts += [*notes(cfg), "", "Constants (the block `costs` of the configuration):"]
-    return "\n".join([*parts, *constants(cfg.costs)])
+    lines = summarise(cfg, jobs)
+    parts = [f"Study {cfg.study}: what is still to be done\n", table(lines), ""]
+    parts += [*ending(cfg, lines, schedule(cfg, jobs)), *notes(cfg), ""]
+    parts += ["Constants (the block `costs` of the configuration):", *constants(cfg.costs)]
+    return "\n".join(parts)
 
 
-def preview(
-    targets: Sequence[str], configfiles: Sequence[Path], data: str | None, directory: Path,
-    gpus: int | None,
-) -> str:  # fmt: skip
-    """The preview of some targets (none: of the whole study).
-
-    Args:
-        data: folder of the data, `gpus`: GPUs at once; None: as configured.
-        directory: where `results/` lies.
-    """
+def study_of(
+    configfiles: Sequence[Path], data: str | None, directory: Path, gpus: int | None
+) -> tuple[Config, list[str]]:  # fmt: skip
+    """A study, and Snakemake's options for it; as `preview`."""
     cfg = load(*configfiles)
     raw: dict[str, Any] = {} if data is None else {"data": data}
     if gpus:
@@ -228,4 +216,24 @@ def preview(
     options += ["--configfile", *map(str, configfiles), "--cores", "1"]
     if data is not None:
         options += ["--config", f"data={yaml.safe_dump(data).splitlines()[0]}"]
-    return report(cfg, summarise(cfg, dry_run([*options, "--", *targets])))
+    return cfg, options
+
+
+def preview(
+    targets: Sequence[str], configfiles: Sequence[Path], data: str | None, directory: Path,
+    gpus: int | None,
+) -> None:  # fmt: skip
+    """Print the preview of some targets (none: of the whole study).
+
+    Args:
+        data: folder of the data, `gpus`: GPUs at once; None: as configured.
+        directory: where `results/` lies.
+
+    Raises:
+        ClipshiftError: some of the jobs would not end.
+    """
+    cfg, options = study_of(configfiles, data, directory, gpus)
+    jobs = dry_run([*options, "--", *targets])
+    print(report(cfg, jobs))
+    if wrong := faults(cfg, jobs):
+        raise ClipshiftError("\n  ".join(["this plan does not end.", *wrong]))

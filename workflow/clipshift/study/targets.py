@@ -66,6 +66,7 @@ class Names:
             "split": [*cfg.splits],
             "model": [*dict.fromkeys([*cfg.models, *cfg.causes.models])],
             "corpus": [*cfg.causes.corpora],
+            "reshard": [*cfg.reshard],
             "base": [*dict.fromkeys([*cfg.splits, *datasets])],
             "figure": [*dict.fromkeys(name for _, name, _ in cfg.figures.blocks())],
             "classifier": [*domains.classifiers] if domains else [],
@@ -80,6 +81,8 @@ class Names:
 
     def known(self, wildcard: str, others: Mapping[str, str]) -> Collection[str] | None:
         """The values of a wildcard beside others; None: whatever its rule takes."""
+        if wildcard == "shard" and "reshard" in others:
+            return self.at.shards(self.cfg.pool)
         if wildcard == "shard":
             dataset = others.get("dataset") or others.get("pool") or others.get("testset")
             return self.at.shards(dataset) if dataset in self.named["dataset"] else None

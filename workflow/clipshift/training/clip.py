@@ -17,7 +17,6 @@ from typing import Any
 
 import torch
 
-from clipshift.core.brace_ranges import spread
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     Files,
@@ -31,7 +30,7 @@ from clipshift.core.job_logs import note
 from clipshift.core.step import step
 from clipshift.core.weights import read_saved
 from clipshift.datasets.images import WHITE, colour
-from clipshift.datasets.tar_paths import data_folder, located, tars_of
+from clipshift.datasets.tar_paths import data_folder, every_tar, tars_of
 from clipshift.splits.guard import left_out
 from clipshift.study.config.causes import Controlled
 from clipshift.study.config.folders import EXTERNAL
@@ -116,8 +115,7 @@ def filtered(
     if not done.exists():
         count = prepare(split, how.tables, tars_of([pool], data), keep, without)
         write_json(done, {"samples": count})
-    place = located(pool, data)
-    shards = pool_shards([place] if place.exists() else spread(str(place)), keep)
+    shards = pool_shards(every_tar(pool, data), keep)
     tars = [(tar, word.startswith(EXTERNAL)) for word in reference for tar in tars_of([word], data)]
     by_label = [outside and how.classnames is not None for _, outside in tars]
     kept = sum(shard.rows for shard in shards)

@@ -1,11 +1,14 @@
 """The training's own copy of the kept samples: shuffled, and readable by its program."""
 
 import io
+import json
 import shutil
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
+import pyarrow as pa
 from PIL import Image
 from pyarrow.parquet import read_schema
 
@@ -18,8 +21,8 @@ from clipshift.datasets.tars import Sample, read_tar
 from clipshift.training.launch import COPY_SHARDS
 from clipshift.training.shards import LEFT_OUT, TEXT, Shard, text_of, trainable, undecodable
 
-# Images held in memory while copying, bytes.
-COPY_BYTES = 1 << 30
+# Of the samples in the order of the tars, while they are put into theirs.
+SPOOL = ".spool"
 
 
 def copy_split(
@@ -30,9 +33,10 @@ def copy_split(
     """Copy the kept samples of a split into shuffled training shards and return their number.
 
     Of each sample its first image, and its caption where `texts` are wanted. Where the split's
-    table has captions of its own (`caption`), they replace those of the tars. `done.json` is
-    written last; a copy that has it is used again. It lists the undecodable ones, which are left
-    out, and how many samples each shard has.
+    table has captions of its own (`caption`), they replace those of the tars. The tars are read
+    once, into a file of the copy's size; memory holds keys, captions of the table, and places.
+    `done.json` is written last; a copy that has it is used again. It lists the undecodable ones,
+    which are left out, and how many samples each shard has.
 
     Raises:
         ClipshiftError: a kept sample is in none of the tars, or in two.
@@ -41,29 +45,58 @@ def copy_split(
     if done.exists():
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
-    captions = captions_of(split, without)
-    order = sorted(captions, key=lambda key: (seeded_order(seed, key), key))
-    # As many shards in one pass over the tars as memory allows.
-    size = max(1, sum(tar.stat().st_size for tar in tars) // parts)
-    group = max(1, min(parts, COPY_BYTES // size))
+    out.mkdir(parents=True)
+    keys, captions = kept_of(split, without)
+    places = np.full((len(keys), 2), -1, np.int64)  # offset and size in the file
     left_out: dict[str, str] = {}
-    sizes: list[int] = []
-    for first in range(0, parts, group):
-        shards = range(first, min(first + group, parts))
-        wanted = {key for shard in shards for key in order[shard::parts]}
-        found, reasons = _find(wanted, tars, cache_px, captions, background, texts)
-        left_out |= reasons
-        if missing := wanted - found.keys() - reasons.keys():
+    with (out / SPOOL).open("w+b") as spool:
+        for tar in tars:
+            for sample in read_tar(tar):
+                row = int(np.searchsorted(keys, sample.key))
+                if row == len(keys) or keys[row] != sample.key:
+                    continue
+                if places[row, 0] >= 0 or sample.key in left_out:
+                    raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
+                try:
+                    caption = captions[row].as_py() if captions is not None else None
+                    text = {TEXT: _text(sample, caption, cache_px)} if texts else {}
+                    parts_of = _image(sample, cache_px, background).parts | text
+                except Undecodable as reason:
+                    left_out[sample.key] = str(reason)
+                    continue
+                places[row] = _append(spool, parts_of)
+        missing = [k for k in keys[places[:, 0] < 0].tolist() if k not in left_out]
+        if missing:
             raise ClipshiftError(
                 f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
-                f"e.g. {min(missing)!r}; delete the split and run again"
+                f"e.g. {missing[0]!r}; delete the split and run again"
             )
-        for shard in shards:
-            mine = (found[key] for key in order[shard::parts] if key in found)
+        hashes = np.array([seeded_order(seed, key) for key in keys.tolist()], np.uint64)
+        order = np.argsort(hashes, kind="stable")  # keys are sorted
+        sizes = []
+        for shard in range(parts):
+            rows = order[shard::parts]
+            mine = (_sample(spool, keys[row], *places[row]) for row in rows if places[row, 0] >= 0)
             sizes.append(write_tar(out / f"{shard:05d}.tar", mine))
-    count = len(order) - len(left_out)
+    (out / SPOOL).unlink()
+    count = len(keys) - len(left_out)
     write_json(done, {"samples": count, "shards": sizes, "undecodable": left_out})
     return count
+
+
+def _append(spool: BinaryIO, parts: Mapping[str, bytes]) -> tuple[int, int]:
+    """Add the parts of a sample to a file; where they begin, and how long they are."""
+    start = spool.seek(0, io.SEEK_END)
+    sizes = json.dumps({suffix: len(data) for suffix, data in parts.items()})
+    return start, spool.write(b"\n".join([sizes.encode(), b"".join(parts.values())]))
+
+
+def _sample(spool: BinaryIO, key: str, start: int, size: int) -> Sample:
+    """The sample that `_append` wrote."""
+    spool.seek(start)
+    sizes, data = spool.read(size).split(b"\n", 1)
+    stream = io.BytesIO(data)
+    return Sample(str(key), {suffix: stream.read(n) for suffix, n in json.loads(sizes).items()})
 
 
 def copied_shards(copy: Path) -> list[Shard]:
@@ -76,36 +109,16 @@ def copied_shards(copy: Path) -> list[Shard]:
     return shards
 
 
-def captions_of(split: Path, without: Collection[str] = ()) -> dict[str, str | None]:
-    """The keys that a split keeps, each with its caption where the table has such a column."""
+def kept_of(split: Path, without: Collection[str] = ()) -> tuple[np.ndarray, Any]:
+    """The keys that a split keeps, sorted, and their captions where the table has such a column."""
     named = ["caption"] * ("caption" in read_schema(split).names)
     table = read_parquet(split, ["key", "kept", *named])
     table = table.filter(table["kept"])
-    texts = table["caption"].to_pylist() if named else [None] * len(table)
-    pairs = zip(table["key"].to_pylist(), texts, strict=True)
-    return {key: text for key, text in pairs if key not in without}
-
-
-def _find(
-    keys: Set[str], tars: list[Path], cache_px: int | None, captions: Mapping[str, str | None],
-    background: Colour, texts: bool,
-) -> tuple[dict[str, Sample], dict[str, str]]:  # fmt: skip
-    """The samples of some keys, and the reasons why others cannot be decoded."""
-    found: dict[str, Sample] = {}
-    reasons: dict[str, str] = {}
-    for tar in tars:
-        for sample in read_tar(tar):
-            key = sample.key
-            if key in keys:
-                if key in found or key in reasons:
-                    raise ClipshiftError(f"{tar}: the key {key!r} is in another tar, too")
-                try:
-                    text = {TEXT: _text(sample, captions[key], cache_px)} if texts else {}
-                    image = _image(sample, cache_px, background)
-                    found[key] = Sample(key, image.parts | text)
-                except Undecodable as reason:
-                    reasons[key] = str(reason)
-    return found, reasons
+    keys = np.array(table["key"].to_pylist(), np.str_)
+    rows = np.argsort(keys, kind="stable")
+    rows = rows[~np.isin(keys[rows], np.array(sorted(without), np.str_))]
+    # Large: captions of many samples exceed the offsets of 32 bits.
+    return keys[rows], table["caption"].cast(pa.large_string()).take(rows) if named else None
 
 
 def _text(sample: Sample, caption: str | None, cache_px: int | None) -> bytes:

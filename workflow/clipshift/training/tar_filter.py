@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 
 from clipshift.core.database import count, database, parquet
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, read_parquet, write_npy, write_parquet
+from clipshift.core.files import read_parquet, write_npy, write_parquet
 from clipshift.datasets.records import Rejected
+from clipshift.datasets.shards import rows_of_tars
 from clipshift.datasets.tars import members
 from clipshift.training.shards import Shard
 
@@ -59,7 +60,7 @@ def prepare(
             within = f"SELECT key {source} AND key BETWEEN ? AND ?"
             kept = np.isin(keys, _keys(db, within, [ends["min"], ends["max"]]))
             start = 0
-            for name, rows in _rows_of_tars(table).items():
+            for name, rows in rows_of_tars(table).items():
                 mine = np.sort(keys[start : start + rows][kept[start : start + rows]])
                 start += rows
                 found += len(mine)
@@ -78,12 +79,6 @@ def prepare(
             f"of the {len(tables)} tables of the pool; delete the split and run again"
         )
     return total
-
-
-def _rows_of_tars(table: Path) -> dict[str, int]:
-    """Name -> samples of the tars behind a table: several of a folder pool's, else the shard's."""
-    shard = read_json(table.with_suffix(".json"))["shard"]
-    return dict(shard.get("tars") or {table.stem: shard["samples"]})
 
 
 def _keys(db: duckdb.DuckDBPyConnection, query: str, values: Sequence[str] = ()) -> np.ndarray:

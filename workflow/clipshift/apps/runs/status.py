@@ -14,7 +14,8 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.study.costs import base_rule
 from clipshift.study.invoke import ask
 from clipshift.study.last_run import Run, read
-from clipshift.study.plan import duration, refusal
+from clipshift.study.plan import refusal
+from clipshift.study.text import duration
 
 # Files, and jobs, that are named.
 SHOWN = 12

@@ -22,7 +22,7 @@ from clipshift.figures.kind import (
 )
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, house_style, legend_above, panels, save
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DETECTED
 from clipshift.study.config.names import TrainedSplit
 from clipshift.study.layout.figures import Files, Study
 

@@ -26,7 +26,7 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DETECTED
 from clipshift.study.config.names import ClassifierName
 from clipshift.study.layout.figures import Files, Study
 

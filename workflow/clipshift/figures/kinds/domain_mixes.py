@@ -12,7 +12,7 @@ from clipshift.core.step import step
 from clipshift.figures.kind import CLEAN_NOTE, DOMAINS_NOTE, OfClean, PublishedTraining, kind
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import GREY, MARKERS, house_style, legend_above, panels, save
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DETECTED
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:

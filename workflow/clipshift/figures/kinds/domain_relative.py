@@ -24,7 +24,7 @@ from clipshift.figures.kind import (
 )
 from clipshift.figures.published import MARK_DOMAINS, published_domains
 from clipshift.figures.style import COLOURS, GREY, MARKERS, house_style, legend_above, panels, save
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DETECTED
 from clipshift.study.config.names import TrainedSplit
 from clipshift.study.layout.figures import Files, Study
 

@@ -17,7 +17,8 @@ from clipshift.core.step import step
 from clipshift.figures.contact_sheet import Sheet
 from clipshift.figures.kind import domains, kind
 from clipshift.figures.style import house_style
-from clipshift.study.config.domains import DECISIONS, DETECTED
+from clipshift.study.config.classifier_base import DETECTED
+from clipshift.study.config.domains import DECISIONS
 from clipshift.study.config.names import DatasetName
 from clipshift.study.config.numbers import Seed
 from clipshift.study.layout.figures import FigureBlock, Files, Study

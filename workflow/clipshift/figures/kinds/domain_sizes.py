@@ -17,7 +17,7 @@ from clipshift.figures.style import (
     panels,
     save,
 )
-from clipshift.study.config.domains import DETECTED
+from clipshift.study.config.classifier_base import DETECTED
 from clipshift.study.layout.figures import Files, Study
 
 if TYPE_CHECKING:

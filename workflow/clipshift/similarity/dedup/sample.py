@@ -12,7 +12,7 @@ from clipshift.similarity.embeddings import Embeddings, open_shard
 def draw(folder: Path, shards: Sequence[str], size: int, seed: str) -> Embeddings:
     """The `size` points with the smallest hashes of seed and key, in the order of the hashes.
 
-    Memory: the sample, and the keys of one shard.
+    Memory: twice the sample's hashes, its vectors, and the keys of one shard.
     """
     # Twice over the shards: vectors are read when all hashes are known.
     digests = np.empty(0, dtype="S16")
@@ -21,8 +21,10 @@ def draw(folder: Path, shards: Sequence[str], size: int, seed: str) -> Embedding
         hashes = _digests(open_shard(folder, shard).keys, seed)
         rows = np.stack([np.full(len(hashes), number), np.arange(len(hashes))], axis=1)
         digests, place = np.concatenate([digests, hashes]), np.concatenate([place, rows])
-        smallest = np.argsort(digests, kind="stable")[:size]
-        digests, place = digests[smallest], place[smallest]
+        # Sorting a large sample takes seconds: not for every shard.
+        if len(digests) > 2 * size or number == len(shards) - 1:
+            smallest = np.argsort(digests, kind="stable")[:size]
+            digests, place = digests[smallest], place[smallest]
     keys = [""] * len(place)
     vectors: np.ndarray | None = None
     for number, shard in enumerate(shards):

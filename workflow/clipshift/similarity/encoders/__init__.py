@@ -3,6 +3,7 @@
 What a block answers is in `clipshift.study.config.encoder_base`; docs/extending.md adds one.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +24,11 @@ def load(spec: "EncoderBlock", device: str = "auto") -> "Encoder":
     Raises:
         ClipshiftError: the model or its weights are unknown.
     """
-    from clipshift.core.device import pick_device
+    from clipshift.core.device import autocast, pick_device
 
     loaded: Encoder = spec.load(pick_device(device))
-    return loaded
+    forward = autocast(loaded.forward, loaded.device, spec.precision)
+    return replace(loaded, forward=forward, precision=spec.precision)
 
 
 def weights_file(word: str, origin: str | None) -> Path:

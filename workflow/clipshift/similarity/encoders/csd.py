@@ -1,12 +1,14 @@
 """Encoders of the kind `csd`."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.similarity.encoders import BATCH, SELECTS, WEIGHTS, weights_file
 from clipshift.study.config.encoder_base import EncoderBlock, encoder
+from clipshift.study.towers import published
 
 if TYPE_CHECKING:
     import torch
@@ -32,8 +34,11 @@ class CsdEncoder(EncoderBlock):
     )
     batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
-    costs_embed_flops: ClassVar[bool] = True
     describes_style: ClassVar[bool] = True
+
+    @property
+    def architecture(self) -> Mapping[str, Any] | None:
+        return published(self.model)
 
     def load(self, device: "torch.device") -> "Encoder":
         import open_clip

@@ -21,6 +21,9 @@ class FolderEncoder(EncoderBlock):
     """Embeddings that the user has in clip-retrieval's layout, e.g. those of LAION-400M."""
 
     kind: Literal["folder"] = Field(description=SELECTS)
+    precision: Literal["fp32"] = Field(
+        default="fp32", description="Nothing is embedded: there is no other."
+    )
     folders: dict[DatasetName, str] = Field(
         min_length=1,
         description="Pool or set -> its folder of `img_emb/` and `metadata/`, below `data`.",

@@ -1,5 +1,6 @@
 """Encoders of the kind `open_clip`."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
@@ -7,6 +8,7 @@ from pydantic import AfterValidator, Field
 from clipshift.core.errors import ClipshiftError
 from clipshift.similarity.encoders import BATCH, SELECTS
 from clipshift.study.config.encoder_base import EncoderBlock, encoder
+from clipshift.study.towers import published
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +36,11 @@ class OpenClipEncoder(EncoderBlock):
     batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
-    costs_embed_flops: ClassVar[bool] = True
+    of_open_clip: ClassVar[bool] = True
+
+    @property
+    def architecture(self) -> Mapping[str, Any] | None:
+        return published(self.model)
 
     def load(self, device: "torch.device") -> "Encoder":
         from clipshift.similarity.encoder import Encoder

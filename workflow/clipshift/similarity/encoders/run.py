@@ -29,6 +29,7 @@ class RunEncoder(EncoderBlock):
     batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
 
     has_text_tower: ClassVar[bool] = True
+    of_open_clip: ClassVar[bool] = True
 
     @property
     def trained(self) -> Trained:

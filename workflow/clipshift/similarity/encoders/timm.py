@@ -1,7 +1,7 @@
 """Encoders of the kind `timm`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -56,8 +56,6 @@ class TimmEncoder(EncoderBlock):
         description="Input side over that of the resized image (default: the model's).",
     )
     batch: int = Field(default=64, ge=1, le=100_000, description=BATCH)
-
-    costs_embed_flops: ClassVar[bool] = True
 
     @model_validator(mode="after")
     def _every_key_has_an_effect(self) -> "TimmEncoder":

@@ -13,6 +13,7 @@ from clipshift.study.cluster.names import (
     VARIABLE,
     Cluster,
     in_use,
+    locate,
     read,
     scratch_prefix,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "ask_only",
     "in_use",
     "leftovers",
+    "locate",
     "needs",
     "prepare",
     "read",

@@ -100,6 +100,8 @@ Extra = Annotated[
     ],
     BeforeValidator(_words),
 ]
+Minutes = Annotated[int, Field(ge=1)]
+WEEK = 10080
 T = TypeVar("T")
 
 
@@ -180,6 +182,11 @@ class Cluster(Block):
     )
     cpus_per_gpu: int | None = Field(
         default=12, ge=1, description="Cores that come with each GPU; null: the cluster's default."
+    )
+    longest: Annotated[ByKind[Minutes], BeforeValidator(_by_kind)] = Field(
+        default=ByKind(cpu=WEEK, gpu=WEEK),
+        description="Minutes that the partitions give a job at most, or `{cpu: ..., gpu: ...}`; "
+        "trainings that take longer are started again where they were.",
     )
     memory: Literal["job", "cpu", "none"] = Field(
         default="job",

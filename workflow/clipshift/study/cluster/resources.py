@@ -4,9 +4,11 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from clipshift.study.cluster.names import Request, in_use
+from clipshift.study.cluster.names import WEEK, Cluster, Request, in_use, plain_rule
+from clipshift.study.config.costs import Costs
+from clipshift.study.config.study import Config
+from clipshift.study.limits import Limit, limit
 
-DAY = 1440  # minutes
 # Resources of the plugin, and the keys that say them.
 NAMES = {
     "slurm_partition": "partition",
@@ -17,16 +19,22 @@ NAMES = {
 Amount = int | Callable[[Any], int]
 
 
-def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
+def longest(cluster: Cluster | None, gpus: int) -> int:
+    """Minutes that a partition gives a job at most."""
+    return (cluster.longest.of(gpus) if cluster else None) or WEEK
+
+
+def needs(cfg: Config | None, memory: Amount, *, gpus: Amount = 0) -> dict[str, Any]:
     """The resources of a rule: numbers, or functions of a job's wildcards.
 
-    Each further attempt of a job gets as much memory and time again; times of more than a day do
-    not grow, since partitions have a limit. In a run with `--profile slurm` everything else is what
-    the cluster's file says on the rule. Each is a resource of its own, so that another value on the
-    command line (`--set-resources train:runtime=1440`) changes that one only.
+    Time and memory are those of the cost model (`study.limits`). Each further attempt of a job gets
+    as much again, time up to what the partition gives. In a run with `--profile slurm` everything
+    else is what the cluster's file says on the rule. Each is a resource of its own, so that another
+    value on the command line (`--set-resources train:runtime=1440`) changes that one only.
 
     Args:
-        memory: MB.
+        cfg: the study; None: a rule of none.
+        memory: MB at least.
         gpus: of one machine.
     """
     cluster = in_use()
@@ -37,12 +45,22 @@ def needs(memory: Amount, minutes: Amount, gpus: Amount = 0) -> dict[str, Any]:
     def request(wildcards: Any, rulename: str) -> Request:
         return cluster.request(rulename, value_of(gpus, wildcards)) if cluster else Request()
 
+    def planned(wildcards: Any, rulename: str) -> Limit:
+        least = value_of(memory, wildcards)
+        if cfg is None:
+            return Limit(Costs().least_minutes, least)
+        held = value_of(gpus, wildcards)
+        return limit(cfg, plain_rule(rulename), dict(wildcards.items()), held, least)
+
     def mem_mb(wildcards: Any, attempt: int, rulename: str) -> int:
-        return (request(wildcards, rulename).mem_mb or value_of(memory, wildcards)) * attempt
+        first = request(wildcards, rulename).mem_mb or planned(wildcards, rulename).memory
+        return first * attempt
 
     def runtime(wildcards: Any, attempt: int, rulename: str) -> int:
-        first = request(wildcards, rulename).runtime or value_of(minutes, wildcards)
-        return first if first > DAY else first * attempt
+        given = request(wildcards, rulename).runtime or 0
+        first = given or planned(wildcards, rulename).minutes
+        most = longest(cluster, value_of(gpus, wildcards))
+        return min(first * attempt, max(given, most))
 
     resources: dict[str, Any] = {"mem_mb": mem_mb, "runtime": runtime}
     if gpus:

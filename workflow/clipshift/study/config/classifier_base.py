@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.encoder_base import EncoderBlock
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Model = Callable[[Any], np.ndarray]
 
 Domain = Literal["natural", "rendition", "ambiguous"]
+Detected = Literal["natural", "rendition"]
+# The domains that a detector can be asked for.
+DETECTED: tuple[Detected, ...] = ("natural", "rendition")
 # In the order of the labels 0, 1, 2.
 DOMAINS: tuple[Domain, ...] = ("natural", "rendition", "ambiguous")
 Form = Literal["ternary", "one_vs_rest", "density_ratio"]
@@ -45,6 +48,8 @@ class Examples:
 class ClassifierBase(Block):
     """What every domain classifier declares."""
 
+    later = frozenset({"detects"})
+
     if TYPE_CHECKING:
         kind: str
 
@@ -57,8 +62,36 @@ class ClassifierBase(Block):
         "detected domain; `density_ratio`: a binary model per detected domain, of its images "
         "against the whole labelled population, whose logit estimates the log ratio of densities.",
     )
+    detects: Detected | None = Field(
+        default=None,
+        description="The only domain that it has a binary model for (default: both). It cannot be "
+        "the detector of the other.",
+    )
 
     tunes: ClassVar[bool] = False  # It tunes its encoder: it reads images, not embeddings.
+
+    @model_validator(mode="after")
+    def _detects_by_a_model(self) -> "ClassifierBase":
+        if self.detects and self.form == "ternary":
+            raise ValueError(
+                "a ternary model detects both domains: leave `detects` out, or give the `form` of "
+                "binary models, `one_vs_rest` or `density_ratio`"
+            )
+        return self
+
+    @property
+    def detected(self) -> tuple[Detected, ...]:
+        """The domains that it can be the detector of."""
+        return (self.detects,) if self.detects else DETECTED
+
+    @property
+    def models(self) -> int:
+        """Models that it is made of."""
+        return 1 if self.form == "ternary" else len(self.detected)
+
+    def refuses(self, encoder: EncoderBlock) -> str | None:
+        """Why it cannot use an encoder; None: it can."""
+        return None
 
     @property
     def passes(self) -> int:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from clipshift.study.config.classifier_base import ClassifierBase, Domain, classifier
+from clipshift.study.config.classifier_base import ClassifierBase, Detected, Domain, classifier
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import ClassifierName, ClassName, DatasetName, Name, SetName
 from clipshift.study.config.numbers import DRAWS, POINTS, Seed
 
-# The domains that a detector can be asked for.
-DETECTED: tuple[Literal["natural", "rendition"], ...] = ("natural", "rendition")
 # What the two detectors say of an image together.
 DECISIONS = ("natural", "rendition", "neither", "both")
 # Of a clean set: which of its images, and which class names.
@@ -81,7 +79,7 @@ class Clean(Block):
     """A test set without the images that are not of its domain."""
 
     set: SetName = Field(description="The labelled set.")
-    domain: Literal["natural", "rendition"] = Field(
+    domain: Detected = Field(
         description="Its domain: what the detector of this domain accepts is kept."
     )
     classes: list[ClassName] | None = Field(
@@ -124,7 +122,15 @@ class Domains(Block):
     )
     seed: Seed = Field(default=0, description="Seed of these draws.")
 
+    @model_validator(mode="after")
+    def _detectors_detect(self) -> "Domains":
+        for domain, name in self.detectors.items():
+            block = self.classifiers.get(name)
+            if block and domain not in block.detected:
+                raise ValueError(f"{domain}: {name!r} detects {block.detects} images only")
+        return self
+
     @property
-    def detectors(self) -> dict[str, str]:
+    def detectors(self) -> dict[Detected, str]:
         """Detected domain -> its classifier."""
         return {"natural": self.natural, "rendition": self.rendition}

@@ -4,8 +4,10 @@ Layout, costs and definitions ask an encoder these questions, and never which ki
 """
 
 from abc import abstractmethod
-from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
+
+from pydantic import Field
 
 from clipshift.study.config.data import Block
 from clipshift.study.registry import Registry
@@ -30,8 +32,21 @@ class EncoderBlock(Block):
         kind: str
 
     has_text_tower: ClassVar[bool] = False  # `clip` has one.
-    costs_embed_flops: ClassVar[bool] = False  # `costs` knows the operations of an image.
     describes_style: ClassVar[bool] = False  # Its vectors are meant to describe style alone.
+    of_open_clip: ClassVar[bool] = False  # Its tower is a vision tower of open_clip.
+
+    later = frozenset({"precision"})
+
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="Precision of the products of the forward pass of embeddings (torch's "
+        "autocast). Another one gives other embeddings: all are made anew.",
+    )
+
+    @property
+    def architecture(self) -> Mapping[str, Any] | None:
+        """open_clip's configuration of its model, for the cost model; None: not known before."""
+        return None
 
     @property
     def trained(self) -> Trained | None:

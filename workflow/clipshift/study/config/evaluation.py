@@ -34,7 +34,11 @@ class Evaluation(Block):
         description="Words for a class, each filled into every template and averaged like them "
         "(default: the class name alone).",
     )
-    precision: Literal["fp32"] = Field(default="fp32", description="Precision of the forward pass.")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32",
+        description="Precision of the products of the vision tower's forward pass (torch's "
+        "autocast); part of the result's identity.",
+    )
     batch: int = Field(
         default=64, ge=1, le=10_000_000, description="Batch size; part of the result's identity."
     )

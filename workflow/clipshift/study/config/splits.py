@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
+from clipshift.study.config.names import SplitName
 from clipshift.study.config.numbers import POINTS, Seed, Similarity
 from clipshift.study.config.recipe_base import Rule as RecipeRule
 from clipshift.study.config.recipe_base import Seeded, recipe, reference_rule
@@ -82,6 +83,28 @@ class Dedup(Block):
         if self.sample < self.clusters:
             raise ValueError(f"sample {self.sample} is smaller than clusters {self.clusters}")
         return self
+
+
+class Resharding(Block):
+    """Tars of the pool's samples that some splits keep, which their trainings read instead of it.
+
+    The pool is read once. A training reads all of these tars and passes over what other splits
+    keep, so splits of similar sizes belong together.
+    """
+
+    splits: list[SplitName] = Field(
+        min_length=1,
+        description="Splits that are trained; each in one block at most. `*` in a name: all that "
+        "fit and are trained. A split that is added or changed makes the tars and all their "
+        "trainings anew: give it a block of its own. One that is taken out plans nothing.",
+    )
+    samples: int = Field(
+        default=10_000,
+        ge=1,
+        le=POINTS,
+        description="Samples of a tar, at most; more where a shard of the pool would fill more "
+        "than 256 tars.",
+    )
 
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName,
 from clipshift.study.config.numbers import POINTS, PX, Ascending, Json, Seeds, Similarity
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
-from clipshift.study.config.splits import Dedup, Split
+from clipshift.study.config.splits import Dedup, Resharding, Split
 
 
 class Neighbours(Block):
@@ -217,6 +217,9 @@ class Config(Block):
     splits: dict[Name, Split] = Field(
         min_length=1, description="Split recipes; a name with `{key}` is a sweep, see above."
     )
+    reshard: dict[Name, Resharding] = Field(
+        default={}, description="Tars of what splits keep, written once for all their trainings."
+    )
     models: dict[Name, AnyTraining] = Field(min_length=1, description="Models to train.")
     model: ModelName = Field(description="The model of `results/eval/{split}.json`.")
     seeds: Seeds = Field(default=[0], min_length=1, description="Training seeds; one model each.")
@@ -307,6 +310,9 @@ class Config(Block):
                 raise ValueError(
                     f"splits.{key}: the recipe `{split.recipe}` needs the block `domains`"
                 )
+        for key, block in self.domains.classifiers.items() if self.domains else ():
+            if why := block.refuses(self.encoders[block.encoder]):
+                raise ValueError(f"domains.classifiers.{key}: {why}; {block.encoder!r} has none")
         if self.encoders[self.encoder].trained:
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
@@ -318,6 +324,19 @@ class Config(Block):
             raise ValueError(f"pools and sets share the names {sorted(clash)}")
         if clash := set(self.splits) & {*self.pools, *self.sets}:
             raise ValueError(f"splits share the names {sorted(clash)} with pools or sets")
+        return self
+
+    @model_validator(mode="after")
+    def _resharded_once(self) -> "Config":
+        trained = {*self.trained, *(run.split for run in self.causes.runs)}
+        met: dict[str, str] = {}
+        for key, block in self.reshard.items():
+            for split in block.splits:
+                if split not in trained:
+                    raise ValueError(f"reshard.{key}.splits: no model is trained on {split!r}")
+                if split in met:
+                    raise ValueError(f"reshard.{key}.splits: {split!r} is in {met[split]!r}, too")
+                met[split] = key
         return self
 
     @model_validator(mode="after")

@@ -4,8 +4,8 @@
 `near_val_50`, `near_sketch_25` and `near_sketch_50`. Expanded when a configuration is read, before
 it is validated, so nothing else knows of sweeps.
 
-In the lists of figures, a name with `*` stands for all splits that fit and are trained, or for all
-classifiers that fit.
+In the lists of `figures` and `reshard`, a name with `*` stands for all splits that fit and are
+trained, or below `classifiers` for all classifiers that fit.
 """
 
 import re
@@ -22,6 +22,8 @@ Place = tuple[str, ...]
 PLACES: dict[Place, str] = {("splits",): "splits", ("domains", "classifiers"): "classifiers"}
 # Of one pattern.
 MOST = 10_000
+# Blocks with lists of names.
+_LISTS = {"figures", "reshard"}
 UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 
 
@@ -49,8 +51,8 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
             known = _with(known, place, made)
         whole = {n: b for n, b in made.items() if isinstance(n, str) and isinstance(b, Mapping)}
         names[what] = [name for name, block in whole.items() if block.get("seeds") != []]
-    if "figures" in raw and isinstance(raw.get("splits"), Mapping):
-        known["figures"] = _figures(raw["figures"], names, ("figures",))
+    for key in _LISTS & raw.keys() if isinstance(raw.get("splits"), Mapping) else ():
+        known[key] = _listed(raw[key], names, (key,))
     return known
 
 
@@ -161,10 +163,10 @@ def _values(setting: Any, axis: str, placeholder: str) -> list[tuple[str, str, A
     return [(axis, str(n), [v] if single and not isinstance(v, list) else v) for n, v in pairs]
 
 
-def _figures(value: Any, names: Mapping[str, list[str]], path: Place) -> Any:
-    """A value of `figures`; a list below the key `classifiers` names these, any other splits."""
+def _listed(value: Any, names: Mapping[str, list[str]], path: Place) -> Any:
+    """A value with lists; one below the key `classifiers` names these, any other splits."""
     if isinstance(value, Mapping):
-        return {key: _figures(part, names, (*path, str(key))) for key, part in value.items()}
+        return {key: _listed(part, names, (*path, str(key))) for key, part in value.items()}
     listed = isinstance(value, list) and all(isinstance(name, str) for name in value)
     if not listed or not any("*" in name for name in value):
         return value  # as it is: a contrast may name a split twice

@@ -12,6 +12,7 @@ from clipshift.study.config.causes import Controlled, Fields, Matcher
 from clipshift.study.config.data import Package
 from clipshift.study.config.folders import CaptionedPool, Tars
 from clipshift.study.config.study import Training, source_packages
+from clipshift.study.layout.reading import Reading
 from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import pattern
 
@@ -23,6 +24,7 @@ class Causes:
 
     def __init__(self, at: Layout):
         self.at, self.cfg, self.block = at, at.cfg, at.cfg.causes
+        self.reading = Reading(at)
 
     # Captions and labels -------------------------------------------------------------------------
 
@@ -96,17 +98,23 @@ class Causes:
 
     def tars(self, split: str) -> list[str]:
         """Words of the images that a split chooses among."""
-        pool, reference = self.at.pool_tars(), self.at.tars(self.cfg.reference)
-        return pool + [reference] * bool(self.cfg.splits[split].reference)
+        return self.at.pool_tars() + self._reference(split)
 
-    def filter_files(self, model: str) -> list[str]:
-        """Sample tables, where open_clip reads the pool's own tars through a filter."""
+    def read_tars(self, split: str) -> list[str]:
+        """Words of what the trainings of a split read."""
+        return self.reading.tars(split) + self._reference(split)
+
+    def _reference(self, split: str) -> list[str]:
+        return [self.at.tars(self.cfg.reference)] * bool(self.cfg.splits[split].reference)
+
+    def filter_files(self, split: str, model: str) -> list[str]:
+        """Sample tables, where open_clip reads tars through a filter."""
         filters = self.training(model).read == "filter"
-        return self.at.pool_tables() if filters else []
+        return self.reading.tables(split) if filters else []
 
-    def filtered(self, model: str) -> dict[str, Any] | None:
+    def filtered(self, split: str, model: str) -> dict[str, Any] | None:
         """The same for the step (see `clipshift.training.clip.Filtered`)."""
-        files = self.filter_files(model)
+        files = self.filter_files(split, model)
         return {"tables": compact(files)} if files else None
 
     def start(self, model: str) -> list[str]:

@@ -341,37 +341,6 @@ class Layout:
         chosen = self.cfg.splits[split].chooses_reference
         return self.pool_tars() + ([self.tars(self.reference)] if chosen else [])
 
-    def training_tars(self, split: str, model: str) -> list[str]:
-        """Words of what a training reads; its captions are made on the way where it filters."""
-        outside = self.filters(model) and self.reference in self.cfg.folders
-        captioned = f"results/sets/{self.reference}/captioned.tar"
-        reference = self.tars(self.reference) if outside else captioned
-        return self.pool_tars() + ([reference] if self.cfg.splits[split].reference else [])
-
-    def training_words(self, split: str, model: str) -> list[str]:
-        """The same for the step: a pool that is filtered is one word, the first."""
-        tars = self.training_tars(split, model)
-        return compact(tars) if self.filters(model) else tars
-
-    def filters(self, model: str) -> bool:
-        """Whether a model reads the pool's own tars through a filter."""
-        return self.cfg.models[model].read == "filter"
-
-    def filter_files(self, model: str) -> list[str]:
-        """What such a filter is prepared from."""
-        names = [f"results/sets/{self.reference}/classnames.txt"]
-        return self.pool_tables() + names if self.filters(model) else []
-
-    def filtered(self, model: str) -> dict[str, Any] | None:
-        """The same for the step (see `clipshift.training.clip.Filtered`)."""
-        if not self.filters(model):
-            return None
-        return {
-            "tables": compact(self.pool_tables()),
-            "classnames": f"results/sets/{self.reference}/classnames.txt",
-            "template": self.cfg.reference_caption,
-        }
-
     def runs(self, split: str, model: str | None = None) -> list[str]:
         """The runs of a split with a model (default: its own), one per seed."""
         name = model or self.cfg.model_of(split)
