@@ -10,13 +10,16 @@
 # no other anew. Which ones are kept out of a training is decided when a classifier is fitted.
 
 HOME = dom.home
+# Parameters that a study has where of its pool only the points of a split are labelled and scored.
+ONLY = {"split": lambda w: (dom.kept(w.dataset) or [None])[0]} if dom.part else {}
+ONLY_OF = ONLY | {"samples": lambda w: at.table(w.dataset, w.shard)} if dom.part else {}
 
 
 rule domain_labels:
     """Labels of a data set: by its sources, or by people."""
     input:
-        lambda w: dom.tables(w.dataset),
-        people=dom.label_files(),
+        lambda w: [*dom.tables(w.dataset), *dom.kept(w.dataset)],
+        people=lambda w: dom.label_files(w.dataset),
     output:
         table=f"{HOME}/labels/{{dataset}}.parquet",
         counts=f"{HOME}/labels/{{dataset}}.json",
@@ -28,8 +31,9 @@ rule domain_labels:
         **call(
             "classifiers.domain_labels.write_labels",
             tables=lambda w: compact(dom.tables(w.dataset)),
-            labels=lambda w: cfg.domains.labels,
+            labels=lambda w: dom.label_rule(w.dataset),
             agree=cfg.agree,
+            **ONLY,
         ),
     shell:
         RUN
@@ -96,6 +100,7 @@ rule domain_score:
             "classifiers.score.write_vector_scores",
             spec=lambda w: dom.classifier(w.classifier),
             vectors=lambda w: f"results/embeddings/{dom.encoder(w.classifier)}/{w.dataset}",
+            **ONLY_OF,
         ),
     shell:
         RUN
@@ -111,6 +116,7 @@ use rule domain_score as domain_score_images with:
             "classifiers.score.write_image_scores",
             spec=lambda w: dom.classifier(w.classifier),
             tars=lambda w: [at.tars(w.dataset, w.shard)],
+            **ONLY_OF,
         ),
 
 

@@ -16,7 +16,7 @@ from clipshift import __version__
 from clipshift.apps.audit.options import Options as Audit
 from clipshift.apps.cluster_check.options import cluster_check
 from clipshift.apps.labelling.options import Options as Label
-from clipshift.apps.labelling.options import released
+from clipshift.apps.labelling.options import draw, released
 from clipshift.apps.margins.options import margins, verify
 from clipshift.apps.robustness.options import robustness
 from clipshift.apps.verbs import PASSED, Passing, Verb, of_fields
@@ -317,6 +317,7 @@ verb(
     "label", "clipshift label --images POOL --out labels.parquet --annotator ann",
     "clipshift label --agreement ann.parquet ben.parquet",
 )(of_fields(Label, label))  # fmt: skip
+verb("draw", "clipshift draw results/splits/to_label.parquet --images POOL --out drawn")(draw)
 verb(
     "released",
     "clipshift released LAION-Natural-Rendition --pool POOL --out labels.parquet "

@@ -121,10 +121,13 @@ def label(
 
 
 def read_labels(
-    tables: Sequence[Path], spec: Labels, agree: float = AGREE
+    tables: Sequence[Path], spec: Labels, agree: float = AGREE, split: Path | None = None
 ) -> tuple[pa.Table, int, dict[str, Any]]:
     """The label table of some sample tables (see `label`), how many samples they hold, and how
     people's labels were joined to them.
+
+    Args:
+        split: of whose points alone there are to be labels.
 
     Raises:
         ClipshiftError: people's labels are missing, or of other samples (see `identity.check`).
@@ -134,12 +137,16 @@ def read_labels(
     samples = pa.concat_tables(
         read_parquet(table, [*COLUMNS, "sha256", "caption", "locator"]) for table in tables
     )
+    if split is not None:
+        kept = read_parquet(split, ["key", "kept"])
+        kept = kept.filter(kept["kept"])
+        samples = samples.filter(pa.compute.is_in(samples["key"], value_set=kept["key"]))
     if spec.file is not None:
         file = located(spec.file, data_folder())
         if not file.exists():
             raise ClipshiftError(
-                f"{file} (domains.labels.file) is missing: label images with `clipshift label`, "
-                "or write a parquet with the columns key, label, concept, source, annotator"
+                f"{file} (people's labels, of `domains`) is missing: label images with `clipshift "
+                "label`, or write a parquet with the columns key, label, concept, source, annotator"
             )
         table = read_parquet(file)
         if missing := [name for name in SCHEMA.names if name not in table.column_names]:
@@ -166,15 +173,17 @@ def _joined(
 
 @step(version=2)
 def write_labels(
-    tables: Files, labels: Labels, table: Path, counts: Path, agree: float = AGREE
-) -> None:
+    tables: Files, labels: Labels, table: Path, counts: Path, agree: float = AGREE,
+    split: Path | None = None,
+) -> None:  # fmt: skip
     """Write the labels of a data set and their counts.
 
     Args:
         tables: of its samples.
         agree: see `clipshift.datasets.identity.check`.
+        split: of whose points alone there are to be labels.
     """
-    labelled, samples, joined = read_labels(tables, labels, agree)
+    labelled, samples, joined = read_labels(tables, labels, agree, split)
     step_counts = StepCounts("labels", table.stem, came_in=samples, went_out=len(labelled))
     step_counts.rejected["no label"] = samples - len(labelled)
     step_counts.rejected += Counter()

@@ -50,6 +50,20 @@ class Scores:
     like: Path | None = None
 
 
+def keys_kept(split: Path, samples: Path) -> set[str]:
+    """Keys of the samples of a shard that a split keeps.
+
+    Args:
+        samples: the shard's sample table.
+    """
+    with database() as db:
+        ends = db.execute(f"SELECT min(key), max(key) FROM {parquet([samples])}").fetchall()[0]
+        # The split is in the order of keys: little of it is read for a shard.
+        near = f"SELECT key FROM {parquet([split])} WHERE kept AND key BETWEEN ? AND ?"
+        query = f"SELECT key FROM ({near}) SEMI JOIN {parquet([samples])} USING (key)"
+        return {key for (key,) in db.execute(query, ends).fetchall()}
+
+
 def make(recipe: Seeded, scores: Scores, out: Path) -> StepCounts:
     """Write `out` (the split's parquet, in the order of keys), its counts and its exports.
 

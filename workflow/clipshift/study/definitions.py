@@ -209,7 +209,11 @@ def _domains(c: Config) -> Iterator[Node]:
         refs = [("labels", name), ("encoders", classifier.encoder)]
         yield ("classifiers", f"{name}/{key}"), [_block(classifier), _block(block.parts)], refs
     used: list[Ref] = [("classifiers", f"{name}/{key}") for key in block.detectors.values()]
-    yield ("domains", name), [block.detectors, block.precision], used
+    pool_of = [block.pool_of] if block.pool_of else []
+    used += [("splits", split) for split in pool_of]
+    yield ("domains", name), [block.detectors, block.precision, *pool_of], used
+    for key, file in block.benchmarks.items():
+        yield ("benchmarks", f"{name}/{key}"), file, [("sets", key)]
     yield ("compositions", name), [block.draws, block.seed], [("domains", name)]
     for key, clean in block.clean.items():
         yield ("clean", f"{name}/{key}"), _block(clean), [("domains", name), ("sets", clean.set)]

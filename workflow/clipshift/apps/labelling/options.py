@@ -1,4 +1,4 @@
-"""The options of `clipshift label`, and the verb `clipshift released`; imports nothing heavy."""
+"""The options of `clipshift label`, and the verbs `draw` and `released`; imports nothing heavy."""
 
 import getpass
 import ipaddress
@@ -120,6 +120,19 @@ class Options:
     @property
     def annotators(self) -> tuple[str, ...]:
         return tuple(self.annotator or [login_name()])
+
+
+def draw(
+    split: Annotated[Path, Argument(help="The split: results/splits/NAME.parquet.")],
+    images: Annotated[Path, Option(
+        metavar="DIR", help="The pool's tars, as img2dataset wrote them."
+    )],
+    out: Annotated[Path, Option(metavar="DIR", help="Gets tars and tables of the same layout.")],
+) -> None:  # fmt: skip
+    """Copy the images that a split keeps of a pool, to label them."""
+    from clipshift.apps.labelling import draw as copied
+
+    print(f"{out}: {copied.draw(split, images, out)} samples of {images}")
 
 
 def released(

@@ -1,6 +1,6 @@
 """The recipe `full`."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,8 @@ class Full(Recipe):
     """The whole pool after de-duplication."""
 
     recipe: Literal["full"] = Field(description=SELECTS)
+
+    keeps_all: ClassVar[bool] = True
 
     def kept(self, candidates: Candidates) -> str:
         return "true"

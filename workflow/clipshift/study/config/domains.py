@@ -10,7 +10,14 @@ from pydantic import Field, model_validator
 
 from clipshift.study.config.classifier_base import ClassifierBase, Detected, Domain, classifier
 from clipshift.study.config.data import Block
-from clipshift.study.config.names import ClassifierName, ClassName, DatasetName, Name, SetName
+from clipshift.study.config.names import (
+    ClassifierName,
+    ClassName,
+    DatasetName,
+    FullSplit,
+    Name,
+    SetName,
+)
 from clipshift.study.config.numbers import DRAWS, POINTS, Seed
 
 # What the two detectors say of an image together.
@@ -93,6 +100,8 @@ class Clean(Block):
 class Domains(Block):
     """Study B: domains of images, and test sets cleaned by them."""
 
+    later = frozenset({"pool_of", "benchmarks"})
+
     name: Name = Field(description="Folder of the results: `results/domains/{name}`.")
     labels: Labels = Field(description="Labels.")
     parts: Parts = Field(default=Parts(), description="Training, validation and test concepts.")
@@ -116,6 +125,18 @@ class Domains(Block):
         description="Pools and sets, beside the study's pool, reference set and test sets and the "
         "clean test sets, to score.",
     )
+    pool_of: FullSplit | None = Field(
+        default=None,
+        description="A split of the recipe `full`: of the pool, only what it keeps is labelled, "
+        "scored and counted, so that no duplicate passes a tuned encoder. Splits by domain draw "
+        "from the same points either way. Default: the whole pool.",
+    )
+    benchmarks: dict[SetName, str] = Field(
+        default={},
+        description="Test set -> table of people's labels of some of its images, as `labels.file`. "
+        "They are measured on, and nothing learns from them: precision and recall of the detectors "
+        "on the set, and how clean its clean versions are.",
+    )
     clean: dict[Name, Clean] = Field(default={}, description="Clean test sets, by name.")
     draws: int = Field(
         default=2000, ge=100, le=DRAWS, description="Draws of the corrected composition."
@@ -131,6 +152,6 @@ class Domains(Block):
         return self
 
     @property
-    def detectors(self) -> dict[Detected, str]:
+    def detectors(self) -> dict[str, str]:
         """Detected domain -> its classifier."""
         return {"natural": self.natural, "rendition": self.rendition}

@@ -43,6 +43,8 @@ TrainedSplit = Annotated[Name, Ref("trained split")]
 # A split whose training data has neighbours: all of the reference set is part of it, or none.
 WholeSplit = Annotated[Name, Ref("whole split")]
 PrunedSplit = Annotated[Name, Ref("pruned split")]
+# A split of all points of the pool that are no duplicates.
+FullSplit = Annotated[Name, Ref("split of the whole pool")]
 UnsizedSplit = Annotated[Name, Ref("split of no fixed size")]
 # A split, the pool or the reference set.
 BaseName = Annotated[Name, Ref("base")]

@@ -133,6 +133,7 @@ class Seeded(Rule):
         default=None, description="Model of `results/eval/{split}.json` (default: the study's)."
     )
 
+    keeps_all: ClassVar[bool] = False  # Every point of the pool that is no duplicate is part of it.
     keeps_pool: ClassVar[bool] = True  # Points of the pool can be part of it.
     draws_reference: ClassVar[bool] = False  # The reference set's points are drawn like the pool's.
 

@@ -310,9 +310,8 @@ class Config(Block):
                 raise ValueError(
                     f"splits.{key}: the recipe `{split.recipe}` needs the block `domains`"
                 )
-        for key, block in self.domains.classifiers.items() if self.domains else ():
-            if why := block.refuses(self.encoders[block.encoder]):
-                raise ValueError(f"domains.classifiers.{key}: {why}; {block.encoder!r} has none")
+        if self.domains:
+            _check_domains(self, self.domains)
         if self.encoders[self.encoder].trained:
             raise ValueError(
                 f"encoder: {self.encoder!r} is trained on a split that it would have to make"
@@ -353,6 +352,19 @@ class Config(Block):
         return self
 
 
+def _check_domains(c: Config, block: Domains) -> None:
+    for key, classifier in block.classifiers.items():
+        if why := classifier.refuses(c.encoders[classifier.encoder]):
+            raise ValueError(f"domains.classifiers.{key}: {why}; {classifier.encoder!r} has none")
+    if block.pool_of and c.dedup.rule == "none":
+        raise ValueError("domains.pool_of: nothing of the pool is a duplicate (`dedup.rule: none`)")
+    if learned := [n for n in block.benchmarks if n in block.labels.datasets]:
+        raise ValueError(
+            f"domains.benchmarks.{learned[0]}: classifiers learn from this set; its labels are "
+            "those of `domains.labels`"
+        )
+
+
 def source_packages(source: Any) -> list[str]:
     """Short names of the packages that a source reads, sorted."""
     return sorted({name for _, kind, name in references(source) if kind == "package"})
@@ -383,6 +395,7 @@ def known(c: Config) -> dict[str, Collection[str] | None]:
         "trained split": trained,
         "whole split": [n for n in trained if c.splits[n].reference_rule is None],
         "pruned split": [n for n in trained if c.splits[n].gap_tolerance is not None],
+        "split of the whole pool": [n for n, s in c.splits.items() if s.keeps_all],
         "split of no fixed size": [n for n, s in c.splits.items() if s.size is None],
         "base": [*c.splits, c.pool, c.reference],
         "classifier": domains.classifiers if domains else [],

@@ -6,7 +6,7 @@ As in `layout`, `made` alone looks at the disk; empty where the configuration ha
 
 from typing import Any
 
-from clipshift.study.config.domains import Clean
+from clipshift.study.config.domains import Clean, Labels
 from clipshift.study.config.folders import EXTERNAL
 from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import pattern
@@ -22,6 +22,11 @@ class DomainLayout:
         self.home = f"results/domains/{self.block.name if self.block else 'NONE'}"
 
     # What there is --------------------------------------------------------------------------------
+
+    @property
+    def part(self) -> bool:
+        """Whether of the pool only the points of a split are labelled and scored."""
+        return bool(self.block and self.block.pool_of)
 
     @property
     def clean_sets(self) -> dict[str, Clean]:
@@ -43,7 +48,9 @@ class DomainLayout:
         if self.block is None:
             return []
         names = [self.cfg.pool, self.cfg.reference, *self.cfg.test_sets, *self.labelled]
-        return list(dict.fromkeys([*names, *self.evaluated, *self.block.datasets]))
+        return list(
+            dict.fromkeys([*names, *self.evaluated, *self.block.benchmarks, *self.block.datasets])
+        )
 
     @property
     def measured(self) -> list[str]:
@@ -95,11 +102,23 @@ class DomainLayout:
     def tables(self, dataset: str) -> list[str]:
         return list(dict.fromkeys(self.at.table(dataset, s) for s in self.at.shards(dataset)))
 
-    def label_files(self) -> list[str]:
+    def label_rule(self, dataset: str) -> Labels:
+        """By what the images of a data set are labelled."""
+        assert self.block is not None
+        labels = self.block.labels
+        file = self.block.benchmarks.get(dataset)
+        return labels if file is None else Labels(datasets=labels.datasets, file=file)
+
+    def label_files(self, dataset: str) -> list[str]:
         """The table of people's labels, where it is a file of the project: newer ones count."""
-        file = self.block.labels.file if self.block else None
+        file = self.label_rule(dataset).file
         watched = file and not file.startswith(EXTERNAL) and not set("{}") & set(file)
         return [file] if file and watched else []
+
+    def kept(self, dataset: str) -> list[str]:
+        """The split of whose points alone a data set is labelled and scored, if there is one."""
+        split = self.block.pool_of if self.block and dataset == self.cfg.pool else None
+        return [f"results/splits/{split}.parquet"] if split else []
 
     def labels(self, dataset: str) -> str:
         return f"{self.home}/labels/{dataset}.parquet"
@@ -144,10 +163,11 @@ class DomainLayout:
 
     def score_inputs(self, classifier: str, dataset: str, shard: str) -> list[str]:
         """Embeddings of a shard; or its images, and the weights of the encoder that is tuned."""
-        encoder = self.encoder(classifier)
+        encoder, kept = self.encoder(classifier), self.kept(dataset)
+        kept += [self.at.table(dataset, shard)] * len(kept)
         if self.tuned(classifier):
-            return [*self.at.encoder_files(encoder), self.at.tars(dataset, shard)]
-        return self.at.embeddings(dataset, encoder, [shard])
+            return [*self.at.encoder_files(encoder), self.at.tars(dataset, shard), *kept]
+        return [*self.at.embeddings(dataset, encoder, [shard]), *kept]
 
     def kept_out(self, classifier: str) -> list[str]:
         """Tables of the test sets whose concepts a classifier does not learn from.
