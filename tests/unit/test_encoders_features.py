@@ -11,6 +11,7 @@ import torch
 import torchvision
 from PIL import Image
 from pydantic import ValidationError
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
 from clipshift.core.errors import ClipshiftError
@@ -18,6 +19,10 @@ from clipshift.similarity import encoders, open_clip_models
 from clipshift.similarity.encoders.csd import CsdEncoder
 from clipshift.similarity.encoders.timm import TimmEncoder
 from clipshift.similarity.feature_maps import Hashing, gram, pooled
+from clipshift.study import networks
+from clipshift.study.config.costs import Costs
+from clipshift.study.config.load import load
+from tests.conftest import ROOT
 
 # Convolutions of ResNet-18 in timm and torchvision, with 64 and 128 channels.
 LAYERS = ["conv1", "layer2.1.conv1"]
@@ -251,6 +256,36 @@ def test_weights_below_the_data_folder(resnet: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CLIPSHIFT_DATA", str(resnet.parent))
     spec = resnet_encoder(Path(f"data:{resnet.name}"))
     assert encoders.load(spec, "cpu").encode(IMAGES).shape == (3, 512)
+
+
+def counted(encoder: Any) -> float:
+    """Operations of one image by torch's own counter, without weights and without memory."""
+    import open_clip
+    import timm
+
+    with torch.device("meta"):
+        if encoder.kind == "timm":
+            size = {"img_size": encoder.px} if "vit" in encoder.model else {}
+            net, px = timm.create_model(encoder.model, num_classes=0, **size), encoder.px or 224
+        else:
+            net = open_clip.create_model(encoder.model, load_weights=False, device="meta").visual
+            px = max(np.ravel(net.image_size))
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            net.eval()(torch.empty(1, 3, int(px), int(px)))
+    return counter.get_total_flops()
+
+
+def test_operations_of_the_encoders_of_the_plan() -> None:
+    """Those that the configuration states, and those that follow from a model's definition."""
+    cfg = load(ROOT / "config/laion400m.yaml")
+    for name in ("vgg19_gram", "dinov2_g", "convnext_xxl", "csd", "vit_b32"):
+        known = networks.image_flops(cfg, name)
+        assert known == pytest.approx(counted(cfg.encoders[name]), rel=0.02), name
+    assert cfg.costs.image_flops["vgg19_pooled"] == cfg.costs.image_flops["vgg19_gram"]
+    assert all(networks.image_flops(cfg, name) for name in cfg.encoders)
+    plain = cfg.model_copy(update={"costs": Costs()})
+    assert networks.image_flops(plain, "dinov2_g") is None
+    assert networks.embed_rate(cfg, "dinov2_g") < networks.embed_rate(plain, "dinov2_g") / 50
 
 
 # Style descriptors --------------------------------------------------------------------------------
