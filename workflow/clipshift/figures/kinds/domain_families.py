@@ -100,7 +100,8 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> dict[str, float 
     from clipshift.stats.intervals import clopper_pearson
 
     positives = int(truth.sum())
-    area = float(average_precision_score(truth, scores)) if positives else None
+    # Sums of exact shares may end a rounding above 1.
+    area = min(1.0, float(average_precision_score(truth, scores))) if positives else None
     low, high = (None, None) if area is None else clopper_pearson(area * positives, positives)
     name = "average_precision"
     return {name: area, f"{name}_low": low, f"{name}_high": high}
