@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 PREFIXES = ("module.", "_orig_mod.")
 # Where training programs put the weights among other things.
 _STATES = ("state_dict", "model_state_dict")
-# Settings and counters that they save beside the weights. Nothing of these is built: each stands
-# in the file's place as an empty object.
+# Kinds of objects that they save beside the weights, as settings and counters. None is ever made:
+# an empty object takes its place.
 _BESIDE = (
     "argparse.Namespace",
     "numpy.dtype",

@@ -99,8 +99,8 @@ class TimmEncoder(EncoderBlock):
                 f"timm has no model {self.model!r}" + (f"; did you mean {near}?" if near else "")
             )
         known: Any = timm.get_pretrained_cfg(self.model)
-        origin = known and (known.url or f"https://huggingface.co/{known.hf_hub_id}")
-        path = weights_file(self.weights, origin)
+        hub = f"https://huggingface.co/{known.hf_hub_id}" if known and known.hf_hub_id else None
+        path = weights_file(self.weights, (known and known.url) or hub)
         # timm knows the names that weights have at their authors', but has a reader of its own.
         vars(_builder)["load_state_dict"] = lambda file: read_weights(Path(file))
         keys: dict[str, Any] = {"pretrained_cfg_overlay": {"file": str(path)}}
