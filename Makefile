@@ -118,7 +118,7 @@ check: env ## validate a configuration and open its data, before anything runs (
 	clipshift check $(CONFIG)
 
 bench: env ## time the similarity engine against its peers (about 15 minutes, quiet machine)
-	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py
+	cd benchmarks && $(BEST) python margins.py && $(BEST) python dedup.py && $(BEST) python growth.py && python reshard.py
 	cd benchmarks && $(BEST) python margins.py --pool 4000000 --peers --out results/margins_4M.json
 
 rehearsal: env ## everything but training on synthetic pools up to 4 million points (about 35 minutes)

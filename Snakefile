@@ -56,4 +56,5 @@ rule all:
         "results/report.html",
         at.evaluations(cfg.trained),
         at.evaluations(ev.every()),
+        at.evaluations(ev.by_epoch()),
         [f"results/tables/{t}.csv" for t in controlled_tables(cfg)],

@@ -1,5 +1,6 @@
 """Cases of the kinds in the report's section on accuracy."""
 
+import json
 import statistics
 from pathlib import Path
 
@@ -247,5 +248,32 @@ def seeds(folder: Path) -> None:
             | {"mean": 0.6, "sd": statistics.stdev(values), "t_low": low, "t_high": high}
             | {"images_low": ends[0], "images_high": ends[1]}
             | {"top1_of_seeds": "0:0.300000 1:0.600000 2:0.900000"}
+        ],
+    )
+
+
+@case("accuracy_by_epoch")
+def accuracy_by_epoch(folder: Path) -> None:
+    reports: dict[str, list[str]] = {"full": [], "near": []}
+    right = {("full", 1): 2, ("full", 2): 5, ("near", 1): 1, ("near", 2): 8}
+    for (split, epoch), count in right.items():
+        low, high = exact(count, 8)
+        entry = {"n": 8, "top1": count / 8, "top1_low": low, "top1_high": high}
+        file = folder / f"{split}-m-s0-epoch{epoch}.json"
+        other = entry | {"top1": 0.0}
+        report = {"seed": 0, "epoch": epoch, "samples_seen": 100 * epoch}
+        file.write_text(json.dumps(report | {"sets": {"sketch": entry, "val": other}}))
+        reports[split].append(str(file))
+    found = drawn(
+        "accuracy_by_epoch", folder, {"reports": reports},
+        {"splits": ["near", "full"], "sets": ["sketch"]},
+    )  # fmt: skip
+    same(
+        found,
+        [
+            {"split": split, "test_set": "sketch", "seed": 0, "epoch": epoch}
+            | {"samples_seen": 100 * epoch, "n": 8, "top1": count / 8}
+            | dict(zip(("top1_low", "top1_high"), exact(count, 8), strict=True))
+            for (split, epoch), count in right.items()
         ],
     )

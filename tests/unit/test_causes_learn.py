@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_parquet
@@ -17,9 +18,11 @@ from clipshift.core.step import Job
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.protocols import columns
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Training
-from clipshift.training import vision
+from clipshift.study.config.causes import AnyControlled
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.trainings import EpochTraining, Training
+from clipshift.study.continuing import PROGRESS
+from clipshift.training import loop, vision
 from clipshift.training.images import Batches, ImageViews, index_tars
 from clipshift.training.init_tower import start_text, start_vision
 from clipshift.training.nt_xent import nt_xent
@@ -40,8 +43,9 @@ def training(**changes: Any) -> Training:
     return Training(**(given | changes))
 
 
-def controlled(objective: str, **changes: Any) -> Controlled:
-    return Controlled(**({"objective": objective, "base": "b", "corpus": "c"} | changes))
+def controlled(objective: str, **changes: Any) -> Any:
+    given = {"objective": objective, "base": "b", "corpus": "c"}
+    return TypeAdapter(AnyControlled).validate_python(given | changes)
 
 
 @pytest.fixture
@@ -123,9 +127,9 @@ def test_learning_rates() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=1.0)
     theirs = cosine_lr(optimizer, 0.5, 2, 6)
-    ours = vision.schedule(settings, controlled("simclr"))
+    ours = loop.schedule(settings, controlled("simclr"))
     assert [ours(i) for i in range(6)] == pytest.approx([theirs(i) for i in range(6)])
-    steps = vision.schedule(
+    steps = loop.schedule(
         training(lr=1.0, warmup=0), controlled("cross_entropy", milestones=[1 / 3, 2 / 3])
     )
     assert [steps(i) for i in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
@@ -148,31 +152,55 @@ def test_several_labels_are_equal_parts(tmp_path: Path) -> None:
         controlled("simclr", projection=8),
     ],
 )
-def test_a_killed_training_ends_with_the_same_bytes(
-    chosen: tuple[Path, list[str]], tmp_path: Path, spec: Controlled,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    whole = run(chosen, tmp_path / "whole", spec, cache_px=20)
-    loss, count = vision.loss_of, 0
+def test_stopped_ten_times_ends_with_the_same_bytes(
+    chosen: tuple[Path, list[str]], tmp_path: Path, spec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each start has one part of two steps, and is gone within the next."""
+    settings = {"samples": 192, "checkpoints": 12, "accumulation": 2, "cache_px": 20}
+    whole = run(chosen, tmp_path / "whole", spec, **settings)
+    loss, count = type(spec).loss, 0
 
     def killed(*given: Any) -> Any:
         nonlocal count
         count += 1
-        if count > 3:  # two steps make a part: in the middle of the second
+        if count > 2 * (2 if spec.separable else 1):  # calls of a part
             raise KeyboardInterrupt
         return loss(*given)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(vision, "loss_of", killed)
-        run(chosen, tmp_path / "again", spec, cache_px=20)
-    saved = torch.load(tmp_path / "again/work/checkpoint.pt", weights_only=True)
-    assert len(saved["losses"]) == 1
-    continued = run(chosen, tmp_path / "again", spec, cache_px=20)
+    for number in range(10):
+        count = 0
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(type(spec), "loss", killed)
+            run(chosen, tmp_path / "again", spec, **settings)
+        saved = torch.load(tmp_path / "again/work/checkpoint.pt", weights_only=True)
+        assert len(saved["losses"]) == number + 1
+        assert read_json(tmp_path / f"again/work/{PROGRESS}") == {"parts": number + 1}
+    continued = run(chosen, tmp_path / "again", spec, **settings)
     for name in ("model.pt", "loss.csv"):
         assert (whole / name).read_bytes() == (continued / name).read_bytes()
     assert not (tmp_path / "again/work").exists()
     record = read_json(continued / "record.json")
-    assert (record["split"], record["samples_seen"], record["split_samples"]) == ("split", 48, 20)
+    assert (record["split"], record["samples_seen"], record["split_samples"]) == ("split", 192, 20)
+
+
+def test_epochs_are_of_the_images_that_can_be_read(
+    chosen: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    """As a training of the same samples; the weights after every epoch are kept."""
+    spec, epochs = controlled("cross_entropy"), tmp_path / "epochs/out/epochs"
+    by_samples = run(chosen, tmp_path / "samples", spec, samples=80, batch=4, checkpoints=8)
+    settings = EpochTraining(model=NANO, epochs=4, batch=4, checkpoints=8, warmup=2)
+    vision.train(
+        "split-model-s0", chosen[0], chosen[1], settings, spec, ["a", "b", "c"], 0,
+        tmp_path / "epochs/work", tmp_path / "epochs/out/model.pt", epochs=epochs,
+    )  # fmt: skip
+    by_epochs = (tmp_path / "epochs/out/model.pt").read_bytes()
+    assert by_epochs == (by_samples / "model.pt").read_bytes()
+    record = read_json(tmp_path / "epochs/out/record.json")
+    assert record["samples_seen"] == 96  # in whole batches of each part
+    assert [e["samples_seen"] for e in record["epochs"].values()] == [24, 48, 72, 96]
+    assert sorted(file.name for file in epochs.iterdir()) == ["1.pt", "2.pt", "3.pt", "4.pt"]
+    assert (epochs / "4.pt").read_bytes() == by_epochs != (epochs / "3.pt").read_bytes()
 
 
 def test_another_seed_or_objective_is_not_continued(
@@ -263,7 +291,7 @@ def test_two_processes_train_one_model(
     chosen: tuple[Path, list[str]], tmp_path: Path, objective: str
 ) -> None:
     """As on several GPUs: torchrun, here with gloo; both see parts of one batch."""
-    spec = controlled(objective, projection=8)
+    spec = controlled(objective, **({"projection": 8} if objective == "simclr" else {}))
     params = {
         "run": "split-model-s0", "split": chosen[0], "tars": chosen[1],
         "training": training(samples=16, checkpoints=2, processes=2), "spec": spec,

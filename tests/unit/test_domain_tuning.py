@@ -25,7 +25,7 @@ from clipshift.similarity.encoder import Encoder
 from clipshift.similarity.encoders.efficientnet_lite0 import EfficientNetLiteEncoder
 from clipshift.study.config.classifier_base import DOMAINS, Examples
 from clipshift.study.config.domains import Parts
-from clipshift.study.config.study import AnyTraining, EpochTraining, Training
+from clipshift.study.config.trainings import AnyTraining, EpochTraining, Training
 
 ENCODER = EfficientNetLiteEncoder(kind="efficientnet_lite0")
 SPEC = Finetune(kind="finetune", encoder="e", epochs=30, batch=16, lr=0.5, step=20)

@@ -10,7 +10,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_parquet, write_parquet
 from clipshift.datasets import external_pool
 from clipshift.datasets.tars import read_tar
-from clipshift.study.config.study import Training
+from clipshift.study.config.trainings import Training
 from clipshift.training.clip import Filtered, arguments, filtered
 from clipshift.training.launch import copy_shards
 from clipshift.training.local_copy import copy_split

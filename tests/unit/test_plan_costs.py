@@ -35,8 +35,7 @@ COSTS = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def cfg() -> Config:
+def study() -> Config:
     raw = yaml.safe_load((Path(__file__).parent / "study.yaml").read_text())
     for key in ("packages", "sources", "classes", "holdout", "figures"):
         raw.pop(key)
@@ -54,6 +53,11 @@ def cfg() -> Config:
     raw["models"]["again"] = raw["models"]["big"] | {"precision": "fp32", "accumulation": 2}
     raw["models"]["slow"] = big | {"checkpoints": 3}
     return parse(raw)
+
+
+@pytest.fixture(name="cfg")
+def _cfg() -> Config:
+    return study()
 
 
 def test_sizes(cfg: Config) -> None:

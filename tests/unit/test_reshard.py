@@ -18,7 +18,7 @@ from PIL import Image
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, read_parquet, sha256_file, write_json, write_parquet
-from clipshift.datasets.shards import write_tar
+from clipshift.datasets.shards import tar_writer, write_tar
 from clipshift.datasets.tar_paths import every_tar, tars_of
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.splits import reshard
@@ -356,3 +356,12 @@ def test_which_tars_a_training_reads() -> None:
         "full": ["results/pools/small/{00000..00001}.parquet"],
     }
     assert reading.filtered("rand", "tiny") is None
+
+
+def test_no_header_stays_in_memory(tmp_path: Path) -> None:
+    with tar_writer(tmp_path / "many.tar") as add:
+        tracemalloc.start()
+        for i in range(2000):
+            add(Sample(f"k{i}", {"txt": b"x"}))
+        assert tracemalloc.get_traced_memory()[1] < 200_000
+        tracemalloc.stop()

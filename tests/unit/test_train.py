@@ -12,7 +12,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import write_json, write_parquet
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
-from clipshift.study.config.study import Training
+from clipshift.study.config.trainings import Training
 from clipshift.training.clip import claim, identity_of, loss_rows, plan, train
 from clipshift.training.local_copy import copy_split
 

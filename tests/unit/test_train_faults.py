@@ -14,10 +14,10 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import read_json, write_json, write_npy, write_parquet
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Training
+from clipshift.study.config.trainings import Training
 from clipshift.training import vision
 from clipshift.training.clip import Filtered, train
+from clipshift.training.objectives.cross_entropy import CrossEntropy
 from clipshift.training.shards import Shard, Shards, decoded, write_shards
 from clipshift.training.tar_filter import reference_shards
 from clipshift.training.watch import check_loss
@@ -134,7 +134,7 @@ def test_a_diverged_training_says_where_and_leaves_no_model(
 
 
 def test_a_diverged_tower(pool: dict[str, Any], tmp_path: Path) -> None:
-    spec = Controlled(objective="cross_entropy", base="b", corpus="c")
+    spec = CrossEntropy(objective="cross_entropy", base="b", corpus="c")
     settings = Training(model=MODEL, samples=64, batch=8, warmup=0, checkpoints=2)
     settings = settings.model_copy(update={"lr": 1e30})
     with pytest.raises(ClipshiftError, match=r"diverged: its loss is (nan|inf) at step \d, at the"):
@@ -144,7 +144,7 @@ def test_a_diverged_tower(pool: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_a_tower_that_saw_little(pool: dict[str, Any], tmp_path: Path) -> None:
-    spec = Controlled(objective="cross_entropy", base="b", corpus="c")
+    spec = CrossEntropy(objective="cross_entropy", base="b", corpus="c")
     settings = Training(model=MODEL, samples=16, batch=8, checkpoints=1)
     vision.train("s-v-s0", pool["split"], pool["words"], settings, spec, ["a", "b", "c"], 0,
                  tmp_path / "work", tmp_path / "out/model.pt")  # fmt: skip

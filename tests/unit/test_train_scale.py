@@ -22,7 +22,7 @@ from clipshift.core.files import read_json, sha256_file, write_json, write_parqu
 from clipshift.core.step import Job
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample
-from clipshift.study.config.study import Training
+from clipshift.study.config.trainings import Training
 from clipshift.training import checkpoints, failures, launch
 from clipshift.training.batches import ExactLoader, seen_rows, trained, write_count
 from clipshift.training.clip import Filtered, arguments, filtered, plan, train

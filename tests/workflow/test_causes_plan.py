@@ -140,7 +140,10 @@ SELF = {"start": {"split": "photos_100", "model": "x", "seed": 0}}
             {"models.x": model("clip", "title", changes={"read": "filter", "cache_px": None})},
             "needs a pool that is a folder",
         ),
-        ({"models.x": model("simclr", "named", **SELF)}, "`start` starts the vision tower"),
+        (
+            {"models.x": model("simclr", "named", **SELF)},
+            "models.x: `start` has no effect on the objective `simclr`; it is a key of cross_entr",
+        ),
         ({"models.x": model("cross_entropy", "named", **SELF)}, "'photos_100-x-s0' is not one of"),
         (
             {

@@ -32,6 +32,7 @@ from clipshift.study.config.load import (
 from clipshift.study.config.study import source_packages
 from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
+from clipshift.study.continuing import continue_jobs
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.domains import DomainLayout
 from clipshift.study.layout.evaluation import Evaluations
@@ -147,6 +148,7 @@ def tell(ok):
 
 
 hooks.around(workflow, before_plan, begin, tell)
+continue_jobs()
 
 
 def named(sets, wildcards):

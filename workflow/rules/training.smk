@@ -28,7 +28,7 @@ rule caption_reference:
 
 # Parameters that every training has.
 TRAINING = {
-    "training": lambda w: causes.training(w.model),
+    "training": lambda w: causes.training(w.model).of_weights(),
     "run": "{split}-{model}-s{seed}",
     "work": "results/work/{split}-{model}-s{seed}",
     **cfg.rendering.shared,
@@ -52,7 +52,7 @@ rule train:
         "results/benchmarks/train/{split}-{model}-s{seed}.tsv"
     wildcard_constraints:
         model=at.model_pattern(),
-    retries: 1
+    retries: 1  # of starts that get no further (clipshift.study.continuing)
     threads: lambda w: causes.training(w.model).processes
     resources:
         # A killed training goes on at its last checkpoint: a shorter time only needs more starts.
@@ -96,7 +96,7 @@ use rule train as train_vision with:
         start=lambda w: causes.start(w.model),
         classes=causes.class_files(),
     wildcard_constraints:
-        model=causes.models("cross_entropy", "simclr"),
+        model=causes.models("vision"),
     params:
         **call(
             "training.vision.train",
@@ -105,3 +105,34 @@ use rule train as train_vision with:
             tars=lambda w: causes.read_tars(w.split),
             classes=lambda w: causes.classes(),
         ),
+
+
+# The same with the weights after every epoch, of models with `epoch_sets`.
+use rule train as train_epochs with:
+    output:
+        model="results/models/{split}-{model}-s{seed}/model.pt",
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        loss="results/models/{split}-{model}-s{seed}/loss.csv",
+        epochs=directory("results/models/{split}-{model}-s{seed}/epochs"),
+    wildcard_constraints:
+        model=at.model_pattern(by_epoch=True),
+
+
+use rule train_captions as train_captions_epochs with:
+    output:
+        model="results/models/{split}-{model}-s{seed}/model.pt",
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        loss="results/models/{split}-{model}-s{seed}/loss.csv",
+        epochs=directory("results/models/{split}-{model}-s{seed}/epochs"),
+    wildcard_constraints:
+        model=causes.models("clip", by_epoch=True),
+
+
+use rule train_vision as train_vision_epochs with:
+    output:
+        model="results/models/{split}-{model}-s{seed}/model.pt",
+        record="results/models/{split}-{model}-s{seed}/record.json",
+        loss="results/models/{split}-{model}-s{seed}/loss.csv",
+        epochs=directory("results/models/{split}-{model}-s{seed}/epochs"),
+    wildcard_constraints:
+        model=causes.models("vision", by_epoch=True),

@@ -37,6 +37,7 @@ class How:
         protocol: its name; head: its block (None: the model's own).
         background: behind transparent pixels; undecodable: the share of a test set's images that
             may be left out (see `core.counts.tolerate`).
+        epoch: after which the model is evaluated, from 1; 0: at its end.
     """
 
     batch: int
@@ -45,6 +46,7 @@ class How:
     head: Head | None = None
     background: str = "#ffffff"
     undecodable: float = TOLERATED
+    epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def evaluate(
 
     Args:
         record: of its training.
+        weights: of the model, or the folder of those after every epoch.
         probe: what a linear probe learns from.
 
     Raises:
@@ -112,10 +115,14 @@ def evaluate(
     """
     background = colour(how.background)
     trained = read_json(record)
+    if how.epoch:
+        weights = weights / f"{how.epoch}.pt"
+        trained["samples_seen"] = trained["epochs"][str(how.epoch)]["samples_seen"]
     with tempfile.TemporaryDirectory(prefix="clipshift-") as scratch:
         model = protocols.load(trained, weights, Path(scratch), how.precision)
     score = protocols.scorer(model, how.head, how.batch, probe, background)
     identity = {key: trained[key] for key in ("run", "split", "seed", "model", "samples_seen")}
+    identity |= {"epoch": how.epoch} if how.epoch else {}
     identity |= {
         "head": how.protocol,
         "objective": trained.get("controlled", {}).get("objective", "clip"),

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from pydantic import TypeAdapter
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
@@ -28,8 +29,14 @@ from clipshift.datasets.tar_paths import data_folder, read_tars, tars_of
 from clipshift.datasets.tars import Sample
 from clipshift.evaluation.views import published
 from clipshift.similarity import open_clip_models
-from clipshift.study.config.causes import OPENAI_IMAGENET, Controlled, LinearHead, PromptHead
-from clipshift.study.config.study import Training
+from clipshift.study.config.causes import (
+    OPENAI_IMAGENET,
+    AnyControlled,
+    LinearHead,
+    PromptHead,
+)
+from clipshift.study.config.objective_base import Controlled, Vision
+from clipshift.study.config.trainings import Training
 from clipshift.training.towers import build
 
 # Per class of a set the classes of a model that stand for it; None: those of the same name.
@@ -38,6 +45,7 @@ Answers = list[list[int]] | None
 _NEVER = -1e9
 # Features are normalised before a linear probe, as for zero-shot classification.
 _TINY = 1e-12
+_CONTROLLED: TypeAdapter[Controlled] = TypeAdapter(AnyControlled)
 
 
 @dataclass(frozen=True)
@@ -65,8 +73,9 @@ def load(
 
 def _load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     training = Training.model_validate(record["training"])
-    spec = Controlled.model_validate(record["controlled"]) if "controlled" in record else None
-    if spec is None or spec.objective == "clip":
+    block = record.get("controlled")
+    spec = _CONTROLLED.validate_python(block) if block else None
+    if not isinstance(spec, Vision):
         clip = open_clip_models.load("clipshift-eval", training.model, weights, folder)
         return Model(clip.model.encode_image, clip.preprocess, clip.device, clip, None, [])
     import open_clip
@@ -79,7 +88,7 @@ def _load(record: dict[str, Any], weights: Path, folder: Path) -> Model:
     preprocess = open_clip.image_transform(
         visual.image_size, is_train=False, mean=visual.image_mean, std=visual.image_std
     )
-    layer = tower.head if spec.objective == "cross_entropy" else None
+    layer = tower.head if spec.protocol == "layer" else None
     return Model(visual, preprocess, device, None, layer, record["classes"])
 
 

@@ -87,6 +87,7 @@ def single(sets: Mapping[str, Predictions]) -> Value:
         "schema_version": SCHEMA_VERSION,
         "run": record["run"],
         "seed": record["seed"],
+        **({"epoch": record["epoch"]} if "epoch" in record else {}),
         **{key: record.get(key) for key in (*IDENTITY, "checkpoint_sha256", *SHARED)},
         "interval": "Clopper-Pearson, 95 %",
         "sets": {view: entry(p) for view, p in sets.items()},

@@ -34,10 +34,10 @@ KINDS: Registry[type[FigureBlock]] = Registry(
     "clipshift.figures.kinds",
     (
         "pruned", "accuracy_vs_pruned", "accuracy_vs_similarity", "effective_robustness",
-        "per_class", "seeds", "neighbours", "ruler", "similarity_gap", "density", "tolerance",
-        "encoders", "overlap", "domain_bars", "domain_relative", "domain_mixes", "domain_sizes",
-        "domain_robustness", "domain_curves", "domain_families", "domain_samples",
-        "domain_detectors", "domain_composition", "domain_clean",
+        "per_class", "seeds", "accuracy_by_epoch", "neighbours", "ruler", "similarity_gap",
+        "density", "tolerance", "encoders", "overlap", "domain_bars", "domain_relative",
+        "domain_mixes", "domain_sizes", "domain_robustness", "domain_curves", "domain_families",
+        "domain_samples", "domain_detectors", "domain_composition", "domain_clean",
     ),
 )  # fmt: skip
 

@@ -98,7 +98,7 @@ def sum_shards(reshard: str, counts: list[Path], out: Path) -> None:
         "account": account.as_json(),
         "tars": {name: n for r in records for name, n in r["shard"]["tars"].items()},
         "splits": {
-            name: {"samples": n, "share": round(n / account.went_out, 6)}
+            name: {"samples": n, "share": round(n / max(1, account.went_out), 6)}
             for name, n in kept.items()
         },
         "without_image": dict(lacking),

@@ -24,6 +24,7 @@ from clipshift.study.work import (
     KEY,
     PAGE,
     Work,
+    kept_share,
     points,
     products,
     reached,
@@ -238,10 +239,12 @@ def _domain_score_images(cfg: Config, w: Mapping[str, str]) -> Work:
     assert cfg.domains
     n, c = shard_points(cfg, w["dataset"]), cfg.costs
     block = cfg.domains.classifiers[w["classifier"]]
-    models = block.models
+    # Of the pool, only what a split keeps may be scored; its tars are read whole.
+    split = cfg.domains.pool_of if w["dataset"] == cfg.pool else None
+    scored = n * block.models * (kept_share(cfg, split) if split else 1)
     return Work(
-        models * n / c.cpu_pictures_per_second,
-        models * n / embed_rate(cfg, block.encoder, _precision(block)),
+        scored / c.cpu_pictures_per_second,
+        scored / embed_rate(cfg, block.encoder, _precision(block)),
         n * c.picture_bytes,
         n * c.score_bytes,
         memory=TORCH + n * OBJECT,
@@ -340,12 +343,13 @@ RULES: dict[str, Callable[[Config, Mapping[str, str]], Work]] = {
 
 
 def base_rule(rule: str) -> str:
-    """A rule's name without the number of those that make several test sets in one job.
+    """A rule's name without the number of those that make several test sets in one job, and
+    without what says that a training keeps the weights of its epochs.
 
-    >>> base_rule("logits_2"), base_rule("dedup_score")
-    ('logits', 'dedup_score')
+    >>> base_rule("logits_2"), base_rule("dedup_score"), base_rule("train_vision_epochs")
+    ('logits', 'dedup_score', 'train_vision')
     """
-    return re.sub(r"_\d+$", "", rule)
+    return re.sub(r"_(\d+|epochs)$", "", rule)
 
 
 def job_cost(cfg: Config, rule: str, wildcards: Mapping[str, str], gpus: int = 0) -> Work:

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from clipshift.core.files import sha256_json
-from clipshift.study.config.causes import LinearHead, RunOf
+from clipshift.study.config.causes import LinearHead
 from clipshift.study.config.data import Block, TestSet
 from clipshift.study.config.encoder_base import Trained
 from clipshift.study.config.folders import takes
+from clipshift.study.config.objective_base import RunOf
 from clipshift.study.config.study import Config, source_packages
 
 # Of the own block, in front of as many of the whole definition.
@@ -147,11 +148,11 @@ def _splits(c: Config) -> Iterator[Node]:
 
 def _models(c: Config) -> Iterator[Node]:
     for name, block in c.models.items():
-        yield ("models", name), _block(block), []
+        yield ("models", name), _block(block, "epoch_sets"), []
     initial_runs: list[RunOf | Trained] = [e.trained for e in c.encoders.values() if e.trained]
     for name, spec in c.causes.models.items():
         refs = [("models", spec.base), ("corpora", spec.corpus)]
-        starts = [start for start in (spec.text.start if spec.text else None, spec.start) if start]
+        starts = [spec.initial] if spec.initial else []
         initial_runs += starts
         yield ("models", name), _block(spec), refs + [("runs", start.run) for start in starts]
     for name, corpus in c.causes.corpora.items():

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipshift.study import towers
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Training
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.trainings import Training
 
 # CUDA's context and the work spaces of its libraries; and what is lost between blocks of memory.
 _OWN, _GAPS = 2e9, 1.1
@@ -29,11 +29,11 @@ def training(model: Mapping[str, Any], block: Training, spec: Controlled | None 
     Args:
         spec: of a controlled model.
     """
-    objective = spec.objective if spec else "clip"
-    used = [towers.vision(model)] + [towers.text(model)] * (objective == "clip")
+    texts = spec is None or spec.trainer == "clip"
+    used = [towers.vision(model)] + [towers.text(model)] * texts
     rows = block.batch // block.world  # of a process
-    views = 2 if objective == "simclr" else 1
-    weight = SGD if spec and spec.optimizer == "sgd" and objective != "clip" else ADAM
+    views = spec.views if spec else 1
+    weight = SGD if getattr(spec, "optimizer", None) == "sgd" else ADAM
     if block.precision == "bf16":  # the model itself is cast
         weight //= 2
     elif block.precision != "fp32":  # and the copies that products read
@@ -45,7 +45,7 @@ def training(model: Mapping[str, Any], block: Training, spec: Controlled | None 
     else:
         values = sum(t.kept for t in used)
     kept = rows // block.accumulation * views * values * _value(block.precision)
-    pairs = 2 * rows * block.batch * (objective != "cross_entropy")
+    pairs = 2 * rows * block.batch * (spec is None or spec.needs != "labels")
     return _whole(weight * sum(t.weights for t in used) + kept + _PER_PAIR * pairs)
 
 

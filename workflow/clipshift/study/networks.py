@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from clipshift.study import gpu_memory, towers
-from clipshift.study.config.causes import Controlled
-from clipshift.study.config.study import Config, EpochTraining, Training
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.study import Config
+from clipshift.study.config.trainings import Training
 from clipshift.study.work import Work, kept_share, points, reached, read_share
 
 # Bytes of torch with CUDA and a step's libraries; of a GPU's process that trains, with those beside
@@ -52,12 +53,10 @@ def trained(
 ) -> Work:  # fmt: skip
     """Of a training: of its towers, by the published rate of ViT-B/32's."""
     c, share, model = cfg.costs, kept_share(cfg, split), block.model
-    objective = spec.objective if spec else "clip"
-    samples = block.samples
-    if isinstance(block, EpochTraining):
-        samples = block.epochs * round(share * points(cfg, cfg.pool))
-    flops = towers.vision(model).flops * (2 if objective == "simclr" else 1)
-    flops += towers.text(model).flops if objective == "clip" else 0
+    texts = spec is None or spec.trainer == "clip"
+    samples = block.on(round(share * points(cfg, cfg.pool))).samples
+    flops = towers.vision(model).flops * (spec.views if spec else 1)
+    flops += towers.text(model).flops if texts else 0
     # Forward and back, by about three forward passes; each key has the forward pass done again.
     again = block.grad_checkpointing + (block.accumulation > 1)
     flops *= samples * (3 + again) / 3
@@ -73,7 +72,7 @@ def trained(
     on_gpu = gpu_memory.training(model, block, spec) if block.gpus else 0.0
     if block.read == "filter":
         # A classifier finds its images by place; CLIP's filter reads what it does not keep, too.
-        seen *= read_share(cfg, split) / share if objective == "clip" else 1
+        seen *= read_share(cfg, split) / share if texts else 1
         return Work(cpu, gpu, seen, 0, 0, 0, memory, on_gpu, block.checkpoints)
     memory += share * points(cfg, cfg.pool) * LISTED
     return Work(cpu, gpu, seen + whole, kept, 0, kept, memory, on_gpu, block.checkpoints)

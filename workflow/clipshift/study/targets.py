@@ -17,6 +17,7 @@ WORDS = {
     "testset": "test set",
     "dataset": "data set",
     "base": "split or data set",
+    "reshard": "block of reshard",
     "piece": "encoder/data set/shard",
 }
 
@@ -73,8 +74,8 @@ class Names:
             "clean": [*domains.clean] if domains else [],
         }
         self._examples = {
-            "evaluation": ev.every(),
-            "name": [*ev.conditions(), *ev.every()],
+            "evaluation": [*ev.every(), *ev.by_epoch()],
+            "name": [*ev.conditions(), *ev.every(), *ev.by_epoch()],
             "kind": [*dict.fromkeys(kind for kind, _, _ in cfg.figures.blocks())],
             "seed": [*dict.fromkeys(str(s) for split in cfg.splits for s in cfg.seeds_of(split))],
         }

@@ -74,7 +74,10 @@ def union_share(cfg: Config, name: str) -> float:
     splits = {split: cfg.splits[split].domain_counts for split in cfg.reshard[name].splits}
     drawn = [counts for counts in splits.values() if counts]
     most: float = sum(map(max, zip(*drawn, strict=True))) / points(cfg, cfg.pool)
-    return min(1.0, most + sum(kept_share(cfg, s) for s, counts in splits.items() if not counts))
+    others = [split for split, counts in splits.items() if not counts]
+    # Splits whose size is not known before hold what the others do.
+    whole = cfg.costs.kept_share if any(cfg.splits[s].size is None for s in others) else 1.0
+    return min(whole, most + sum(kept_share(cfg, split) for split in others))
 
 
 def read_share(cfg: Config, split: str) -> float:

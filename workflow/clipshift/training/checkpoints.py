@@ -7,13 +7,74 @@ a part behind.
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import atomic
+from clipshift.core.files import atomic, sha256_file, write_json
 from clipshift.core.weights import is_whole, read_saved
+from clipshift.study.config.trainings import EpochTraining, Training
+from clipshift.study.continuing import PROGRESS
 
 LATEST = "epoch_latest.pt"
+# Folder, in a work folder, of the weights of each epoch that is evaluated: `{epoch}.pt`.
+EPOCHS = "epochs"
+
+
+def save_weights(path: Path, state: Mapping[str, Any]) -> None:
+    """Write weights by name."""
+    # To a stream: given a path, torch puts the file's name into its bytes.
+    with atomic(path) as stream:
+        torch.save(state, stream)
+
+
+def plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Weights of open_clip's program, without what DistributedDataParallel puts before names."""
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def keep_epoch(work: Path, part: int, epoch_parts: int, state: Mapping[str, Any]) -> None:
+    """Keep the weights after a part that ends an epoch.
+
+    Args:
+        part: from 1; epoch_parts: parts of an epoch; 0 keeps none.
+    """
+    if epoch_parts and part % epoch_parts == 0:
+        save_weights(work / EPOCHS / f"{part // epoch_parts}.pt", state)
+
+
+def parts_of_epoch(training: Training) -> int:
+    """Parts of a training by epochs between the ends of two epochs."""
+    assert isinstance(training, EpochTraining)
+    return training.checkpoints // training.epochs
+
+
+def take_epochs(work: Path, folder: Path, samples: int) -> dict[str, dict[str, Any]]:
+    """Move the weights of epochs from the work folder to a folder of results.
+
+    Args:
+        samples: of an epoch.
+
+    Returns:
+        for the record, epoch -> its samples seen and the digest of its weights.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = sorted((work / EPOCHS).glob("*.pt"), key=lambda file: int(file.stem))
+    for file in files:
+        with file.open("rb") as stream, atomic(folder / file.name) as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+    return {
+        file.stem: {"samples_seen": int(file.stem) * samples, "sha256": sha256_file(file)}
+        for file in files
+    }
+
+
+def tell_progress(work: Path, parts: int) -> None:
+    """Say how many parts a checkpoint has: a start that got further costs no attempt."""
+    write_json(work / PROGRESS, {"parts": parts})
 
 
 def parts_done(checkpoint: Path) -> int:

@@ -20,7 +20,6 @@ import torch
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import (
     Files,
-    atomic,
     read_json,
     sha256_file,
     write_csv,
@@ -32,13 +31,14 @@ from clipshift.core.weights import read_saved
 from clipshift.datasets.images import WHITE, colour
 from clipshift.datasets.tar_paths import data_folder, every_tar, tars_of
 from clipshift.splits.guard import left_out
-from clipshift.study.config.causes import Controlled
+from clipshift.study.config.causes import AnyControlled
 from clipshift.study.config.folders import EXTERNAL
-from clipshift.study.config.study import AnyTraining, EpochTraining, Training
+from clipshift.study.config.trainings import AnyTraining, Training
 from clipshift.training import checkpoints, failures, launch
 from clipshift.training.batches import seen_rows, trained
 from clipshift.training.init_tower import TEXT_WEIGHTS
 from clipshift.training.local_copy import copied_shards, copy_split, unseen
+from clipshift.training.objectives.clip import Clip
 from clipshift.training.shards import Shards, write_shards
 from clipshift.training.tar_filter import pool_shards, prepare, reference_shards
 
@@ -176,7 +176,8 @@ def _literal(value: object) -> str:
 def train(
     run: str, split: Path, tars: list[str], training: AnyTraining, seed: int, work: Path,
     model: Path, how: Filtered | None = None, guard: Path | None = None,
-    spec: Controlled | None = None, start: Path | None = None, background: str = "#ffffff",
+    spec: AnyControlled | None = None, start: Path | None = None, background: str = "#ffffff",
+    epochs: Path | None = None,
 ) -> None:  # fmt: skip
     """Train, or continue a training, and write its results.
 
@@ -190,12 +191,13 @@ def train(
         spec: of a controlled model.
         start: weights of the run whose text tower it starts from.
         background: behind transparent pixels.
+        epochs: folder for the weights after every epoch.
 
     Raises:
         ClipshiftError: the split is smaller than a batch, a tar is damaged, the loss is no
             number, or the program failed.
     """
-    if spec and spec.text and spec.text.frozen:
+    if isinstance(spec, Clip) and spec.text and spec.text.frozen:
         lock = [*training.arguments, "--lock-text", "--lock-text-freeze-layer-norm"]
         training = training.model_copy(update={"arguments": lock})
     launch.check_gpus(training)
@@ -205,6 +207,7 @@ def train(
     identity |= {"text": sha256_file(start)} if start else {}
     identity |= {"left_out": sorted(without)} if without else {}
     identity |= {"background": background} if colour(background) != WHITE else {}
+    identity |= {"epochs": True} if epochs else {}
     with launch.alone(work, model, identity) as finished:
         if finished:
             return
@@ -212,7 +215,7 @@ def train(
             LOG.info(f"continuing in {work}")
         failures.forget(work)
         record = _train(run, split, tars, training, seed, work, model, how, without, start,
-                        background)  # fmt: skip
+                        background, epochs)  # fmt: skip
         if spec:
             record["controlled"] = spec.model_dump(mode="json")
         write_json(model.with_name("record.json"), record)
@@ -222,6 +225,7 @@ def train(
 def _train(
     run: str, split: Path, tars: list[str], training: AnyTraining, seed: int, work: Path,
     model: Path, how: Filtered | None, without: dict[str, str], start: Path | None, background: str,
+    epochs: Path | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train to the end, and write weights and losses; the record."""
     started = time.time()
@@ -237,8 +241,8 @@ def _train(
         )  # fmt: skip
         data = work / SHARDS
         write_shards(data, copied_shards(work / "data"))
-    if isinstance(training, EpochTraining):
-        training = training.on(samples)
+    epoch_parts = checkpoints.parts_of_epoch(training) if epochs else 0
+    training = training.on(samples)
     if samples < training.batch:
         raise ClipshiftError(
             f"the split {split.stem} keeps {samples} samples, fewer than one batch of "
@@ -248,11 +252,12 @@ def _train(
     write_json(architecture, training.model)
     options = arguments(run, training, seed, data, parts, work)
     command = [*launch.program(training), str(architecture), *options]
-    state, seen, losses = _run_program(run, command, training, work, start)
+    settings = {launch.EPOCH_PARTS: str(epoch_parts)}
+    if start:
+        settings[TEXT_WEIGHTS] = str(start)
+    state, seen, losses = _run_program(run, command, training, work, settings)
     write_csv(model.with_name("loss.csv"), losses)
-    # To a stream: given a path, torch puts the file's name into its bytes.
-    with atomic(model) as stream:
-        torch.save({k.removeprefix("module."): v for k, v in state.items()}, stream)
+    checkpoints.save_weights(model, checkpoints.plain(state))
     split_name, model_name, _ = run.split("-")
     shards = Shards(data)
     keys = shards.account(seen_rows(work / "logs" / run / "samples", shards.rows))
@@ -280,20 +285,25 @@ def _train(
             p: version(p) for p in ("clipshift", "torch", "open_clip_torch", "webdataset")
         },
     }
+    if epochs:
+        samples_of_epoch = epoch_parts * plan(training)["samples_per_part"]
+        record["epochs"] = checkpoints.take_epochs(work, epochs, samples_of_epoch)
     return record | unseen(work)
 
 
 def _run_program(
-    run: str, command: list[str], training: Training, work: Path, start: Path | None
+    run: str, command: list[str], training: Training, work: Path, settings: dict[str, str]
 ) -> tuple[dict[str, torch.Tensor], int, list[dict[str, Any]]]:
-    """Run open_clip's program to its end: weights, samples seen, rows of `loss.csv`."""
+    """Run open_clip's program to its end: weights, samples seen, rows of `loss.csv`.
+
+    Args:
+        settings: what it reads in its environment.
+    """
     logs = work / "logs" / run
     if whole := checkpoints.settle(logs / "checkpoints"):
         LOG.info(f"{whole} of {training.checkpoints} parts are done")
     quiet = {"OMP_WAIT_POLICY": "PASSIVE", "NO_ALBUMENTATIONS_UPDATE": "1"}
-    if start:
-        quiet[TEXT_WEIGHTS] = str(start)
-    code = launch.start(command, quiet)
+    code = launch.start(command, quiet | settings)
     failures.check(work)
     # The program prints some of its errors and exits with 0: only its checkpoint counts.
     log = logs / "out.log"

@@ -19,7 +19,7 @@ from clipshift.core.files import sha256_file, sha256_json
 from clipshift.core.locks import exclusive, wait_for
 from clipshift.core.processes import run_bound
 from clipshift.core.step import Job
-from clipshift.study.config.study import Training
+from clipshift.study.config.trainings import Training
 from clipshift.training.failures import PROCESSES
 
 LOG = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ LOG = logging.getLogger(__name__)
 COPY_SHARDS = 8
 # Processes per GPU that read and decode; each needs a shard of its own.
 WORKERS = 4
+# Environment variable that tells open_clip's program in how many parts an epoch's weights are kept;
+# 0: none are.
+EPOCH_PARTS = "CLIPSHIFT_EPOCH_PARTS"
 # Variables by which open_clip would take the place in a cluster's job for one among its processes.
 _FOREIGN = ("SLURM_", "PMI_", "OMPI_", "MPI_")
 

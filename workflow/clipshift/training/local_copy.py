@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,7 +13,7 @@ from PIL import Image
 from pyarrow.parquet import read_schema
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, read_parquet, write_json
+from clipshift.core.files import atomic, read_json, read_parquet, write_json
 from clipshift.datasets.images import WHITE, Colour, Undecodable, decode
 from clipshift.datasets.select import seeded_order
 from clipshift.datasets.shards import write_tar
@@ -45,11 +45,52 @@ def copy_split(
     if done.exists():
         return int(read_json(done)["samples"])
     shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
     keys, captions = kept_of(split, without)
-    places = np.full((len(keys), 2), -1, np.int64)  # offset and size in the file
+
+    def trained_on(sample: Sample, row: int) -> dict[str, bytes]:
+        caption = captions[row].as_py() if captions is not None else None
+        text = {TEXT: _text(sample, caption, cache_px)} if texts else {}
+        return _image(sample, cache_px, background).parts | text
+
+    spool = out / SPOOL
+    places, left_out = _gather(keys, tars, trained_on, spool)
+    missing = [key for key in keys[places[:, 0] < 0].tolist() if key not in left_out]
+    if missing:
+        raise ClipshiftError(
+            f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
+            f"e.g. {missing[0]!r}; delete the split and run again"
+        )
+    hashes = np.array([seeded_order(seed, key) for key in keys.tolist()], np.uint64)
+    order = np.argsort(hashes, kind="stable")
+    sizes = []
+    with spool.open("rb") as stream:
+        for shard in range(parts):
+            rows = [row for row in order[shard::parts] if places[row, 0] >= 0]
+            samples = (_sample(stream, str(keys[row]), *places[row]) for row in rows)
+            sizes.append(write_tar(out / f"{shard:05d}.tar", samples))
+    spool.unlink()
+    count = len(keys) - len(left_out)
+    write_json(done, {"samples": count, "shards": sizes, "undecodable": left_out})
+    return count
+
+
+def _gather(
+    keys: np.ndarray, tars: Iterable[Path], parts: Callable[[Sample, int], dict[str, bytes]],
+    spool: Path,
+) -> tuple[np.ndarray, dict[str, str]]:  # fmt: skip
+    """Write some samples into a file in the order of the tars.
+
+    Args:
+        keys: (N,) sorted.
+        parts: of a sample and its row, what is written.
+
+    Returns:
+        (N, 2) int64, where each lies in the file and how many bytes it has (-1: it does not); and
+        why some cannot be decoded.
+    """
+    places = np.full((len(keys), 2), -1, np.int64)
     left_out: dict[str, str] = {}
-    with (out / SPOOL).open("w+b") as spool:
+    with atomic(spool) as stream:
         for tar in tars:
             for sample in read_tar(tar):
                 row = int(np.searchsorted(keys, sample.key))
@@ -58,45 +99,25 @@ def copy_split(
                 if places[row, 0] >= 0 or sample.key in left_out:
                     raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
                 try:
-                    caption = captions[row].as_py() if captions is not None else None
-                    text = {TEXT: _text(sample, caption, cache_px)} if texts else {}
-                    parts_of = _image(sample, cache_px, background).parts | text
+                    found = parts(sample, row)
                 except Undecodable as reason:
                     left_out[sample.key] = str(reason)
                     continue
-                places[row] = _append(spool, parts_of)
-        missing = [k for k in keys[places[:, 0] < 0].tolist() if k not in left_out]
-        if missing:
-            raise ClipshiftError(
-                f"{split} keeps {len(missing)} samples that are in none of its {len(tars)} tars, "
-                f"e.g. {missing[0]!r}; delete the split and run again"
-            )
-        hashes = np.array([seeded_order(seed, key) for key in keys.tolist()], np.uint64)
-        order = np.argsort(hashes, kind="stable")  # keys are sorted
-        sizes = []
-        for shard in range(parts):
-            rows = order[shard::parts]
-            mine = (_sample(spool, keys[row], *places[row]) for row in rows if places[row, 0] >= 0)
-            sizes.append(write_tar(out / f"{shard:05d}.tar", mine))
-    (out / SPOOL).unlink()
-    count = len(keys) - len(left_out)
-    write_json(done, {"samples": count, "shards": sizes, "undecodable": left_out})
-    return count
-
-
-def _append(spool: BinaryIO, parts: Mapping[str, bytes]) -> tuple[int, int]:
-    """Add the parts of a sample to a file; where they begin, and how long they are."""
-    start = spool.seek(0, io.SEEK_END)
-    sizes = json.dumps({suffix: len(data) for suffix, data in parts.items()})
-    return start, spool.write(b"\n".join([sizes.encode(), b"".join(parts.values())]))
+                sizes = json.dumps({suffix: len(data) for suffix, data in found.items()})
+                start = stream.tell()
+                places[row] = (
+                    start,
+                    stream.write(b"".join([sizes.encode(), b"\n", *found.values()])),
+                )
+    return places, left_out
 
 
 def _sample(spool: BinaryIO, key: str, start: int, size: int) -> Sample:
-    """The sample that `_append` wrote."""
+    """A sample that `_gather` wrote."""
     spool.seek(start)
-    sizes, data = spool.read(size).split(b"\n", 1)
-    stream = io.BytesIO(data)
-    return Sample(str(key), {suffix: stream.read(n) for suffix, n in json.loads(sizes).items()})
+    stream = io.BytesIO(spool.read(size))
+    parts = json.loads(stream.readline())
+    return Sample(key, {suffix: stream.read(n) for suffix, n in parts.items()})
 
 
 def copied_shards(copy: Path) -> list[Shard]:

@@ -15,11 +15,12 @@ things differ from `python -m open_clip_train.main`, none of which touches the m
 * a part is exactly as many batches as planned, and the samples are counted;
 * loss, gradient norm and learning rate are watched, and a loss that is no number ends it;
 * what ends it is left in the work folder, for the step to say;
+* accumulated gradients are those of the whole batch for the logit scale, too;
 * several processes run on a CPU, too;
 * it ends with the process that started it.
 
 The environment variable CLIPSHIFT_TEXT_WEIGHTS names weights whose text tower the model begins
-with.
+with; CLIPSHIFT_EPOCH_PARTS says after how many parts the weights are kept for an evaluation.
 """
 
 import functools
@@ -38,9 +39,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from clipshift.core.processes import die_with_parent
 from clipshift.similarity.open_clip_models import read_by_ours
+from clipshift.training import checkpoints
 from clipshift.training.batches import ExactLoader, write_count
 from clipshift.training.failures import one_process
 from clipshift.training.init_tower import TEXT_WEIGHTS
+from clipshift.training.launch import EPOCH_PARTS
 from clipshift.training.shards import Shards, decoded
 from clipshift.training.watch import Watch
 
@@ -67,6 +70,7 @@ def fix_sample_order(rank: int) -> None:
         args = next(a for a in (*rest, *named.values()) if hasattr(a, "train_data"))
         loader = loaders["train"].dataloader
         steps = loader.num_batches // args.accum_freq
+        hooks = weigh_scales(model, args.accum_freq)
         watch = Watch(loss, optimizer, args, steps, epoch, Path(args.logs).parent)
         seed = seed_of(args.seed, rank, epoch)
         for seed_it in (generator.seed, random.seed, torch.manual_seed):
@@ -74,11 +78,30 @@ def fix_sample_order(rank: int) -> None:
         np.random.seed(seed % 2**32)  # noqa: NPY002 (what the program itself uses)
         done = train_one_epoch(model, loaders, watch, epoch, optimizer, *rest, **named)
         watch.close()
+        for hook in hooks:
+            hook.remove()
         counts = Path(args.logs, args.name, "samples")
         write_count(loader, counts, epoch, args.world_size, rank, watch.rows)
+        if rank == 0:
+            work = Path(args.logs).parent
+            epoch_parts = int(os.environ.get(EPOCH_PARTS, "0"))
+            weights = checkpoints.plain(model.state_dict())
+            checkpoints.keep_epoch(work, epoch + 1, epoch_parts, weights)
+            checkpoints.tell_progress(work, epoch + 1)
         return done
 
     open_clip_train.main.train_one_epoch = seeded
+
+
+def weigh_scales(model: torch.nn.Module, parts: int) -> list[Any]:
+    """Let parameters of the loss itself have the gradient of a batch, whatever parts accumulate.
+
+    open_clip adds up that of the whole loss once for each part. Returns the hooks.
+    """
+    named = dict(model.named_parameters())
+    scales = [p for n, p in named.items() if n.endswith(("logit_scale", "logit_bias"))]
+    free = [p for p in scales if p.requires_grad] if parts > 1 else []
+    return [p.register_hook(lambda gradient: gradient / parts) for p in free]
 
 
 def read_exactly() -> None:

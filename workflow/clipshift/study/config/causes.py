@@ -5,8 +5,9 @@ trained on it (`models`), on which splits (`runs`), and how they are asked (`hea
 else, from sources to splits and test sets, is the study's own.
 """
 
+import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,19 +15,21 @@ from clipshift.study.config.data import Block
 from clipshift.study.config.evaluation import Templates
 from clipshift.study.config.folders import Tars
 from clipshift.study.config.names import (
-    CorpusName,
     MatcherName,
-    ModelName,
     Name,
     ProtocolName,
     Ref,
     SplitName,
     TestSetName,
 )
-from clipshift.study.config.numbers import POINTS, Ascending, Json, Seed, Seeds, Share
+from clipshift.study.config.numbers import POINTS, Seed, Seeds
+from clipshift.study.config.objective_base import Controlled, objective
+from clipshift.study.config.trainings import Training, changed
 
 # The name of OpenAI's 80 templates for ImageNet.
 OPENAI_IMAGENET = "openai_imagenet"
+# What stands for a protocol in the name of an evaluation after an epoch: no name of a head.
+EPOCH = r"epoch(\d+)"
 CaptionField = Literal["title", "description", "tags"]
 CAPTION_FIELDS: tuple[CaptionField, ...] = ("title", "description", "tags")
 
@@ -150,66 +153,10 @@ class Corpus(Block):
         return bool(self.fields or self.template)
 
 
-class RunOf(Block):
-    """A trained model, by name."""
-
-    split: Name = Field(description="Its split.")
-    model: Name = Field(description="Its model.")
-    seed: Seed = Field(description="Its seed.")
-
-    @property
-    def run(self) -> str:
-        return f"{self.split}-{self.model}-s{self.seed}"
-
-
-class TextTower(Block):
-    """A text tower that begins with the weights of another run."""
-
-    start: RunOf = Field(description="The run whose text tower it is.")
-    frozen: bool = Field(default=False, description="Keep the weights (open_clip's `--lock-text`).")
-
-
-class Controlled(Block):
-    """A model that differs from another in one property of its training."""
-
-    objective: Literal["clip", "cross_entropy", "simclr"] = Field(
-        description="`clip`: open_clip's trainer; `cross_entropy`: the same vision tower and a "
-        "linear layer on labels; `simclr`: the same tower, two views of each image, no text."
-    )
-    base: ModelName = Field(description="Model of `models` whose towers and settings it shares.")
-    corpus: CorpusName = Field(description="What it reads: a corpus of `causes.corpora`.")
-    changes: Json = Field(default={}, description="Other values of keys of the base.")
-    text: TextTower | None = Field(
-        default=None, description="For `clip`: start of the text tower (default: random)."
-    )
-    start: RunOf | None = Field(
-        default=None,
-        description="For `cross_entropy`: the run whose vision tower it starts from (default: "
-        "random). A `simclr` run makes it SimCLR, then cross-entropy on labels.",
-    )
-    optimizer: Literal["adamw", "sgd"] = Field(
-        default="adamw", description="For `cross_entropy` and `simclr`; `sgd`: Nesterov, 0.9."
-    )
-    milestones: Annotated[list[Share], Ascending] = Field(
-        default=[],
-        description="Shares of the training after which the learning rate falls to a tenth; `[]`: "
-        "cosine, as the base.",
-    )
-    temperature: float = Field(default=0.1, gt=0, le=100, description="For `simclr`: of NT-Xent.")
-    projection: int = Field(
-        default=128, ge=2, le=100_000, description="For `simclr`: its output's width."
-    )
-    crop: float = Field(
-        default=0.08, gt=0, le=1, description="For `simclr`: least area of a view's crop."
-    )
-
-    @model_validator(mode="after")
-    def _fits_the_objective(self) -> "Controlled":
-        if self.text and self.objective != "clip":
-            raise ValueError("`text` starts the text tower of the objective `clip` only")
-        if self.start and self.objective != "cross_entropy":
-            raise ValueError("`start` starts the vision tower of `cross_entropy` only")
-        return self
+if TYPE_CHECKING:
+    AnyControlled = Controlled
+else:
+    AnyControlled = objective.union("objective")
 
 
 class PromptHead(Block):
@@ -277,7 +224,7 @@ class Causes(Block):
         default={}, description="Ways to find labels in captions, by name (not `table`)."
     )
     corpora: dict[Name, Corpus] = Field(default={}, description="Corpora, by name.")
-    models: dict[Name, Controlled] = Field(default={}, description="Controlled models, by name.")
+    models: dict[Name, AnyControlled] = Field(default={}, description="Controlled models, by name.")
     heads: dict[Name, Head] = Field(default={}, description="Heads, by name.")
     answers: dict[TestSetName, Published | dict[str, list[Index]]] = Field(
         default={},
@@ -299,9 +246,9 @@ class Causes(Block):
     def _corpora_suffice(self) -> "Causes":
         for key, model in self.models.items():
             corpus = self.corpora.get(model.corpus)
-            if corpus and model.objective == "clip" and not corpus.captioned:
+            if corpus and model.needs == "captions" and not corpus.captioned:
                 raise ValueError(f"models.{key}: the corpus {model.corpus!r} has no captions")
-            if corpus and model.objective == "cross_entropy" and corpus.labels is None:
+            if corpus and model.needs == "labels" and corpus.labels is None:
                 raise ValueError(f"models.{key}: the corpus {model.corpus!r} has no labels")
         named = [f"{r.split}-{r.model}" for r in self.runs]
         if twice := sorted({n for n in named if named.count(n) > 1}):
@@ -314,7 +261,7 @@ def asked(causes: Causes) -> list[tuple[str, list[int]]]:
     evaluated = []
     for r in causes.runs:
         spec = causes.models.get(r.model)
-        without_head = spec is not None and spec.objective != "simclr"
+        without_head = spec is not None and spec.protocol is not None
         names = [f"{r.split}-{r.model}"] * without_head
         names += [f"{r.split}-{r.model}-{head}" for head in r.heads]
         evaluated += [(name, r.seeds) for name in names]
@@ -339,11 +286,16 @@ def check(c: Any) -> None:
     ):
         if clash := sorted(set(one) & set(other)):
             raise ValueError(f"causes.{key}: the names {clash} are taken in this study")
+    if clash := sorted(name for name in c.causes.heads if re.fullmatch(EPOCH, name)):
+        raise ValueError(f"causes.heads: {clash} are names of evaluations after an epoch")
     outside = isinstance(c.pools.get(c.pool), Tars)
     for name, model in c.causes.models.items():
+        if model.base not in c.models:
+            continue  # reported as a name that is none
         settings = training(c, name)
-        filters = settings is not None and settings.read == "filter"
-        if filters and model.objective == "clip" and not outside:
+        if reason := model.refused(settings):
+            raise ValueError(f"causes.models.{name}: {reason}")
+        if settings.read == "filter" and model.trainer == "clip" and not outside:
             raise ValueError(
                 f"causes.models.{name}: `read: filter` needs a pool that is a folder of tars"
             )
@@ -366,20 +318,18 @@ def check(c: Any) -> None:
 
 
 def _starts(model: Controlled | None) -> str | None:
-    start = model and (model.text.start if model.text else model.start)
-    return start.run if start else None
+    return model.initial.run if model and model.initial else None
 
 
-def training(c: Any, model: str) -> Any:
+def training(c: Any, model: str) -> Training:
     """Settings of a controlled model: those of its base with its changes.
 
     Raises:
         ValueError: a change is no setting.
     """
-    spec, base = c.causes.models[model], c.models.get(c.causes.models[model].base)
-    if base is None:
-        return None  # reported as a name that is none
+    spec = c.causes.models[model]
+    base = c.models[spec.base]
     try:
-        return type(base).model_validate(base.model_dump() | spec.changes)
+        return changed(base, spec.changes)
     except ValueError as error:
         raise ValueError(f"causes.models.{model}.changes: {error}") from None

@@ -42,10 +42,13 @@ class Block(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_later_keys(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return self._kept(handler(self))
+
+    def _kept(self, dumped: dict[str, Any]) -> dict[str, Any]:
         fields = type(self).model_fields
         return {
             k: v
-            for k, v in handler(self).items()
+            for k, v in dumped.items()
             if k not in self.later or getattr(self, k) != fields[k].default
         }
 

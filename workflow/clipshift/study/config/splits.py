@@ -96,7 +96,7 @@ class Resharding(Block):
         min_length=1,
         description="Splits that are trained; each in one block at most. `*` in a name: all that "
         "fit and are trained. A split that is added or changed makes the tars and all their "
-        "trainings anew: give it a block of its own. One that is taken out plans nothing.",
+        "trainings anew: give it a block of its own. One that is taken out plans nothing for the others.",
     )
     samples: int = Field(
         default=10_000,

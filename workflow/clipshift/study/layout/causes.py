@@ -8,10 +8,12 @@ from typing import Any
 
 from clipshift.core.brace_ranges import compact
 from clipshift.study.config import causes
-from clipshift.study.config.causes import Controlled, Fields, Matcher
+from clipshift.study.config.causes import Fields, Matcher
 from clipshift.study.config.data import Package
 from clipshift.study.config.folders import CaptionedPool, Tars
-from clipshift.study.config.study import Training, source_packages
+from clipshift.study.config.objective_base import Controlled
+from clipshift.study.config.study import source_packages
+from clipshift.study.config.trainings import Training
 from clipshift.study.layout.reading import Reading
 from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import pattern
@@ -79,9 +81,10 @@ class Causes:
 
     # Trainings -----------------------------------------------------------------------------------
 
-    def models(self, *objectives: str) -> str:
-        """Wildcard pattern of the controlled models of some objectives."""
-        return pattern(n for n, m in self.block.models.items() if m.objective in objectives)
+    def models(self, trainer: str, by_epoch: bool = False) -> str:
+        """Wildcard pattern of the controlled models of a trainer, with `epoch_sets` or without."""
+        names = [n for n, m in self.block.models.items() if m.trainer == trainer]
+        return pattern(n for n in names if bool(self.training(n).by_epoch[1]) == by_epoch)
 
     def spec(self, model: str) -> Controlled:
         return self.block.models[model]
@@ -89,8 +92,7 @@ class Causes:
     def training(self, model: str) -> Training:
         """The settings of any model."""
         if model in self.block.models:
-            settings: Training = causes.training(self.cfg, model)
-            return settings
+            return causes.training(self.cfg, model)
         return self.cfg.models[model]
 
     def chosen(self, split: str, model: str) -> str:
@@ -119,8 +121,7 @@ class Causes:
 
     def start(self, model: str) -> list[str]:
         """Weights that a model starts from."""
-        spec = self.spec(model)
-        run = spec.text.start if spec.text else spec.start
+        run = self.spec(model).initial
         return [f"{RUN.format(run=run.run)}/model.pt"] if run else []
 
     # Tables ------------------------------------------------------------------------------------

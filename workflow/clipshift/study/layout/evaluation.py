@@ -1,25 +1,31 @@
 """Where evaluations lie, and which test sets one job evaluates a run on; pure string work.
 
 A *run* is `split-model-sN`. Evaluated by the model's own protocol it has its name, by another one
-`split-model-sN-protocol`; a *condition* is the same without the seed, or the split alone.
+`split-model-sN-protocol`, after one of its epochs `split-model-sN-epochE`; a *condition* is the
+same without the seed, or the split alone.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from clipshift.study.config.causes import LinearHead, PromptHead, Subset, asked, evaluations
+from clipshift.study.config.causes import EPOCH, LinearHead, PromptHead, Subset, asked, evaluations
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.study import Layout
 from clipshift.study.wildcards import pattern
 
 
 class Evaluated(NamedTuple):
-    """A run, and the protocol that it is evaluated by (None: the model's own)."""
+    """A run, and the protocol that it is evaluated by (None: the model's own).
+
+    epoch: after which it is evaluated, from 1; 0: at its end.
+    """
 
     split: str
     model: str
     seed: str
     protocol: str | None
+    epoch: int = 0
 
     @property
     def run(self) -> str:
@@ -30,8 +36,12 @@ def parse(evaluation: str) -> Evaluated:
     """
     >>> parse("full-tiny-s0-linear").protocol, parse("full-tiny-s0").run
     ('linear', 'full-tiny-s0')
+    >>> parse("full-tiny-s0-epoch3").epoch
+    3
     """
     split, model, seed, *protocol = evaluation.split("-")
+    if protocol and (epoch := re.fullmatch(EPOCH, protocol[0])):
+        return Evaluated(split, model, seed, None, int(epoch[1]))
     return Evaluated(split, model, seed, protocol[0] if protocol else None)
 
 
@@ -56,13 +66,27 @@ class Evaluations:
         """Every evaluation of the study, each once."""
         return list(dict.fromkeys(e for names in self.conditions().values() for e in names))
 
+    def by_epoch(self) -> list[str]:
+        """The evaluations after every epoch, of the runs whose models ask for them."""
+        runs = dict.fromkeys(parse(name).run for name in self.every())
+        return [f"{run}-epoch{e}" for run in runs for e in self.epochs(run)[0]]
+
+    def epochs(self, evaluation: str) -> tuple[range, list[str]]:
+        """Epochs after which a run is evaluated, and the sets."""
+        return self.causes.training(parse(evaluation).model).by_epoch
+
     def pattern(self) -> str:
         """Wildcard pattern of evaluations, of any seed."""
         block, split = self.cfg.causes, f"(?:{pattern(self.cfg.splits)})"
-        controlled = [n for n, m in block.models.items() if m.objective != "simclr"]
+        controlled = [n for n, m in block.models.items() if m.protocol]
         plain = rf"{split}-(?:{pattern([*self.cfg.models, *controlled])})-s\d+"
         with_head = rf"{split}-(?:{pattern([*self.cfg.models, *block.models])})-s\d+"
-        return rf"{plain}|{with_head}-(?:{pattern(block.heads)})"
+        after = [
+            rf"{split}-{name}-s\d+-epoch(?:{'|'.join(map(str, epochs))})"
+            for name in [*self.cfg.models, *controlled]
+            if (epochs := self.causes.training(name).by_epoch[0])
+        ]
+        return "|".join([plain, rf"{with_head}-(?:{pattern(block.heads)})", *after])
 
     def exported(self) -> str:
         """Wildcard pattern of the evaluations that CLIP_benchmark and open_clip could have made."""
@@ -71,8 +95,10 @@ class Evaluations:
     def sets(self, evaluation: str) -> list[str]:
         """Test sets that a run is evaluated on where one job makes all: those of its figures, too.
 
-        Study B's own sets are for the runs that its figures show.
+        Study B's own sets are for the runs that its figures show; after an epoch, those asked.
         """
+        if parse(evaluation).epoch:
+            return self.epochs(evaluation)[1]
         more = self.at.clean_sets(parse(evaluation).split)
         return list(dict.fromkeys([*self.cfg.test_sets, *more]))
 
@@ -111,14 +137,15 @@ class Evaluations:
         Sets that were there before have files of their own already, and are left alone.
         """
         groups: dict[tuple[str, ...], list[str]] = {}
-        for name in self.every():
+        for name in [*self.every(), *self.by_epoch()]:
             lacking = [s for s in self.sets(name) if not self.at.made(self.rows(s, name))]
             groups.setdefault(tuple(lacking), []).append(name)
         return [(list(sets), names) for sets, names in groups.items() if len(sets) > 1]
 
     def weights(self, evaluation: str) -> list[str]:
-        folder = f"results/models/{parse(evaluation).run}"
-        return [f"{folder}/record.json", f"{folder}/model.pt"]
+        one = parse(evaluation)
+        folder = f"results/models/{one.run}"
+        return [f"{folder}/record.json", f"{folder}/{'epochs' if one.epoch else 'model.pt'}"]
 
     def set_files(self, testset: str, evaluation: str) -> list[str]:
         """What an evaluation reads of a set, beside its tars: prompts only where it is by text."""
@@ -135,7 +162,7 @@ class Evaluations:
         one, block = parse(evaluation), self.cfg.causes
         if one.protocol is not None:
             return isinstance(block.heads[one.protocol], PromptHead)
-        return one.model not in block.models or block.models[one.model].objective == "clip"
+        return one.model not in block.models or block.models[one.model].protocol == "prompts"
 
     # What rules read ------------------------------------------------------------------------------
 
@@ -160,6 +187,8 @@ class Evaluations:
         """How a run is evaluated, the same for every test set."""
         name, block = parse(evaluation).protocol, self.cfg.evaluation
         protocol: dict[str, Any] = dict(self.cfg.rendering.shared)
+        if epoch := parse(evaluation).epoch:
+            protocol["epoch"] = epoch
         if name:
             protocol |= {"protocol": name, "head": self.cfg.causes.heads[name]}
         if block.undecodable != type(block)().undecodable:
@@ -185,7 +214,7 @@ class Evaluations:
 
     def report_inputs(self, name: str) -> dict[str, str | list[str]]:
         """What a report reads of its test sets, and of the training of its runs."""
-        names, sets = self.reported(name), self.cfg.test_sets
+        names, sets = self.reported(name), self.reported_sets(name)
         runs = [parse(n) for n in names]
         split, model = runs[0].split, runs[0].model
         controlled = model in self.cfg.causes.models
@@ -202,14 +231,19 @@ class Evaluations:
         """Per test set its sample table, and the rows of the evaluations of a report."""
         return {
             s: {"table": self.at.table(s), "rows": self.set_rows(s, self.reported(name))}
-            for s in self.cfg.test_sets
+            for s in self.reported_sets(name)
         }
+
+    def reported_sets(self, name: str) -> list[str]:
+        """The sets of a report: the test sets, or those asked after an epoch."""
+        one = self.reported(name)[0]
+        return self.epochs(one)[1] if parse(one).epoch else self.cfg.test_sets
 
     def report_subsets(self, name: str) -> dict[str, Subset]:
         """Test sets of fewer classes that a report measures, too: of controlled trainings."""
         one = parse(self.reported(name)[0])
         controlled = one.model in self.cfg.causes.models or one.protocol
-        return self.cfg.causes.subsets if controlled else {}
+        return self.cfg.causes.subsets if controlled and not one.epoch else {}
 
     def report_guard(self, name: str) -> str:
         """The split's list of test images, which saves reading the split: no input, for one that

@@ -99,9 +99,10 @@ class Layout:
         sets = [(n, s) for n, s in self.cfg.sets.items() if isinstance(s, FolderSet)]
         return pattern(n for n, s in sets if s.in_place == in_place and s.role in roles)
 
-    def model_pattern(self) -> str:
-        """Wildcard pattern of the models that differ in nothing but their split."""
-        return pattern(self.cfg.models)
+    def model_pattern(self, by_epoch: bool = False) -> str:
+        """Wildcard pattern of the models that differ in nothing but their split, with `epoch_sets`
+        or without."""
+        return pattern(n for n, m in self.cfg.models.items() if bool(m.by_epoch[1]) == by_epoch)
 
     def inventory(self, dataset: str) -> str:
         """The record of a folder of the user's; it stands for the folder among a rule's inputs."""
