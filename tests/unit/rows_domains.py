@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from scipy.special import betaincinv
 
 from tests.unit.rows_case import (
     Row,
@@ -291,6 +292,63 @@ def domain_curves(folder: Path) -> None:
             | {key: at(domain, limit)[key] for key in ("precision", "recall")}
             for i, limit in enumerate(limits)
         ]  # fmt: skip
+    same(found, expected)
+
+
+# Classifier and encoder as they were recorded -> family, and whether the encoder was tuned.
+FAMILIES: list[tuple[Row, Row, str, bool]] = [
+    ({"kind": "finetune"}, {"kind": "open_clip", "model": "m", "pretrained": "p"},
+     "fine-tuning", True),
+    ({"kind": "finetune", "frozen": True}, {"kind": "csd", "weights": "w"},
+     "style descriptor", False),
+    ({"kind": "finetune", "form": "density_ratio"}, {"kind": "efficientnet_lite0"},
+     "density ratio", True),
+    ({"kind": "linear", "form": "density_ratio"}, {"kind": "efficientnet_lite0"},
+     "density ratio", False),
+    ({"kind": "centroid", "distance": "euclidean", "balanced": True},
+     {"kind": "timm", "model": "vgg19", "weights": "w"}, "centroid", False),
+    ({"kind": "knn", "size": 6}, {"kind": "csd", "weights": "w"}, "style descriptor", False),
+    ({"kind": "knn"}, {"kind": "efficientnet_lite0"}, "knn", False),
+]  # fmt: skip
+
+
+@case("domain_families")
+def domain_families(folder: Path) -> None:
+    """Average precision counted by hand: the mean over positives of the precision down to each."""
+    files = labelled(folder)
+    areas = {
+        "natural": (1 + 1 + 3 / 5) / 3,  # images in the order 0 1 7 3 2
+        "rendition": (1 + 1 + 3 / 4 + 4 / 6) / 4,  # 4 5 7 3 2 6
+    }
+    names = [f"c{i}" for i in range(len(FAMILIES))]
+    records, expected = {}, []
+    for number, (name, (block, encoder, of, tuned)) in enumerate(zip(names, FAMILIES, strict=True)):
+        record = {
+            "spec": {"classifier": block | {"encoder": f"e{name}"}, "encoder": encoder}
+            | {"parts": {"validation": 0.2, "test": 0.2, "seed": 0}},
+            "learned_from": {"natural": 3, "rendition": number, "ambiguous": 1},
+        }
+        records[name] = write_json(folder / f"{name}.json", record)
+        for domain, threshold in THRESHOLDS.items():
+            counted = at(domain)
+            right, all_of = areas[domain] * counted["positives"], counted["positives"]
+            low = betaincinv(right, all_of - right + 1, 0.025)
+            high = betaincinv(right + 1, all_of - right, 0.975)
+            expected.append(
+                {"family": of, "classifier": name, "kind": block["kind"]}
+                | {"form": block.get("form", "ternary"), "encoder": f"e{name}", "tuned": str(tuned)}
+                | {"balanced": str(block.get("balanced", False)), "labels": 4 + number}
+                | {"domain": domain, "set": "sketch", "target_precision": 0.6, "attained": "True"}
+                | {"threshold": threshold, **counted, "average_precision": areas[domain]}
+                | {"average_precision_low": low, "average_precision_high": high}
+            )
+    found = drawn(
+        "domain_families",
+        folder,
+        {"points": dict.fromkeys(names, files["points"]["c"]), "labels": [files["labels"]],
+         "parts": {}, "scores": {n: [files["scores"]] for n in names}, "records": records},
+        {"classifiers": names, "set": "sketch"},
+    )  # fmt: skip
     same(found, expected)
 
 

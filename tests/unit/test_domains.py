@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from clipshift.classifiers import decisions, domain_labels, folds, reductions, thresholds
+from clipshift.classifiers.methods.centroid import Centroid
 from clipshift.classifiers.methods.linear import Linear
 from clipshift.core.brace_ranges import numbered
 from clipshift.core.counts import StepCounts
@@ -18,9 +19,10 @@ from clipshift.core.files import read_json, read_parquet, write_json, write_parq
 from clipshift.figures.kinds import domain_curves, domain_detectors
 from clipshift.figures.kinds.domain_curves import DomainCurves
 from clipshift.figures.kinds.domain_detectors import DetectorTable
-from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.similarity.encoders.efficientnet_lite0 import EfficientNetLiteEncoder
+from clipshift.study.config.classifier_base import DOMAINS, Examples
 from clipshift.study.config.domains import Domains, Labels, Parts
-from tests.conftest import row
+from tests.conftest import row, unit
 from tests.unit.domains_case import LABELS, PARTS, Case, make_case, run_case
 
 
@@ -191,6 +193,30 @@ def test_the_centroid_is_the_nearest_not_the_farthest(case: Case, tmp_path: Path
     scores = read_parquet(made.scores("photos")[0]).to_pylist()
     natural = [r["natural"] - r["rendition"] for r in scores if "-natural-" in r["key"]]
     assert np.mean(np.array(natural) > 0) > 0.9
+
+
+def test_the_nearest_centroid_by_either_distance() -> None:
+    """Decisions are those of distances computed one by one; the two distances differ here."""
+    rng = np.random.default_rng(0)
+    of = np.arange(60) % 3
+    spread = np.array([4.0, 1.0, 2.0])[of][:, None]
+    x = unit(np.eye(3, 5)[of] * spread + rng.normal(size=(60, 5))).astype(float)
+    means = np.stack([x[of == c].mean(0) for c in range(3)])
+    expected = {
+        "cosine": [[-(v @ m) / np.linalg.norm(m) for m in means] for v in x],
+        "euclidean": [[((v - m) ** 2).sum() for m in means] for v in x],
+    }
+    found = {}
+    for distance, values in expected.items():
+        spec = Centroid(kind="centroid", encoder="e", distance=distance)
+        examples, encoder = Examples(x, of, 3), EfficientNetLiteEncoder(kind="efficientnet_lite0")
+        arrays = spec.fit(examples, examples, encoder)
+        logits = spec.model(arrays, 3, encoder)(x)
+        found[distance] = logits.argmax(1)
+        assert np.array_equal(found[distance], np.argmin(values, axis=1))
+        # Up to what all classes of an image share, logits are distances with a minus.
+        assert np.allclose(np.diff(logits), -np.diff(values), atol=1e-5)
+    assert (found["cosine"] != found["euclidean"]).any()
 
 
 def test_a_density_ratio_sets_a_domain_against_everyone() -> None:

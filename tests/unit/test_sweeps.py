@@ -1,4 +1,4 @@
-"""Sweeps of splits: names and order of what they make, faults, and shipped configurations."""
+"""Sweeps of splits and classifiers: names and order, faults, and shipped configurations."""
 
 import hashlib
 import json
@@ -165,10 +165,76 @@ def test_a_pattern_that_no_split_fits() -> None:
         study(SPLITS, figures={"accuracy_vs_pruned": {"x": curve}})
 
 
+DOMAINS = """
+name: d
+labels: {datasets: [small], table: {photo: natural, drawing: rendition}}
+natural: probe
+rendition: probe_5k_own
+classifiers:
+  probe: {kind: linear, encoder: lite0}
+  probe_{size}_{balanced}:
+    {kind: linear, encoder: lite0, balanced: {own: false, even: true}, size: [2500, 5000]}
+"""
+
+
+def with_classifiers(changed: str = "", figures: Any = None) -> Config:
+    domains = yaml.safe_load(DOMAINS)
+    domains["classifiers"] |= yaml.safe_load(changed) or {}
+    return study("full: {recipe: full}", domains=domains, figures=figures or {})
+
+
+def test_a_sweep_of_classifiers() -> None:
+    cfg = with_classifiers()
+    assert cfg.domains
+    made = {n: (c.size, c.balanced) for n, c in cfg.domains.classifiers.items()}  # type: ignore[attr-defined]
+    assert made == {
+        "probe": (None, False),
+        "probe_2p5k_own": (2500, False),
+        "probe_5k_own": (5000, False),
+        "probe_2p5k_even": (2500, True),
+        "probe_5k_even": (5000, True),
+    }
+
+
+def test_figures_name_classifiers_by_a_pattern() -> None:
+    cfg = with_classifiers(
+        figures={"domain_curves": {"x": {"classifiers": ["probe_5k_*", "probe", "probe*"]}}}
+    )
+    assert cfg.figures.domain_curves["x"].classifiers == [
+        "probe_5k_own", "probe_5k_even", "probe", "probe_2p5k_own", "probe_2p5k_even"
+    ]  # fmt: skip
+    message = r"figures\.domain_curves\.x\.classifiers: no classifier fits 'full\*'"
+    with pytest.raises(ClipshiftError, match=message):
+        with_classifiers(figures={"domain_curves": {"x": {"classifiers": ["full*"]}}})
+
+
+@pytest.mark.parametrize(
+    ("classifiers", "message"),
+    [
+        (
+            "a_{size}: {kind: linear, encoder: lite0, size: [5000], sise: 1}",
+            "domains.classifiers.a_5k.sise (of 'a_{size}'): unknown key; did you mean 'size'?",
+        ),
+        (
+            "a_{sizes}: {kind: linear, encoder: lite0, size: [5000]}",
+            "domains.classifiers.a_{sizes}: the block has no key for {sizes}, only",
+        ),
+        (
+            "{a_5k: {kind: linear}, 'a_{size}': {kind: linear, encoder: lite0, size: [5000]}}",
+            "domains.classifiers.a_{size}: 'a_5k' is there already (from 'a_5k')",
+        ),
+    ],
+)
+def test_faults_of_classifiers(classifiers: str, message: str) -> None:
+    with pytest.raises(ClipshiftError) as error:
+        with_classifiers(classifiers)
+    assert message in str(error.value)
+
+
 # Recorded from the configurations in which every split was spelled out; an edit that adds or
 # changes a split or a figure records another one.
 SPELLED = {
-    "laion400m.yaml": "389d43bdd103179d0faf8af9fcd9da0f045a7cd54facd6b3393b5ec69408bacb",
+    "laion400m.yaml": "90a895331999c9120199f863a34d7dad5b7ae6362b3f53e999b0fac594eb0316",
     "rehearsal.yaml": "8cdb76439e4c3fc38b7df4256e42244e5cb622a387edf7fce1168fdfaa4b4e9c",
 }
 

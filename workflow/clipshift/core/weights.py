@@ -18,6 +18,16 @@ if TYPE_CHECKING:
 
 # What wrappers of a model put before its names: DistributedDataParallel and torch.compile.
 PREFIXES = ("module.", "_orig_mod.")
+# Where training programs put the weights among other things.
+_STATES = ("state_dict", "model_state_dict")
+# Kinds of objects that they save beside the weights, as settings and counters. None is ever made:
+# an empty object takes its place.
+_BESIDE = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray.scalar",
+)
 _REMEDY = "save the model's weights alone, `torch.save(model.state_dict(), FILE)`"
 
 
@@ -28,7 +38,9 @@ def read_weights(path: Path) -> dict[str, "torch.Tensor"]:
         ClipshiftError: the file is not there, damaged, or holds anything else.
     """
     saved = read_saved(path)
-    state = saved.get("state_dict", saved) if isinstance(saved, dict) else saved
+    state = saved
+    if isinstance(saved, dict):
+        state = next((saved[key] for key in _STATES if key in saved), saved)
     if not isinstance(state, Mapping) or not state:
         raise _other(path, f"holds {_kind(state)}, no weights by name")
     return {_plain_name(path, name, value): value for name, value in state.items()}
@@ -57,7 +69,8 @@ def read_saved(path: Path, mmap: bool = False) -> Any:
     try:
         if not mmap and zipfile.is_zipfile(path) and not is_whole(path):
             raise RuntimeError("a checksum differs")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+        with torch.serialization.safe_globals([(_Beside, name) for name in _BESIDE]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         if _is_pickle(path):
             raise _other(path, "holds Python objects, which are code, and never loaded") from None
@@ -105,6 +118,16 @@ def fit(module: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], path: Pa
         ) from None
 
 
+class _Beside:
+    """In place of an object that is not read: whatever the file says of it is dropped."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
 def _plain_name(path: Path, name: object, value: object) -> str:
     import torch
 
@@ -118,6 +141,8 @@ def _plain_name(path: Path, name: object, value: object) -> str:
 def _kind(value: object) -> str:
     if isinstance(value, Mapping):
         return "nothing" if not value else f"a dict with the keys {sorted(map(str, value))[:5]}"
+    if isinstance(value, _Beside):
+        return "a Python object, which is never loaded,"
     return f"one value of the type {type(value).__name__}"
 
 

@@ -37,9 +37,8 @@ KINDS: Registry[type[FigureBlock]] = Registry(
         "published_line", "caption_examples", "coverage",
         "per_class", "seeds", "accuracy_by_epoch", "neighbours", "ruler", "similarity_gap",
         "density", "tolerance", "encoders", "overlap", "domain_bars", "domain_relative",
-        "domain_mixes", "domain_sizes",
-        "domain_robustness", "domain_curves", "domain_samples", "domain_detectors",
-        "domain_composition", "domain_clean",
+        "domain_mixes", "domain_sizes", "domain_robustness", "domain_curves", "domain_families",
+        "domain_samples", "domain_detectors", "domain_composition", "domain_clean",
     ),
 )  # fmt: skip
 

@@ -26,6 +26,8 @@ def architecture(cfg: Config, encoder: str) -> Mapping[str, Any] | None:
 
 def image_flops(cfg: Config, encoder: str) -> float | None:
     """Operations of an encoder per image; None: not known, and preparing images decides."""
+    if encoder in cfg.costs.image_flops:
+        return cfg.costs.image_flops[encoder]
     model = architecture(cfg, encoder)
     return towers.vision(model).flops if model else None
 

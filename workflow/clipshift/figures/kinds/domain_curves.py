@@ -77,7 +77,7 @@ def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
 
     records: list[dict[str, Any]] = []
     for name in block.classifiers:
-        sides = _sides(block, files, name)
+        sides = labelled(block, files, name)
         if not sides:
             raise ClipshiftError(f"figures.domain_curves: no labelled set {block.set!r}")
         points = read_json(Path(files["points"][name]))["domains"]
@@ -97,7 +97,7 @@ def rows(block: DomainCurves, files: Files) -> list[dict[str, Any]]:
     return records
 
 
-def _sides(block: DomainCurves, files: Files, name: str) -> dict[str, Side]:
+def labelled(block: DomainCurves, files: Files, name: str) -> dict[str, Side]:
     """Truth and scores of the set that is shown, by domain."""
     from clipshift.classifiers.folds import TEST, VALIDATION
     from clipshift.classifiers.thresholds import read_sides

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from clipshift.study.config.data import Block
+from clipshift.study.config.names import EncoderName
 from clipshift.study.config.numbers import POINTS
 
 
@@ -43,6 +44,12 @@ class Costs(Block):
         2500,
         "Images embedded per second and A100, bound by decoding and resizing (published for "
         "clip-retrieval with ViT-B/32).",
+    )
+    image_flops: dict[EncoderName, Annotated[float, Field(gt=0, le=1e24)]] = Field(
+        default={},
+        description="Encoder -> operations of a forward pass of one image, where its model is none "
+        "of open_clip's own towers. Without it, preparing images decides (for a tower of timm "
+        "within open_clip: that of ViT-B/32).",
     )
     gpu_flops: float = _assumed(
         3.12e14, "Operations per second at the GPU's peak in float16 and bfloat16 (an A100's)."

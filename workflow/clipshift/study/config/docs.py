@@ -50,8 +50,10 @@ splits:
 
 A share (a float) is named by its percent (0.125: `12p5`), a count in `k`, `M` or `B` where that is
 short (22_500_000: `22p5M`), a text by itself; other values need names. A name that is made twice is
-an error. In the lists of `figures` and `reshard`, a name with `*` (`near_val_*`) is all splits that
-fit and are trained.
+an error. `domains.classifiers` has sweeps as well: `tuned_{size}: {kind: finetune, encoder: b16,
+size: [2500, 5000]}` makes `tuned_2p5k` and `tuned_5k`. In the lists of `figures` and `reshard`,
+a name with `*` (`near_val_*`) is all splits that fit and are trained; below `classifiers`, all
+classifiers that fit.
 """
 
 

@@ -115,7 +115,10 @@ class Domains(Block):
     name: Name = Field(description="Folder of the results: `results/domains/{name}`.")
     labels: Labels = Field(description="Labels.")
     parts: Parts = Field(default=Parts(), description="Training, validation and test concepts.")
-    classifiers: dict[Name, Classifier] = Field(min_length=1, description="Classifiers to compare.")
+    classifiers: dict[Name, Classifier] = Field(
+        min_length=1,
+        description="Classifiers to compare; a name with `{key}` is a sweep, see above.",
+    )
     natural: ClassifierName = Field(description="The classifier whose natural detector is used.")
     rendition: ClassifierName = Field(
         description="The classifier whose rendition detector is used."

@@ -32,6 +32,7 @@ class EncoderBlock(Block):
         kind: str
 
     has_text_tower: ClassVar[bool] = False  # `clip` has one.
+    describes_style: ClassVar[bool] = False  # Its vectors are meant to describe style alone.
     of_open_clip: ClassVar[bool] = False  # Its tower is a vision tower of open_clip.
 
     later = frozenset({"precision"})
@@ -75,5 +76,6 @@ class EncoderBlock(Block):
 
 
 encoder: Registry[type[EncoderBlock]] = Registry(
-    "clipshift.similarity.encoders", ("open_clip", "efficientnet_lite0", "run", "folder")
+    "clipshift.similarity.encoders",
+    ("open_clip", "timm", "csd", "efficientnet_lite0", "run", "folder"),
 )

@@ -82,13 +82,14 @@ def _joined(path: Sequence[Any]) -> str:
     return ".".join(p if len(p) <= LONGEST_KEY else f"{p[:LONGEST_KEY]}..." for p in parts)
 
 
-def _explain(fault: dict[str, Any], contents: Contents, origins: Mapping[str, str]) -> str:
+def _explain(fault: dict[str, Any], contents: Contents, origins: Mapping[sweeps.Place, str]) -> str:
     loc = tuple(fault["loc"])
     path = _config_path(loc)
     where = _joined(path) or "configuration"
-    match path:
-        case ("splits", name, *_) if name in origins:
-            path, where = ("splits", origins[name]), f"{where} (of {origins[name]!r})"
+    for end in range(len(path)):
+        if (pattern := origins.get(path[: end + 1])) is not None:
+            path, where = (*path[:end], pattern), f"{where} (of {pattern!r})"
+            break
     file = _file_of(path, contents)
     message = fault["msg"].removeprefix("Value error, ")
     if fault["type"] == "extra_forbidden":

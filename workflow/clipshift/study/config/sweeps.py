@@ -1,11 +1,11 @@
-"""Sweeps: one split block with lists makes many splits, named by the pattern that is its key.
+"""Sweeps: one block with lists makes many splits or classifiers, named by the pattern of its key.
 
 `near_{set}_{keep}: {recipe: near, sets: [val, sketch], keep: [0.25, 0.5]}` makes `near_val_25`,
 `near_val_50`, `near_sketch_25` and `near_sketch_50`. Expanded when a configuration is read, before
 it is validated, so nothing else knows of sweeps.
 
 In the lists of `figures` and `reshard`, a name with `*` stands for all splits that fit and are
-trained.
+trained, or below `classifiers` for all classifiers that fit.
 """
 
 import re
@@ -17,9 +17,12 @@ from math import prod
 from typing import Any
 
 PLACEHOLDER = re.compile(r"\{(.*?)\}")
-# Splits of one pattern.
+# Where patterns are expanded; what each place makes.
+Place = tuple[str, ...]
+PLACES: dict[Place, str] = {("splits",): "splits", ("domains", "classifiers"): "classifiers"}
+# Of one pattern.
 MOST = 10_000
-# Blocks with lists of splits.
+# Blocks with lists of names.
 _LISTS = {"figures", "reshard"}
 UNITS = ((10**9, "B"), (10**6, "M"), (10**3, "k"))
 
@@ -36,25 +39,44 @@ def expanded(raw: Mapping[str, Any]) -> dict[str, Any]:
     """A raw configuration with every sweep spelled out.
 
     Raises:
-        SweepError: unknown placeholder, no list, empty list, two splits of one name, or a name
-            with `*` that no trained split fits.
+        SweepError: unknown placeholder, no list, empty list, two blocks of one name, or a name
+            with `*` that no trained split, or no classifier, fits.
     """
-    if not isinstance(raw.get("splits"), Mapping):
-        return dict(raw)
-    splits = {name: split for name, (split, _) in _splits(raw["splits"]).items()}
-    blocks = {n: s for n, s in splits.items() if isinstance(n, str) and isinstance(s, Mapping)}
-    trained = [name for name, block in blocks.items() if block.get("seeds") != []]
-    known = dict(raw) | {"splits": splits}
-    for key in _LISTS & raw.keys():
-        known[key] = _listed(raw[key], trained, (key,))
+    known = dict(raw)
+    names: dict[str, list[str]] = {}
+    for place, what in PLACES.items():
+        blocks = _at(raw, place)
+        made = {name: block for name, (block, _) in _made(blocks, place).items()}
+        if isinstance(blocks, Mapping):
+            known = _with(known, place, made)
+        whole = {n: b for n, b in made.items() if isinstance(n, str) and isinstance(b, Mapping)}
+        names[what] = [name for name, block in whole.items() if block.get("seeds") != []]
+    for key in _LISTS & raw.keys() if isinstance(raw.get("splits"), Mapping) else ():
+        known[key] = _listed(raw[key], names, (key,))
     return known
 
 
-def origins(raw: Mapping[str, Any]) -> dict[str, str]:
-    """Name of a split that a sweep made -> the pattern that made it."""
-    blocks = raw.get("splits")
-    made = _splits(blocks) if isinstance(blocks, Mapping) else {}
-    return {name: key for name, (_, key) in made.items() if name != key}
+def origins(raw: Mapping[str, Any]) -> dict[Place, str]:
+    """Path of a block that a sweep made -> the pattern that made it."""
+    return {
+        (*place, name): key
+        for place in PLACES
+        for name, (_, key) in _made(_at(raw, place), place).items()
+        if name != key
+    }
+
+
+def _at(raw: Any, place: Place) -> Any:
+    """What a configuration holds at a place; None where it has no such key."""
+    for key in place:
+        raw = raw.get(key) if isinstance(raw, Mapping) else None
+    return raw
+
+
+def _with(raw: Mapping[str, Any], place: Place, value: Any) -> dict[str, Any]:
+    """A configuration with another value at a place."""
+    key, *rest = place
+    return {**raw, key: _with(raw[key], tuple(rest), value) if rest else value}
 
 
 def label(value: Any) -> str:
@@ -86,36 +108,35 @@ def label(value: Any) -> str:
     return "m" * (value < 0) + f"{size.normalize():f}".replace(".", "p") + unit
 
 
-def _splits(blocks: Mapping[str, Any]) -> dict[str, tuple[Any, str]]:
+def _made(blocks: Any, place: Place) -> dict[str, tuple[Any, str]]:
     """Name -> (block, the key that it is written under)."""
     made: dict[str, tuple[Any, str]] = {}
-    for key, value in blocks.items():
+    for key, value in blocks.items() if isinstance(blocks, Mapping) else ():
         # A list below a pattern holds several blocks of that pattern, one after the other.
         listed = isinstance(value, list) and value and PLACEHOLDER.search(str(key))
-        members = (_members(key, block) for block in (value if listed else [value]))
-        for name, split in chain.from_iterable(members):
-            if name in made:
-                other = made[name][1]
-                raise SweepError(("splits", key), f"{name!r} is there already (from {other!r})")
-            made[name] = split, key
+        try:
+            for part in value if listed else [value]:
+                for name, block in _members(key, part, PLACES[place]):
+                    if name in made:
+                        raise ValueError(f"{name!r} is there already (from {made[name][1]!r})")
+                    made[name] = block, key
+        except ValueError as error:
+            raise SweepError((*place, key), str(error)) from None
     return made
 
 
-def _members(key: str, block: Any) -> Iterator[tuple[str, Any]]:
-    """(name, block) of every split of a pattern: the last of the block's lists varies fastest."""
+def _members(key: str, block: Any, what: str) -> Iterator[tuple[str, Any]]:
+    """(name, block) of all that a pattern makes: the last of the block's lists varies fastest."""
     placeholders = PLACEHOLDER.findall(str(key))
     if not placeholders:
         yield key, block
         return
     if not isinstance(block, Mapping):
-        raise SweepError(("splits", key), "a sweep needs a block with lists, or several blocks")
-    try:
-        axes = {_axis(block, placeholder): placeholder for placeholder in placeholders}
-        values = [_values(block[axis], axis, axes[axis]) for axis in block if axis in axes]
-    except ValueError as error:
-        raise SweepError(("splits", key), str(error)) from None
+        raise ValueError("a sweep needs a block with lists, or several blocks")
+    axes = {_axis(block, placeholder): placeholder for placeholder in placeholders}
+    values = [_values(block[axis], axis, axes[axis]) for axis in block if axis in axes]
     if (number := prod(map(len, values))) > MOST:
-        raise SweepError(("splits", key), f"makes {number:,} splits; at most {MOST:,}")
+        raise ValueError(f"makes {number:,} {what}; at most {MOST:,}")
     for chosen in product(*values):
         name = key
         for axis, part, _ in chosen:
@@ -142,17 +163,20 @@ def _values(setting: Any, axis: str, placeholder: str) -> list[tuple[str, str, A
     return [(axis, str(n), [v] if single and not isinstance(v, list) else v) for n, v in pairs]
 
 
-def _listed(value: Any, trained: list[str], path: tuple[str, ...]) -> Any:
+def _listed(value: Any, names: Mapping[str, list[str]], path: Place) -> Any:
+    """A value with lists; one below the key `classifiers` names these, any other splits."""
     if isinstance(value, Mapping):
-        return {key: _listed(part, trained, (*path, str(key))) for key, part in value.items()}
+        return {key: _listed(part, names, (*path, str(key))) for key, part in value.items()}
     listed = isinstance(value, list) and all(isinstance(name, str) for name in value)
     if not listed or not any("*" in name for name in value):
         return value  # as it is: a contrast may name a split twice
-    names = (_fitting(name, trained, path) if "*" in name else [name] for name in value)
-    return list(dict.fromkeys(chain.from_iterable(names)))
+    what = "classifiers" if path[-1] == "classifiers" else "splits"
+    found = (_fitting(n, names[what], what, path) if "*" in n else [n] for n in value)
+    return list(dict.fromkeys(chain.from_iterable(found)))
 
 
-def _fitting(pattern: str, trained: list[str], path: tuple[str, ...]) -> list[str]:
-    if fitting := [name for name in trained if fnmatchcase(name, pattern)]:
+def _fitting(pattern: str, names: list[str], what: str, path: Place) -> list[str]:
+    if fitting := [name for name in names if fnmatchcase(name, pattern)]:
         return fitting
-    raise SweepError(path, f"no split that is trained fits {pattern!r}")
+    none = "no split that is trained" if what == "splits" else "no classifier"
+    raise SweepError(path, f"{none} fits {pattern!r}")
