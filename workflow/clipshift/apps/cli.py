@@ -88,12 +88,14 @@ def check(
     )] = False,
 ) -> None:  # fmt: skip
     """Validate a configuration, and open the data that it names: all faults in one message."""
-    from clipshift.study.config.load import load
+    from clipshift.study.config.load import changes, load, merged
+    from clipshift.study.config.scale import described as made_smaller
 
     config = load(*files)
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
+    print(*made_smaller(changes(merged(*files))), sep="\n", end="\n" * bool(config.scale))
     if config.folders and not keys_only:
         from clipshift.datasets.external_check import described, take_stock
 

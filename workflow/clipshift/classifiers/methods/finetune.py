@@ -1,13 +1,13 @@
 """Domain classifiers of the kind `finetune`."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from clipshift.classifiers.methods import SELECTS
 from clipshift.study.config.classifier_base import Examples, Trained, classifier
 from clipshift.study.config.encoder_base import EncoderBlock
-from clipshift.study.config.numbers import Seed
+from clipshift.study.config.numbers import Scaled, Seed
 
 if TYPE_CHECKING:
     from clipshift.study.config.classifier_base import Arrays, Model
@@ -19,10 +19,12 @@ class Finetune(Trained):
 
     kind: Literal["finetune"] = Field(description=SELECTS)
     frozen: bool = Field(default=False, description="Train the readout only.")
-    epochs: int = Field(
+    epochs: Annotated[int, Scaled("epochs")] = Field(
         default=50, ge=1, le=100_000, description="Passes over the training images."
     )
-    batch: int = Field(default=256, ge=1, le=100_000, description="Batch size.")
+    batch: Annotated[int, Scaled("batch")] = Field(
+        default=256, ge=1, le=100_000, description="Batch size."
+    )
     lr: float = Field(default=0.1, gt=0, le=100, description="Learning rate.")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum.")
     weight_decay: float = Field(default=5e-4, ge=0, le=100, description="Weight decay.")

@@ -23,7 +23,7 @@ from clipshift.study.config.names import (
     SplitName,
     TestSetName,
 )
-from clipshift.study.config.numbers import POINTS, Ascending, Json, Seed, Seeds, Share
+from clipshift.study.config.numbers import POINTS, Ascending, Json, Scaled, Seed, Seeds, Share
 
 # The name of OpenAI's 80 templates for ImageNet.
 OPENAI_IMAGENET = "openai_imagenet"
@@ -178,7 +178,9 @@ class Controlled(Block):
     )
     base: ModelName = Field(description="Model of `models` whose towers and settings it shares.")
     corpus: CorpusName = Field(description="What it reads: a corpus of `causes.corpora`.")
-    changes: Json = Field(default={}, description="Other values of keys of the base.")
+    changes: Annotated[Json, Scaled("training")] = Field(
+        default={}, description="Other values of keys of the base."
+    )
     text: TextTower | None = Field(
         default=None, description="For `clip`: start of the text tower (default: random)."
     )

@@ -31,9 +31,10 @@ from clipshift.study.config.folders import (
     takes,
 )
 from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName, SetName
-from clipshift.study.config.numbers import POINTS, PX, Ascending, Json, Seeds, Similarity
+from clipshift.study.config.numbers import POINTS, PX, Ascending, Json, Scaled, Seeds, Similarity
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
+from clipshift.study.config.scale import Scale
 from clipshift.study.config.splits import Dedup, Split
 
 
@@ -55,22 +56,22 @@ class Training(Block):
 
     later = frozenset({"accumulation", "grad_checkpointing", "processes"})
 
-    model: Json = Field(
+    model: Annotated[Json, Scaled("model")] = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
     )
-    samples: int = Field(
+    samples: Annotated[int, Scaled("seen")] = Field(
         ge=1,
         le=10 * POINTS,
         description="Samples seen by every model, whatever its split; rounded up to whole batches "
         "in each part between two checkpoints. They are counted, and the record holds the number.",
     )
-    checkpoints: int = Field(
+    checkpoints: Annotated[int, Scaled("epochs")] = Field(
         default=4,
         ge=1,
         le=100_000,
         description="Checkpoints on the way; a killed training continues at the last.",
     )
-    batch: int = Field(
+    batch: Annotated[int, Scaled("batch")] = Field(
         default=256,
         ge=2,
         le=10_000_000,
@@ -84,9 +85,11 @@ class Training(Block):
         "too small for all at once (`--accum-freq`; costs a second forward pass).",
     )
     lr: float = Field(default=1e-3, gt=0, le=100, description="Peak learning rate (AdamW, cosine).")
-    warmup: int = Field(default=50, ge=0, le=10**9, description="Warm-up steps.")
+    warmup: Annotated[int, Scaled("warmup")] = Field(
+        default=50, ge=0, le=10**9, description="Warm-up steps."
+    )
     weight_decay: float = Field(default=0.1, ge=0, le=100, description="Weight decay.")
-    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = Field(
+    precision: Annotated[Literal["fp32", "amp", "amp_bf16", "bf16"], Scaled("precision")] = Field(
         default="fp32", description="Precision of open_clip's trainer (`amp` needs a GPU)."
     )
     augmentation: Json = Field(default={}, description="Arguments of open_clip's `--aug-cfg`.")
@@ -108,7 +111,7 @@ class Training(Block):
     arguments: list[str] = Field(
         default=[], description="Further arguments of open_clip's trainer."
     )
-    gpus: int = Field(
+    gpus: Annotated[int, Scaled("gpus")] = Field(
         default=0,
         ge=0,
         le=1024,
@@ -146,7 +149,9 @@ class EpochTraining(Training):
     """A model that sees every split as often, so a larger split for longer."""
 
     samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
-    epochs: int = Field(ge=1, le=1_000_000, description="Passes over the split, whatever its size.")
+    epochs: Annotated[int, Scaled("epochs")] = Field(
+        ge=1, le=1_000_000, description="Passes over the split, whatever its size."
+    )
 
     def on(self, points: int) -> Training:
         """The same training of a split of some size, by the samples that it sees."""
@@ -230,6 +235,11 @@ class Config(Block):
         default=Robustness(), description="Effective robustness of published models."
     )
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
+
+    scale: Scale | None = Field(
+        default=None,
+        description="The study made smaller, for a rehearsal (docs/rehearsal.md).",
+    )
 
     @property
     def test_sets(self) -> list[str]:
