@@ -95,7 +95,8 @@ def check(
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
-    print(*made_smaller(changes(merged(*files))), sep="\n", end="\n" * bool(config.scale))
+    for line in made_smaller(changes(merged(*files))):
+        print(line)
     if config.folders and not keys_only:
         from clipshift.datasets.external_check import described, take_stock
 

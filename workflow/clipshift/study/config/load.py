@@ -29,13 +29,14 @@ def merged(*files: Path) -> dict[str, Any]:
     """The keys of configuration files; as in Snakemake they are merged, and the later ones win."""
     config: dict[str, Any] = {}
     for file in files:
-        config = _merge(config, _read(file))
+        config = merge(config, _read(file))
     return config
 
 
-def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two dictionaries of keys as one; the second wins."""
     both = {
-        key: _merge(first[key], second[key])
+        key: merge(first[key], second[key])
         for key in first.keys() & second.keys()
         if isinstance(first[key], dict) and isinstance(second[key], dict)
     }

@@ -71,8 +71,8 @@ class Scale(Block):
     )
     model: Json = Field(
         default={},
-        description="Of the models: the most of every number of such a name, at any depth, such as "
-        "`{layers: 1, width: 32}`.",
+        description="The most of numbers of the models' open_clip configurations, by its keys, such "
+        "as `{vision_cfg: {layers: 1}}`.",
     )
     encoders: dict[EncoderName, Json] = Field(
         default={},
@@ -189,14 +189,17 @@ def _most(value: Any, most: int | None) -> Any:
     return value if value is None or most is None else min(value, most)
 
 
-def _capped(value: Any, most: Mapping[str, Any], name: str = "") -> Any:
-    """Numbers at any depth by their names; those of a list by the list's."""
-    if isinstance(value, dict):
-        return {key: _capped(part, most, key) for key, part in value.items()}
+def _capped(value: Any, most: Any) -> Any:
+    """Numbers below those of the same keys; every number of a list below the list's."""
+    if isinstance(value, dict) and isinstance(most, dict):
+        return {key: _capped(part, most.get(key)) for key, part in value.items()}
     if isinstance(value, list):
-        return [_capped(part, most, name) for part in value]
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return min(value, most[name]) if number and name in most else value
+        return [_capped(part, most) for part in value]
+    return min(value, most) if _number(value) and _number(most) else value
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def described(found: Sequence[Change]) -> Iterator[str]:
