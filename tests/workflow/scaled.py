@@ -10,16 +10,18 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote_plus
 
-import numpy as np
 import open_clip
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from timm.data.imagenet_info import ImageNetInfo
 
 from clipshift.core.files import sha256_bytes, write_json, write_text
+from clipshift.datasets.captions.matcher import wordnet_names
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
 from clipshift.study.config.folders import CaptionedPool, FolderPool, FolderSet
@@ -33,6 +35,8 @@ DRAWN = {
 }  # fmt: skip
 # Of the shared images, so many are kept for the sets.
 HELD_OUT = 24
+# Classes that YFCC's titles name.
+NAMED = 8
 Picture = tuple[str, bytes]  # caption, encoded image
 
 
@@ -170,3 +174,49 @@ def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
     ]
     pq.write_table(pa.Table.from_pylist(rows), data / "laion-labelled/labels.parquet")
     write_sets(data, cfg, pictures)
+
+
+def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:
+    """ImageNet's folders of classes, and captions of their images in ImageNet-Captions' JSON.
+
+    One title in ten is of another script; one entry has no image, one no class folder.
+    """
+    block = cfg.pools["incaps"]
+    assert isinstance(block, CaptionedPool)
+    ids, classes = ImageNetInfo().label_names(), names(block.classes)
+    entries: list[dict[str, Any]] = []
+    for i, (caption, image) in enumerate(islice(every(pictures), block.samples)):
+        wnid, name = ids[i % block.classes], classes[i % block.classes]
+        file = data / block.folder / wnid / f"{wnid}_{i}.JPEG"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(again(image))
+        title = "красная лиса" if i % 10 == 9 else f"my {name}"
+        entries.append({"filename": file.name, "wnid": wnid, "title": title})
+        entries[-1] |= {"description": caption, "tags": caption.split()[:3]}
+    entries.append(entries[0] | {"filename": "lost.JPEG"})
+    entries.append(entries[0] | {"filename": "other.JPEG", "wnid": "n99999999"})
+    (data / block.captions).write_text(json.dumps(entries))
+    write_sets(data, cfg, pictures)
+
+
+def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
+    """YFCC's texts, URL-encoded; the title of every second image names one of eight classes."""
+    block = cfg.pools["yfcc15m"]
+    assert isinstance(block, FolderPool)
+    images = list(islice(every(pictures), block.samples))
+    named = [lemmas[0] for lemmas in wordnet_names()[:NAMED]]
+    titles = [
+        quote_plus(f"a {named[i // 2 % NAMED]}!" if i % 2 else "a day out")
+        for i in range(len(images))
+    ]
+    texts = [quote_plus(caption) for caption, _ in images]
+    write_pool(data, block, images, title=titles, description=texts, usertags=texts)
+    write_sets(data, cfg, pictures)
+
+
+def every(pictures: Pictures) -> Iterator[Picture]:
+    """All images of the pool, again and again."""
+    return cycle(picture for kind in pictures.pool.values() for picture in kind)
+
+
+WRITERS = {"laion400m_scaled": laion, "imagenet_captions_scaled": incaps, "yfcc15m_scaled": yfcc}

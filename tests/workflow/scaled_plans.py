@@ -29,23 +29,44 @@ KEPT: dict[Path, dict[str, list[str]]] = {
         "figures.accuracy_vs_pruned": ["laion_sketch"],
         "figures.accuracy_vs_pruned.laion_sketch.lines": ["rand"],
     },
+    INCAPS: {
+        "splits": ["incaps_all", "incaps_25", "incaps_12"],
+        "causes.models": [
+            "incaps_clip", "incaps_clip_english", "incaps_clip_template",
+            "incaps_clip_template_pretrained", "incaps_clip_template_frozen", "incaps_classifier",
+        ],
+        "causes.corpora": [
+            "incaps_labels", "incaps_all_fields", "incaps_english", "incaps_template",
+        ],
+    },
+    YFCC: {
+        "models": ["rn50_yfcc", "b16_yfcc"],
+        "causes.models": ["yfcc_clip_rn50", "yfcc_simclr_b16", "yfcc_noclip_b16"],
+        "causes.heads": ["yfcc_one_prompt", "yfcc_probe"],
+    },
 }  # fmt: skip
 # What else differs from the full-scale plan, beside the scale.
-OVERLAY = {LAION: OVERLAYS / "scaled-laion.yaml"}
+OVERLAYS_OF = {
+    LAION: ("scaled-laion",),
+    INCAPS: ("scaled-causes", "scaled-incaps"),
+    YFCC: ("scaled-causes", "scaled-yfcc"),
+}
 
 
 def plan(study: Path) -> dict[str, Any]:
     """The raw configuration of a scaled study."""
     raw = sweeps.expanded(merged(study, OVERLAYS / "scaled.yaml"))
     dropped: set[str] = set()
-    for place, names in KEPT.get(study, {}).items():
+    for place, names in KEPT[study].items():
         block = raw
         for key in place.split("."):
             block = block[key]
         assert set(names) <= block.keys()
         dropped |= block.keys() - set(names)
     smaller: dict[str, Any] = without(raw, dropped)
-    return merge(smaller, read_yaml(OVERLAY[study])) if study in OVERLAY else smaller
+    for name in OVERLAYS_OF[study]:
+        smaller = merge(smaller, read_yaml(OVERLAYS / f"{name}.yaml"))
+    return smaller
 
 
 def without(value: Any, names: set[str]) -> Any:
@@ -60,4 +81,7 @@ def without(value: Any, names: set[str]) -> Any:
 def _touches(value: Any, names: set[str]) -> bool:
     if isinstance(value, list):
         return any(_touches(part, names) for part in value)
-    return isinstance(value, str) and value in names
+    if isinstance(value, Mapping):  # a run of a model
+        return any(part in names for part in value.values() if isinstance(part, str))
+    # A condition is `split-model-protocol`.
+    return isinstance(value, str) and not names.isdisjoint({value, *value.split("-")})

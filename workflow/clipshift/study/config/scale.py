@@ -25,6 +25,7 @@ SUFFIX = "_scaled"
 # A sample less would be none, or no comparison.
 LEAST = 2
 Path = tuple[str | int, ...]
+Rule = Callable[[Path, Any], Any]
 
 
 class Scale(Block):
@@ -71,8 +72,8 @@ class Scale(Block):
     )
     model: Json = Field(
         default={},
-        description="The most of numbers of the models' open_clip configurations, by its keys, such "
-        "as `{vision_cfg: {layers: 1}}`.",
+        description="The most of numbers of the models' open_clip configurations, by its keys: "
+        "`{vision_cfg: {layers: 1}}`.",
     )
     encoders: dict[EncoderName, Json] = Field(
         default={},
@@ -113,12 +114,12 @@ def changed(raw: Mapping[str, Any], made: Sequence[Change]) -> dict[str, Any]:
     for path, _, new in made:
         block: Any = smaller
         for part in path[:-1]:
-            block = block[part] if isinstance(block, list) else block.setdefault(part, {})
+            block = block.setdefault(part, {})
         block[path[-1]] = new
     return smaller
 
 
-def _rules(cfg: "Config", scale: Scale) -> dict[str, Callable[[Path, Any], Any]]:
+def _rules(cfg: "Config", scale: Scale) -> dict[str, Rule]:
     """Key of a mark -> the value that takes the place of one at a path."""
     whole: int | None = getattr(cfg.pools[cfg.pool], "samples", None)
     share = scale.images / whole if scale.images and whole else 1.0
@@ -160,13 +161,12 @@ def _rules(cfg: "Config", scale: Scale) -> dict[str, Callable[[Path, Any], Any]]
     def model(path: Path, value: Any) -> Any:
         return _capped(value, scale.model)
 
-    rules: dict[str, Callable[[Path, Any], Any]] = {
+    rules: dict[str, Rule] = {
         "images": images, "labelled": labelled, "samples": samples, "seen": seen, "gaps": gaps,
         "precision": precision, "training": training, "model": model,
     }  # fmt: skip
-    for key in ("classes", "tars", "shards", "clusters", "epochs", "batch", "warmup", "gpus"):
-        rules[key] = lambda path, value, most=getattr(scale, key): _most(value, most)
-    return rules
+    most = ("classes", "tars", "shards", "clusters", "epochs", "batch", "warmup", "gpus")
+    return rules | {key: _at_most(getattr(scale, key)) for key in most}
 
 
 def _differences(path: Path, old: Any, new: Any) -> Iterator[Change]:
@@ -176,6 +176,10 @@ def _differences(path: Path, old: Any, new: Any) -> Iterator[Change]:
             yield from _differences((*path, key), old.get(key), value)
     elif new != old:
         yield Change(path, old, new)
+
+
+def _at_most(most: int | None) -> Rule:
+    return lambda path, value: _most(value, most)
 
 
 def _share(value: Any, share: float) -> Any:
