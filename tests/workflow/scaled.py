@@ -61,9 +61,9 @@ def again(image: bytes) -> bytes:
 
 def collage(photo: Picture, drawing: Picture) -> Picture:
     """A poster with a photograph and a drawing: ambiguous."""
-    poster = Image.new("RGB", (64, 64), (30, 60, 160))
-    for (_, image), place in ((photo, (2, 2)), (drawing, (32, 32))):
-        poster.paste(Image.open(io.BytesIO(image)).convert("RGB").resize((30, 30)), place)
+    poster = Image.new("RGB", (64, 64), (220, 20, 200))
+    for (_, image), place in ((photo, (4, 4)), (drawing, (40, 40))):
+        poster.paste(Image.open(io.BytesIO(image)).convert("RGB").resize((20, 20)), place)
     stream = io.BytesIO()
     poster.save(stream, "JPEG", quality=95)
     return f"{photo[0]}, {drawing[0]}", stream.getvalue()
@@ -119,11 +119,11 @@ def write_pool(
     return keys
 
 
-def encoder(folder: Path, pictures: Pictures, px: int = 32, width: int = 64) -> Path:
+def encoder(folder: Path, pictures: Pictures, px: int = 32, width: int = 192) -> Path:
     """A small CLIP of random weights in open_clip's layout of a local model.
 
-    Its image features are centred and whitened over the images, for those of random weights all
-    point in one direction.
+    Image features of random weights all point in one direction: its projection whitens those of
+    the images, and has an axis for each kind of image, which a real encoder knows, too.
     """
     config = {
         "embed_dim": 32,
@@ -140,13 +140,19 @@ def encoder(folder: Path, pictures: Pictures, px: int = 32, width: int = 64) -> 
     )
     images = [image for kind in pictures.pool.values() for _, image in kind]
     pixels = torch.stack([preprocess(Image.open(io.BytesIO(i)).convert("RGB")) for i in images])
+    sizes = torch.tensor([len(kind) for kind in pictures.pool.values()])
+    kinds = torch.eye(len(sizes)).repeat_interleave(sizes, 0)
     visual = model.eval().visual
     with torch.no_grad():
         visual.proj = torch.nn.Parameter(torch.eye(width))
         features = visual(pixels)
         visual.ln_post.bias -= features.mean(0)
-        _, scales, axes = torch.linalg.svd(features - features.mean(0), full_matrices=False)
-        visual.proj = torch.nn.Parameter((axes[:32] / scales[:32, None]).T.contiguous())
+        x = features - features.mean(0)
+        _, scales, axes = torch.linalg.svd(x, full_matrices=False)
+        spread = 32 - len(sizes)
+        white = (axes[:spread] / scales[:spread, None]).T * len(x) ** 0.5
+        apart = torch.linalg.lstsq(x, 4 * (kinds - kinds.mean(0))).solution
+        visual.proj = torch.nn.Parameter(torch.cat([white, apart], 1).contiguous())
     save_file(model.state_dict(), folder / "open_clip_model.safetensors")
     return folder
 
@@ -160,7 +166,7 @@ def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
     distinct = [*once, *rest][: 2 * pool.samples // 3]
     twice = [(caption, again(image)) for caption, image in distinct]
     write_pool(data, pool, [*distinct, *twice][: pool.samples])
-    images = (cycle(pictures.pool[kind]) for kind in ("photo", "line", "photo", "colour"))
+    images = (cycle(pictures.pool[kind]) for kind in ("photo", "line", "photo", "line"))
     turns = zip(*images, strict=True)  # endless
     fives = ([*turn, collage(turn[0], turn[3])] for turn in turns)
     drawn = list(islice(chain.from_iterable(fives), labelled.samples))

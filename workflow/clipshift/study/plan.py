@@ -17,7 +17,8 @@ from clipshift.core.job_logs import ERROR
 from clipshift.core.step import ROOT
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.folders import Outside
-from clipshift.study.config.load import load
+from clipshift.study.config.load import changes, load, merged
+from clipshift.study.config.scale import described
 from clipshift.study.config.study import Config
 from clipshift.study.costs import Work, base_rule, job_cost
 from clipshift.study.invoke import ask
@@ -228,4 +229,6 @@ def preview(
     options += ["--configfile", *map(str, configfiles), "--cores", "1"]
     if data is not None:
         options += ["--config", f"data={yaml.safe_dump(data).splitlines()[0]}"]
-    return report(cfg, summarise(cfg, dry_run([*options, "--", *targets])))
+    smaller = [*described(changes(merged(*configfiles)))]
+    text = report(cfg, summarise(cfg, dry_run([*options, "--", *targets])))
+    return "\n".join([*smaller, text])

@@ -40,7 +40,7 @@ class Scale(Block):
         ge=1,
         le=POINTS,
         description="Images of the study's pool. Every count of them (kept by splits, sampled for "
-        "clusters, seen by trainings) becomes as many times smaller, and is 2 at least.",
+        "clusters, seen by trainings) and the clusters become as many times fewer, 2 at least.",
     )
     labelled: float | None = Field(
         default=None,
@@ -57,9 +57,6 @@ class Scale(Block):
     tars: int | None = Field(default=None, ge=1, description="Tars of a pool, at most.")
     shards: int | None = Field(
         default=None, ge=1, description="Shards of a pool, and jobs of the clusters, at most."
-    )
-    clusters: int | None = Field(
-        default=None, ge=1, description="Clusters of the de-duplication, at most."
     )
     epochs: int | None = Field(
         default=None, ge=1, description="Passes of any training over its images, at most."
@@ -165,8 +162,9 @@ def _rules(cfg: "Config", scale: Scale) -> dict[str, Rule]:
         "images": images, "labelled": labelled, "samples": samples, "seen": seen, "gaps": gaps,
         "precision": precision, "training": training, "model": model,
     }  # fmt: skip
-    most = ("classes", "tars", "shards", "clusters", "epochs", "batch", "warmup", "gpus")
-    return rules | {key: _at_most(getattr(scale, key)) for key in most}
+    most = ("classes", "tars", "shards", "epochs", "batch", "warmup", "gpus")
+    rules |= {key: _at_most(getattr(scale, key)) for key in most}
+    return rules
 
 
 def _differences(path: Path, old: Any, new: Any) -> Iterator[Change]:

@@ -28,7 +28,7 @@ class Dedup(Block):
     threshold: float = Field(
         default=0.876, gt=0, lt=1, description="Similarity above which points are duplicates."
     )
-    clusters: Annotated[int, Scaled("clusters")] = Field(
+    clusters: Annotated[int, Scaled("images")] = Field(
         default=1,
         ge=1,
         le=10_000_000,
