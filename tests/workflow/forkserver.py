@@ -97,7 +97,9 @@ def work(connection: socket.socket) -> None:
             code = 0
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BaseException:  # as the interpreter would show it
+            if isinstance(end.code, str):  # as the interpreter shows it
+                print(end.code, file=sys.stderr)
+        except BaseException:
             sys.excepthook(*sys.exc_info())
         sys.stdout.flush()
         sys.stderr.flush()
