@@ -161,9 +161,9 @@ def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
     """The pool, of which a part is there twice; a labelled sample of it; the sets."""
     pool, labelled = cfg.pools["laion400m"], cfg.pools["laion_labelled"]
     assert isinstance(pool, FolderPool) and isinstance(labelled, FolderPool)
-    once = [picture for kind in zip(*pictures.pool.values(), strict=False) for picture in kind]
-    rest = pictures.pool["colour"][len(once) // 3 :]
-    distinct = [*once, *rest][: 2 * pool.samples // 3]
+    photos, *drawings = pictures.pool.values()
+    drawn_in_turn = [drawing for pair in zip(*drawings, strict=False) for drawing in pair]
+    distinct = [*photos, *drawn_in_turn][: 2 * pool.samples // 3]
     twice = [(caption, again(image)) for caption, image in distinct]
     write_pool(data, pool, [*distinct, *twice][: pool.samples])
     images = (cycle(pictures.pool[kind]) for kind in ("photo", "line", "photo", "line"))

@@ -169,11 +169,11 @@ def test_duplicates_of_laion(laion: Ran) -> None:
                                                       for j in range(i))
     ]  # fmt: skip
     assert kept(laion, "laion_alone") == set(alone)
-    assert 300 < len(alone) < 450  # a third is there twice
+    assert 150 < len(alone) <= 200  # a third is there twice
 
 
 def test_sizes_and_orders_of_laions_splits(laion: Ran) -> None:
-    share = 600 / 407_000_000
+    share = 300 / 407_000_000
     for name, millions in (("rand_100M", 100), ("far_sketch_100M", 100), ("near_sketch_100M", 100),
                            ("laion_natural_57M", 57), ("laion_rendition_16M", 16),
                            ("laion_mix_41_16M", 57), ("pruned_100M", 100)):  # fmt: skip
@@ -195,7 +195,7 @@ def test_domains_of_laions_splits(laion: Ran) -> None:
     verdict = {row["key"]: row["verdict"] for t in tables for row in read_parquet(t).to_pylist()}
     assert {verdict[key] for key in kept(laion, "laion_natural_57M")} == {"natural"}
     mix = [verdict[key] for key in kept(laion, "laion_mix_41_16M")]
-    assert (mix.count("natural"), mix.count("rendition")) == (60, 24)
+    assert (mix.count("natural"), mix.count("rendition")) == (30, 12)
 
 
 def test_trainings_see_the_epochs_of_their_split(laion: Ran) -> None:
