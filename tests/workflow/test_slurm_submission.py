@@ -61,13 +61,15 @@ class Slurm:
         }  # fmt: skip
 
     def snakemake(
-        self, study: Path, *words: str, check: bool = True, config: Path = TEST_CONFIG
-    ) -> str:
+        self, study: Path, *words: str, check: bool = True, config: Path = TEST_CONFIG,
+        timeout: float = 240,
+    ) -> str:  # fmt: skip
         own = ["--profile", "slurm", "--configfile", str(config), "--directory", str(study)]
         own += ["--max-status-checks-per-second", "5", "--latency-wait", "5", "--nocolor"]
         done = subprocess.run(
             [sys.executable, "-m", "snakemake", *own, *words], cwd=ROOT, env=self.env,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=240, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
+            check=False,
         )  # fmt: skip
         assert not check or done.returncode == 0, done.stdout[-6000:]
         return done.stdout

@@ -26,9 +26,11 @@ from clipshift.study.config.folders import (
     StoredPool,
 )
 from clipshift.study.config.causes import asked
+from clipshift.study.config.load import changes as made_smaller
 from clipshift.study.config.load import (
     parse as parse_config,
 )  # Snakemake has a `parse` here
+from clipshift.study.config.scale import described as described_scale
 from clipshift.study.config.study import source_packages
 from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
@@ -70,6 +72,8 @@ try:
     hooks.refuse_prefix(workflow)
     cfg = parse_config(config, [Path(f) for f in workflow.configfiles])
     if workflow.is_main_process:
+        for line in described_scale(made_smaller(config)):
+            print(line, file=sys.stderr)
         print(shared_folder.check(cfg), end="", file=sys.stderr)
 except ClipshiftError as error:
     raise WorkflowError(str(error)) from None

@@ -89,12 +89,15 @@ def check(
 ) -> None:  # fmt: skip
     """Validate a configuration, and open the data that it names: all faults in one message."""
     from clipshift.study.config.causes import given_weights
-    from clipshift.study.config.load import load
+    from clipshift.study.config.load import changes, load, merged
+    from clipshift.study.config.scale import described as made_smaller
 
     config = load(*files)
     runs = sum(len(config.seeds_of(split)) for split in config.splits)
     names = ", ".join(map(str, files))
     print(f"{names}: valid; {len(config.splits)} splits, {runs} trainings")
+    for line in made_smaller(changes(merged(*files))):
+        print(line)
     if config.domains and (needed := config.domains.labels_needed):
         print(needed)
     weights = given_weights(config.causes)

@@ -19,7 +19,8 @@ from clipshift.core.step import ROOT
 from clipshift.study.cluster import IN_USE, locate, read
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.folders import Outside
-from clipshift.study.config.load import load
+from clipshift.study.config.load import changes, load, merged
+from clipshift.study.config.scale import described
 from clipshift.study.config.study import Config
 from clipshift.study.ends import faults
 from clipshift.study.invoke import ask
@@ -233,6 +234,8 @@ def preview(
         ClipshiftError: some of the jobs would not end.
     """
     cfg, options = study_of(configfiles, data, directory, gpus)
+    for line in described(changes(merged(*configfiles))):
+        print(line)
     jobs = dry_run([*options, "--", *targets])
     print(report(cfg, jobs))
     if wrong := faults(cfg, jobs):

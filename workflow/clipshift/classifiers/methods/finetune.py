@@ -1,13 +1,13 @@
 """Domain classifiers of the kind `finetune`."""
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.classifiers.methods import SELECTS
 from clipshift.study.config.classifier_base import Examples, Trained, classifier
 from clipshift.study.config.encoder_base import EncoderBlock
-from clipshift.study.config.numbers import Seed
+from clipshift.study.config.numbers import Scaled, Seed
 
 if TYPE_CHECKING:
     from clipshift.similarity.encoder import Encoder
@@ -34,10 +34,12 @@ class Finetune(Trained):
         "open_clip's `training` transform (a random resized crop of at least 0.9 of the area), "
         "drawn for each image and epoch by the seed.",
     )
-    epochs: int = Field(
+    epochs: Annotated[int, Scaled("epochs")] = Field(
         default=50, ge=1, le=100_000, description="Passes over the training images."
     )
-    batch: int = Field(default=256, ge=1, le=100_000, description="Batch size.")
+    batch: Annotated[int, Scaled("batch")] = Field(
+        default=256, ge=1, le=100_000, description="Batch size."
+    )
     accumulation: int = Field(
         default=1,
         ge=1,

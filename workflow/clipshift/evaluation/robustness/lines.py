@@ -23,6 +23,8 @@ LEFT_OUT = "left out by name"
 SINGULAR = 1e10
 # Squares of rounding errors: models that are all the same have no variance to explain.
 NOTHING = 1e-20
+# Letters of an axis that a message shows.
+NAMED = 100
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def _piece(
     rng: np.random.Generator,
 ) -> Piece:  # fmt: skip
     n, k = points.x.shape
-    where = f"{points.shift} against {', '.join(map(str, points.axes))}"
+    # An axis may name a thousand classes.
+    where = f"{points.shift!s:.{NAMED}} against {', '.join(f'{a!s:.{NAMED}}' for a in points.axes)}"
     if np.isfinite([low, high]).any():
         where += f", between {low} and {high}"
     if n < k + 2:

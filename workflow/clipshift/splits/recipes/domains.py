@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 from clipshift.core.errors import ClipshiftError
 from clipshift.splits.recipes import EMPTY, SELECTS, parquet, shuffled
 from clipshift.study.config.names import ClassName
-from clipshift.study.config.numbers import POINTS, Seed
+from clipshift.study.config.numbers import POINTS, Scaled, Seed
 from clipshift.study.config.recipe_base import Candidates, Margins, Seeded, recipe
 
-Points = Annotated[int, Field(ge=0, le=POINTS, strict=True)]
+Points = Annotated[int, Field(ge=0, le=POINTS, strict=True), Scaled("images")]
 Part = Annotated[float, Field(ge=0, le=POINTS)]
 
 

@@ -6,14 +6,14 @@ Layout, costs and the steps ask a classifier these questions, and never which ki
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.encoder_base import EncoderBlock
 from clipshift.study.config.names import EncoderName
-from clipshift.study.config.numbers import POINTS
+from clipshift.study.config.numbers import POINTS, Scaled
 from clipshift.study.registry import Registry
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class ClassifierBase(Block):
 class Trained(ClassifierBase):
     """What every classifier that learns from the labels declares."""
 
-    size: int | None = Field(
+    size: Annotated[int | None, Scaled("labelled")] = Field(
         default=None, ge=3, le=POINTS, description="Training images at most, by a seeded hash."
     )
     balanced: bool = Field(

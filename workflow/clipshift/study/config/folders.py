@@ -16,7 +16,7 @@ from pydantic import (
 )
 
 from clipshift.study.config.data import Block, Pool, TestSet
-from clipshift.study.config.numbers import POINTS, Share
+from clipshift.study.config.numbers import POINTS, Scaled, Share
 from clipshift.study.config.urls import UrlPool
 
 # Begins the name of a file below the folder `data` (see `tars`).
@@ -39,7 +39,9 @@ class Folder(Block):
         description="The folder. A relative one is below the top-level key `data`, so that "
         "`--config data=/somewhere` moves all of them; nothing is computed again then."
     )
-    samples: int = Field(ge=1, le=POINTS, description="Number of samples expected.")
+    samples: Annotated[int, Scaled("samples")] = Field(
+        ge=1, le=POINTS, description="Number of samples expected."
+    )
     obtain: str = Field(
         default="", description="How to get it; printed where the folder is missing or incomplete."
     )
@@ -86,14 +88,16 @@ class Readable(Folder):
 class Tars(Block):
     """What every pool that img2dataset wrote declares."""
 
-    tars: int = Field(ge=1, le=100_000, description="Tars are numbered from 0 to one below this.")
+    tars: Annotated[int, Scaled("tars")] = Field(
+        ge=1, le=100_000, description="Tars are numbered from 0 to one below this."
+    )
     digits: int = Field(
         default=5,
         ge=1,
         le=12,
         description="Digits of the tars' numbers: 5 of img2dataset itself, 8 of DataComp's pools.",
     )
-    shards: int = Field(
+    shards: Annotated[int, Scaled("shards")] = Field(
         ge=1,
         le=100_000,
         description="Groups of consecutive tars. A group is one sample table, one shard of "
@@ -149,8 +153,10 @@ class StoredPool(Tars):
         pattern=rf"^{STORED}[^/{{}}?#\s]+(/[^/{{}}?#\s]+)*$",
         description="Where the tars lie, `s3://bucket/prefix`.",
     )
-    samples: int = Field(ge=1, le=POINTS, description="Number of samples expected.")
-    gaps: list[Annotated[int, Field(ge=0, lt=100_000)]] = Field(
+    samples: Annotated[int, Scaled("samples")] = Field(
+        ge=1, le=POINTS, description="Number of samples expected."
+    )
+    gaps: Annotated[list[Annotated[int, Field(ge=0, lt=100_000)]], Scaled("gaps")] = Field(
         default=[],
         description="Numbers without a tar. Any other number that lacks a file is an error.",
     )
@@ -182,13 +188,15 @@ class CaptionedPool(Folder):
     """
 
     captions: str = Field(description="The JSON; a relative path is below the key `data`.")
-    classes: int = Field(
+    classes: Annotated[int, Scaled("classes")] = Field(
         ge=2,
         le=10_000_000,
         description="Number of class folders expected; a label is the place of its folder's name "
         "among them in the order of names.",
     )
-    shards: int = Field(ge=1, le=100_000, description="Number of shards.")
+    shards: Annotated[int, Scaled("shards")] = Field(
+        ge=1, le=100_000, description="Number of shards."
+    )
 
 
 class ConvertedPool(Readable):
@@ -197,7 +205,7 @@ class ConvertedPool(Readable):
     Images are copied as they are stored. What is no sample is counted by its reason.
     """
 
-    shards: int = Field(
+    shards: Annotated[int, Scaled("shards")] = Field(
         ge=1,
         le=100_000,
         description="Number of shards: one job of copying and one of embedding each.",
@@ -224,7 +232,9 @@ class FolderSet(Readable):
         default="test",
         description="CLIP_benchmark's folder of the tars and of `nshards.txt`.",
     )
-    classes: int = Field(ge=2, le=10_000_000, description="Number of classes expected.")
+    classes: Annotated[int, Scaled("classes")] = Field(
+        ge=2, le=10_000_000, description="Number of classes expected."
+    )
     names: Literal["file", "openai_imagenet"] = Field(
         default="file",
         description="Class names for the prompts: those of the file or of the data, or OpenAI's "

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Tag, ValidationError
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.yaml_file import read_yaml
-from clipshift.study.config import defaults, sweeps
+from clipshift.study.config import defaults, scale, sweeps
 from clipshift.study.config.study import Config
 
 # Faults of one message, and letters of a key in it.
@@ -29,13 +29,14 @@ def merged(*files: Path) -> dict[str, Any]:
     """The keys of configuration files; as in Snakemake they are merged, and the later ones win."""
     config: dict[str, Any] = {}
     for file in files:
-        config = _merge(config, _read(file))
+        config = merge(config, _read(file))
     return config
 
 
-def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+def merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Two dictionaries of keys as one; the second wins."""
     both = {
-        key: _merge(first[key], second[key])
+        key: merge(first[key], second[key])
         for key in first.keys() & second.keys()
         if isinstance(first[key], dict) and isinstance(second[key], dict)
     }
@@ -43,7 +44,7 @@ def _merge(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
 
 
 def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
-    """Fill in defaults, spell out sweeps, and validate.
+    """Fill in defaults, spell out sweeps, validate, and make the study smaller (`scale`).
 
     Args:
         raw: the (merged) dictionary.
@@ -53,6 +54,30 @@ def parse(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
     Raises:
         ClipshiftError: one line per fault: file, key, what is wrong, and the nearest valid key.
     """
+    return _scaled(raw, files)[0]
+
+
+def changes(raw: Mapping[str, Any]) -> list[scale.Change]:
+    """What the block `scale` of a dictionary changes in the study; none without it."""
+    return _scaled(raw)[1] if raw.get("scale") else []
+
+
+def _scaled(
+    raw: Mapping[str, Any], files: Sequence[Path] = ()
+) -> tuple[Config, list[scale.Change]]:
+    """The configuration, and what is smaller in it than in the full study."""
+    whole = _validated(raw, files)
+    if whole.scale is None:
+        return whole, []
+    made = scale.changes(whole)
+    smaller = scale.changed(sweeps.expanded(defaults.filled(raw)), made)
+    try:
+        return _validated(smaller), made
+    except ClipshiftError as error:
+        raise ClipshiftError(f"made smaller by the block `scale`, {error}") from None
+
+
+def _validated(raw: Mapping[str, Any], files: Sequence[Path] = ()) -> Config:
     contents = {file: _read(file) for file in files}
     try:
         return Config.model_validate(sweeps.expanded(defaults.filled(raw)))

@@ -1,5 +1,6 @@
 """Numbers with their ranges: every number of a configuration is finite and has both ends."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any
 
@@ -19,6 +20,18 @@ Similarity = Annotated[float, Field(ge=-1, le=1)]
 # A difference of two similarities.
 Difference = Annotated[float, Field(ge=-2, le=2)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """Marks a value that the block `scale` makes smaller (see `config.scale`).
+
+    Attributes:
+        key: one of `scale`; or `samples` (images of a pool or set), `seen` (images that a training
+            sees), `gaps` (numbers without a tar), `training` (keys of a training).
+    """
+
+    key: str
 
 
 def _distinct(values: list[Any]) -> list[Any]:

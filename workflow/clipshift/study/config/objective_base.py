@@ -17,7 +17,7 @@ from pydantic import (
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import CorpusName, ModelName, Name
-from clipshift.study.config.numbers import Ascending, Json, Seed, Share
+from clipshift.study.config.numbers import Ascending, Json, Scaled, Seed, Share
 from clipshift.study.config.trainings import Training
 from clipshift.study.registry import Registry
 
@@ -50,7 +50,7 @@ class Controlled(Block):
     objective: str = Field(description="Selects this objective.")
     base: ModelName = Field(description="Model of `models` whose towers and settings it shares.")
     corpus: CorpusName = Field(description="What it reads: a corpus of `causes.corpora`.")
-    changes: Json = Field(
+    changes: Annotated[Json, Scaled("training")] = Field(
         default={},
         description="Other values of keys of the base; `samples` and `epochs` replace each other. "
         "A key without effect on the objective is an error.",

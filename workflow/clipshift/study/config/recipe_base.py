@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import ModelName, SplitName, UnsizedSplit
-from clipshift.study.config.numbers import POINTS, Seeds
+from clipshift.study.config.numbers import POINTS, Scaled, Seeds
 from clipshift.study.registry import Registry
 
 
@@ -29,7 +29,7 @@ Size = (
     | Annotated[float, Field(gt=0, le=1, strict=True)]
 )
 # The same, or the name of a split to be as large as.
-Keep = Annotated[Size | UnsizedSplit, BeforeValidator(_not_one)]
+Keep = Annotated[Size | UnsizedSplit, BeforeValidator(_not_one), Scaled("images")]
 
 
 @dataclass(frozen=True)

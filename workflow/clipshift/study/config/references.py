@@ -1,9 +1,9 @@
-"""The references of a configuration, found by one walk over its types, and checked."""
+"""What the types of a configuration mark, found by one walk; references among it are checked."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -13,35 +13,42 @@ from clipshift.study.config.names import Ref
 MOST_LISTED = 50
 
 
-def references(value: Any, hint: Any = None, where: str = "") -> Iterator[tuple[str, str, str]]:
+M = TypeVar("M")
+
+
+def references(value: Any) -> Iterator[tuple[str, str, str]]:
     """(where, kind, name) of every reference in a block, in the order of its fields."""
+    for path, mark, name in marked(value, Ref):
+        if isinstance(name, str):
+            yield ".".join(map(str, path)), mark.kind, name
+
+
+def marked(
+    value: Any, kind: type[M], hint: Any = None, path: tuple[str | int, ...] = ()
+) -> Iterator[tuple[tuple[str | int, ...], M, Any]]:
+    """(path, mark, value) of every value of a block whose type has a mark of this kind."""
     if isinstance(value, BaseModel):
         for key, field in type(value).model_fields.items():
-            part, place = getattr(value, key), f"{where}.{key}" if where else key
-            yield from _marked(part, field.metadata, place)
-            yield from references(part, field.annotation, place)
+            part, place = getattr(value, key), (*path, key)
+            yield from ((place, mark, part) for mark in field.metadata if isinstance(mark, kind))
+            yield from marked(part, kind, field.annotation, place)
         return
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        yield from _marked(value, inner[1:], where)
-        yield from references(value, inner[0], where)
+        yield from ((path, mark, value) for mark in inner[1:] if isinstance(mark, kind))
+        yield from marked(value, kind, inner[0], path)
     elif origin in (Union, UnionType):
-        for kind in inner:
-            yield from references(value, kind, where)
+        for member in inner:
+            yield from marked(value, kind, member, path)
     elif isinstance(value, Mapping):
         key_hint, value_hint = inner or (None, None)
         for key, part in value.items():
-            yield from references(key, key_hint, where)
-            yield from references(part, value_hint, f"{where}.{key}")
+            yield from marked(key, kind, key_hint, path)
+            yield from marked(part, kind, value_hint, (*path, key))
     elif isinstance(value, list | tuple):
         each = origin is tuple and ... not in inner
         for i, part in enumerate(value):
-            yield from references(part, inner[i if each else 0] if inner else None, where)
-
-
-def _marked(value: Any, marks: Iterable[Any], where: str) -> Iterator[tuple[str, str, str]]:
-    if isinstance(value, str):
-        yield from ((where, mark.kind, value) for mark in marks if isinstance(mark, Ref))
+            yield from marked(part, kind, inner[i if each else 0] if inner else None, (*path, i))
 
 
 def check(block: BaseModel, known: Mapping[str, Collection[str] | None]) -> None:

@@ -1,13 +1,13 @@
 """Configuration blocks of what a training set is made of: de-duplication and split recipes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import SplitName
-from clipshift.study.config.numbers import POINTS, Seed, Similarity
+from clipshift.study.config.numbers import POINTS, Scaled, Seed, Similarity
 from clipshift.study.config.recipe_base import Rule as RecipeRule
 from clipshift.study.config.recipe_base import Seeded, recipe, reference_rule
 
@@ -30,13 +30,13 @@ class Dedup(Block):
     threshold: float = Field(
         default=0.876, gt=0, lt=1, description="Similarity above which points are duplicates."
     )
-    clusters: int = Field(
+    clusters: Annotated[int, Scaled("images")] = Field(
         default=1,
         ge=1,
         le=10_000_000,
         description="Clusters (k-means) within which points are compared; 1 compares all pairs.",
     )
-    sample: int = Field(
+    sample: Annotated[int, Scaled("images")] = Field(
         default=256_000,
         ge=1,
         le=POINTS,
@@ -44,7 +44,9 @@ class Dedup(Block):
     )
     iterations: int = Field(default=20, ge=1, le=1_000_000, description="Iterations of k-means.")
     seed: Seed = Field(default=0, description="Seed of the samples and of k-means.")
-    jobs: int = Field(default=1, ge=1, le=100_000, description="Jobs that share the clusters.")
+    jobs: Annotated[int, Scaled("shards")] = Field(
+        default=1, ge=1, le=100_000, description="Jobs that share the clusters."
+    )
     pairs_above: Similarity | None = Field(
         default=None,
         description="Store all pairs more similar than this: what `greedy` and "

@@ -29,6 +29,7 @@ from clipshift.study.config.names import EncoderName, ModelName, Name, PoolName,
 from clipshift.study.config.numbers import Ascending, Seeds, Similarity
 from clipshift.study.config.references import check, references
 from clipshift.study.config.robustness import Robustness
+from clipshift.study.config.scale import Scale
 from clipshift.study.config.splits import Dedup, Resharding, Split, refuse_circles
 from clipshift.study.config.trainings import AnyTraining
 
@@ -114,6 +115,11 @@ class Config(Block):
         default=Robustness(), description="Effective robustness of published models."
     )
     costs: Costs = Field(default=Costs(), description="What `clipshift plan` reckons with.")
+
+    scale: Scale | None = Field(
+        default=None,
+        description="The study made smaller, for a rehearsal (docs/rehearsal.md).",
+    )
 
     @property
     def test_sets(self) -> list[str]:

@@ -9,7 +9,7 @@ from pydantic import Discriminator, Field, Tag, TypeAdapter, model_validator
 
 from clipshift.study.config.data import Block
 from clipshift.study.config.names import SetName
-from clipshift.study.config.numbers import POINTS, PX, Json
+from clipshift.study.config.numbers import POINTS, PX, Json, Scaled
 
 
 class Training(Block):
@@ -19,22 +19,22 @@ class Training(Block):
         {"accumulation", "grad_checkpointing", "processes", "sync_batch_norm"}
     )
 
-    model: Json = Field(
+    model: Annotated[Json, Scaled("model")] = Field(
         description="open_clip model configuration (embed_dim, vision_cfg, text_cfg)."
     )
-    samples: int = Field(
+    samples: Annotated[int, Scaled("seen")] = Field(
         ge=1,
         le=10 * POINTS,
         description="Samples seen by every model, whatever its split; rounded up to whole batches "
         "in each part between two checkpoints. They are counted, and the record holds the number.",
     )
-    checkpoints: int = Field(
+    checkpoints: Annotated[int, Scaled("epochs")] = Field(
         default=4,
         ge=1,
         le=100_000,
         description="Checkpoints on the way; a killed training continues at the last.",
     )
-    batch: int = Field(
+    batch: Annotated[int, Scaled("batch")] = Field(
         default=256,
         ge=2,
         le=10_000_000,
@@ -48,9 +48,11 @@ class Training(Block):
         "too small for all at once (`--accum-freq`; costs a second forward pass).",
     )
     lr: float = Field(default=1e-3, gt=0, le=100, description="Peak learning rate (AdamW, cosine).")
-    warmup: int = Field(default=50, ge=0, le=10**9, description="Warm-up steps.")
+    warmup: Annotated[int, Scaled("warmup")] = Field(
+        default=50, ge=0, le=10**9, description="Warm-up steps."
+    )
     weight_decay: float = Field(default=0.1, ge=0, le=100, description="Weight decay.")
-    precision: Literal["fp32", "amp", "amp_bf16", "bf16"] = Field(
+    precision: Annotated[Literal["fp32", "amp", "amp_bf16", "bf16"], Scaled("precision")] = Field(
         default="fp32", description="Precision of open_clip's trainer (`amp` needs a GPU)."
     )
     augmentation: Json = Field(default={}, description="Arguments of open_clip's `--aug-cfg`.")
@@ -77,7 +79,7 @@ class Training(Block):
     arguments: list[str] = Field(
         default=[], description="Further arguments of open_clip's trainer."
     )
-    gpus: int = Field(
+    gpus: Annotated[int, Scaled("gpus")] = Field(
         default=0,
         ge=0,
         le=1024,
@@ -140,7 +142,7 @@ class EpochTraining(Training):
     later = Training.later | {"epoch_sets"}
 
     samples: Literal[0] = Field(default=0, description="Follows from `epochs`.")
-    epochs: int = Field(
+    epochs: Annotated[int, Scaled("epochs")] = Field(
         ge=1, le=1_000_000, description="Passes over what the model trains on, whatever its size."
     )
 

@@ -1,12 +1,12 @@
 """Configuration of a pool that is downloaded from a list of URLs."""
 
 import ipaddress
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from clipshift.study.config.data import Block
-from clipshift.study.config.numbers import POINTS, PX
+from clipshift.study.config.numbers import POINTS, PX, Scaled
 
 # Suffixes of lists of text; `.gz` may follow.
 TEXTS = (".csv", ".tsv", ".txt")
@@ -68,7 +68,9 @@ class UrlPool(Block):
         "two columns (CC3M, CC12M) do not need.",
     )
     caption_column: str = Field(default="caption", description="Column of the captions.")
-    shards: int = Field(ge=1, le=100_000, description="Number of shards; a job downloads one.")
+    shards: Annotated[int, Scaled("shards")] = Field(
+        ge=1, le=100_000, description="Number of shards; a job downloads one."
+    )
     fetching: Fetching = Field(default=Fetching(), description="How they are downloaded.")
     placeholder_urls: int | None = Field(
         default=10,
