@@ -180,8 +180,6 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     for given, message in cases:
         with pytest.raises(ClipshiftError, match=message):
             as_folder(given, tmp_path / "out")
-    with pytest.raises(ClipshiftError, match="--vectors a has no effect"):
-        as_folder(folder(tmp_path / "named", {"0": ROWS}, KEYS), tmp_path / "out", names=Names("a"))
 
 
 def test_margins_take_arrays_and_refuse_double_and_missing_keys(tmp_path: Path) -> None:

@@ -141,10 +141,10 @@ def disturb(
         code = run.wait(BUSY)
         check_gone(killed)
         assert killed or code == 0, f"a run after {dict(spent)} failed in {folder}"
+        pace = unlocked(folder)
         place.clear(folder, chance)
         check_gone(place.left())
         check_whole(folder, whole)
-        pace = unlocked(folder)
     if not targets:
         assert contract(folder).keys() == whole.keys()
     check_no_parts(folder)

@@ -67,7 +67,7 @@ def _walk(folder: str, prefix: str, above: tuple[str, ...], other: Counter[str])
             other["broken link" if entry.is_symlink() else "no regular file"] += 1
     for entry in folders:
         link = entry.is_symlink()
-        real = os.path.realpath(entry.path) if link else f"{above[-1]}/{entry.name}"
+        real = os.path.realpath(entry.path) if link else f"{above[-1].rstrip('/')}/{entry.name}"
         if link and any(_contains(real, place) for place in above):
             other["link to a folder above it"] += 1
         else:

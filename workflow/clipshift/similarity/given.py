@@ -179,7 +179,6 @@ def _parts(path: Path, ids: Path | None, names: Names, said: list[str]) -> Itera
             image, table = shard_paths(path, shard)
             if not table.exists():
                 raise no_metadata(table)
-            _no_name(image, names)
             part = _of_array(image, load_npy(image), ids_of(table, None, names, said))
             yield replace(part, shard=shard)
         return
@@ -214,15 +213,7 @@ def _part(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
     if kind in (".h5", ".hdf5"):
         return _of_h5(file, ids, names, said)
     vectors = load_npy(file)
-    _no_name(file, names)
     return _of_array(file, vectors, ids_of(beside(file, ids), len(vectors), names, said))
-
-
-def _no_name(file: Path, names: Names) -> None:
-    if names.vectors:
-        raise ClipshiftError(
-            f"{file} holds one array, without a name; --vectors {names.vectors} has no effect"
-        )
 
 
 def _of_npz(file: Path, ids: Path | None, names: Names, said: list[str]) -> Part:
