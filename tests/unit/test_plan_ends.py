@@ -131,16 +131,16 @@ def test_memory_that_is_not_there_is_said(cfg: Config) -> None:
 
 
 def test_the_longest_chain_and_the_wall_clock(cfg: Config) -> None:
-    """One job of 2 s, then four of 116 s on a GPU each, then one of 2 s again."""
+    """One job of 2 s, then nine of 116 s on a GPU each, then one of 2 s again."""
     first = Job("split_samples", outputs=["a"])
     wildcards = {"encoder": "b16", "dataset": "web", "shard": "00000"}
-    middle = [Job("embed", wildcards, ["a"], [f"b{i}"], asked={"gpu": 1}) for i in range(5)]
-    last = Job("all", inputs=["a", *(f"b{i}" for i in range(5)), "elsewhere"])
+    middle = [Job("embed", wildcards, ["a"], [f"b{i}"], asked={"gpu": 1}) for i in range(9)]
+    last = Job("all", inputs=["a", *(f"b{i}" for i in range(9)), "elsewhere"])
     plan = schedule(cfg, [last, *middle, first])
     assert [j.rule for j in plan.chain] == ["split_samples", "embed", "all"]
     assert plan.seconds == 2 + 116 + 2
-    assert plan.wall == 2 + 2 * 116 + 2  # four GPUs
-    assert plan.kept == 5 * 15_000 and plan.scratch == 0
+    assert plan.wall == 2 + 3 * 116 + 2  # four GPUs
+    assert plan.kept == 9 * 15_000 and plan.scratch == 0
     score = {"pool": "web", "encoder": "b16", "group": "00000"}
     alone = schedule(cfg, [job("dedup_score", score, gpu=1)])
     # Twice the vectors of 500 points; 2,000 bytes of scores stay.

@@ -30,9 +30,10 @@ def limit(
     """
     work = job_cost(cfg, rule, wildcards, gpus)
     memory = max(least, ceil(work.memory * cfg.costs.memory_margin / 1e6))
-    return Limit(minutes(cfg, work.seconds(cfg)), memory)
+    time = max(cfg.costs.least_minutes, minutes(cfg, work.seconds(cfg)))
+    return Limit(time, memory)
 
 
 def minutes(cfg: Config, seconds: float) -> int:
-    """The limit of what is planned to take so long, with `costs.margin`."""
-    return max(cfg.costs.least_minutes, ceil(seconds * cfg.costs.margin / 60))
+    """What is planned to take so long, with `costs.margin`."""
+    return ceil(seconds * cfg.costs.margin / 60)
