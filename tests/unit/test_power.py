@@ -5,6 +5,9 @@ import pytest
 
 from clipshift.stats.intervals import paired_difference
 from clipshift.stats.power import power, seeds_needed, smallest
+from clipshift.study.config.load import load
+from clipshift.study.seeds import shown
+from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize(("seeds", "training"), [(2, 0.02), (3, 0.02), (5, 0.005)])
@@ -34,3 +37,15 @@ def test_seeds_and_the_smallest_difference_belong_together() -> None:
     assert at is not None and before is not None and at <= 0.03 < before
     assert seeds_needed(0.01, 300, 0.001, 0.2) is None  # images alone are too few
     assert seeds_needed(0.3, 300, 0.001, 0.2) == 2
+
+
+def test_a_plan_says_what_its_seeds_show() -> None:
+    head, first, *_ = shown(load(ROOT / "config/laion400m.yaml"))
+    assert head == (
+        "test set", "images", "1 seed shows", "for 5 points", "for 2 points", "for 1 points"
+    )  # fmt: skip
+    assert first[:3] == ("imagenet_val", "50,000", "no difference")
+    assert first[-1] == str(seeds_needed(0.01, 50_000, 0.01, 0.2))
+    _, row, *_ = shown(load(ROOT / "config/mini.yaml"))
+    least = smallest(2, 1000, 0.01, 0.2)
+    assert least is not None and row[2] == f"{100 * least:.1f} points"

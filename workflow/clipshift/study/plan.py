@@ -27,6 +27,7 @@ from clipshift.study.invoke import ask
 from clipshift.study.limits import minutes
 from clipshift.study.planned import Job, planned_jobs
 from clipshift.study.schedule import Schedule, schedule
+from clipshift.study.seeds import shown
 from clipshift.study.text import duration, hours, size
 
 # Rules of a chain that are named.
@@ -200,6 +201,12 @@ def report(cfg: Config, jobs: Sequence[Job]) -> str:
     lines = summarise(cfg, jobs)
     parts = [f"Study {cfg.study}: what is still to be done\n", table(lines), ""]
     parts += [*ending(cfg, lines, schedule(cfg, jobs)), *notes(cfg), ""]
+    parts += [
+        f"Seeds, where trainings vary by {100 * cfg.costs.training_sd:g} points (`training_sd`) "
+        f"and two models differ on {100 * cfg.costs.disagreement:g} % of the images "
+        "(`disagreement`); 95 % intervals, in four of five studies:\n",
+        columns([*shown(cfg)]), "",
+    ]  # fmt: skip
     parts += ["Constants (the block `costs` of the configuration):", *constants(cfg.costs)]
     return "\n".join(parts)
 

@@ -129,6 +129,20 @@ class Costs(Block):
         le=10_000,
         description="Cores that a GPU job holds per GPU (`profiles/slurm`).",
     )
+    training_sd: float = Field(
+        default=0.01,
+        gt=0,
+        le=1,
+        description="Standard deviation of an accuracy over the seeds of a training, for the seeds "
+        "that a difference needs. Assumed; a figure of the kind `seeds` measures it.",
+    )
+    disagreement: float = Field(
+        default=0.2,
+        gt=0,
+        le=1,
+        description="Share of the test images that the models of two splits answer differently, "
+        "one rightly and one wrongly, for the same. Assumed.",
+    )
     gpus: int = Field(
         default=64, ge=1, le=1_000_000, description="GPUs at once, for the wall-clock time."
     )
