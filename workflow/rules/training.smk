@@ -79,7 +79,7 @@ rule given_weights:
     wildcard_constraints:
         model=causes.given(),
     resources:
-        **needs(8000, 30),
+        **needs(8000),
     params:
         **call(
             "training.init_tower.record_weights",
