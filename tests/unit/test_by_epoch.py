@@ -85,7 +85,7 @@ def test_the_weights_of_the_epoch_are_evaluated(
     for epoch in (1, 2):
         (tmp_path / f"epochs/{epoch}.pt").write_bytes(b"weights" * epoch)
     loaded: list[Path] = []
-    monkeypatch.setattr(protocols, "load", lambda _, weights, scratch: loaded.append(weights))
+    monkeypatch.setattr(protocols, "load", lambda _, weights, *__: loaded.append(weights))
     monkeypatch.setattr(protocols, "reads_text", lambda *_: False)
     monkeypatch.setattr(protocols, "asked", lambda *_: None)
     seen = protocols.Seen(["a", "b"], np.zeros((2, 3)), {})

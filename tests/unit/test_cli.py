@@ -44,8 +44,8 @@ def refused(*words: str) -> str:
 
 def test_verbs() -> None:
     names = (
-        "audit check cluster-check config-docs draw init inspect label margins plan released "
-        "resume robustness run status steps unlock verify"
+        "audit check cluster-check config-docs diff draw init inspect label lineage margins plan "
+        "released resume robustness run status steps unlock verify"
     )
     assert names.split() == VERBS
 

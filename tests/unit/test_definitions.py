@@ -13,7 +13,8 @@ from clipshift.study.definitions import Definitions, definitions
 from tests.conftest import ROOT
 
 # Keys of a study that are part of no definition, for no file of a name of its own depends on them.
-NOWHERE = {"study", "data", "seeds", "model", "costs"}
+# `scale` changes the others before anything reads them.
+NOWHERE = {"study", "data", "seeds", "model", "costs", "scale"}
 # Those that name what a split, a run or an encoder refers to.
 CHOICES = {"pool", "reference", "encoder"}
 DEFINED = {

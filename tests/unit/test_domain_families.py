@@ -116,7 +116,7 @@ def run(name: str, block: dict[str, Any], encoder: dict[str, Any], pool: Path, o
     fit.write_fit(spec, labels, LABELS, tested, [vectors], [], model, record, parts)
     scores, counts = out / "scores/00000.parquet", out / "scores/00000.json"
     score.write_vector_scores(spec, model, record, vectors, "0", scores, counts)
-    thresholds.write_points(parts, [scores], 0.9, out / "points.json")
+    thresholds.write_points(parts, [scores], 0.9, None, out / "points.json")
     return {
         "points": out / "points.json",
         "parts": parts,

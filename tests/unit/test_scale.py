@@ -56,7 +56,7 @@ def test_the_rest_is_at_most_what_is_said() -> None:
     }  # fmt: skip
     assert cfg.domains
     tuned = cfg.domains.classifiers
-    assert (labelled.samples, tuned["laion_ft_2500"].sampling) == (190, (25, False))
+    assert (labelled.samples, tuned["laion_ft_2p5k"].sampling) == (190, (25, False))
     assert tuned["laion_ft"].passes == 2
 
 

@@ -56,7 +56,7 @@ from clipshift.study.layout.robustness import PUBLISHED_FIGURES, PUBLISHED_ROBUS
 from clipshift.study.layout.study import Layout
 from clipshift.core.step import RUN, call
 from clipshift.study.targets import Names
-from clipshift.study.wildcards import NAME, pattern
+from clipshift.study.wildcards import NAME, compact_pattern, pattern
 
 # Two waiting OpenMP threads on busy cores slow each other down several times.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -39,7 +39,7 @@ for number, (sets, covered) in enumerate([(["{testset}"], ev.pattern()), *ev.pas
         log:
             f"results/logs/logits/{'{testset}' if not number else number}/{{evaluation}}.log",
         wildcard_constraints:
-            evaluation=pattern(covered) if number else ev.pattern(),
+            evaluation=compact_pattern(covered) if number else ev.pattern(),
         resources:
             **needs(32000, gpus=1),
         params:

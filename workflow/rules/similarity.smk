@@ -306,7 +306,7 @@ for number, (sets, covered) in enumerate([(["{testset}"], []), *at.margin_passes
         benchmark:
             f"results/benchmarks/margins/{'{testset}' if not number else number}/{{piece}}.tsv"
         wildcard_constraints:
-            piece=pattern(covered) if number else rf"{NAME}/{NAME}/\d{{5}}",
+            piece=compact_pattern(covered) if number else rf"{NAME}/{NAME}/\d{{5}}",
         resources:
             **needs(32000, gpus=1),
         params:

@@ -31,6 +31,8 @@ class Product(NamedTuple):
     def match(self, path: str, free: Collection[str] = ()) -> dict[str, str] | None:
         """The wildcards of a path, those in `free` of any value; None: it is no such file."""
         parts = _WILDCARD.split(self.pattern)
+        if not (path.startswith(parts[0]) and path.endswith(parts[-1])):
+            return None  # most are not: their patterns, some of hundreds of names, are not compiled
         seen: set[str] = set()
         regex = re.escape(parts[0])
         for name, text in zip(parts[1::2], parts[2::2], strict=True):

@@ -109,7 +109,7 @@ class Controlled(Block):
         own = self._kept(handler(self))
         if info.exclude_defaults or not self.earlier:
             return own
-        shared = {k: own[k] for k in Controlled.model_fields}
+        shared = {k: own[k] for k in Controlled.model_fields if k in own}
         return shared | {k: own.get(k, value) for k, value in _EARLIER.items()} | own
 
 

@@ -52,18 +52,31 @@ class Scale(Block):
         default=None, ge=2, le=POINTS, description="Images of a labelled set, at most."
     )
     classes: int | None = Field(
-        default=None, ge=2, description="Classes of a set or pool, at most: ImageNet's first ones."
+        default=None,
+        ge=2,
+        le=POINTS,
+        description="Classes of a set or pool, at most: ImageNet's first ones.",
     )
-    tars: int | None = Field(default=None, ge=1, description="Tars of a pool, at most.")
+    tars: int | None = Field(default=None, ge=1, le=100_000, description="Tars of a pool, at most.")
     shards: int | None = Field(
-        default=None, ge=1, description="Shards of a pool, and jobs of the clusters, at most."
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Shards of a pool, and jobs of the clusters, at most.",
     )
     epochs: int | None = Field(
-        default=None, ge=1, description="Passes of any training over its images, at most."
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Passes of any training over its images, at most.",
     )
-    batch: int | None = Field(default=None, ge=2, description="Batch of any training, at most.")
-    warmup: int | None = Field(default=None, ge=0, description="Warm-up steps, at most.")
-    gpus: int | None = Field(default=None, ge=0, description="GPUs of a training, at most.")
+    batch: int | None = Field(
+        default=None, ge=2, le=10_000_000, description="Batch of any training, at most."
+    )
+    warmup: int | None = Field(default=None, ge=0, le=10**9, description="Warm-up steps, at most.")
+    gpus: int | None = Field(
+        default=None, ge=0, le=1024, description="GPUs of a training, at most."
+    )
     precision: str | None = Field(
         default=None, description="Precision of the trainings that are not `fp32`."
     )
