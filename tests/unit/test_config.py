@@ -145,11 +145,11 @@ def test_fault_names_file_key_and_nearest_key(tmp_path: Path, change: Any, messa
         (lambda c: c.update(model="big"), "model: 'big' is not one of ['tiny']"),
         (
             lambda c: c["splits"]["pruned"].update(sets=["photos"]),
-            "splits.pruned.sets.0: 'photos' is not one of ['sketch', 'val']",
+            "splits.pruned.sets: 'photos' is not one of ['sketch', 'val']",
         ),
         (
             lambda c: c["pools"]["small"]["take"][0].update(source="openmoji"),
-            "pools.small.take.0.source: 'openmoji' is not one of ['clipart', 'ifct', 'noto']",
+            "pools.small.take.source: 'openmoji' is not one of ['clipart', 'ifct', 'noto']",
         ),
         (
             lambda c: c["sources"]["ifct"].update(table="ifct"),
@@ -157,15 +157,15 @@ def test_fault_names_file_key_and_nearest_key(tmp_path: Path, change: Any, messa
         ),
         (
             lambda c: c["figures"]["accuracy_vs_pruned"]["sketch"]["lines"].update(x=["rand2"]),
-            "lines.x.0: 'rand2' is not one of ['full', 'pruned', 'rand']; did you mean 'rand'?",
+            "lines.x: 'rand2' is not one of ['full', 'pruned', 'rand']; did you mean 'rand'?",
         ),
         (
             lambda c: c["figures"]["contrasts"].append(["full", "rand", "photos"]),
-            "figures.contrasts.0.2: 'photos' is not one of ['sketch', 'val']",
+            "figures.contrasts: 'photos' is not one of ['sketch', 'val']",
         ),
         (
             lambda c: c["sets"]["val"].update(classes=["anmal"]),
-            "sets.val.classes.0: 'anmal' is not one of ['animal', 'food']",
+            "sets.val.classes: 'anmal' is not one of ['animal', 'food']",
         ),
         (lambda c: c.update(reference="val"), "the set 'val' needs `role: reference`"),
         (lambda c: c["pools"].update(val=c["pools"]["small"]), "share the names ['val']"),
@@ -262,9 +262,9 @@ def test_every_reference_of_the_shipped_studies_is_of_a_known_kind() -> None:
     names = study.known(config)
     found = list(references(config))
     assert {kind for _, kind, _ in found} <= names.keys()
-    assert ("figures.contrasts.0.0", "trained split", "near_sketch_40") in found
+    assert ("figures.contrasts", "trained split", "near_sketch_40") in found
     assert ("encoders.clip_full.split", "split", "full") in found
     assert ("splits.rand_as_pruned.keep", "split of no fixed size", "pruned_sketch") in found
     assert {where for where, kind, _ in found if kind == "test set"} >= {
-        "splits.pruned_sketch.sets.0", "figures.density.sketch.sets.0"
+        "splits.pruned_sketch.sets", "figures.density.sketch.sets"
     }  # fmt: skip

@@ -127,8 +127,8 @@ def test_nothing_is_left_to_do_and_every_figure_is_there(
             assert (ran.folder / file).stat().st_size > 0
     assert ran.cfg.study in page and ran.cfg.study.endswith("_scaled")
     images = {name: block.samples for name, block in ran.cfg.sets.items()}  # type: ignore[union-attr]
-    for file in (ran.folder / "results/logits").glob("*/*.parquet"):
-        assert len(read_parquet(file)) == images[file.parent.name]
+    for rows in (ran.folder / "results/logits").glob("*/*.parquet"):
+        assert len(read_parquet(rows)) == images[rows.parent.name]
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -20,7 +20,7 @@ def references(value: Any) -> Iterator[tuple[str, str, str]]:
     """(where, kind, name) of every reference in a block, in the order of its fields."""
     for path, mark, name in marked(value, Ref):
         if isinstance(name, str):
-            yield ".".join(map(str, path)), mark.kind, name
+            yield ".".join(part for part in path if isinstance(part, str)), mark.kind, name
 
 
 def marked(
