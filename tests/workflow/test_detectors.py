@@ -146,4 +146,4 @@ def test_another_threshold_of_duplicates_computes_no_margin_again(
     again = changed_config(tmp_path, change | {"dedup.threshold": 0.99}, *base)
     jobs = planned(study, *targets, config=again)
     assert jobs["dedup_apply"] == 2 and jobs["domain_score_images"] >= 6
-    assert not {"embed", "margins", "dedup_score", "domain_tune", "domain_fit"} & jobs.keys()
+    assert not {"embed", "margins", "dedup_score"} & jobs.keys()
