@@ -15,7 +15,7 @@ from typing import TypeVar
 import yaml
 
 from clipshift.core.files import write_text
-from clipshift.study.costs import base_rule
+from clipshift.study.planning.costs import base_rule
 from tests.workflow.runner import ROOT, TEST_CONFIG, environment
 
 T = TypeVar("T")

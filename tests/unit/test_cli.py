@@ -78,7 +78,7 @@ def test_version() -> None:
 
 
 def test_several_values_of_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = "study.plan.preview"
+    plan = "study.planning.preview.preview"
     both = [Path("a"), Path("b")]
     call = given(monkeypatch, plan, "plan", "--configfile", "a", "b", "--gpus", "2", "--", "t", "u")
     assert call == (["t", "u"], both, None, Path(), 2)
@@ -160,7 +160,7 @@ def test_an_early_end_of_a_file_is_not_taken_for_an_interrupt(
     def ends(*_: Any) -> None:
         raise EOFError("no data left")
 
-    monkeypatch.setattr("clipshift.study.plan.preview", ends)
+    monkeypatch.setattr("clipshift.study.planning.preview.preview", ends)
     done = CliRunner().invoke(app, ["plan"])
     assert isinstance(done.exception, RuntimeError)
     assert isinstance(done.exception.__cause__, EOFError)

@@ -19,9 +19,9 @@ from clipshift.similarity import encoders, open_clip_models
 from clipshift.similarity.encoders.csd import CsdEncoder
 from clipshift.similarity.encoders.timm import TimmEncoder
 from clipshift.similarity.feature_maps import Hashing, gram, pooled
-from clipshift.study import networks
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.load import load
+from clipshift.study.planning import networks
 from tests.conftest import ROOT
 
 # Convolutions of ResNet-18 in timm and torchvision, with 64 and 128 channels.

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from clipshift.study import plan
 from clipshift.study.config.load import load, parse
 from clipshift.study.config.study import Config
-from clipshift.study.costs import RULES, job_cost
-from clipshift.study.limits import limit
-from clipshift.study.networks import embed_rate
-from clipshift.study.planned import planned_jobs
-from clipshift.study.towers import published
-from clipshift.study.work import kept_share, points, union_share
+from clipshift.study.planning import preview as plan
+from clipshift.study.planning.costs import RULES, job_cost
+from clipshift.study.planning.limits import limit
+from clipshift.study.planning.networks import embed_rate
+from clipshift.study.planning.planned import planned_jobs
+from clipshift.study.planning.towers import published
+from clipshift.study.planning.work import kept_share, points, union_share
 from tests.conftest import ROOT
 
 # Operations of ViT-B/32's vision tower: 12 blocks of 12 x 768^2 weights over 50 tokens, attention
@@ -200,6 +200,6 @@ def test_every_costed_rule_is_a_rule_of_the_workflow() -> None:
 
 
 def test_the_preview_imports_no_torch() -> None:
-    code = "import sys, clipshift.study.plan; print('torch' in sys.modules)"
+    code = "import sys, clipshift.study.planning.preview; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

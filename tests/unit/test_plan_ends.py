@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from clipshift.core.errors import ClipshiftError
-from clipshift.study import gpu_memory, towers
-from clipshift.study.compare import compare, text
 from clipshift.study.config.objective_base import Controlled
 from clipshift.study.config.study import Config
 from clipshift.study.config.trainings import Training
-from clipshift.study.ends import faults
-from clipshift.study.planned import Job
-from clipshift.study.schedule import schedule
+from clipshift.study.planning import gpu_memory, towers
+from clipshift.study.planning.compare import compare, text
+from clipshift.study.planning.ends import faults
+from clipshift.study.planning.planned import Job
+from clipshift.study.planning.schedule import schedule
 from clipshift.training.objectives.simclr import SimCLR
 from tests.unit.test_plan_costs import COSTS, study
 

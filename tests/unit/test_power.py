@@ -6,7 +6,7 @@ import pytest
 from clipshift.stats.intervals import paired_difference
 from clipshift.stats.power import power, seeds_needed, smallest
 from clipshift.study.config.load import load
-from clipshift.study.seeds import shown
+from clipshift.study.planning.seeds import shown
 from tests.conftest import ROOT
 
 

@@ -9,7 +9,7 @@ from clipshift.apps.runs.status import running
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.job_logs import ERROR
 from clipshift.core.step import ROOT
-from clipshift.study.plan import refusal
+from clipshift.study.planning.preview import refusal
 
 
 def test_options(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from clipshift.core.brace_ranges import compact
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.load import load, parse
 from clipshift.study.config.study import Config
-from clipshift.study.costs import job_cost
 from clipshift.study.layout.causes import Causes
 from clipshift.study.layout.study import Layout
+from clipshift.study.planning.costs import job_cost
 from tests.workflow.runner import ROOT, environment, planned
 
 MINI = [ROOT / "config/mini.yaml", ROOT / "config/mini-causes.yaml"]

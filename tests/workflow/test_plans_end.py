@@ -7,9 +7,9 @@ import pytest
 
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
-from clipshift.study.ends import faults
-from clipshift.study.plan import dry_run, report
-from clipshift.study.planned import Job
+from clipshift.study.planning.ends import faults
+from clipshift.study.planning.planned import Job
+from clipshift.study.planning.preview import dry_run, report
 from tests.workflow.runner import ROOT
 
 STUDIES = ["laion400m", "imagenet_captions", "yfcc15m"]

@@ -19,7 +19,7 @@ from clipshift.core.files import read_json, read_parquet
 from clipshift.similarity.embeddings import read_all
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
-from clipshift.study.costs import base_rule
+from clipshift.study.planning.costs import base_rule
 from tests.workflow import forkserver, scaled
 from tests.workflow.runner import TIMEOUT, command, environment, planned
 from tests.workflow.scaled_plans import INCAPS, LAION, YFCC, plan

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clipshift.study.costs import base_rule
+from clipshift.study.planning.costs import base_rule
 from tests.workflow import standin
 from tests.workflow.runner import (
     ROOT,

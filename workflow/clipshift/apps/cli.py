@@ -175,8 +175,8 @@ def plan(
     )] = False,
 ) -> None:  # fmt: skip
     """What a study costs: jobs, hours, bytes; and whether it would end (else exit code 1)."""
-    from clipshift.study.compare import comparison
-    from clipshift.study.plan import preview
+    from clipshift.study.planning.compare import comparison
+    from clipshift.study.planning.preview import preview
 
     (comparison if compare else preview)(targets or [], configfile, data, directory, gpus)
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from clipshift.apps.runs.command import holders, locked, numbers, orphans
 from clipshift.core import job_logs
 from clipshift.core.errors import ClipshiftError
-from clipshift.study.costs import base_rule
 from clipshift.study.invoke import ask
 from clipshift.study.last_run import Run, read
-from clipshift.study.plan import refusal
-from clipshift.study.text import duration
+from clipshift.study.planning.costs import base_rule
+from clipshift.study.planning.preview import refusal
+from clipshift.study.planning.text import duration
 
 # Files, and jobs, that are named.
 SHOWN = 12

@@ -8,7 +8,7 @@ from pydantic import Field
 from clipshift.core.errors import ClipshiftError
 from clipshift.similarity.encoders import BATCH, SELECTS, WEIGHTS, weights_file
 from clipshift.study.config.encoder_base import EncoderBlock, encoder
-from clipshift.study.towers import published
+from clipshift.study.planning.towers import published
 
 if TYPE_CHECKING:
     import torch

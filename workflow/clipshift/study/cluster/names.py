@@ -25,7 +25,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.step import ROOT
 from clipshift.core.yaml_file import read_yaml
 from clipshift.study.config.data import Block
-from clipshift.study.costs import base_rule
+from clipshift.study.planning.costs import base_rule
 
 VARIABLE = "CLIPSHIFT_CLUSTER"
 # Set where the profile is read: the file of names, for the rules of this run and of its jobs.

@@ -7,7 +7,7 @@ from typing import Any
 from clipshift.study.cluster.names import WEEK, Cluster, Request, in_use, plain_rule
 from clipshift.study.config.costs import Costs
 from clipshift.study.config.study import Config
-from clipshift.study.limits import Limit, limit
+from clipshift.study.planning.limits import Limit, limit
 
 # Resources of the plugin, and the keys that say them.
 NAMES = {
@@ -27,10 +27,11 @@ def longest(cluster: Cluster | None, gpus: int) -> int:
 def needs(cfg: Config | None, memory: Amount, *, gpus: Amount = 0) -> dict[str, Any]:
     """The resources of a rule: numbers, or functions of a job's wildcards.
 
-    Time and memory are those of the cost model (`study.limits`). Each further attempt of a job gets
-    as much again, time up to what the partition gives. In a run with `--profile slurm` everything
-    else is what the cluster's file says on the rule. Each is a resource of its own, so that another
-    value on the command line (`--set-resources train:runtime=1440`) changes that one only.
+    Time and memory are those of the cost model (`study.planning.limits`). Each further attempt
+    of a job gets as much again, time up to what the partition gives. In a run with `--profile
+    slurm` everything else is what the cluster's file says on the rule. Each is a resource of
+    its own, so that another value on the command line (`--set-resources train:runtime=1440`)
+    changes that one only.
 
     Args:
         cfg: the study; None: a rule of none.

@@ -7,9 +7,9 @@ An estimate from the configuration. Weights are right to a thousandth, activatio
 from collections.abc import Mapping
 from typing import Any
 
-from clipshift.study import towers
 from clipshift.study.config.objective_base import Controlled
 from clipshift.study.config.trainings import Training
+from clipshift.study.planning import towers
 
 # CUDA's context and the work spaces of its libraries; and what is lost between blocks of memory.
 _OWN, _GAPS = 2e9, 1.1

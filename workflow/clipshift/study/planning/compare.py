@@ -14,9 +14,9 @@ from typing import Any
 
 from clipshift.core.errors import ClipshiftError
 from clipshift.study.config.study import Config
-from clipshift.study.plan import columns, dry_run, study_of
-from clipshift.study.planned import Job
-from clipshift.study.text import duration, size
+from clipshift.study.planning.planned import Job
+from clipshift.study.planning.preview import columns, dry_run, study_of
+from clipshift.study.planning.text import duration, size
 
 RECORDS = Path(".snakemake/metadata")
 # Shorter jobs are their start and nothing else: no rate follows from them.

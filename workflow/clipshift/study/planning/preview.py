@@ -22,13 +22,13 @@ from clipshift.study.config.folders import Outside
 from clipshift.study.config.load import changes, load, merged
 from clipshift.study.config.scale import described
 from clipshift.study.config.study import Config
-from clipshift.study.ends import faults
 from clipshift.study.invoke import ask
-from clipshift.study.limits import minutes
-from clipshift.study.planned import Job, planned_jobs
-from clipshift.study.schedule import Schedule, schedule
-from clipshift.study.seeds import shown
-from clipshift.study.text import duration, hours, size
+from clipshift.study.planning.ends import faults
+from clipshift.study.planning.limits import minutes
+from clipshift.study.planning.planned import Job, planned_jobs
+from clipshift.study.planning.schedule import Schedule, schedule
+from clipshift.study.planning.seeds import shown
+from clipshift.study.planning.text import duration, hours, size
 
 # Rules of a chain that are named.
 NAMED = 12

@@ -15,7 +15,7 @@ def shown(cfg: Config) -> Iterator[tuple[str, ...]]:
     repetitions of the study, and how many seeds others need.
     """
     from clipshift.stats.power import seeds_needed, smallest
-    from clipshift.study.work import points
+    from clipshift.study.planning.work import points
 
     spread = cfg.costs.training_sd, cfg.costs.disagreement
     seeds = len(cfg.seeds)

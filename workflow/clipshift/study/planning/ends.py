@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 
 from clipshift.study.config.study import Config
-from clipshift.study.limits import minutes
-from clipshift.study.planned import Job
-from clipshift.study.text import duration, size
-from clipshift.study.work import Work
+from clipshift.study.planning.limits import minutes
+from clipshift.study.planning.planned import Job
+from clipshift.study.planning.text import duration, size
+from clipshift.study.planning.work import Work
 
 _TRAININGS = ("train", "train_captions", "train_vision")
 # What makes the jobs of a rule shorter, and what makes them smaller on a GPU.

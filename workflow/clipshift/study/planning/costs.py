@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from clipshift.study import gpu_memory, towers
 from clipshift.study.config.causes import LinearHead, training
 from clipshift.study.config.classifier_base import ClassifierBase, Trained
 from clipshift.study.config.study import Config
-from clipshift.study.networks import (
+from clipshift.study.planning import gpu_memory, towers
+from clipshift.study.planning.networks import (
     TORCH,
     architecture,
     embed_rate,
@@ -20,7 +20,7 @@ from clipshift.study.networks import (
     image_flops,
     trained,
 )
-from clipshift.study.work import (
+from clipshift.study.planning.work import (
     KEY,
     PAGE,
     Work,

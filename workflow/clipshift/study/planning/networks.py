@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from clipshift.study import gpu_memory, towers
 from clipshift.study.config.objective_base import Controlled
 from clipshift.study.config.study import Config
 from clipshift.study.config.trainings import Training
-from clipshift.study.work import Work, kept_share, points, reached, read_share
+from clipshift.study.planning import gpu_memory, towers
+from clipshift.study.planning.work import Work, kept_share, points, reached, read_share
 
 # Bytes of torch with CUDA and a step's libraries; of a GPU's process that trains, with those beside
 # it that read and decode; of a sample in the list of a copy.

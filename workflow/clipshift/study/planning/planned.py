@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clipshift.study.config.study import Config
-from clipshift.study.costs import base_rule, job_cost
-from clipshift.study.work import Work
+from clipshift.study.planning.costs import base_rule, job_cost
+from clipshift.study.planning.work import Work
 
 _RULE = re.compile(r"^(?:local)?rule (\w+):$")
 _FIELD = re.compile(r"^    (\w+): (.*)$")

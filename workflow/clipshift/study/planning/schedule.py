@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipshift.study.config.study import Config
-from clipshift.study.planned import Job
-from clipshift.study.work import Work
+from clipshift.study.planning.planned import Job
+from clipshift.study.planning.work import Work
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from math import ceil
 from typing import NamedTuple
 
 from clipshift.study.config.study import Config
-from clipshift.study.costs import job_cost
+from clipshift.study.planning.costs import job_cost
 
 
 class Limit(NamedTuple):
