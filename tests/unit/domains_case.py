@@ -75,8 +75,13 @@ class Case:
         return [self.folder / f"verdicts/{name}/{shard}.parquet" for shard in self.shards[name]]
 
 
-def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | None = None) -> Case:
+def make_case(
+    folder: Path, seed: int = 0, shards: int = 1, order_seed: int | None = None,
+    ambiguous: bool = True,
+) -> Case:  # fmt: skip
     """Write sample tables and embeddings; `shards` and `order_seed` change how files are cut only.
+
+    Without `ambiguous` there are images of two labels only.
 
     Embeddings are noisy copies of three directions. A concept has several images.
     """
@@ -87,7 +92,7 @@ def make_case(folder: Path, seed: int = 0, shards: int = 1, order_seed: int | No
     names: dict[str, list[str]] = {}
     for name, sizes in SIZES.items():
         rows, vectors = [], []
-        for label, size in enumerate(sizes):
+        for label, size in enumerate(sizes if ambiguous else sizes[:2]):
             for i in range(size):
                 shared = {"concept": f"{DOMAINS[label]}-{i // 3}", "class_name": f"class {i % 4}"}
                 domain = "photo" if label == 0 else "drawing"

@@ -114,8 +114,6 @@ def test_a_tuned_classifier_from_tars_to_scores(
 def test_a_linear_probe_keeps_sklearns_decisions() -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from clipshift.classifiers import methods
-
     rng = np.random.default_rng(0)
     x = rng.normal(size=(90, 5))
     for classes in (2, 3):
@@ -123,7 +121,7 @@ def test_a_linear_probe_keeps_sklearns_decisions() -> None:
         x[:, 0] += y
         spec = Linear(kind="linear", encoder="e")
         arrays = spec.fit(Examples(x, y, classes), Examples(x, y, classes), ENCODER)
-        ours = methods.logits(spec, arrays, classes, ENCODER, x).argmax(1)
+        ours = spec.model(arrays, classes, ENCODER)(x).argmax(1)
         theirs = LogisticRegression(class_weight="balanced", max_iter=2000).fit(x, y).predict(x)
         assert (ours == theirs).mean() > 0.98
 

@@ -229,12 +229,27 @@ def test_a_density_ratio_sets_a_domain_against_everyone() -> None:
 
 def test_a_form_without_its_label_says_so() -> None:
     ternary = Linear(kind="linear", encoder="e")
-    with pytest.raises(ClipshiftError, match=r"no labelled image of the part 'train' is ambiguous"):
-        reductions.problems(ternary, np.array([0, 1]))
+    with pytest.raises(ClipshiftError, match=r"no labelled image of the part 'train' is rendition"):
+        reductions.problems(ternary, np.array([0, 2]))
     binary = ternary.model_copy(update={"form": "one_vs_rest"})
     reductions.problems(binary, np.array([0, 1]))
-    with pytest.raises(ClipshiftError, match="is natural or ambiguous"):
+    with pytest.raises(ClipshiftError, match="is natural: label more"):
         reductions.problems(binary, np.array([1, 1]))
+
+
+@pytest.mark.parametrize("kind", ["linear", "centroid", "knn"])
+def test_two_labels_are_enough_from_the_fit_to_the_composition(kind: str, tmp_path: Path) -> None:
+    """Nobody labels an image ambiguous: natural is what is no rendition, and shares are two."""
+    two = make_case(tmp_path, ambiguous=False)
+    run_case(two, kind=kind)
+    rows = read_parquet(two.scores("pool")[0])
+    assert rows["ambiguous"].null_count == len(rows)
+    natural, rendition = rows["natural"].to_numpy(), rows["rendition"].to_numpy()
+    assert natural == pytest.approx(-rendition) and (natural > 0).any() and (natural < 0).any()
+    assert {*read_json(two.folder / "points.json")["domains"]} == {"natural", "rendition"}
+    entry = read_json(two.folder / "composition.json")["datasets"]["pool"]
+    shares = {name: numbers["share"] for name, numbers in entry["corrected"].items()}
+    assert shares == pytest.approx({"natural": 60 / 300, "rendition": 240 / 300}, abs=0.03)
 
 
 def test_a_binary_detector_of_renditions_against_the_rest() -> None:

@@ -1,14 +1,14 @@
 """A fitted domain classifier: its weights as one npz, and log-odds of embeddings or images."""
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clipshift.classifiers import methods, reductions
+from clipshift.classifiers import reductions
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_json
 from clipshift.study.config.classifier_base import ClassifierBase
@@ -17,6 +17,8 @@ from clipshift.study.config.domains import Classifier, Parts
 from clipshift.study.config.encoder_base import EncoderBlock
 from clipshift.study.config.encoders import Encoder
 
+# Array of a model: its classes, where the labels had not all of the form's.
+PRESENT = "present"
 Models = dict[str, dict[str, np.ndarray]]  # problem -> its arrays
 
 
@@ -42,9 +44,25 @@ class Fitted:
     models: Models
     temperatures: dict[str, float]
 
+    def model(self, name: str, classes: int) -> Callable[[Any], np.ndarray]:
+        """One model: embeddings (N, D) or encoded images -> (N, K) logits.
+
+        Those of a class that no labelled image had are minus infinity.
+        """
+        arrays = dict(self.models[name])
+        present = arrays.pop(PRESENT, np.arange(classes))
+        model = self.spec.model(arrays, len(present), self.encoder)
+
+        def spread(x: Any) -> np.ndarray:
+            every = np.full((len(x), classes), -np.inf)
+            every[:, present] = model(x)
+            return every
+
+        return model if len(present) == classes else spread
+
     def raw(self, name: str, classes: int, x: Any) -> np.ndarray:
         """(N, K) logits of one model, for embeddings (N, D) or encoded images."""
-        return methods.logits(self.spec, self.models[name], classes, self.encoder, x)
+        return self.model(name, classes)(x if self.spec.tunes else x.astype(np.float64))
 
     def scores(self, x: np.ndarray | Sequence[bytes]) -> dict[str, np.ndarray]:
         """Domain -> (N,) float32 calibrated log-odds."""

@@ -12,7 +12,7 @@ from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
 from clipshift.stats.prevalence import corrected
-from clipshift.study.config.classifier_base import DOMAINS
+from clipshift.study.config.classifier_base import DETECTED, DOMAINS
 from clipshift.study.config.domains import DECISIONS
 
 
@@ -54,7 +54,7 @@ def confusion(parts: Sequence[Path], decisions: Sequence[Path]) -> np.ndarray:
             raise ClipshiftError(f"the labelled image {key!r} has no decision; score it again")
         # Rows: decisions; columns: labels.
         table[DECISIONS.index(verdicts[key]), label] += 1
-    if absent := [d for d, n in zip(DOMAINS, table.sum(0), strict=True) if not n]:
+    if absent := [d for d in DETECTED if not table[:, DOMAINS.index(d)].any()]:
         raise ClipshiftError(f"the labelled test part has no image that is {absent}; label some")
     return table
 
@@ -81,18 +81,24 @@ def write_composition(
         parts: of the detectors' classifiers.
     """
     matrix = confusion(parts, [file for name in learned for file in datasets[name]])
+    # Where nobody labels an image ambiguous, there are two classes, and two shares.
+    present = [i for i in range(len(DOMAINS)) if matrix[:, i].any()]
     label_files = {**learned, **measured}
     summaries = {}
     for name, files in datasets.items():
         counts = count(files)
-        shares, low, high = corrected(counts, matrix, draws, seed)
+        shares, low, high = corrected(counts, matrix[:, present], draws, seed)
         summaries[name] = {
             "n": int(counts.sum()),
             "verdicts": dict(zip(DECISIONS, counts.tolist(), strict=True)),
             "corrected": {
                 d: {"share": s, "low": a, "high": b}
                 for d, s, a, b in zip(
-                    DOMAINS, shares.tolist(), low.tolist(), high.tolist(), strict=True
+                    [DOMAINS[i] for i in present],
+                    shares.tolist(),
+                    low.tolist(),
+                    high.tolist(),
+                    strict=True,
                 )
             },
             "labelled": known(label_files.get(name)),

@@ -113,9 +113,18 @@ def fit(
     for problem in problems:
         check = reductions.problems(own, checked[VALIDATION].labels, VALIDATION)
         same = next(p for p in check if p.name == problem.name)
+        present = np.unique(problem.targets) if len(problem.targets) else np.arange(problem.classes)
+        if more := set(same.targets.tolist()) - set(present.tolist()):
+            raise ClipshiftError(
+                f"labelled images of the part {VALIDATION!r} are {DOMAINS[min(more)]}, and none of "
+                f"the part {TRAIN!r}: label more, or shift the shares of the parts"
+            )
         arrays[problem.name] = own.fit(
-            _examples(problem, x[TRAIN]), _examples(same, x[VALIDATION]), spec.encoder
-        )
+            _examples(problem, present, x[TRAIN]), _examples(same, present, x[VALIDATION]),
+            spec.encoder,
+        )  # fmt: skip
+        if len(present) < problem.classes:
+            arrays[problem.name][classifier.PRESENT] = present
     raw = classifier.Fitted(own, spec.encoder, arrays, {})
     temperatures, losses = {}, {}
     logits = {
@@ -168,10 +177,14 @@ def features(
     return dict(zip(names, np.split(vectors, ends), strict=True))
 
 
-def _examples(problem: reductions.Problem, x: Any) -> Examples:
-    """What a model reads: the embeddings or images of a part that it is about."""
+def _examples(problem: reductions.Problem, present: np.ndarray, x: Any) -> Examples:
+    """What a model reads: the embeddings or images of a part that it is about.
+
+    Args:
+        present: classes that there are images of, which the model numbers from 0.
+    """
     own = x[problem.rows] if isinstance(x, np.ndarray) else [x[i] for i in problem.rows]
-    return Examples(own, problem.targets, problem.classes)
+    return Examples(own, np.searchsorted(present, problem.targets), len(present))
 
 
 @step(version=2)

@@ -51,8 +51,8 @@ def problems(own: ClassifierBase, labels: np.ndarray, part: str = "train") -> li
         ClipshiftError: a label that no image has, or that all have.
     """
     present = {name for i, name in enumerate(DOMAINS) if (labels == i).any()}
-    absent = [d for d in DOMAINS if d not in present]
-    if not present.issuperset(DOMAINS if own.form == "ternary" else own.detected):
+    absent = [d for d in own.detected if d not in present]
+    if absent:
         raise ClipshiftError(
             f"no labelled image of the part {part!r} is {' or '.join(absent)}: label more, shift "
             "the shares of the parts, or use another `form`"
@@ -95,9 +95,10 @@ def log_odds(form: str, logits: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """
     if form == "ternary":
         z = logits[WHOLE]
+        known = [i for i in range(len(DOMAINS)) if not np.isneginf(z[:, i]).all() or not len(z)]
         # log p - log(1 - p): the softmax's normaliser cancels.
-        rest = {d: logsumexp(np.delete(z, i, axis=1), axis=1) for i, d in enumerate(DOMAINS)}
-        return {d: (z[:, i] - rest[d]).astype(np.float32) for i, d in enumerate(DOMAINS)}
+        rest = {i: logsumexp(np.delete(z, i, axis=1), axis=1) for i in known}
+        return {DOMAINS[i]: (z[:, i] - rest[i]).astype(np.float32) for i in known}
     return {name: (z[:, 1] - z[:, 0]).astype(np.float32) for name, z in logits.items()}
 
 

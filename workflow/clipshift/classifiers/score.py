@@ -75,10 +75,7 @@ def score_images(
     """The same of images by a tuned encoder; each model is loaded once."""
     from clipshift.similarity.embed import images  # torch takes seconds; embeddings need none
 
-    models = {
-        name: fitted.spec.model(fitted.models[name], classes, fitted.encoder)
-        for name, classes in reductions.names(fitted.spec)
-    }
+    models = {n: fitted.model(n, classes) for n, classes in reductions.names(fitted.spec)}
     samples = _only(kept, read_tars(tars), step_counts)
     for some in batched(images(samples, step_counts), IMAGES):
         keys, batch = [key for key, _ in some], [image for _, image in some]

@@ -5,23 +5,12 @@ for `reductions`. What a block answers is in `clipshift.study.config.classifier_
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from clipshift.study.config.classifier_base import Arrays, ClassifierBase
-    from clipshift.study.config.encoder_base import EncoderBlock
-
 SELECTS = "Selects this kind of classifier."
-
-
-def logits(
-    spec: "ClassifierBase", arrays: "Arrays", classes: int, encoder: "EncoderBlock", x: Any
-) -> "np.ndarray":
-    """(N, K) float64 logits of embeddings (N, D) or encoded images; the largest is the class."""
-    read = x if spec.tunes else x.astype("float64")
-    return spec.model(arrays, classes, encoder)(read)
 
 
 def linear_logits(arrays: "Mapping[str, np.ndarray]", x: "np.ndarray") -> "np.ndarray":

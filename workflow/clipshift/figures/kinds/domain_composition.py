@@ -50,9 +50,8 @@ def rows(block: CompositionTable, composition: dict[str, Any]) -> list[dict[str,
         row: dict[str, Any] = {"dataset": name, "n": entry["n"]}
         row |= {f"verdict_{v}": entry["verdicts"][v] for v in DECISIONS}
         for domain in DOMAINS:
-            numbers = entry["corrected"][domain]
-            row |= {f"{domain}_share": numbers["share"]}
-            row |= {f"{domain}_low": numbers["low"], f"{domain}_high": numbers["high"]}
+            numbers = entry["corrected"].get(domain, {})  # none where nobody labelled it
+            row |= {f"{domain}_{key}": numbers.get(key) for key in ("share", "low", "high")}
         labelled = entry["labelled"]
         row |= {f"labelled_{d}": labelled.get(d) for d in DOMAINS}
         records.append(row | _published(block, name))
