@@ -107,7 +107,9 @@ def test_options_of_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     names = ["--annotator", "ann", "--annotator", "ben"]
     assert given(monkeypatch, run, *words, *names)[0].annotators == ("ann", "ben")
     for wrong in (["--out", "o"], ["--images", "a", "--consensus", "b"]):
-        assert "give one of --images, --agreement and --consensus" in refused("label", *wrong)
+        assert "give one of --images, --study, --agreement and --consensus" in refused(
+            "label", *wrong
+        )
 
 
 def test_a_grid_may_be_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -49,6 +49,13 @@ class Options:
         metavar="POOL", help="Label these images: a folder of shards (tars) or image files, or a "
         "data set of another format (parquet of Hugging Face, a table of paths, COCO ...)."
     )] = None  # fmt: skip
+    study: Annotated[list[Path] | None, _task(
+        metavar="FILE...", help="Label a data set of this study (its configurations), into the "
+        "table that it reads (domains.labels.file); the next run uses the labels.",
+    )] = None  # fmt: skip
+    dataset: Annotated[str | None, _labelling(
+        metavar="NAME", help="Data set of --study (default: the first that is labelled)."
+    )] = None  # fmt: skip
     background: Annotated[str, _labelling(
         metavar="#RRGGBB", help="Colour behind transparent pixels."
     )] = "#ffffff"  # fmt: skip
@@ -92,12 +99,11 @@ class Options:
         """Check the options.
 
         Raises:
-            BadParameter: not exactly one of images, agreement and consensus is given.
+            BadParameter: not exactly one of images, study, agreement and consensus is given.
             ClipshiftError: an option of the page is missing, contradicts another or is out of
                 range.
         """
-        if sum(map(bool, (self.images, self.agreement, self.consensus))) != 1:
-            raise BadParameter("give one of --images, --agreement and --consensus.")
+        self._one_task()
         if not self.images:
             return
         if self.out is None:
@@ -121,6 +127,14 @@ class Options:
         if len(set(self.annotators)) < len(self.annotators):
             raise ClipshiftError("--annotator: a name is given twice")
         check_host(self.host, self.allow_remote)
+
+    def _one_task(self) -> None:
+        if sum(map(bool, (self.images, self.study, self.agreement, self.consensus))) != 1:
+            raise BadParameter("give one of --images, --study, --agreement and --consensus.")
+        if self.study and self.out:
+            raise ClipshiftError("--out: with --study the labels go into the table that it reads")
+        if self.dataset and not self.study:
+            raise ClipshiftError("--dataset is a data set of --study, which is not given")
 
     @property
     def colour(self) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from clipshift.apps.labelling.options import Options
 from clipshift.apps.labelling.scores import sort_items
 from clipshift.apps.labelling.server import Server, token_of
 from clipshift.apps.labelling.store import Store
+from clipshift.apps.labelling.study import of_study
 from clipshift.apps.labelling.table import consensus, read_all
 from clipshift.apps.labelling.views import Views
 from clipshift.core.errors import ClipshiftError
@@ -25,6 +26,8 @@ def label(options: Options) -> None:
         agreement(options.agreement, options.out)
     elif options.consensus:
         write_consensus(options.consensus, options.out, options.ties)
+    elif options.study:
+        label(of_study(options))
     elif options.images and options.out:
         serve(options, options.images, options.out)
 
