@@ -88,16 +88,21 @@ def test_preview(tmp_path: Path, config: Path) -> None:
 
 
 def test_trainings_of_some_epochs_are_reckoned_by_their_split() -> None:
-    incaps, yfcc = load(INCAPS), load(YFCC)
-    for cfg, rule, split, name, samples in (
-        (incaps, "train_captions", "incaps_all", "incaps_clip", 32 * 448_896),
-        (incaps, "train_vision", "incaps_25", "incaps_classifier", 32 * 448_896 / 4),
-        (incaps, "train_vision", "incaps_all", "incaps_classifier_90", 90 * 448_896),
-        (yfcc, "train_vision", "yfcc_all", "yfcc_simclr_b16", 2 * 25 * 14_829_396),
-    ):
-        work = job_cost(cfg, rule, {"split": split, "model": name}, 8)
-        hours = samples / cfg.costs.train_samples_per_gpu_hour
-        assert work.gpu / 3600 == pytest.approx(hours, rel=1e-3)
+    incaps = load(INCAPS)
+    epochs = {
+        ("incaps_all", "incaps_classifier"): 32,
+        ("incaps_25", "incaps_classifier"): 32 / 4,
+        ("incaps_all", "incaps_classifier_90"): 90,
+    }
+    seconds = {
+        (split, name): job_cost(incaps, "train_vision", {"split": split, "model": name}, 8).gpu
+        for split, name in epochs
+    }
+    assert len({round(seconds[run] / epochs[run], 1) for run in epochs}) == 1
+    with_text = job_cost(
+        incaps, "train_captions", {"split": "incaps_all", "model": "incaps_clip"}, 8
+    )
+    assert with_text.gpu > seconds["incaps_all", "incaps_classifier"]
 
 
 def test_command_lines_fit_the_shell() -> None:
