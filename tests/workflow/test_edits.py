@@ -37,7 +37,8 @@ EVALUATIONS = {"evaluate": 18, "evaluate_and_export": 8}
 REPORTS = EVALUATIONS | {"accuracy_table": 1, "causes_runs": 1, "report_page": 1}
 A_SET = REPORTS | {
     "test_set": 1, "set_prompts": 1, "set_export": 1, "set_answers": 1, "embed": 1, "logits": 13,
-    "domain_labels": 1, "domain_score": 2, "domain_decisions": 1, "domain_composition": 1, "table": 1,
+    "domain_labels": 1, "domain_score": 2, "domain_decisions": 1, "domain_composition": 1,
+    "table": 1,
 }  # fmt: skip
 # Everything that is drawn from accuracies.
 DRAWN = {"accuracy_vs_similarity": 1, "contrasts_table": 1, "table": 1}
