@@ -73,7 +73,8 @@ def test_one_pass_over_the_pool_serves_all_trainings_of_a_group(tmp_path: Path) 
     mixes = at.cfg.reshard["domains_small"].splits
     models = [f"results/models/{run}/model.pt" for split in mixes for run in at.runs(split)]
     jobs = planned(tmp_path, *models, config=CONFIG)
-    expected = {"train": 15, "split": 15, "reshard": 448, "reshard_manifest": 1}
+    # And the split whose points study B labels and scores.
+    expected = {"train_epochs": 15, "split": 16, "reshard": 448, "reshard_manifest": 1}
     assert {rule: jobs.get(rule) for rule in expected} == expected
 
 
@@ -138,7 +139,8 @@ def test_one_more_test_set_on_a_finished_study(tmp_path: Path) -> None:
     summaries = planned(tmp_path, config=CONFIG)
     added = {"folder": "imagenet-c", "classes": 1000, "samples": 50_000}
     jobs = planned(tmp_path, config=changed_config(tmp_path, {"sets.imagenet_c": added}, CONFIG))
-    own = {"external_data": 1, "folder_set": 1, "set_prompts": 1, "embed": 2, "logits": 53}
+    own = {"external_data": 1, "folder_set": 1, "set_prompts": 1, "set_export": 1}
+    own |= {"embed": 2, "logits": 53}
     # Of study B, which scores every test set.
     own |= {"domain_labels": 1, "domain_score": 5, "domain_score_images": 7, "domain_decisions": 1}
     assert {rule: n - summaries.get(rule, 0) for rule, n in jobs.items()} == dict.fromkeys(
