@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from clipshift.classifiers import reductions
+from clipshift.classifiers import methods, reductions
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import atomic, read_json
 from clipshift.study.config.classifier_base import ClassifierBase
@@ -62,7 +62,7 @@ class Fitted:
 
     def raw(self, name: str, classes: int, x: Any) -> np.ndarray:
         """(N, K) logits of one model, for embeddings (N, D) or encoded images."""
-        return self.model(name, classes)(x if self.spec.tunes else x.astype(np.float64))
+        return methods.logits(self.spec, self.model(name, classes), x)
 
     def scores(self, x: np.ndarray | Sequence[bytes]) -> dict[str, np.ndarray]:
         """Domain -> (N,) float32 calibrated log-odds."""
