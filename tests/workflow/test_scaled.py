@@ -51,8 +51,9 @@ def written(folder: Path, study: Path, pictures: scaled.Pictures) -> Path:
     raw = plan(study) | {"data": str(folder / "data")}
     if study == LAION:
         small = f"local-dir:{scaled.encoder(folder / 'encoder', pictures)}"
+        open_clip = [n for n, block in raw["encoders"].items() if block["kind"] == "open_clip"]
         encoder = {"model": small, "pretrained": "random weights, whitened"}
-        raw["scale"]["encoders"] = dict.fromkeys(raw["encoders"], encoder)
+        raw["scale"]["encoders"] = dict.fromkeys(open_clip, encoder) | scaled.SMALLER
     config = folder / "scaled.yaml"
     config.write_text(yaml.safe_dump(raw, sort_keys=False))
     cfg = load(config)
