@@ -27,8 +27,8 @@ KEPT: dict[Path, dict[str, list[str]]] = {
         ],
         "reshard": ["similarity", "domains_large", "domains_random"],
         "domains.classifiers": [
-            "laion_ft", "laion_renditions", "laion_ft_2p5k", "laion_linear", "laion_prompts",
-            "laion_centroid_vgg19_gram", "laion_style_centroid",
+            "laion_ft", "laion_renditions", "laion_ft_2p5k", "laion_dr_frozen", "laion_linear",
+            "laion_prompts", "laion_centroid_vgg19_gram", "laion_style_centroid",
         ],
         "domains.clean": ["val_clean", "imagenet_sketch_clean", "dn_real_clean"],
         "figures.accuracy_vs_pruned": ["laion_sketch"],
