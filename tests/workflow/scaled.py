@@ -6,7 +6,7 @@ Images are those of the test study's sources: photographs, colour drawings and l
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 import open_clip
 import pyarrow as pa
 import pyarrow.parquet as pq
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import save_file
@@ -157,6 +158,27 @@ def encoder(folder: Path, pictures: Pictures, px: int = 32, width: int = 192) ->
     return folder
 
 
+# Smaller models than those that the user's files of weights are of.
+SMALLER: dict[str, dict[str, Any]] = {
+    "vgg19_gram": {"model": "test_resnet", "layers": ["conv1.0", "layer1.0.conv1"]},
+    "csd": {"model": "ViT-S-32-alt"},
+}
+
+
+def write_weights(data: Path, cfg: Config) -> None:
+    """Random weights in the authors' formats: of a model of timm, and of style descriptors."""
+    torch.manual_seed(0)
+    net = timm.create_model(SMALLER["vgg19_gram"]["model"])
+    visual = open_clip.create_model(SMALLER["csd"]["model"], load_weights=False).visual
+    tower = visual.state_dict()
+    style = {"module.last_layer_style": tower.pop("proj")}
+    style |= {f"module.backbone.{name}": value for name, value in tower.items()}
+    for name, state in ("vgg19_gram", net.state_dict()), ("csd", {"model_state_dict": style}):
+        file = data / cfg.encoders[name].weights.removeprefix("data:")  # type: ignore[attr-defined]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, file)
+
+
 def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
     """The pool, of which a part is there twice; a labelled sample of it; the sets."""
     pool, labelled = cfg.pools["laion400m"], cfg.pools["laion_labelled"]
@@ -174,12 +196,25 @@ def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
     keys = write_pool(data, labelled, drawn)
     # `write_pool` deals the images out to the tars.
     order = [i for tar in range(labelled.tars) for i in range(tar, len(drawn), labelled.tars)]
-    rows = [
-        {"key": key, "label": label[i], "concept": None, "source": None, "annotator": "ann"}
-        for key, i in zip(keys, order, strict=True)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), data / "laion-labelled/labels.parquet")
+    file = data / "laion-labelled/labels.parquet"
+    write_labels(file, {key: label[i] for key, i in zip(keys, order, strict=True)})
     write_sets(data, cfg, pictures)
+    write_weights(data, cfg)
+    assert cfg.domains
+    for name, path in cfg.domains.benchmarks.items():
+        samples = cfg.sets[name].samples  # type: ignore[union-attr]
+        judged = {f"{name}{i:06d}": int(name in DRAWN) for i in range(0, samples, 2)}
+        write_labels(data / path.removeprefix("data:"), judged)
+
+
+def write_labels(file: Path, label: Mapping[str, int]) -> None:
+    """A table of one person's labels: of each key 0 natural, 1 rendition or 2 ambiguous."""
+    rows = [
+        {"key": key, "label": value, "concept": None, "source": None, "annotator": "ann"}
+        for key, value in label.items()
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), file)
 
 
 def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:

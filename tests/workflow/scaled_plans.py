@@ -25,6 +25,11 @@ KEPT: dict[Path, dict[str, list[str]]] = {
             "near_sketch_100M", "far_sketch_100M", "laion_natural_57M", "laion_random_57M",
             "laion_rendition_16M", "laion_mix_41_16M",
         ],
+        "reshard": ["similarity", "domains_large", "domains_random"],
+        "domains.classifiers": [
+            "laion_ft", "laion_renditions", "laion_ft_2p5k", "laion_dr_frozen", "laion_linear",
+            "laion_prompts", "laion_centroid_vgg19_gram", "laion_style_centroid",
+        ],
         "domains.clean": ["val_clean", "imagenet_sketch_clean", "dn_real_clean"],
         "figures.accuracy_vs_pruned": ["laion_sketch"],
         "figures.accuracy_vs_pruned.laion_sketch.lines": ["rand"],

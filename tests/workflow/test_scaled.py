@@ -3,6 +3,7 @@
 What a plan's blocks repeat is left out (`scaled_plans`); every rule of the full plan runs.
 """
 
+import csv
 import json
 import os
 import re
@@ -19,7 +20,6 @@ from clipshift.core.files import read_json, read_parquet
 from clipshift.similarity.embeddings import read_all
 from clipshift.study.config.load import load
 from clipshift.study.config.study import Config
-from clipshift.study.planning.costs import base_rule
 from tests.workflow import forkserver, scaled
 from tests.workflow.runner import TIMEOUT, command, environment, planned
 from tests.workflow.scaled_plans import INCAPS, LAION, YFCC, plan
@@ -51,8 +51,9 @@ def written(folder: Path, study: Path, pictures: scaled.Pictures) -> Path:
     raw = plan(study) | {"data": str(folder / "data")}
     if study == LAION:
         small = f"local-dir:{scaled.encoder(folder / 'encoder', pictures)}"
+        open_clip = [n for n, block in raw["encoders"].items() if block["kind"] == "open_clip"]
         encoder = {"model": small, "pretrained": "random weights, whitened"}
-        raw["scale"]["encoders"] = dict.fromkeys(raw["encoders"], encoder)
+        raw["scale"]["encoders"] = dict.fromkeys(open_clip, encoder) | scaled.SMALLER
     config = folder / "scaled.yaml"
     config.write_text(yaml.safe_dump(raw, sort_keys=False))
     cfg = load(config)
@@ -72,9 +73,8 @@ def run(folder: Path, study: Path, pictures: scaled.Pictures, python: Path) -> R
 
 
 def finished(output: str) -> set[str]:
-    """Rules of which a job ended well."""
-    return {base_rule(rule) for rule in re.findall(r"^Finished jobid: \d+ \(Rule: (\w+)\)",
-                                                   output, flags=re.M)}  # fmt: skip
+    """Rules of which a job ended well, as `planned` names them."""
+    return {*re.findall(r"^Finished jobid: \d+ \(Rule: (\w+?)(?:_\d+)?\)", output, flags=re.M)}
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,34 @@ def test_trainings_see_the_epochs_of_their_split(laion: Ran) -> None:
         assert record["split_samples"] == len(kept(laion, split))
         epochs = record["samples_seen"] / record["split_samples"]
         assert 6 <= epochs < 6 + 6 * 16 / record["split_samples"]  # whole batches each
+
+
+def table(ran: Ran, name: str) -> list[dict[str, str]]:
+    with (ran.folder / f"results/tables/{name}.csv").open(newline="") as file:
+        return [*csv.DictReader(file)]
+
+
+def test_families_of_laions_classifiers(laion: Ran) -> None:
+    """Of encoders of every kind; every second image of a set is labelled by people."""
+    assert laion.cfg.domains
+    rows = table(laion, "domain_families_laion")
+    assert {row["classifier"] for row in rows} == laion.cfg.domains.classifiers.keys()
+    encoders = {laion.cfg.encoders[row["encoder"]].kind for row in rows}
+    assert encoders == {"open_clip", "timm", "csd"}
+    assert {row["family"] for row in rows} == {
+        "centroid", "density ratio", "fine-tuning", "linear", "prompts", "style descriptor",
+    }  # fmt: skip
+    assert {row["labels"] for row in rows if row["classifier"] == "laion_ft_2p5k"} == {"25"}
+    for row in table(laion, "domain_clean_laion"):
+        assert 0 < int(row["labelled_of_domain"]) <= int(row["labelled"]) <= 6
+
+
+def test_evaluations_of_every_epoch(laion: Ran) -> None:
+    found = {
+        (row["split"], row["epoch"]) for row in table(laion, "accuracy_by_epoch_laion_domains")
+    }
+    splits = ("laion_natural_57M", "laion_random_57M")
+    assert found == {(split, str(epoch)) for split in splits for epoch in range(1, 7)}
 
 
 def test_labels_found_in_yfccs_texts(yfcc: Ran) -> None:
