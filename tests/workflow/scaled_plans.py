@@ -69,8 +69,9 @@ def without(value: Any, names: set[str]) -> Any:
     """A configuration without some blocks, and without list entries that name them."""
     if isinstance(value, Mapping):
         kept = {k: without(v, names) for k, v in value.items() if k not in names}
-        # A group of a figure of which nothing stays is none.
-        return {k: v for k, v in kept.items() if v != [] or value[k] == []}
+        if "groups" in kept:  # of a figure; one of which nothing stays is none
+            kept["groups"] = {k: v for k, v in kept["groups"].items() if v}
+        return kept
     if isinstance(value, list):
         return [without(v, names) for v in value if not _touches(v, names)]
     return value
