@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote_plus
 
@@ -25,6 +26,9 @@ from clipshift.core.files import sha256_bytes, write_json, write_text
 from clipshift.datasets.captions.matcher import wordnet_names
 from clipshift.datasets.shards import write_tar
 from clipshift.datasets.tars import Sample, read_tar
+from clipshift.evaluation.views import published
+from clipshift.similarity.open_clip_models import register
+from clipshift.study.config import causes
 from clipshift.study.config.folders import CaptionedPool, FolderPool, FolderSet
 from clipshift.study.config.study import Config
 
@@ -82,11 +86,31 @@ def write_sets(data: Path, cfg: Config, pictures: Pictures) -> None:
         for tar in range(2):
             write_tar(folder / block.split / f"{tar}.tar", samples[tar::2])
         write_text(folder / block.split / "nshards.txt", "2\n")
-        write_text(folder / "classnames.txt", "".join(f"{n}\n" for n in names(block.classes)))
+        lines = class_names(cfg, name, block.classes)
+        write_text(folder / "classnames.txt", "".join(f"{n}\n" for n in lines))
+
+
+def class_names(cfg: Config, name: str, classes: int) -> list[str]:
+    """Of a labelled set; ObjectNet's are those by which answers are looked up."""
+    answers = cfg.causes.answers.get(name)
+    known = published(answers) if isinstance(answers, str) else None
+    return list(known)[:classes] if isinstance(known, dict) else names(classes)
 
 
 def names(classes: int) -> list[str]:
     return list(open_clip.zero_shot_metadata.IMAGENET_CLASSNAMES[:classes])
+
+
+def write_weights(data: Path, cfg: Config) -> None:
+    """The user's files of weights: models of random weights in the sizes of those that begin so."""
+    for name, spec in cfg.causes.models.items():
+        if spec.given is None:
+            continue
+        with TemporaryDirectory() as folder:
+            register("clipshift-given", causes.training(cfg, name).model, Path(folder))
+        torch.manual_seed(0)
+        model = open_clip.create_model("clipshift-given", load_weights=False)
+        save_file(model.state_dict(), data / spec.given)
 
 
 def write_pool(
@@ -238,6 +262,7 @@ def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:
     entries.append(entries[0] | {"filename": "other.JPEG", "wnid": "n99999999"})
     (data / block.captions).write_text(json.dumps(entries))
     write_sets(data, cfg, pictures)
+    write_weights(data, cfg)
 
 
 def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
@@ -253,6 +278,7 @@ def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
     texts = [quote_plus(caption) for caption, _ in images]
     write_pool(data, block, images, title=titles, description=texts, usertags=texts)
     write_sets(data, cfg, pictures)
+    write_weights(data, cfg)
 
 
 def every(pictures: Pictures) -> Iterator[Picture]:

@@ -36,18 +36,14 @@ KEPT: dict[Path, dict[str, list[str]]] = {
     },
     INCAPS: {
         "splits": ["incaps_all", "incaps_25", "incaps_12"],
-        "causes.models": [
-            "incaps_clip", "incaps_clip_english", "incaps_clip_template",
-            "incaps_clip_template_pretrained", "incaps_clip_template_frozen", "incaps_classifier",
-        ],
-        "causes.corpora": [
-            "incaps_labels", "incaps_all_fields", "incaps_english", "incaps_template",
-        ],
+        "causes.models": ["incaps_clip", "incaps_clip_template_frozen", "incaps_classifier"],
+        "causes.corpora": ["incaps_all_fields", "incaps_english", "incaps_template"],
+        "causes.heads": ["name_alone", "probe"],
     },
     YFCC: {
         "models": ["rn50_yfcc", "b16_yfcc"],
         "causes.models": ["yfcc_clip_rn50", "yfcc_simclr_b16", "yfcc_noclip_b16"],
-        "causes.heads": ["yfcc_one_prompt", "yfcc_probe"],
+        "causes.heads": ["yfcc_probe"],
     },
 }  # fmt: skip
 # What else differs from the full-scale plan, beside the scale.
@@ -77,7 +73,10 @@ def plan(study: Path) -> dict[str, Any]:
 def without(value: Any, names: set[str]) -> Any:
     """A configuration without some blocks, and without list entries that name them."""
     if isinstance(value, Mapping):
-        return {k: without(v, names) for k, v in value.items() if k not in names}
+        kept = {k: without(v, names) for k, v in value.items() if k not in names}
+        if "groups" in kept:  # of a figure; one of which nothing stays is none
+            kept["groups"] = {k: v for k, v in kept["groups"].items() if v}
+        return kept
     if isinstance(value, list):
         return [without(v, names) for v in value if not _touches(v, names)]
     return value
