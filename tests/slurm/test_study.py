@@ -29,7 +29,13 @@ def test_every_job_went_through_slurm_once(
 ) -> None:
     jobs = [job["rule"] for job in cluster.of_folder(finished)]
     expected = planned(tmp_path, config=config)
-    for rule in ("all", "fetch", "pool_manifest", "set_prompts"):  # on the login, in seconds
+    for rule in (
+        "all",
+        "fetch",
+        "pool_manifest",
+        "set_prompts",
+        "set_export",
+    ):  # on the login, in seconds
         expected.pop(rule, None)
     assert {rule: jobs.count(rule) for rule in set(jobs)} == expected
     assert {job["JobState"] for job in cluster.of_folder(finished)} == {"COMPLETED"}

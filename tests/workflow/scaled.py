@@ -101,7 +101,7 @@ def names(classes: int) -> list[str]:
     return list(open_clip.zero_shot_metadata.IMAGENET_CLASSNAMES[:classes])
 
 
-def write_weights(data: Path, cfg: Config) -> None:
+def write_text_towers(data: Path, cfg: Config) -> None:
     """The user's files of weights: models of random weights in the sizes of those that begin so."""
     for name, spec in cfg.causes.models.items():
         if spec.given is None:
@@ -262,7 +262,7 @@ def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:
     entries.append(entries[0] | {"filename": "other.JPEG", "wnid": "n99999999"})
     (data / block.captions).write_text(json.dumps(entries))
     write_sets(data, cfg, pictures)
-    write_weights(data, cfg)
+    write_text_towers(data, cfg)
 
 
 def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
@@ -278,7 +278,7 @@ def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
     texts = [quote_plus(caption) for caption, _ in images]
     write_pool(data, block, images, title=titles, description=texts, usertags=texts)
     write_sets(data, cfg, pictures)
-    write_weights(data, cfg)
+    write_text_towers(data, cfg)
 
 
 def every(pictures: Pictures) -> Iterator[Picture]:

@@ -36,7 +36,7 @@ NAMES = {
 }
 GPU_RULES = {"embed", "thresholds", "margins", "neighbours", "dedup_assign", "dedup_score",
              "dedup_check", "logits"}  # fmt: skip
-LOCAL = {"all", "fetch", "pool_manifest", "set_prompts"}  # run where Snakemake does
+LOCAL = {"all", "fetch", "pool_manifest", "set_prompts", "set_export"}  # run where Snakemake does
 GPU = {"partition": "accel", "gpus": "h100:1", "cpus-per-gpu": "6", "mem": "32000", "time": "60"}
 TRAIN = {"partition": "batch", "mem": "8000", "time": "60"}  # a model without a GPU
 

@@ -111,6 +111,7 @@ rule pool_manifest:
 
 localrules:
     set_prompts,
+    set_export,
     set_answers,
 
 
