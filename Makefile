@@ -1,7 +1,7 @@
 # clipshift: few verbs. `make help` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help env img2dataset storage browser mini mini-all test test-slurm test-kills fuzz faults edits lint format plan check bench rehearsal lock clean
+.PHONY: help env img2dataset storage browser mini mini-all test test-scaled test-slurm test-kills fuzz faults edits lint format plan check bench rehearsal lock clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BUILD ?= cpu# or gpu: faiss for CUDA
@@ -56,6 +56,9 @@ mini-all: env ## the same with the studies B and C on top (about 40 minutes in a
 
 test: env img2dataset storage browser ## environments, a browser for its tests, and all tests
 	pytest $(ARGS)
+
+test-scaled: env ## the three full-scale plans, made small by the block scale, from end to end (about 10 minutes)
+	pytest -m scaled tests/workflow/test_scaled.py $(ARGS)
 
 # A private cluster on loopback, in a temporary folder; it is stopped whatever happens.
 STUDY ?= test

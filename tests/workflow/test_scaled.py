@@ -25,6 +25,8 @@ from tests.workflow.runner import TIMEOUT, command, environment, planned
 from tests.workflow.scaled_plans import INCAPS, LAION, YFCC, plan
 from tests.workflow.test_slurm_submission import NAMES, Slurm
 
+pytestmark = pytest.mark.scaled
+
 
 class Ran(NamedTuple):
     """A scaled study that ran in a folder."""
