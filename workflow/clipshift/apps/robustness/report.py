@@ -114,9 +114,7 @@ def compare_all(table: Table, cfg: Robustness, full: bool) -> Compared:
                 compared.rows.append(
                     {"model": r.model, "shift": shift.name, "in_distribution": shift.on.name}
                     | {"baseline": baseline}
-                    | {"id_accuracy": 100 * r.x[0], "shift_accuracy": 100 * r.y}
-                    | {"predicted": 100 * r.predicted, "rho": 100 * r.rho}
-                    | {"rho_low": 100 * r.low, "rho_high": 100 * r.high}
+                    | {"id_accuracy": 100 * r.x[0], **r.percent}
                     | {"extrapolated": r.extrapolated}
                 )
     return compared

@@ -116,9 +116,7 @@ def claim_rows(claim: Claim, cfg: Robustness) -> list[Row]:
                     rows.append(
                         {"shift": shift.name, "in_distribution": shift.on.name}
                         | {"baseline": baseline, "group": label, "model": r.model}
-                        | {"id_accuracy": 100 * r.x[0], "shift_accuracy": 100 * r.y}
-                        | {"predicted": 100 * r.predicted, "rho": 100 * r.rho}
-                        | {"rho_low": 100 * r.low, "rho_high": 100 * r.high}
+                        | {"id_accuracy": 100 * r.x[0], **r.percent}
                         | {"extrapolated": r.extrapolated}
                     )
     return rows

@@ -32,6 +32,14 @@ class Rho:
     high: float
     extrapolated: bool
 
+    @property
+    def percent(self) -> dict[str, float]:
+        """What tables say of a model, in %: under shift, and rho with its interval."""
+        return {
+            "shift_accuracy": 100 * self.y, "predicted": 100 * self.predicted,
+            "rho": 100 * self.rho, "rho_low": 100 * self.low, "rho_high": 100 * self.high,
+        }  # fmt: skip
+
 
 def effective_robustness(line: Line, points: Points) -> list[Rho]:
     """rho of every model, in the order of their names.

@@ -169,9 +169,7 @@ def model_rows(cfg: Robustness, step_counts: StepCounts) -> Rows:
         for r in rhos:
             rows.append(
                 {"model": r.model, "model_type": table.types[r.model], "shift": shift.name}
-                | {"id_accuracy": 100 * r.x[0], "shift_accuracy": 100 * r.y}
-                | {"predicted": 100 * r.predicted, "rho": 100 * r.rho}
-                | {"rho_low": 100 * r.low, "rho_high": 100 * r.high}
+                | {"id_accuracy": 100 * r.x[0], **r.percent}
             )
     step_counts.check()
     return rows

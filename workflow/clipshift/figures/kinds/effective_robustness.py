@@ -171,8 +171,7 @@ def numbers(block: OwnRobustness, runs: Seen) -> tuple[Rows, dict[str, Line]]:
                 rows.append(
                     {"shift": shift, "group": group, "run": r.model}
                     | {f"id_{n}": 100 * x for n, x in zip(block.id, r.x, strict=True)}
-                    | {"shift_accuracy": 100 * r.y, "predicted": 100 * r.predicted}
-                    | {"rho": 100 * r.rho, "rho_low": 100 * r.low, "rho_high": 100 * r.high}
+                    | r.percent
                     | {"extrapolated": r.extrapolated, "baseline_runs": len(piece.models)}
                     | {"slope": " ".join(f"{c:.4f}" for c in piece.coefficients[1:])}
                     | {"intercept": float(piece.coefficients[0]), "r2": piece.r2}
