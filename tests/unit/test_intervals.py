@@ -16,7 +16,7 @@ from clipshift.evaluation.by_domain import Condition, draw_means, interval
 from clipshift.evaluation.summary import read_conditions
 from clipshift.evaluation.views import correct_images, seeds_of
 from clipshift.figures.tables import accuracy_rows, contrast_rows
-from clipshift.stats.intervals import SeedVariance, clopper_pearson, paired_difference
+from clipshift.stats.intervals import SeedVariance, clopper_pearson, lower_bound, paired_difference
 from tests.unit.logits_case import right
 
 
@@ -26,6 +26,15 @@ from tests.unit.logits_case import right
 )
 def test_clopper_pearson_known_values(correct: int, n: int, low: float, high: float) -> None:
     assert clopper_pearson(correct, n) == pytest.approx((low, high), abs=5e-5)
+
+
+@given(st.integers(1, 3000), st.floats(0, 1), st.sampled_from([0.9, 0.95]))
+def test_a_lower_bound_is_the_lower_end_of_the_wider_interval(
+    n: int, share: float, confidence: float
+) -> None:
+    correct = round(share * n)
+    low, _ = clopper_pearson(correct, n, 2 * confidence - 1)
+    assert lower_bound(np.array([correct]), np.array([n]), confidence) == pytest.approx(low)
 
 
 @given(st.integers(1, 3000), st.floats(0, 1), st.sampled_from([0.5, 0.9, 0.95, 0.99]))

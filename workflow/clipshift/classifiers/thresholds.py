@@ -13,14 +13,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from scipy.stats import beta
 
 from clipshift.classifiers.folds import TEST, VALIDATION
 from clipshift.core.counts import tolerate
 from clipshift.core.errors import ClipshiftError
 from clipshift.core.files import Files, read_parquet, write_json
 from clipshift.core.step import step
-from clipshift.stats.intervals import clopper_pearson
+from clipshift.stats.intervals import clopper_pearson, lower_bound
 from clipshift.study.config.classifier_base import DETECTED, DOMAINS
 from clipshift.study.config.domains import images_needed
 
@@ -57,10 +56,7 @@ def operating_point(
     reached, _, thresholds = curve(truth, scores)
     if confidence is not None:
         accepted = len(scores) - np.searchsorted(np.sort(scores), thresholds)
-        right = np.rint(reached * accepted)
-        # A beta distribution needs positive parameters; with none right the bound is 0.
-        bound = beta.ppf(1 - confidence, np.maximum(right, 1), accepted - right + 1)
-        reached = np.where(right > 0, bound, 0.0)
+        reached = lower_bound(np.rint(reached * accepted), accepted, confidence)
     # Precision is not monotone in the threshold: the lowest that reaches it accepts most.
     good = np.flatnonzero(reached >= precision)
     return float(thresholds[good[0]]) if good.size else None

@@ -159,6 +159,12 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Rows of a table that `write_csv` wrote."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """Rows of equal keys; floats with six digits."""
     text = io.StringIO()

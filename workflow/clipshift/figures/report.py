@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from clipshift.core.counts import StepCounts
 from clipshift.core.errors import ClipshiftError
-from clipshift.core.files import read_json, write_text
+from clipshift.core.files import read_csv, read_json, write_text
 from clipshift.core.step import step
-from clipshift.figures.report_sections import pruned_matrix, read_table, shown
+from clipshift.figures.report_sections import pruned_matrix, shown
 
 # How models are trained anew without the test images that came after their training.
 AGAIN = "snakemake --forcerun guard"
@@ -95,7 +95,7 @@ def _deduplication(contents: dict[str, Any], results: Path) -> dict[str, Any] | 
         return None
     folder = _dedup(contents, results)
     record: dict[str, Any] = read_json(folder / "record.json")
-    return record | {"folder": folder, "sweep": read_table(folder / "sweep.csv")}
+    return record | {"folder": folder, "sweep": read_csv(folder / "sweep.csv")}
 
 
 def data_uri(path: Path) -> str:
@@ -123,17 +123,16 @@ def page(contents: dict[str, Any], results: Path) -> str:
     records = [read_json(results / f"models/{run}/record.json") for run in contents["runs"]]
     sources = {n: read_json(results / f"sources/{n}/manifest.json") for n in contents["sources"]}
     tables = results / "tables"
-    accuracy = read_table(tables / "accuracy.csv") if records else []
+    accuracy = read_csv(tables / "accuracy.csv") if records else []
     return environment.from_string(template).render(
         contents=contents,
         steps=steps(contents, results),
         accuracy=accuracy_matrix(accuracy),
         trained_on=AGAIN if any(row["images_trained_on"] != "0" for row in accuracy) else "",
         controlled={
-            f"results/tables/{t}.csv": read_table(tables / f"{t}.csv")
-            for t in contents["controlled"]
+            f"results/tables/{t}.csv": read_csv(tables / f"{t}.csv") for t in contents["controlled"]
         },
-        contrasts=read_table(tables / "contrasts.csv") if contents["contrasts"] else [],
+        contrasts=read_csv(tables / "contrasts.csv") if contents["contrasts"] else [],
         figures=shown(contents["figures"], results),
         dedup=_deduplication(contents, results),
         records=records,

@@ -1,16 +1,12 @@
 """The figures and tables of the report, by section."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
+from clipshift.core.files import read_csv
+
 # Rows of numbers that the page shows below a figure; more are in the file only.
 MOST_ROWS = 120
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as stream:
-        return list(csv.DictReader(stream))
 
 
 def shown(figures: list[dict[str, Any]], results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -21,7 +17,7 @@ def shown(figures: list[dict[str, Any]], results: Path) -> dict[str, list[dict[s
         entry = {key: figure[key] for key in ("kind", "name", "caption")} | {
             "picture": _file(image[0], results) if image else None,
             "path": [*image, *tables][0],
-            "tables": {table: read_table(_file(table, results)) for table in tables},
+            "tables": {table: read_csv(_file(table, results)) for table in tables},
             "most_rows": MOST_ROWS,
         }
         sections.setdefault(figure["section"], []).append(entry)

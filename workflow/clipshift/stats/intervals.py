@@ -27,6 +27,13 @@ def clopper_pearson(correct: float, n: int, level: float = 0.95) -> tuple[float,
     return low, high
 
 
+def lower_bound(correct: np.ndarray, n: np.ndarray, confidence: float) -> np.ndarray:
+    """(N,) one-sided lower bounds of proportions (Clopper and Pearson 1934); of none right 0."""
+    # A beta distribution needs positive parameters.
+    bound = beta.ppf(1 - confidence, np.maximum(correct, 1), n - correct + 1)
+    return np.where(correct > 0, bound, 0.0)
+
+
 @dataclass(frozen=True)
 class SeedVariance:
     """How much accuracies of trainings that differ in their seed vary, pooled over conditions.

@@ -1,12 +1,12 @@
 """`clipshift lineage` and `clipshift diff`: where a number comes from, and why two differ."""
 
-import csv
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from clipshift.core.errors import ClipshiftError
+from clipshift.core.files import read_csv
 from clipshift.study.lineage import Lineage, Made, causes, loaded, read, short
 
 TABLES = "results/tables/"
@@ -83,8 +83,7 @@ def row_of(file: Path, words: Sequence[str]) -> Row:
     """
     if file.suffix != ".csv":
         raise ClipshiftError(f"{file}: only a table (.csv) has rows; leave {' '.join(words)} out")
-    with file.open(newline="", encoding="utf-8") as stream:
-        rows: list[Row] = list(csv.DictReader(stream))
+    rows: list[Row] = [*read_csv(file)]
     columns = list(rows[0]) if rows else []
     for word in words:
         column, equals, value = word.partition("=")
@@ -155,10 +154,7 @@ def diff(one: Path, other: Path, paths: Sequence[str], everything: bool) -> Iter
 
 def cells(one: Path, other: Path) -> Iterator[str]:
     """Cells of two tables that differ; rows are known by their columns without numbers."""
-    tables = []
-    for file in (one, other):
-        with file.open(newline="", encoding="utf-8") as stream:
-            tables.append(list(csv.DictReader(stream)))
+    tables = [read_csv(one), read_csv(other)]
     texts = [c for c in (tables[0] or [{}])[0] if not all(_number(r[c]) for r in tables[0])]
     a, b = (
         {(*(r.get(c, "") for c in texts), i): r for r, i in _counted(rows, texts)}
