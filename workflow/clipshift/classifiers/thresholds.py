@@ -128,7 +128,7 @@ def _scored(keys: pa.ChunkedArray, scores: Sequence[Path]) -> pa.Array:
 
 
 def points(
-    found: Mapping[str, Mapping[str, Side]], precision: float, confidence: float | None = None
+    sides: Mapping[str, Mapping[str, Side]], precision: float, confidence: float | None = None
 ) -> dict[str, Any]:
     """Per detected domain its threshold, and what it reaches on every part.
 
@@ -137,9 +137,9 @@ def points(
     """
     result: dict[str, Any] = {}
     for domain in DETECTED:
-        if domain not in found[VALIDATION]:
+        if domain not in sides[VALIDATION]:
             continue
-        truth, scores = found[VALIDATION][domain]
+        truth, scores = sides[VALIDATION][domain]
         estimate = operating_point(truth, scores, precision)
         held = None if confidence is None else operating_point(truth, scores, precision, confidence)
         threshold = estimate if held is None else held
@@ -150,12 +150,10 @@ def points(
             "bound_holds": held is not None,
             "point_estimate": {
                 "threshold": estimate,
-                "parts": {n: measured(*sides[domain], estimate) for n, sides in found.items()},
+                "parts": {n: measured(*one[domain], estimate) for n, one in sides.items()},
             },
             "best_precision": best,
-            "parts": {
-                name: measured(*by_domain[domain], threshold) for name, by_domain in found.items()
-            },
+            "parts": {name: measured(*one[domain], threshold) for name, one in sides.items()},
         }
     return result
 

@@ -65,7 +65,7 @@ class Statistics:
         self.net, self.layers = net, layers
         self.statistic = {"pooled": pooled, "gram": gram}[kind]
         self.project = Hashing(dimensions) if dimensions else None
-        self.found: dict[str, torch.Tensor] = {}
+        self.outputs: dict[str, torch.Tensor] = {}
         modules = dict(net.named_modules())
         for name in layers:
             if name not in modules:
@@ -76,11 +76,11 @@ class Statistics:
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, D)."""
-        self.found.clear()
+        self.outputs.clear()
         self.net.forward_features(pixels)
-        if missing := [name for name in self.layers if name not in self.found]:
+        if missing := [name for name in self.layers if name not in self.outputs]:
             raise ClipshiftError(f"layers: {missing} come after the feature maps of the model")
-        parts = [torch.nn.functional.normalize(self.found[n], dim=1) for n in self.layers]
+        parts = [torch.nn.functional.normalize(self.outputs[n], dim=1) for n in self.layers]
         vectors = torch.cat(parts, dim=1)
         return vectors if self.project is None else self.project(vectors)
 
@@ -92,4 +92,4 @@ class Statistics:
                 "convolution, an activation or a pooling"
             )
         with torch.autocast(output.device.type, enabled=False):  # sums of squares leave float16
-            self.found[name] = self.statistic(output.float())
+            self.outputs[name] = self.statistic(output.float())

@@ -59,12 +59,12 @@ def shard(tars: list[str], table: Path, splits: list[Path], samples: int, out: P
         start = 0
         for name, rows in rows_of_tars(table).items():
             of_tar = zip(keys[start : start + rows], places[start : start + rows], strict=True)
-            mine = {str(key): int(place) for key, place in of_tar if place >= 0}
+            place_of = {str(key): int(place) for key, place in of_tar if place >= 0}
             start += rows
-            if mine and name not in there:
+            if place_of and name not in there:
                 raise ClipshiftError(f"{table}: splits keep samples of {name}.tar, which is gone")
-            for sample in _read(there[name], mine) if mine else ():
-                place = mine[sample.key]
+            for sample in _read(there[name], place_of) if place_of else ():
+                place = place_of[sample.key]
                 add[place](_stored(sample, lacking))
                 written[place].append(sample.key)
     listed = [key for part in written for key in part]
@@ -75,7 +75,7 @@ def shard(tars: list[str], table: Path, splits: list[Path], samples: int, out: P
     record = {
         "account": counts.as_json(),
         "shard": {"name": out.stem, "samples": len(listed), "tars": sizes},
-        "kept": {name: int(mine.sum()) for name, mine in kept.items()},
+        "kept": {name: int(of_split.sum()) for name, of_split in kept.items()},
         "without_image": dict(lacking),
         "bytes": sum(path.stat().st_size for path in paths),
     }

@@ -179,7 +179,7 @@ def _runs(c: Config, further: Iterable[tuple[str, str, int]]) -> Iterator[Node]:
         run, reference = f"{split}-{model}-s{seed}", bool(c.splits[split].reference)
         refs: list[Ref] = [("splits", split), ("models", model)]
         # The order of what a training reads.
-        refs += [("reshards", name) for name, block in c.reshard.items() if split in block.splits]
+        refs += [("reshards", group)] if (group := c.group_of(split)) else []
         controlled = model in c.causes.models
         if controlled:
             read = [c.pools[c.pool], *[c.sets[c.reference]] * reference]

@@ -40,9 +40,9 @@ def start_vision(model: Any, weights: Path) -> None:
         ClipshiftError: it has another shape, or the run has no vision tower.
     """
     state = read_weights(weights)
-    mine = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
-    _check(mine, "vision", weights)
-    fit(model.visual, mine, weights)
+    tower = {k.removeprefix(VISUAL): v for k, v in state.items() if k.startswith(VISUAL)}
+    _check(tower, "vision", weights)
+    fit(model.visual, tower, weights)
 
 
 def start_text(model: torch.nn.Module, weights: Path) -> None:
@@ -55,10 +55,10 @@ def start_text(model: torch.nn.Module, weights: Path) -> None:
         ClipshiftError: it has another shape, or the file has no text tower.
     """
     own = TEXT if hasattr(model, "text") else ""
-    mine = {own + k.removeprefix(TEXT): v for k, v in read_weights(weights).items() if _is_text(k)}
-    _check(mine, "text", weights)
+    tower = {own + k.removeprefix(TEXT): v for k, v in read_weights(weights).items() if _is_text(k)}
+    _check(tower, "text", weights)
     kept = {k: v for k, v in model.state_dict().items() if not _is_text(k)}
-    fit(model, kept | mine, weights)
+    fit(model, kept | tower, weights)
 
 
 def _is_text(name: str) -> bool:
@@ -79,13 +79,13 @@ def text_start(spec: Controlled | None, start: Path | None) -> TextStart | None:
     if spec is None or spec.given is None:
         return TextStart(start, sha256_file(start), given=False)
     path = data_folder() / spec.given
-    found, recorded = file_identity(path), read_json(start)
-    if found["sha256"] != recorded["sha256"]:
+    identity, recorded = file_identity(path), read_json(start)
+    if identity["sha256"] != recorded["sha256"]:
         raise ClipshiftError(
             f"{path} changed after this training was planned ({start} has its SHA-256 of then); "
             "run again to train with the file that is there now"
         )
-    return TextStart(path, found["sha256"], given=True)
+    return TextStart(path, identity["sha256"], given=True)
 
 
 @step(version=1)

@@ -99,15 +99,15 @@ def _gather(
                 if places[row, 0] >= 0 or sample.key in left_out:
                     raise ClipshiftError(f"{tar}: the key {sample.key!r} is in another tar, too")
                 try:
-                    found = parts(sample, row)
+                    written = parts(sample, row)
                 except Undecodable as reason:
                     left_out[sample.key] = str(reason)
                     continue
-                sizes = json.dumps({suffix: len(data) for suffix, data in found.items()})
+                sizes = json.dumps({suffix: len(data) for suffix, data in written.items()})
                 start = stream.tell()
                 places[row] = (
                     start,
-                    stream.write(b"".join([sizes.encode(), b"\n", *found.values()])),
+                    stream.write(b"".join([sizes.encode(), b"\n", *written.values()])),
                 )
     return places, left_out
 
@@ -162,6 +162,6 @@ def _image(sample: Sample, cache_px: int | None, background: Colour) -> Sample:
 def unseen(work: Path) -> dict[str, Any]:
     """For the record: the samples that a training left out since they cannot be decoded."""
     copied = work / "data/done.json"
-    found = read_json(copied).get("undecodable", {}) if copied.exists() else {}
-    found |= undecodable(work / LEFT_OUT)
-    return {"undecodable": dict(sorted(found.items()))} if found else {}
+    reasons = read_json(copied).get("undecodable", {}) if copied.exists() else {}
+    reasons |= undecodable(work / LEFT_OUT)
+    return {"undecodable": dict(sorted(reasons.items()))} if reasons else {}

@@ -49,12 +49,12 @@ class Labels:
 
     def targets(self, rows: np.ndarray) -> np.ndarray:
         """(B, C) float32: equal parts of an image's labels."""
-        found = np.zeros((len(rows), self.count), np.float32)
+        parts = np.zeros((len(rows), self.count), np.float32)
         for i, row in enumerate(rows):
-            mine = self.classes[self.starts[row] : self.starts[row + 1]]
-            if len(mine):
-                found[i, mine] = 1 / len(mine)
-        return found
+            labels = self.classes[self.starts[row] : self.starts[row + 1]]
+            if len(labels):
+                parts[i, labels] = 1 / len(labels)
+        return parts
 
 
 @dataclass(frozen=True)

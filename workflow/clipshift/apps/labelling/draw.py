@@ -26,7 +26,7 @@ from clipshift.datasets.tars import Member, Sample, members
 PER_TAR = 10_000
 # Tars whose samples are held at once.
 AHEAD = 64
-Found = tuple[Sample, pa.Table]  # with its row
+Drawn = tuple[Sample, pa.Table]  # with its row
 
 
 def draw(split: Path, images: Path, out: Path, per_tar: int = PER_TAR) -> int:
@@ -71,23 +71,23 @@ def _beside(split: Path, suffix: str) -> Path:
     return file
 
 
-def _samples(images: Path, sizes: dict[str, int], wanted: set[str]) -> Iterator[Found]:
+def _samples(images: Path, sizes: dict[str, int], wanted: set[str]) -> Iterator[Drawn]:
     """The wanted samples, in the order of the tars."""
     with ThreadPoolExecutor(available_cores()) as pool:
         tars = sorted(sizes)
         for start in range(0, len(tars), AHEAD):
             names = tars[start : start + AHEAD]
             read = pool.map(lambda name: _of_tar(images / name, wanted), names)
-            for name, found in zip(names, read, strict=True):
-                if len(found) != sizes[name]:
+            for name, samples in zip(names, read, strict=True):
+                if len(samples) != sizes[name]:
                     raise ClipshiftError(
-                        f"{images / name} holds {len(found)} of the {sizes[name]} samples that the "
-                        "split keeps of it; it is another download than the split was made of"
+                        f"{images / name} holds {len(samples)} of the {sizes[name]} samples that "
+                        "the split keeps of it; it is another download than the split was made of"
                     )
-                yield from found
+                yield from samples
 
 
-def _of_tar(tar: Path, wanted: set[str]) -> list[Found]:
+def _of_tar(tar: Path, wanted: set[str]) -> list[Drawn]:
     path = tar.with_suffix(".parquet")
     columns_of(path)  # checks them
     table = read_parquet(path)

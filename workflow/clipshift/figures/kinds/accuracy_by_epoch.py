@@ -85,9 +85,9 @@ def draw(block: AccuracyByEpoch, numbers: list[dict[str, Any]], out: list[Path])
             shown = [r for r in numbers if r["test_set"] == name]
             for place, split in enumerate(block.splits):
                 colour = COLOURS[place % len(COLOURS)]
-                mine = [r for r in shown if r["split"] == split]
-                for number, seed in enumerate(dict.fromkeys(r["seed"] for r in mine)):
-                    line = [r for r in mine if r["seed"] == seed]
+                of_split = [r for r in shown if r["split"] == split]
+                for number, seed in enumerate(dict.fromkeys(r["seed"] for r in of_split)):
+                    line = [r for r in of_split if r["seed"] == seed]
                     x, y, low, high = (
                         [r[key] if key == "epoch" else 100 * r[key] for r in line]
                         for key in ("epoch", "top1", "top1_low", "top1_high")

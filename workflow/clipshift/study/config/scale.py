@@ -108,14 +108,14 @@ def changes(cfg: "Config") -> list[Change]:
     if cfg.scale is None:
         return []
     rules = _rules(cfg, cfg.scale)
-    found = [Change(("study",), cfg.study, f"{cfg.study}{SUFFIX}")]
+    made = [Change(("study",), cfg.study, f"{cfg.study}{SUFFIX}")]
     for path, mark, value in marked(cfg, Scaled):
         new = rules[mark.key](path, value)
-        found += _differences(path, value, new)
+        made += _differences(path, value, new)
     for name, keys in cfg.scale.encoders.items():
         old = cfg.encoders[name].model_dump()
-        found += _differences(("encoders", name), old, old | keys)
-    return found
+        made += _differences(("encoders", name), old, old | keys)
+    return made
 
 
 def changed(raw: Mapping[str, Any], made: Sequence[Change]) -> dict[str, Any]:
@@ -217,8 +217,8 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def described(found: Sequence[Change]) -> Iterator[str]:
+def described(made: Sequence[Change]) -> Iterator[str]:
     """Lines for people: what is smaller than in the full study."""
-    if found:
-        yield f"scale: {len(found)} values are not the full study's"
-        yield from (f"  {change}" for change in found)
+    if made:
+        yield f"scale: {len(made)} values are not the full study's"
+        yield from (f"  {change}" for change in made)

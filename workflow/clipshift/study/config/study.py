@@ -178,6 +178,10 @@ class Config(Block):
         split_model = self.splits[split].model if split in self.splits else None
         return split_model or self.model
 
+    def group_of(self, split: str) -> str | None:
+        """The block of `reshard` whose tars a split's trainings read instead of the pool."""
+        return next((name for name, g in self.reshard.items() if split in g.splits), None)
+
     @property
     def trained(self) -> list[str]:
         """Names of the splits on which models are trained, in the order of the file."""

@@ -171,8 +171,8 @@ def _listed(value: Any, names: Mapping[str, list[str]], path: Place) -> Any:
     if not listed or not any("*" in name for name in value):
         return value  # as it is: a contrast may name a split twice
     what = "classifiers" if path[-1] == "classifiers" else "splits"
-    found = (_fitting(n, names[what], what, path) if "*" in n else [n] for n in value)
-    return list(dict.fromkeys(chain.from_iterable(found)))
+    names_of = (_fitting(n, names[what], what, path) if "*" in n else [n] for n in value)
+    return list(dict.fromkeys(chain.from_iterable(names_of)))
 
 
 def _fitting(pattern: str, names: list[str], what: str, path: Place) -> list[str]:

@@ -17,8 +17,8 @@ class Reading:
 
     def resharded(self, split: str) -> str | None:
         """The folder of the tars that a split's trainings read instead of the pool."""
-        blocks = self.cfg.reshard.items()
-        return next((f"results/reshard/{n}" for n, b in blocks if split in b.splits), None)
+        group = self.cfg.group_of(split)
+        return f"results/reshard/{group}" if group else None
 
     def splits(self, name: str) -> list[str]:
         return [f"results/splits/{split}.parquet" for split in self.cfg.reshard[name].splits]

@@ -81,20 +81,20 @@ def _record(directory: Path, file: str) -> dict[str, Any] | None:
     """Snakemake's record of a file, with a start and an end."""
     path = directory / RECORDS / base64.urlsafe_b64encode(file.encode()).decode()
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        record: dict[str, Any] = json.loads(path.read_text())
     except OSError:
         return None
     except ValueError as error:
         raise ClipshiftError(f"{path}: no record of Snakemake ({error}); delete it") from None
-    return found if found.get("starttime") and found.get("endtime") else None
+    return record if record.get("starttime") and record.get("endtime") else None
 
 
 def compare(cfg: Config, jobs: Sequence[Job], directory: Path) -> list[Compared]:
     """A row per rule, in the order of first appearance."""
     rows: dict[str, Compared] = {}
     for job in jobs:
-        if found := measured(job, directory):
-            rows.setdefault(job.name, Compared(job.name)).add(cfg, job, *found)
+        if run := measured(job, directory):
+            rows.setdefault(job.name, Compared(job.name)).add(cfg, job, *run)
     return list(rows.values())
 
 

@@ -31,13 +31,13 @@ SMALLER = {
 
 def faults(cfg: Config, jobs: Iterable[Job]) -> list[str]:
     """A sentence per rule whose jobs would not end, with the worst of them and the remedy."""
-    found: dict[tuple[str, str], list[tuple[float, str, Job]]] = {}
+    excesses: dict[tuple[str, str], list[tuple[float, str, Job]]] = {}
     for job in jobs:
         for excess, sentence, kind in _of(cfg, job, job.work(cfg)):
-            found.setdefault((job.name, kind), []).append((excess, sentence, job))
+            excesses.setdefault((job.name, kind), []).append((excess, sentence, job))
     return [
         f"{rule}: {len(some)} of its jobs, e.g. {worst[2]}: {worst[1]}"
-        for (rule, _), some in found.items()
+        for (rule, _), some in excesses.items()
         for worst in [max(some, key=lambda one: one[0])]
     ]
 

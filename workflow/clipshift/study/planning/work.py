@@ -84,8 +84,8 @@ def union_share(cfg: Config, name: str) -> float:
 
 def read_share(cfg: Config, split: str) -> float:
     """Share of the pool that the trainings of a split read."""
-    blocks = [name for name, block in cfg.reshard.items() if split in block.splits]
-    return union_share(cfg, blocks[0]) if blocks else 1.0
+    group = cfg.group_of(split)
+    return union_share(cfg, group) if group else 1.0
 
 
 def vectors(cfg: Config, rows: float) -> float:
