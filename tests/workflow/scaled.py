@@ -42,15 +42,15 @@ DRAWN = {
 HELD_OUT = 24
 # Classes that YFCC's titles name.
 NAMED = 8
-Picture = tuple[str, bytes]  # caption, encoded image
+Captioned = tuple[str, bytes]  # caption, encoded image
 
 
-class Pictures:
+class Images:
     """The images by kind: `pool` and `sets` share none."""
 
     def __init__(self, study: Path) -> None:
-        self.pool: dict[str, list[Picture]] = {}
-        self.sets: dict[str, list[Picture]] = {}
+        self.pool: dict[str, list[Captioned]] = {}
+        self.sets: dict[str, list[Captioned]] = {}
         for kind, source in KINDS.items():
             samples = read_tar(study / f"results/sources/{source}/samples.tar")
             images = [(s.parts["txt"].decode(), s.image) for s in samples]
@@ -64,7 +64,7 @@ def again(image: bytes) -> bytes:
     return stream.getvalue()
 
 
-def collage(photo: Picture, drawing: Picture) -> Picture:
+def collage(photo: Captioned, drawing: Captioned) -> Captioned:
     """A poster with a photograph and a drawing: ambiguous."""
     poster = Image.new("RGB", (64, 64), (220, 20, 200))
     for (_, image), place in ((photo, (4, 4)), (drawing, (40, 40))):
@@ -74,11 +74,11 @@ def collage(photo: Picture, drawing: Picture) -> Picture:
     return f"{photo[0]}, {drawing[0]}", stream.getvalue()
 
 
-def write_sets(data: Path, cfg: Config, pictures: Pictures) -> None:
+def write_sets(data: Path, cfg: Config, by_kind: Images) -> None:
     """Every labelled set in CLIP_benchmark's layout, two tars each."""
     for name, block in cfg.sets.items():
         assert isinstance(block, FolderSet)
-        folder, images = data / block.folder, cycle(pictures.sets[DRAWN.get(name, "photo")])
+        folder, images = data / block.folder, cycle(by_kind.sets[DRAWN.get(name, "photo")])
         samples = [
             Sample(f"{name}{i:06d}", {"jpg": image, "cls": str(i % block.classes).encode()})
             for i, (_, image) in enumerate(islice(images, block.samples))
@@ -114,7 +114,7 @@ def write_text_towers(data: Path, cfg: Config) -> None:
 
 
 def write_pool(
-    data: Path, block: FolderPool, images: Sequence[Picture], **columns: Sequence[str]
+    data: Path, block: FolderPool, images: Sequence[Captioned], **columns: Sequence[str]
 ) -> list[str]:
     """What img2dataset leaves: tars with a table each, failed rows among them; returns the keys.
 
@@ -144,7 +144,7 @@ def write_pool(
     return keys
 
 
-def encoder(folder: Path, pictures: Pictures, px: int = 32, width: int = 192) -> Path:
+def encoder(folder: Path, by_kind: Images, px: int = 32, width: int = 192) -> Path:
     """A small CLIP of random weights in open_clip's layout of a local model.
 
     Image features of random weights all point in one direction: its projection whitens those of
@@ -163,9 +163,9 @@ def encoder(folder: Path, pictures: Pictures, px: int = 32, width: int = 192) ->
     model, _, preprocess = open_clip.create_model_and_transforms(
         f"local-dir:{folder}", load_weights=False
     )
-    images = [image for kind in pictures.pool.values() for _, image in kind]
+    images = [image for kind in by_kind.pool.values() for _, image in kind]
     pixels = torch.stack([preprocess(Image.open(io.BytesIO(i)).convert("RGB")) for i in images])
-    sizes = torch.tensor([len(kind) for kind in pictures.pool.values()])
+    sizes = torch.tensor([len(kind) for kind in by_kind.pool.values()])
     kinds = torch.eye(len(sizes)).repeat_interleave(sizes, 0)
     visual = model.eval().visual
     with torch.no_grad():
@@ -203,16 +203,16 @@ def write_weights(data: Path, cfg: Config) -> None:
         torch.save(state, file)
 
 
-def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
+def laion(data: Path, cfg: Config, by_kind: Images) -> None:
     """The pool, of which a part is there twice; a labelled sample of it; the sets."""
     pool, labelled = cfg.pools["laion400m"], cfg.pools["laion_labelled"]
     assert isinstance(pool, FolderPool) and isinstance(labelled, FolderPool)
-    photos, *drawings = pictures.pool.values()
+    photos, *drawings = by_kind.pool.values()
     drawn_in_turn = [drawing for pair in zip(*drawings, strict=False) for drawing in pair]
     distinct = [*photos, *drawn_in_turn][: 2 * pool.samples // 3]
     twice = [(caption, again(image)) for caption, image in distinct]
     write_pool(data, pool, [*distinct, *twice][: pool.samples])
-    images = (cycle(pictures.pool[kind]) for kind in ("photo", "line", "photo", "line"))
+    images = (cycle(by_kind.pool[kind]) for kind in ("photo", "line", "photo", "line"))
     turns = zip(*images, strict=True)  # endless
     fives = ([*turn, collage(turn[0], turn[3])] for turn in turns)
     drawn = list(islice(chain.from_iterable(fives), labelled.samples))
@@ -222,7 +222,7 @@ def laion(data: Path, cfg: Config, pictures: Pictures) -> None:
     order = [i for tar in range(labelled.tars) for i in range(tar, len(drawn), labelled.tars)]
     file = data / "laion-labelled/labels.parquet"
     write_labels(file, {key: label[i] for key, i in zip(keys, order, strict=True)})
-    write_sets(data, cfg, pictures)
+    write_sets(data, cfg, by_kind)
     write_weights(data, cfg)
     assert cfg.domains
     for name, path in cfg.domains.benchmarks.items():
@@ -241,7 +241,7 @@ def write_labels(file: Path, label: Mapping[str, int]) -> None:
     pq.write_table(pa.Table.from_pylist(rows), file)
 
 
-def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:
+def incaps(data: Path, cfg: Config, by_kind: Images) -> None:
     """ImageNet's folders of classes, and captions of their images in ImageNet-Captions' JSON.
 
     One title in ten is of another script; one entry has no image, one no class folder.
@@ -250,7 +250,7 @@ def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:
     assert isinstance(block, CaptionedPool)
     ids, classes = ImageNetInfo().label_names(), names(block.classes)
     entries: list[dict[str, Any]] = []
-    for i, (caption, image) in enumerate(islice(every(pictures), block.samples)):
+    for i, (caption, image) in enumerate(islice(every(by_kind), block.samples)):
         wnid, name = ids[i % block.classes], classes[i % block.classes]
         file = data / block.folder / wnid / f"{wnid}_{i}.JPEG"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -261,15 +261,15 @@ def incaps(data: Path, cfg: Config, pictures: Pictures) -> None:
     entries.append(entries[0] | {"filename": "lost.JPEG"})
     entries.append(entries[0] | {"filename": "other.JPEG", "wnid": "n99999999"})
     (data / block.captions).write_text(json.dumps(entries))
-    write_sets(data, cfg, pictures)
+    write_sets(data, cfg, by_kind)
     write_text_towers(data, cfg)
 
 
-def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
+def yfcc(data: Path, cfg: Config, by_kind: Images) -> None:
     """YFCC's texts, URL-encoded; the title of every second image names one of eight classes."""
     block = cfg.pools["yfcc15m"]
     assert isinstance(block, FolderPool)
-    images = list(islice(every(pictures), block.samples))
+    images = list(islice(every(by_kind), block.samples))
     named = [lemmas[0] for lemmas in wordnet_names()[:NAMED]]
     titles = [
         quote_plus(f"a {named[i // 2 % NAMED]}!" if i % 2 else "a day out")
@@ -277,13 +277,13 @@ def yfcc(data: Path, cfg: Config, pictures: Pictures) -> None:
     ]
     texts = [quote_plus(caption) for caption, _ in images]
     write_pool(data, block, images, title=titles, description=texts, usertags=texts)
-    write_sets(data, cfg, pictures)
+    write_sets(data, cfg, by_kind)
     write_text_towers(data, cfg)
 
 
-def every(pictures: Pictures) -> Iterator[Picture]:
+def every(by_kind: Images) -> Iterator[Captioned]:
     """All images of the pool, again and again."""
-    return cycle(picture for kind in pictures.pool.values() for picture in kind)
+    return cycle(image for kind in by_kind.pool.values() for image in kind)
 
 
 WRITERS = {"laion400m_scaled": laion, "imagenet_captions_scaled": incaps, "yfcc15m_scaled": yfcc}

@@ -44,27 +44,27 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def pictures(study: Path) -> scaled.Pictures:
-    return scaled.Pictures(study)
+def by_kind(study: Path) -> scaled.Images:
+    return scaled.Images(study)
 
 
-def written(folder: Path, study: Path, pictures: scaled.Pictures) -> Path:
+def written(folder: Path, study: Path, by_kind: scaled.Images) -> Path:
     """The user's data of a scaled study, and its configuration."""
     raw = plan(study) | {"data": str(folder / "data")}
     if study == LAION:
-        small = f"local-dir:{scaled.encoder(folder / 'encoder', pictures)}"
+        small = f"local-dir:{scaled.encoder(folder / 'encoder', by_kind)}"
         open_clip = [n for n, block in raw["encoders"].items() if block["kind"] == "open_clip"]
         encoder = {"model": small, "pretrained": "random weights, whitened"}
         raw["scale"]["encoders"] = dict.fromkeys(open_clip, encoder) | scaled.SMALLER
     config = folder / "scaled.yaml"
     config.write_text(yaml.safe_dump(raw, sort_keys=False))
     cfg = load(config)
-    scaled.WRITERS[cfg.study](folder / "data", cfg, pictures)
+    scaled.WRITERS[cfg.study](folder / "data", cfg, by_kind)
     return config
 
 
-def run(folder: Path, study: Path, pictures: scaled.Pictures, python: Path) -> Ran:
-    config = written(folder, study, pictures)
+def run(folder: Path, study: Path, by_kind: scaled.Images, python: Path) -> Ran:
+    config = written(folder, study, by_kind)
     env = environment()
     done = subprocess.run(
         command(folder, config=config), env=env | {"PATH": f"{python}{os.pathsep}{env['PATH']}"},
@@ -80,22 +80,20 @@ def finished(output: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def laion(tmp_path_factory: pytest.TempPathFactory, pictures: scaled.Pictures, python: Path) -> Ran:
-    return run(tmp_path_factory.mktemp("laion"), LAION, pictures, python)
+def laion(tmp_path_factory: pytest.TempPathFactory, by_kind: scaled.Images, python: Path) -> Ran:
+    return run(tmp_path_factory.mktemp("laion"), LAION, by_kind, python)
 
 
 @pytest.fixture(scope="module")
-def incaps(
-    tmp_path_factory: pytest.TempPathFactory, pictures: scaled.Pictures, python: Path
-) -> Ran:
-    return run(tmp_path_factory.mktemp("incaps"), INCAPS, pictures, python)
+def incaps(tmp_path_factory: pytest.TempPathFactory, by_kind: scaled.Images, python: Path) -> Ran:
+    return run(tmp_path_factory.mktemp("incaps"), INCAPS, by_kind, python)
 
 
 @pytest.fixture(scope="module")
-def yfcc(tmp_path_factory: pytest.TempPathFactory, pictures: scaled.Pictures, python: Path) -> Ran:
+def yfcc(tmp_path_factory: pytest.TempPathFactory, by_kind: scaled.Images, python: Path) -> Ran:
     """Each of its jobs is submitted by the slurm profile, and the script that sbatch gets runs."""
     folder = tmp_path_factory.mktemp("yfcc")
-    config = written(folder, YFCC, pictures)
+    config = written(folder, YFCC, by_kind)
     slurm = Slurm(folder / "slurm", NAMES | {"scratch": f"{folder}/scratch", "jobs": 3})
     slurm.env["PATH"] = f"{python}{os.pathsep}{slurm.env['PATH']}"
     (slurm.folder / "run").touch()
