@@ -13,7 +13,7 @@ DOMAINS = {"photos": "natural", "drawings": "rendition"}
 
 
 def condition(natural: list[float], rendition: list[float]) -> Condition:
-    """An condition with these accuracies of its seeds."""
+    """A condition with these accuracies of its seeds."""
     correct = {
         name: np.stack([np.arange(N) < round(value * N) for value in values])
         for name, values in (("photos", natural), ("drawings", rendition))
@@ -28,7 +28,7 @@ def logit(p: float) -> float:
 # On a line of slope 1 in logit space, one unit below the diagonal.
 NATURAL = [0.3, 0.5, 0.7]
 EXPECTED = [1 / (1 + np.exp(1 - logit(x))) for x in NATURAL]
-ARMS = {
+CONDITIONS = {
     "base": condition([0.5], [0.6]),
     "other": condition([0.5], [0.45]),
     "lined": condition(NATURAL, EXPECTED),
@@ -51,16 +51,20 @@ def block(correction: str, line: list[str] | None = None) -> DomainRelative:
     ],
 )
 def test_corrections(correction: str, line: list[str], natural: float, rendition: float) -> None:
-    conditions = {name: ARMS[name] for name in block(correction, line).conditions}
-    found = {r["domain"]: r for r in rows(block(correction, line), conditions)}
-    assert found["natural"]["relative"] == pytest.approx(natural)
-    assert found["rendition"]["relative"] == pytest.approx(rendition, abs=0.01)
-    assert found["rendition"]["low"] < found["rendition"]["relative"] < found["rendition"]["high"]
-    assert {r["split"] for r in found.values()} == {"other"}
+    conditions = {name: CONDITIONS[name] for name in block(correction, line).conditions}
+    entries = {r["domain"]: r for r in rows(block(correction, line), conditions)}
+    assert entries["natural"]["relative"] == pytest.approx(natural)
+    assert entries["rendition"]["relative"] == pytest.approx(rendition, abs=0.01)
+    assert (
+        entries["rendition"]["low"]
+        < entries["rendition"]["relative"]
+        < entries["rendition"]["high"]
+    )
+    assert {r["split"] for r in entries.values()} == {"other"}
 
 
 def test_a_baseline_on_the_line_has_no_relation() -> None:
-    conditions = ARMS | {"base": condition([0.5], [EXPECTED[1] - 0.05])}
+    conditions = CONDITIONS | {"base": condition([0.5], [EXPECTED[1] - 0.05])}
     with pytest.raises(ClipshiftError, match="not above the correction"):
         rows(block("id_line", ["lined"]), conditions)
 

@@ -166,6 +166,18 @@ def test_draws_share_images_and_vary_with_training() -> None:
     assert whole[0] < same.mean("rendition") < whole[1]
 
 
+def test_more_seeds_of_a_condition_deviate_less() -> None:
+    """A seed scores the same on every image, so which images are drawn has no part."""
+    rng = np.random.default_rng(1)
+    few, many = (np.repeat(rng.normal(0.5, 0.05, (n, 1)), 50, axis=1) for n in (2, 8))
+    conditions = {
+        name: by_domain.Condition({"s": table}, {}, {"s": "rendition"})
+        for name, table in (("few", few), ("many", many))
+    }
+    spread = by_domain.draw_means(conditions, "rendition", 4000, 0).std(1)
+    assert spread[0] / spread[1] == pytest.approx((8 / 2) ** 0.5, rel=0.1)
+
+
 # Splits ------------------------------------------------------------------------------------------
 
 
